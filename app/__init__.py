@@ -1,0 +1,1 @@
+"""HTTP service that classifies images with multi-pool ONNX models."""

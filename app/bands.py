@@ -1,0 +1,105 @@
+"""Images of any number of channels: multi-band TIFF (tifffile) and ``.npy`` arrays."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from app.errors import TooManyPixels, UndecodableImage, WrongChannels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from app.images import Shape
+
+# What geographic software writes; everything else in the TIFF world stays out of reach of a sender.
+_COMPRESSIONS = {"NONE", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "ZSTD", "JPEG"}
+
+
+def read_npy(data: bytes, channels: int, value_range: tuple[float, float] | None, max_pixels: int) -> NDArray[np.uint8]:
+    """Read a ``.npy`` array ``[H, W, C]`` (or ``[H, W]`` for one channel) as ``uint8 [H, W, C]``.
+
+    Format: the NumPy enhancement proposal 1. Pickled objects are never read.
+    """
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise UndecodableImage("this version of the .npy format is not read; save the array with numpy.save")
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    size, fortran_order, dtype = read_header(stream)
+    _check_size((*size, 1) if len(size) == 2 else size, channels, max_pixels)
+    if dtype.hasobject or dtype.kind not in "buif":
+        raise UndecodableImage(f"the array is of type {dtype}; save it as numbers, best as uint8")
+    payload = memoryview(data)[stream.tell() :]
+    if len(payload) != int(np.prod(size)) * dtype.itemsize:
+        raise UndecodableImage("the .npy file is incomplete: it has fewer or more values than its header says")
+    array = np.frombuffer(payload, dtype).reshape(size, order="F" if fortran_order else "C")
+    return to_uint8(array.reshape(size[0], size[1], channels), value_range)
+
+
+def read_tiff(
+    data: bytes, channels: int, value_range: tuple[float, float] | None, max_pixels: int
+) -> NDArray[np.uint8]:
+    """Read the first image of a TIFF file with all its bands, as ``uint8 [H, W, C]``."""
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page: Any = tiff.pages[0]
+        height, width = page.imagelength, page.imagewidth
+        _check_size((height, width, page.samplesperpixel), channels, max_pixels)
+        compression = getattr(page.compression, "name", str(page.compression))
+        if compression not in _COMPRESSIONS:
+            raise UndecodableImage(f"TIFF compression {compression} is not read; save it with LZW or deflate")
+        array = page.asarray()
+    if array.size != height * width * channels:
+        raise UndecodableImage("the TIFF file is not one flat image; save its bands as one page")
+    if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+        array = np.moveaxis(array.reshape(channels, height, width), 0, -1)  # (C, H, W) -> (H, W, C)
+    return to_uint8(array.reshape(height, width, channels), value_range)
+
+
+def to_uint8(array: NDArray[Any], value_range: tuple[float, float] | None) -> NDArray[np.uint8]:
+    """Map pixel values onto 0..255 linearly, clipping what lies outside ``value_range``.
+
+    Raises:
+        UndecodableImage: Signed or floating-point values without a ``value_range``, or values that are not finite.
+    """
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if value_range is None:
+        if array.dtype.kind != "u":
+            raise UndecodableImage(
+                f"pixels of type {array.dtype} have no natural range, and the model was trained without one; "
+                "send 8- or 16-bit unsigned values"
+            )
+        value_range = (0, np.iinfo(array.dtype).max)
+    if not np.isfinite(array).all():
+        raise UndecodableImage("the image holds values that are not finite; replace them before sending")
+    low, high = value_range
+    scaled = (array.astype(np.float64) - low) * (255 / (high - low))
+    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+
+
+def resize(image: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
+    """Bring ``uint8 [h, w, C]`` to ``[H, W, C]``, band by band, with the filter that every image gets."""
+    if image.shape == shape:
+        return image
+    size = (shape.width, shape.height)
+    planes = (Image.fromarray(np.ascontiguousarray(image[:, :, c])) for c in range(shape.channels))
+    return np.stack([np.asarray(plane.resize(size, Image.Resampling.BILINEAR)) for plane in planes], axis=-1)
+
+
+def _check_size(size: tuple[int, ...], channels: int, max_pixels: int) -> None:
+    """Check height, width and channels as the header gives them, before any value is read."""
+    if len(size) != 3 or min(size) < 1:
+        raise UndecodableImage(f"an array of shape {list(size)} is not an image; send [height, width, {channels}]")
+    if size[0] * size[1] > max_pixels:
+        raise TooManyPixels(
+            f"the image has {size[1]} × {size[0]} pixels, more than the limit of {max_pixels:,}; send a smaller one"
+        )
+    if size[2] != channels:
+        raise WrongChannels(f"the image has {size[2]} channels, but the model reads {channels}")

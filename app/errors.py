@@ -1,0 +1,125 @@
+"""What can go wrong, drawn as a tree; nothing here knows HTTP or exit codes.
+
+    MultipoolError
+    ├── InvalidRequest            what the caller sent cannot be used
+    │   ├── MalformedRequest      the body does not follow its own format
+    │   ├── BodyTooLarge          more bytes than the service accepts
+    │   ├── InvalidParameter      a query parameter has no such value
+    │   ├── MissingFile           no part named "file"
+    │   ├── UnsupportedMediaType  not an image type that is accepted
+    │   └── InvalidImage          one image of the request cannot be classified
+    │       ├── EmptyFile
+    │       ├── UndecodableImage
+    │       ├── TooManyPixels
+    │       └── WrongChannels
+    ├── Unauthorized              no valid API key
+    ├── NotAcceptable             none of the media types asked for can be made
+    ├── ModelNotFound             no such model or version
+    ├── Unavailable               not now; try again
+    │   ├── Overloaded
+    │   ├── NotReady
+    │   └── Draining
+    ├── DeadlineExceeded          not answered in time
+    ├── InvalidSettings           a setting is unknown or has no such value
+    ├── InvalidArtifact           a model file that is not one of ours, or is damaged
+    ├── NothingToServe            the model repository is absent or empty
+    └── DeviceUnavailable         the device that was asked for cannot be had
+
+The text of each is written for the person who can mend it: what was wrong, and what to do.
+"""
+
+
+class MultipoolError(Exception):
+    """Anything this project raises on purpose."""
+
+
+class InvalidRequest(MultipoolError):
+    """What the caller sent cannot be used."""
+
+
+class MalformedRequest(InvalidRequest):
+    """The body does not follow its own format."""
+
+
+class BodyTooLarge(InvalidRequest):
+    """The body has more bytes than the service accepts."""
+
+
+class InvalidParameter(InvalidRequest):
+    """A parameter has a value that is not allowed."""
+
+
+class MissingFile(InvalidRequest):
+    """The form has no part named ``file``."""
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body is not of an image type that is accepted."""
+
+
+class InvalidImage(InvalidRequest):
+    """One image of the request cannot be classified."""
+
+
+class EmptyFile(InvalidImage):
+    """The file has no bytes."""
+
+
+class UndecodableImage(InvalidImage):
+    """The bytes are not an image, or a damaged one."""
+
+
+class TooManyPixels(InvalidImage):
+    """The image is larger than the service decodes."""
+
+
+class WrongChannels(InvalidImage):
+    """The image has another number of channels than the model reads."""
+
+
+class Unauthorized(MultipoolError):
+    """The request carries no valid API key."""
+
+
+class NotAcceptable(MultipoolError):
+    """None of the media types that the caller accepts can be made."""
+
+
+class ModelNotFound(MultipoolError):
+    """No model or version of that name is served."""
+
+
+class Unavailable(MultipoolError):
+    """The service cannot answer now, but may soon."""
+
+
+class Overloaded(Unavailable):
+    """As many images as allowed are already waiting."""
+
+
+class NotReady(Unavailable):
+    """The models are still being loaded."""
+
+
+class Draining(Unavailable):
+    """The service is shutting down."""
+
+
+class DeadlineExceeded(MultipoolError):
+    """The answer was not ready in time."""
+
+
+class InvalidSettings(MultipoolError):
+    """A setting is unknown or has a value that is not allowed."""
+
+
+class InvalidArtifact(MultipoolError):
+    """A model file is not a multi-pool artifact, or is damaged."""
+
+
+class NothingToServe(MultipoolError):
+    """The model repository is absent or holds no model."""
+
+
+class DeviceUnavailable(MultipoolError):
+    """The requested device cannot be used."""

@@ -1,0 +1,219 @@
+"""From bytes to ``uint8 [H, W, C]``: the only preprocessing there is.
+
+Training, verification and serving all call :func:`decode`, so they cannot disagree. Whoever changes what it
+returns must change ``app.metadata.RECIPE`` and export the models again.
+
+Pillow opens an image lazily: what is checked before ``load`` comes from the header alone, so an image of too
+many pixels is refused before any of them is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from app import bands
+from app.errors import EmptyFile, TooManyPixels, UndecodableImage, UnsupportedMediaType, WrongChannels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_PIXELS = 50_000_000
+
+MEDIA_TYPES = {
+    "image/jpeg": "JPEG",
+    "image/jpg": "JPEG",
+    "image/pjpeg": "JPEG",
+    "image/png": "PNG",
+    "image/x-png": "PNG",
+    "image/webp": "WEBP",
+    "image/bmp": "BMP",
+    "image/x-bmp": "BMP",
+    "image/x-ms-bmp": "BMP",
+    "image/gif": "GIF",
+    "image/tiff": "TIFF",
+    "image/x-tiff": "TIFF",
+    "application/x-npy": "NPY",
+}
+"""Declared types that are accepted. What the bytes are is decided by their signature."""
+
+ACCEPTED = "JPEG, PNG, WebP, BMP, GIF, TIFF or .npy"
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"BM", "BMP"),
+    (b"GIF8", "GIF"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),
+    (b"MM\x00+", "TIFF"),
+    (b"\x93NUMPY", "NPY"),
+)
+
+# Everything Pillow and tifffile were seen to throw at damaged files. MemoryError is among them because
+# a file can claim any size; all of them mean that this one image cannot be read.
+_DECODER_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    Warning,
+    struct.error,
+    zlib.error,
+)
+
+_PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_ORIENTATION = 0x0112
+_SAMPLES_PER_PIXEL = 277
+_WHITE = (255, 255, 255, 255)
+
+
+class Shape(NamedTuple):
+    """Size of the images a model reads."""
+
+    height: int
+    width: int
+    channels: int
+
+
+def sniff(data: bytes) -> str | None:
+    """Name the image format that the first bytes of ``data`` announce, or None."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for signature, name in _SIGNATURES if data.startswith(signature)), None)
+
+
+def decode(
+    data: bytes,
+    shape: Shape,
+    *,
+    media_type: str | None = None,
+    value_range: tuple[float, float] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> NDArray[np.uint8]:
+    """Decode one image and bring it to the size a model reads.
+
+    Args:
+        data: The bytes of a JPEG, PNG, WebP, BMP, GIF or TIFF file (first frame), or of a ``.npy`` array
+            ``[H, W, C]``. Models with 2 or more than 4 channels read TIFF and ``.npy`` only, band by band.
+        shape: Height, width and channels to return.
+        media_type: What the sender declared; None or ``application/octet-stream`` when unknown.
+        value_range: Values of more than 8 bits that become 0 and 255; None for the full range of their type.
+        max_pixels: Largest height times width that is decoded.
+
+    Returns:
+        ``uint8 [H, W, C]``, perhaps read-only.
+
+    Raises:
+        EmptyFile, UnsupportedMediaType, UndecodableImage, TooManyPixels, WrongChannels: see their texts.
+    """
+    kind = _kind(data, media_type)
+    try:
+        if kind == "NPY":
+            return bands.resize(bands.read_npy(data, shape.channels, value_range, max_pixels), shape)
+        if kind == "TIFF" and shape.channels not in (1, 3):
+            return bands.resize(bands.read_tiff(data, shape.channels, value_range, max_pixels), shape)
+        if shape.channels not in _PILLOW_MODES:
+            raise WrongChannels(
+                f"the model reads {shape.channels} channels and a {kind} file cannot carry them; "
+                "send a multi-band TIFF or a .npy array [H, W, C]"
+            )
+        return _decode_with_pillow(data, kind, shape, value_range, max_pixels)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise TooManyPixels(f"the image has more pixels than the limit of {max_pixels:,}; send a smaller one") from None
+    except _DECODER_ERRORS as error:
+        raise UndecodableImage(f"the {kind} file is damaged or incomplete ({_reason(error)}); save it again") from None
+
+
+def _kind(data: bytes, media_type: str | None) -> str:
+    """Decide which format the bytes are to be read as."""
+    declared = (media_type or "").partition(";")[0].strip().lower()
+    unknown = declared in ("", "application/octet-stream")
+    if not unknown and declared not in MEDIA_TYPES:
+        raise UnsupportedMediaType(
+            f"{declared[:80]!r} is not an accepted image type; send {ACCEPTED}, "
+            "for example with the header 'Content-Type: image/jpeg'"
+        )
+    if not data:
+        raise EmptyFile("the file is empty; send the bytes of an image")
+    kind = sniff(data)
+    if kind is None and unknown:
+        raise UnsupportedMediaType(f"the file is not an image of an accepted type; send {ACCEPTED}")
+    if kind is None:
+        raise UndecodableImage(f"the file was sent as {declared} but is not an image; send {ACCEPTED}")
+    return kind
+
+
+def _decode_with_pillow(
+    data: bytes, kind: str, shape: Shape, value_range: tuple[float, float] | None, max_pixels: int
+) -> NDArray[np.uint8]:
+    mode = _PILLOW_MODES[shape.channels]
+    with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+        if image.width * image.height > max_pixels:
+            raise TooManyPixels(
+                f"the image has {image.width} × {image.height} pixels, more than the limit of {max_pixels:,}; "
+                "send a smaller one"
+            )
+        _check_bands(image, kind)
+        # The smallest DCT scale that still leaves at least twice the model's size in both directions,
+        # whichever way the image is turned: for a 12-megapixel photo a fraction of the decoding time.
+        side = 2 * max(shape.height, shape.width)
+        image.draft(None, (side, side))
+        image.load()
+        pixels = _to_mode(_upright(image), mode, value_range)
+    pixels = pixels.resize((shape.width, shape.height), Image.Resampling.BILINEAR)
+    return np.asarray(pixels).reshape(shape)  # (H, W, C)
+
+
+def _check_bands(image: Image.Image, kind: str) -> None:
+    """Refuse a multi-band TIFF of which Pillow would silently read the first band alone."""
+    if kind == "TIFF":
+        samples = image.tag_v2.get(_SAMPLES_PER_PIXEL, 1)  # type: ignore[attr-defined]  # a TIFF image has it
+        if samples != len(image.getbands()):
+            raise WrongChannels(
+                f"the TIFF has {samples} bands in a layout that is not grey or colour; "
+                "send a grey or RGB image, or use a model that reads that many bands"
+            )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; broken EXIF data is as good as none."""
+    try:
+        if image.getexif().get(_ORIENTATION, 1) == 1:
+            return image
+        return ImageOps.exif_transpose(image)
+    except _DECODER_ERRORS:
+        return image
+
+
+def _to_mode(image: Image.Image, mode: str, value_range: tuple[float, float] | None) -> Image.Image:
+    """Convert to ``L``, ``RGB`` or ``RGBA``: 16 bits are scaled, not clipped; alpha is laid over white."""
+    if image.mode.startswith(("I", "F")):
+        image = Image.fromarray(bands.to_uint8(np.asarray(image), value_range))
+    if image.mode == mode:
+        return image
+    if image.has_transparency_data and mode != "RGBA":
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
+    return image.convert(mode)
+
+
+def _reason(error: BaseException) -> str:
+    """First line of what the decoder said, without object addresses or paths."""
+    text = str(error).partition("\n")[0]
+    if not text or "<" in text or "/" in text:
+        return type(error).__name__
+    return text[:120]

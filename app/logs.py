@@ -1,0 +1,52 @@
+"""Logging: lines for people or JSON for machines, set up only where the process starts."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: ``time``, ``level``, ``logger``, ``message``, and ``request_id`` where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record as one line."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request_id := getattr(record, "request_id", None):
+            line["request_id"] = request_id
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, message, and the request id where there is one."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the base class's name
+        """Write the line before a traceback, if any."""
+        request_id = getattr(record, "request_id", None)
+        return super().formatMessage(record) + (f" [{request_id}]" if request_id else "")
+
+
+def configuration(level: str, style: str) -> dict[str, Any]:
+    """Build the ``logging.config`` dictionary for the service and its workers."""
+    formatter = JsonFormatter if style == "json" else TextFormatter
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"default": {"()": formatter}},
+        "handlers": {"default": {"class": "logging.StreamHandler", "formatter": "default"}},
+        "root": {"level": "WARNING", "handlers": ["default"]},
+        "loggers": {"app": {"level": level.upper()}, "uvicorn": {"level": level.upper()}},
+    }

@@ -1,0 +1,100 @@
+"""What an artifact says about itself: one JSON document inside the ONNX file.
+
+It is stored under the key ``multipool`` of the file's ``metadata_props``. Height, width and
+channels are not in it: they are read from the graph's own signature and so cannot disagree with it.
+"""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from app.errors import InvalidArtifact
+
+KEY = "multipool"
+RECIPE = "draft-bilinear-1"
+
+
+class _Document(BaseModel):
+    # Unknown keys are kept: an older server shows what a newer exporter wrote.
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Branch(_Document):
+    """One pooling path over the trunk."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
+    pooling: str
+    """How the branch pools: ``average`` or ``max``."""
+    source: str
+    """What it pools over, in words."""
+    width: int = Field(ge=1)
+    """Length of its vector of pooled features."""
+
+    @property
+    def output(self) -> str:
+        """Name of the graph output that carries this branch's pooled features."""
+        return f"features_{self.name}"
+
+
+class Recipe(_Document):
+    """The procedure from bytes to ``uint8 [H, W, C]``, carried out by :mod:`app.images`."""
+
+    id: str = RECIPE
+    value_range: tuple[float, float] | None = None
+    """Pixel values of more than 8 bits that become 0 and 255; none: the full range of their type."""
+    description: str = (
+        "first frame; EXIF orientation applied; alpha over white; JPEG decoded at the smallest DCT scale that is "
+        "at least twice the input size; resized with Pillow's antialiased bilinear filter, aspect ratio not kept"
+    )
+
+
+class Metadata(_Document):
+    """Everything an artifact says about itself."""
+
+    format: Literal[1] = 1
+    architecture: str
+    labels: tuple[str, ...] = Field(min_length=2)
+    """Class names; the index is the position in ``logits`` and ``probabilities``."""
+    branches: tuple[Branch, ...] = Field(min_length=1)
+    recipe: Recipe
+    trunk: str = ""
+    """Name of the shared convolutions."""
+    feature_map: tuple[int, int, int] | None = None
+    """Height, width and channels of the trunk's last feature map."""
+    parameters: int | None = None
+    """Weights of the whole network, as Keras counts them."""
+    training: dict[str, Any] = {}
+    """Data set, counts per split, seed, epochs, package versions."""
+    metrics: dict[str, dict[str, float]] = {}
+    """Figures per split, e.g. ``{"validation": {"accuracy": 0.97, "loss": 0.1, "images": 2000}}``."""
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for what, names in (("labels", self.labels), ("branches", tuple(b.name for b in self.branches))):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{what} are not unique")
+        return self
+
+    def dumps(self) -> str:
+        """Serialise to the JSON text stored in the artifact."""
+        return self.model_dump_json()
+
+    @classmethod
+    def loads(cls, text: str) -> Self:
+        """Read the JSON text stored in an artifact.
+
+        Raises:
+            InvalidArtifact: It is not such a document, or asks for a recipe this version does not know.
+        """
+        try:
+            metadata = cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "document"
+            raise InvalidArtifact(f"its metadata is invalid: {where}: {first['msg']}") from None
+        if metadata.recipe.id != RECIPE:
+            raise InvalidArtifact(
+                f"it was trained with the image recipe {metadata.recipe.id!r}, but this version carries out "
+                f"{RECIPE!r}; export the model again with this version"
+            )
+        return metadata

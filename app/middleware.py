@@ -1,0 +1,79 @@
+"""Around every request: its id, one line in the log, the API key."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import problems
+from app.errors import Unauthorized
+
+log = logging.getLogger("app.access")
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
+_OPEN_PATHS = frozenset({"/livez", "/readyz"})
+
+
+class RequestContext:
+    """Gives each request an id, returns it as ``X-Request-ID``, and logs the request when it is answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        asked = Headers(scope=scope).get("x-request-id", "")
+        request_id = asked if _SANE_ID.fullmatch(asked) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        start, status = time.monotonic(), 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            level = logging.DEBUG if scope["path"] in _OPEN_PATHS else logging.INFO
+            milliseconds = 1000 * (time.monotonic() - start)
+            log.log(
+                level,
+                "%s %s %d %.1f ms",
+                scope["method"],
+                scope["path"][:200].encode("unicode_escape").decode(),
+                status,
+                milliseconds,
+                extra={"request_id": request_id},
+            )
+
+
+class ApiKey:
+    """Lets a request through when it carries one of the keys; health checks need none."""
+
+    def __init__(self, app: ASGIApp, keys: tuple[bytes, ...]) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in _OPEN_PATHS or self._knows(Headers(scope=scope)):
+            await self._app(scope, receive, send)
+            return
+        error = Unauthorized("send an API key, as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
+        await problems.of(error, scope)(scope, receive, send)
+
+    def _knows(self, headers: Headers) -> bool:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        # Every key is compared, each in constant time, so that the time taken tells nothing.
+        return sum(hmac.compare_digest(given.encode(), key) for key in self._keys) > 0

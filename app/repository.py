@@ -1,0 +1,150 @@
+"""Which models and versions exist on disk, are loaded, and are served."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, MultipoolError, NothingToServe
+from app.model import Device, Model
+
+log = logging.getLogger(__name__)
+
+FILE = "model.onnx"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a model, loaded and warm."""
+
+    name: str
+    number: int
+    model: Model
+
+
+def discover(root: Path) -> list[tuple[str, int, Path]]:
+    """List name, version and file of every artifact below ``root``; whatever is named otherwise is not ours.
+
+    Raises:
+        NothingToServe: The folder cannot be read, or holds no model.
+    """
+    try:
+        found = sorted(
+            (model.name, int(version.name), version / FILE)
+            for model in root.iterdir()
+            if model.is_dir() and _NAME.fullmatch(model.name)
+            for version in model.iterdir()
+            if version.is_dir() and _VERSION.fullmatch(version.name)
+        )
+    except OSError as error:
+        raise NothingToServe(
+            f"the model repository {str(root)!r} cannot be read: {error.strerror}; set MULTIPOOL_MODELS_DIR"
+        ) from None
+    if not found:
+        raise NothingToServe(
+            f"the model repository {str(root)!r} holds no <name>/<version>/{FILE}; publish one with "
+            "'python -m model_export train', or set MULTIPOOL_MODELS_DIR"
+        )
+    return found
+
+
+class Repository:
+    """The models that are served. Loading fills it; from then on it does not change."""
+
+    def __init__(self, root: Path, *, default: str | None, device: Device, threads: int, max_batch_size: int) -> None:
+        self._root = root
+        self._wanted_default = default
+        self._device = device
+        self._threads = threads
+        self._warm_up_sizes = sorted({1, max_batch_size})
+        self._models: dict[str, dict[int, Version]] = {}
+        self.default = ""
+        """Name of the model that answers when none is named; empty until loaded."""
+        self.ready = False
+        """Whether every model is loaded and warm."""
+        self.reason = "the models are being loaded"
+        """Why it is not ready."""
+
+    def load(self) -> None:
+        """Load and warm up every version, then become ready.
+
+        Raises:
+            NothingToServe: There is no model.
+            InvalidArtifact: A file is not a multi-pool model, or is damaged; names it and says why.
+            InvalidSettings: The default model does not exist.
+            DeviceUnavailable: The device asked for cannot be used.
+        """
+        try:
+            self._load()
+        except MultipoolError as error:
+            self.reason = str(error)
+            raise
+        self.ready = True
+
+    def _load(self) -> None:
+        found = discover(self._root)
+        names = sorted({name for name, _, _ in found})
+        default = self._wanted_default or names[0]
+        if default not in names:
+            raise InvalidSettings(f"MULTIPOOL_DEFAULT_MODEL = {default!r}: there is no such model; there are {names}")
+        for done, (name, number, path) in enumerate(found):
+            self.reason = f"the models are being loaded: {done} of {len(found)} ready"
+            self._models.setdefault(name, {})[number] = Version(name, number, self._open(path))
+            log.info("loaded %s:%d on %s", name, number, self._models[name][number].model.execution_provider)
+        self.default = default
+
+    def _open(self, path: Path) -> Model:
+        try:
+            model = Model.load(path.read_bytes(), self._device, self._threads)
+            model.warm_up(self._warm_up_sizes)
+        except OSError as error:
+            raise InvalidArtifact(f"{path} cannot be read: {error.strerror}") from None
+        except InvalidArtifact as error:
+            raise InvalidArtifact(f"{path} cannot be served: {error}") from None
+        return model
+
+    def __iter__(self) -> Iterator[Version]:
+        """Go through the highest version of every model, by name."""
+        return (versions[max(versions)] for _, versions in sorted(self._models.items()))
+
+    def versions(self, name: str) -> list[int]:
+        """List the versions of a model, lowest first.
+
+        Raises:
+            ModelNotFound: There is no such model.
+        """
+        if name not in self._models:
+            raise ModelNotFound(f"there is no model {name[:80]!r}; GET /models lists those there are")
+        return sorted(self._models[name])
+
+    def find(self, name: str, number: int | None = None) -> Version:
+        """Look up a version of a model, by default the highest.
+
+        Raises:
+            ModelNotFound: There is no such model or version.
+        """
+        versions = self.versions(name)
+        if number is None:
+            number = versions[-1]
+        if number not in versions:
+            raise ModelNotFound(f"model {name!r} has no version {number}; it has {versions}")
+        return self._models[name][number]
+
+    def resolve(self, reference: str | None) -> Version:
+        """Look up ``name``, ``name:version``, or the default model for None.
+
+        Raises:
+            ModelNotFound: There is no such model or version.
+        """
+        if reference is None:
+            return self.find(self.default)
+        name, colon, version = reference.partition(":")
+        if colon and not _VERSION.fullmatch(version):
+            raise ModelNotFound(f"model {name[:80]!r} has no version {version[:20]!r}; versions are positive integers")
+        return self.find(name, int(version) if colon else None)

@@ -1,0 +1,21 @@
+"""Is the process alive, and can it answer?"""
+
+from fastapi import APIRouter
+
+from app import problems
+from app.schemas import Health
+from app.service import AnyService, ReadyService
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez", responses=problems.documented(500))
+async def live(_: AnyService) -> Health:
+    """Answer as long as the process runs."""
+    return Health(status="live")
+
+
+@router.get("/readyz", responses=problems.documented(500, 503))
+async def ready(_: ReadyService) -> Health:
+    """Answer 200 once every model is loaded and warmed up, and 503 with the reason before."""
+    return Health(status="ready")

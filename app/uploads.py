@@ -1,0 +1,119 @@
+"""From a request body to files: raw bytes, or ``multipart/form-data`` (RFC 7578). Nothing touches the disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import multipart
+
+from app.errors import BodyTooLarge, InvalidParameter, MalformedRequest, MissingFile
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+PART = "file"
+
+_OTHER_PARTS = 8
+_LARGEST_HEADER = 4096
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file as it was sent; its name is only ever given back, never used."""
+
+    data: bytes
+    media_type: str | None = None
+    filename: str | None = None
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Read the whole body, at most ``limit`` bytes; a body announced as longer is refused unread.
+
+    Raises:
+        BodyTooLarge: There are more bytes.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise _too_large(limit)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def parse_one(body: bytes, content_type: str | None) -> Upload:
+    """Take the one image of a request: the part named ``file``, or the body itself.
+
+    Raises:
+        MalformedRequest, MissingFile, InvalidParameter: The form is broken, has no such part, or several.
+    """
+    if not is_form(content_type):
+        return Upload(body, content_type)
+    uploads = parse_many(body, content_type, 2)
+    if len(uploads) > 1:
+        raise InvalidParameter("the form has several parts named 'file'; send one, or use POST /predict/batch")
+    return uploads[0]
+
+
+def parse_many(body: bytes, content_type: str | None, max_files: int) -> list[Upload]:
+    """Take all parts named ``file`` of a form, in order.
+
+    Raises:
+        MalformedRequest: The body is not a form, or a broken one.
+        MissingFile: It has no part named ``file``.
+        InvalidParameter: It has more files than allowed.
+    """
+    if not is_form(content_type):
+        raise MissingFile("send multipart/form-data with one part named 'file' for each image, as 'curl -F' does")
+    try:
+        uploads = list(_parts(body, _boundary(content_type or ""), max_files))
+    except multipart.ParserLimitReached as error:
+        raise MalformedRequest(f"the form has too many or too long parts: {error}") from None
+    except multipart.MultipartError as error:
+        raise MalformedRequest(f"the form is broken or incomplete: {error}") from None
+    if not uploads:
+        raise MissingFile("the form has no file in a part named 'file'; send one, as in: curl -F file=@image.jpg")
+    return uploads
+
+
+def is_form(content_type: str | None) -> bool:
+    """Tell whether the body is ``multipart/form-data``."""
+    return (content_type or "").partition(";")[0].strip().lower() == "multipart/form-data"
+
+
+def _boundary(content_type: str) -> str:
+    _, options = multipart.parse_options_header(content_type)
+    boundary = str(options.get("boundary", ""))
+    if not boundary or not boundary.isascii():
+        raise MalformedRequest("the header Content-Type names no boundary; let your client write that header itself")
+    return boundary
+
+
+def _parts(body: bytes, boundary: str, max_files: int):  # type: ignore[no-untyped-def]  # noqa: ANN202  # yields Upload
+    """Yield the files; other fields are read over, up to a number."""
+    parser = multipart.PushMultipartParser(
+        boundary,
+        max_header_size=_LARGEST_HEADER,
+        max_segment_count=max_files + _OTHER_PARTS,
+        strict=True,
+    )
+    with parser:
+        segment, payload, files = None, b"", 0
+        for event in parser.parse(body):
+            if isinstance(event, multipart.MultipartSegment):
+                segment, payload = event, b""
+            elif event:
+                payload = event  # the whole body is parsed at once, so a part's payload comes in one piece
+            elif segment is not None and segment.name == PART and segment.filename is not None:
+                files += 1
+                if files > max_files:
+                    raise InvalidParameter(f"the form has more than {max_files} files; send them in several requests")
+                yield Upload(payload, segment.content_type, segment.filename)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is larger than {limit:,} bytes; send a smaller image, or fewer at once")

@@ -1,0 +1,62 @@
+"""Light random changes to training images, drawn anew in every epoch, on the ``uint8`` batch.
+
+They are applied before the graph, so the exported model knows nothing of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_LARGEST_SHIFT = 0.08
+
+
+def augment(batch: NDArray[np.uint8], kind: str, random: np.random.Generator) -> NDArray[np.uint8]:
+    """Change a batch ``uint8 [N, H, W, C]`` at random; the input is left as it is.
+
+    Args:
+        kind: One of :data:`KINDS`: ``none``; ``shift`` moves each image by up to 8 % of its size; ``photo`` also
+            mirrors it; ``aerial`` also turns it, as suits pictures without an up and a down.
+        random: Where the chances come from.
+    """
+    for step in KINDS[kind]:
+        batch = step(batch, random)
+    return batch
+
+
+def _shift(batch: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    count, height, width = batch.shape[:3]
+    dy, dx = round(_LARGEST_SHIFT * height), round(_LARGEST_SHIFT * width)
+    padded = np.pad(batch, ((0, 0), (dy, dy), (dx, dx), (0, 0)), mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
+    down = random.integers(0, 2 * dy + 1, count)
+    right = random.integers(0, 2 * dx + 1, count)
+    return np.moveaxis(windows[np.arange(count), down, right], 1, -1)  # (N, C, H, W) -> (N, H, W, C)
+
+
+def _mirror(batch: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    chosen = random.random(len(batch)) < 0.5
+    return np.where(chosen[:, None, None, None], batch[:, :, ::-1], batch)
+
+
+def _turn(batch: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    turns = random.integers(0, 4, len(batch))
+    square = batch.shape[1] == batch.shape[2]
+    turned = batch.copy()
+    for quarter in (1, 2, 3) if square else (2,):
+        chosen = turns == quarter
+        turned[chosen] = np.rot90(batch[chosen], quarter, axes=(1, 2))
+    return turned
+
+
+KINDS: dict[str, tuple[Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]], ...]] = {
+    "none": (),
+    "shift": (_shift,),
+    "photo": (_shift, _mirror),
+    "aerial": (_shift, _mirror, _turn),
+}

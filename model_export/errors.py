@@ -1,0 +1,15 @@
+"""What can go wrong in the export stage, beside what ``app.errors`` already names."""
+
+from app.errors import MultipoolError
+
+
+class BadData(MultipoolError):
+    """The data set cannot be trained on."""
+
+
+class MissingInput(MultipoolError):
+    """A folder or file that was named does not exist or is empty."""
+
+
+class ParityFailure(MultipoolError):
+    """The converted model does not answer like the trained one."""

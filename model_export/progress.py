@@ -1,0 +1,49 @@
+"""Progress of long work: bars on a terminal, plain lines otherwise. Always on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Print one line for people."""
+    console.print(text, markup=False)
+
+
+def bars() -> Progress:
+    """Make the progress display that every stage uses; it draws nothing where there is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
+    """Yield the items, showing how far the work is."""
+    said = time.monotonic()
+    with bars() as progress:
+        task = progress.add_task(description, total=total, detail="")
+        for done, item in enumerate(items, start=1):
+            yield item
+            progress.update(task, completed=done)
+            if progress.disable and time.monotonic() - said > _SECONDS_BETWEEN_LINES:
+                said = time.monotonic()
+                say(f"{description}: {done:,} of {total:,}")

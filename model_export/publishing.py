@@ -1,0 +1,57 @@
+"""Staging, and publishing a verified artifact by one rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FILE = "model.onnx"
+
+
+@contextmanager
+def staging(repository: Path, name: str) -> Iterator[Path]:
+    """Make a hidden folder beside the published versions, so that publishing is a rename; remove what is left of it."""
+    home = repository / name
+    home.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=home))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not any(home.iterdir()):
+            home.rmdir()
+
+
+def publish(folder: Path) -> Path:
+    """Rename a staged folder to the next version of its model; returns the published folder.
+
+    A version appears whole or not at all, and never replaces another: renaming onto a folder with content fails, and
+    then the next number is tried.
+    """
+    folder.chmod(0o755)
+    version = 1 + max((int(path.name) for path in folder.parent.iterdir() if path.name.isdecimal()), default=0)
+    while True:
+        target = folder.parent / str(version)
+        try:
+            folder.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            version += 1
+            continue
+        _sync(folder.parent)
+        return target
+
+
+def _sync(folder: Path) -> None:
+    """See that the rename has reached the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

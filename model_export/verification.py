@@ -1,0 +1,106 @@
+"""A converted model must answer like the trained one, through the server's own loader."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+from PIL import Image
+
+from app import images
+from app.model import Model, Outputs
+from model_export.errors import ParityFailure
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BATCHES = (1, 7, 32)
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest absolute difference between Keras and ONNX in one output at one batch size."""
+
+    output: str
+    batch: int
+    largest: float
+
+
+def verify(path: Path, reference: keras.Model, sample: tuple[bytes, ...]) -> list[Difference]:
+    """Compare a staged artifact with the Keras model it was made from, at batch 1, 7 and 32.
+
+    Image bytes go in: they are decoded by :mod:`app.images` and classified by :class:`app.model.Model`, as a request
+    would be. The sample is filled up with noise, which reaches corners that real images leave out.
+
+    Args:
+        path: The staged ``model.onnx``.
+        reference: From ``uint8 [N, H, W, C]`` to a dictionary of all named outputs.
+        sample: Encoded images.
+
+    Raises:
+        ParityFailure: An output differs by more than 1e-4, or the most probable class differs.
+        InvalidArtifact: The server would refuse the file.
+    """
+    model = Model.load(path.read_bytes(), device="cpu")
+    value_range = model.metadata.recipe.value_range
+    encoded = [*sample, *noise(model.shape, max(BATCHES) - len(sample))]
+    decoded = np.stack([images.decode(data, model.shape, value_range=value_range) for data in encoded])  # (N, H, W, C)
+    differences = [difference for size in BATCHES for difference in _compare(model, reference, _window(decoded, size))]
+    _judge(differences)
+    return differences
+
+
+def noise(shape: images.Shape, count: int) -> list[bytes]:
+    """Make encoded random images that a model of this shape reads."""
+    random = np.random.default_rng(0)
+    return [_encode(random.integers(0, 256, shape, np.uint8)) for _ in range(count)]
+
+
+def _encode(image: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    if image.shape[-1] in (1, 3):
+        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, "PNG")
+    else:
+        np.save(buffer, image)
+    return buffer.getvalue()
+
+
+def _window(decoded: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Take images from the middle, so that no batch size sees only the first class."""
+    start = (len(decoded) - size) // 2
+    return decoded[start : start + size]
+
+
+def _compare(model: Model, reference: keras.Model, batch: NDArray[np.uint8]) -> list[Difference]:
+    expected = {name: np.asarray(value) for name, value in reference(batch, training=False).items()}
+    answered = named(model, model.run(batch))
+    if not np.array_equal(expected["probabilities"].argmax(1), answered["probabilities"].argmax(1)):
+        raise ParityFailure(f"Keras and ONNX disagree about the most probable class at batch {len(batch)}")
+    return [
+        Difference(name, len(batch), float(np.abs(expected[name] - value).max())) for name, value in answered.items()
+    ]
+
+
+def named(model: Model, outputs: Outputs) -> dict[str, NDArray[np.float32]]:
+    """Give every output its name in the graph."""
+    features = zip(model.metadata.branches, outputs.features, strict=True)
+    return {
+        "probabilities": outputs.probabilities,
+        "logits": outputs.logits,
+        **{branch.output: vector for branch, vector in features},
+    }
+
+
+def _judge(differences: list[Difference]) -> None:
+    # Written so that a difference of NaN fails too.
+    worst = next((d for d in differences if not d.largest <= TOLERANCE), None)
+    if worst is not None:
+        raise ParityFailure(
+            f"Keras and ONNX differ by {worst.largest:.2g} in {worst.output!r} at batch {worst.batch}, "
+            f"more than {TOLERANCE:g}; nothing was published"
+        )
