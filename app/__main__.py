@@ -50,7 +50,9 @@ def _serve_one(settings: Settings, listener: socket.socket) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     server.run(sockets=[listener])
-    return _exit_code(failures[0]) if failures else 0
+    if failures:
+        raise failures[0]
+    return 0
 
 
 def _serve_many(settings: Settings, listener: socket.socket) -> int:

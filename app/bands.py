@@ -6,7 +6,6 @@ import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tifffile
 from PIL import Image
 
 from app.errors import TooManyPixels, UndecodableImage, WrongChannels
@@ -44,20 +43,38 @@ def read_npy(data: bytes, channels: int, value_range: tuple[float, float] | None
 def read_tiff(
     data: bytes, channels: int, value_range: tuple[float, float] | None, max_pixels: int
 ) -> NDArray[np.uint8]:
-    """Read the first image of a TIFF file with all its bands, as ``uint8 [H, W, C]``."""
+    """Read a TIFF file with all its bands as ``uint8 [H, W, C]``.
+
+    The bands are the samples of the first page or, where that has one, the pages of the first series: a file with
+    one page per band, or an array ``[H, W, C]`` written page by page.
+    """
+    import tifffile  # noqa: PLC0415  # a tenth of a second that only models of many channels need
+
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         page: Any = tiff.pages[0]
-        height, width = page.imagelength, page.imagewidth
-        _check_size((height, width, page.samplesperpixel), channels, max_pixels)
-        compression = getattr(page.compression, "name", str(page.compression))
-        if compression not in _COMPRESSIONS:
-            raise UndecodableImage(f"TIFF compression {compression} is not read; save it with LZW or deflate")
-        array = page.asarray()
-    if array.size != height * width * channels:
-        raise UndecodableImage("the TIFF file is not one flat image; save its bands as one page")
-    if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
-        array = np.moveaxis(array.reshape(channels, height, width), 0, -1)  # (C, H, W) -> (H, W, C)
-    return to_uint8(array.reshape(height, width, channels), value_range)
+        _check_compression(page)
+        if page.samplesperpixel == 1 and len(tiff.pages) > 1:
+            stack: Any = tiff.series[0]
+            axis = 0 if stack.shape[0] == channels else -1
+            _check_size(_band_last(stack.shape, axis), channels, max_pixels)
+            array = np.moveaxis(stack.asarray(), axis, -1)
+        else:
+            _check_size((page.imagelength, page.imagewidth, page.samplesperpixel), channels, max_pixels)
+            axis = 0 if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE else -1
+            array = np.moveaxis(page.asarray(), axis, -1)
+    if array.ndim != 3 or array.shape[-1] != channels:
+        raise UndecodableImage("the TIFF file is not one flat image; save its bands in one page")
+    return to_uint8(array, value_range)  # (H, W, C)
+
+
+def _band_last(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return (*shape[1:], shape[0]) if axis == 0 else shape
+
+
+def _check_compression(page: Any) -> None:
+    name = getattr(page.compression, "name", str(page.compression))
+    if name not in _COMPRESSIONS:
+        raise UndecodableImage(f"TIFF compression {name} is not read; save it with LZW or deflate")
 
 
 def to_uint8(array: NDArray[Any], value_range: tuple[float, float] | None) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from fastapi import FastAPI
 
@@ -23,6 +23,21 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION = """Classifies images with multi-pool networks: one convolutional trunk, four pooled branches, one dense
 softmax head. Every answer carries the class probabilities and the pooled features of each branch."""
+
+
+class Application(FastAPI):
+    """FastAPI without the 422 that it documents for every path parameter, which these routes never give."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Describe the interface in OpenAPI 3.1."""
+        document = super().openapi()
+        for path in document["paths"].values():
+            for operation in path.values():
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(name, None)
+        return document
 
 
 class State(TypedDict):
@@ -53,7 +68,7 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
         loading.cancel()
         service.classifier.close()
 
-    app = FastAPI(title="Multipool", version="1.0.0", description=DESCRIPTION, lifespan=lifespan)
+    app = Application(title="Multipool", version="1.0.0", description=DESCRIPTION, lifespan=lifespan)
     for router in (predictions.router, models.router, health.router):
         app.include_router(router)
     problems.handle(app)
@@ -90,8 +105,9 @@ async def _load(repository: Repository, on_failure: Callable[[MultipoolError], N
     try:
         await asyncio.to_thread(repository.load)
     except MultipoolError as error:
-        log.error("%s", error)  # noqa: TRY400  # a line for the operator, not a traceback
-        if on_failure is not None:
+        if on_failure is None:
+            log.error("not ready: %s", error)  # noqa: TRY400  # a line for the operator, not a traceback
+        else:
             on_failure(error)
     else:
         log.info("ready: %d models, default %s", len(list(repository)), repository.default)

@@ -21,7 +21,10 @@ _OPEN_PATHS = frozenset({"/livez", "/readyz"})
 
 
 class RequestContext:
-    """Gives each request an id, returns it as ``X-Request-ID``, and logs the request when it is answered."""
+    """Gives each request an id, returns it as ``X-Request-ID``, and logs the request when it is answered.
+
+    What no one else has caught ends here, so that even that answer carries the id.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -33,7 +36,7 @@ class RequestContext:
         asked = Headers(scope=scope).get("x-request-id", "")
         request_id = asked if _SANE_ID.fullmatch(asked) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        start, status = time.monotonic(), 500
+        start, status = time.monotonic(), 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -44,6 +47,11 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("%s %s failed", scope["method"], _printable(scope), extra={"request_id": request_id})
+            if status:
+                raise  # too late for another answer; the server cuts the connection
+            await problems.internal(scope)(scope, receive, send_with_id)
         finally:
             level = logging.DEBUG if scope["path"] in _OPEN_PATHS else logging.INFO
             milliseconds = 1000 * (time.monotonic() - start)
@@ -51,11 +59,16 @@ class RequestContext:
                 level,
                 "%s %s %d %.1f ms",
                 scope["method"],
-                scope["path"][:200].encode("unicode_escape").decode(),
+                _printable(scope),
                 status,
                 milliseconds,
                 extra={"request_id": request_id},
             )
+
+
+def _printable(scope: Scope) -> str:
+    """Cut the path, and escape what could forge a line of the log."""
+    return str(scope["path"])[:200].encode("unicode_escape").decode()
 
 
 class ApiKey:

@@ -93,12 +93,16 @@ def of(error: Exception, scope: Scope) -> Response:
     return response(kind_of(error), str(error), scope)
 
 
+def internal(scope: Scope) -> Response:
+    """Answer what should not have happened; the log has the traceback, the caller gets nothing of it."""
+    return response(_INTERNAL, "something went wrong inside the service; its log says more", scope)
+
+
 def handle(app: FastAPI) -> None:
-    """Have every error of the application answered from the table."""
+    """Have every error of the routes answered from the table."""
     app.add_exception_handler(errors.MultipoolError, _ours)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _internal)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -137,8 +141,3 @@ async def _http(request: Request, error: Exception) -> Response:
         405: f"{request.method} is not possible here; use {(error.headers or {}).get('allow', 'another method')}",
     }
     return response(kind, details.get(error.status_code, str(error.detail)), request.scope, dict(error.headers or {}))
-
-
-async def _internal(request: Request, _: Exception) -> Response:
-    # The log has the traceback under the same request id; the caller gets nothing of it.
-    return response(_INTERNAL, "something went wrong inside the service; its log says more", request.scope)

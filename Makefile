@@ -1,0 +1,52 @@
+# Every target makes what it needs in .venv; PYTHON chooses the interpreter (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+LOCKED := deploy/requirements
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+
+.PHONY: help serve test lint export bench lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+serve: .venv/serve  ## serve ./models on 127.0.0.1:8000
+	@exec $(BIN)/python -m app
+
+test: .venv/dev  ## run the whole suite
+	$(BIN)/python -m pytest
+
+lint: .venv/dev  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+export: .venv/export  ## train on the built-in digits and publish the model into ./models
+	$(BIN)/python -m model_export train digits
+
+bench: .venv/dev  ## measure the running service against the same work in one process
+	$(BIN)/python -m benchmarks
+
+lock: .venv/dev  ## resolve the dependencies again and write their hashes
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
+		--extra cpu -o $(LOCKED)/serve.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
+		--extra cuda -o $(LOCKED)/serve-cuda.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
+		--extra cpu --extra export -o $(LOCKED)/export.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
+		--extra cpu --extra export --group test --group lint --group lock -o $(LOCKED)/dev.txt pyproject.toml
+
+clean:  ## remove what the targets made
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/serve: $(LOCKED)/serve.txt | .venv
+.venv/export: $(LOCKED)/export.txt | .venv
+.venv/dev: $(LOCKED)/dev.txt | .venv
+.venv/serve .venv/export .venv/dev:
+	@echo "installing $<"
+	@$(INSTALL) -r $<
+	@touch $@
+
+.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version.split()[0] + "; name one: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv .venv || { echo "no venv could be made; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf .venv; exit 1; }

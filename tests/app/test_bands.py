@@ -1,0 +1,170 @@
+"""Images of many channels: every band arrives where it belongs, scaled and not clipped."""
+
+import io
+
+import numpy as np
+import pytest
+import tifffile
+
+from app import images
+from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, UnsupportedMediaType, WrongChannels
+from app.images import Shape
+
+BANDS = Shape(8, 8, 13)
+
+
+def tiff(array, **options):
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, array, **{"photometric": "minisblack", "planarconfig": "contig", **options})
+    return buffer.getvalue()
+
+
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def numbered(dtype=np.uint8, shape=BANDS):
+    """An image of which every band has its own value."""
+    return np.broadcast_to(np.arange(shape[2], dtype=dtype) * 10, shape).copy()
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "deflate", "zstd"])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_a_multi_band_tiff_keeps_its_bands_in_order(planar, compression):
+    image = numbered()
+    stored = np.moveaxis(image, -1, 0) if planar == "separate" else image
+
+    data = tiff(np.ascontiguousarray(stored), planarconfig=planar, compression=compression)
+
+    np.testing.assert_array_equal(images.decode(data, BANDS), image)
+
+
+def test_one_page_per_band_and_an_array_written_page_by_page_are_understood():
+    image = np.random.default_rng(0).integers(0, 256, BANDS, np.uint8)
+
+    for pages in (np.moveaxis(image, -1, 0), image):
+        data = tiff(np.ascontiguousarray(pages), planarconfig=None)
+        np.testing.assert_array_equal(images.decode(data, BANDS), image)
+
+
+def test_a_npy_array_keeps_its_bands_in_order():
+    np.testing.assert_array_equal(images.decode(npy(numbered()), BANDS, media_type="application/x-npy"), numbered())
+    np.testing.assert_array_equal(images.decode(npy(np.asfortranarray(numbered())), BANDS), numbered())
+
+
+def test_a_npy_array_serves_models_of_any_number_of_channels():
+    assert images.decode(npy(np.full((8, 8), 5, np.uint8)), Shape(8, 8, 1)).shape == (8, 8, 1)
+    assert images.decode(npy(np.full((9, 7, 2), 5, np.uint8)), Shape(8, 8, 2)).shape == (8, 8, 2)
+    assert images.decode(npy(np.full((8, 8, 200), 5, np.uint8)), Shape(4, 4, 200)).shape == (4, 4, 200)
+
+
+def test_bands_are_resized_like_any_image():
+    image = np.random.default_rng(0).integers(0, 256, (32, 24, 3), np.uint8)
+    wide = images.decode(npy(np.concatenate([image, image], -1)), Shape(8, 8, 6))
+
+    np.testing.assert_array_equal(wide[..., :3], images.decode(npy(image), Shape(8, 8, 3)))
+    np.testing.assert_array_equal(wide[..., 3:], wide[..., :3])
+
+
+@pytest.mark.parametrize("make", [tiff, npy])
+def test_sixteen_bits_are_scaled_not_clipped(make):
+    image = np.full(BANDS, 32896, np.uint16)
+    image[..., 0], image[..., 1] = 0, 65535
+
+    pixels = images.decode(make(image), BANDS)
+
+    assert pixels[0, 0, :3].tolist() == [0, 255, 128]
+
+
+def test_a_value_range_maps_onto_all_of_0_to_255():
+    image = np.zeros(BANDS, np.float32)
+    image[..., 1], image[..., 2], image[..., 3] = 0.5, 1, 7
+
+    pixels = images.decode(tiff(image), BANDS, value_range=(0, 1))
+
+    assert pixels[0, 0, :4].tolist() == [0, 128, 255, 255]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.int32])
+def test_values_without_a_natural_range_need_one(dtype):
+    with pytest.raises(UndecodableImage, match="no natural range"):
+        images.decode(npy(np.ones(BANDS, dtype)), BANDS)
+
+
+def test_values_that_are_not_finite_are_refused():
+    image = np.zeros(BANDS, np.float32)
+    image[3, 3, 3] = np.nan
+
+    with pytest.raises(UndecodableImage, match="not finite"):
+        images.decode(npy(image), BANDS, value_range=(0, 1))
+
+
+@pytest.mark.parametrize("make", [tiff, npy])
+def test_another_number_of_channels_is_refused(make):
+    with pytest.raises(WrongChannels, match="has 13 channels, but the model reads 4"):
+        images.decode(make(numbered()), Shape(8, 8, 4))
+
+
+def test_a_planar_tiff_that_pillow_would_read_as_one_band_is_refused():
+    data = tiff(np.zeros((4, 8, 8), np.uint16), planarconfig="separate")
+
+    for channels in (1, 3):
+        with pytest.raises(WrongChannels, match="4 bands"):
+            images.decode(data, Shape(8, 8, channels))
+    assert images.decode(data, Shape(8, 8, 4)).shape == (8, 8, 4)
+
+
+def test_a_thirteen_band_tiff_is_refused_by_a_colour_model():
+    with pytest.raises(InvalidRequest):
+        images.decode(tiff(numbered()), Shape(8, 8, 3))
+
+
+def test_sizes_are_checked_before_values_are_read():
+    with pytest.raises(TooManyPixels):
+        images.decode(npy(numbered()), BANDS, max_pixels=63)
+    with pytest.raises(TooManyPixels):
+        images.decode(tiff(numbered()), BANDS, max_pixels=63)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((8, 8, 13), dtype=object), np.zeros((8, 8, 13), dtype="U1"), np.zeros((8, 8, 13), complex)],
+    ids=["object", "text", "complex"],
+)
+def test_arrays_that_hold_no_numbers_are_refused(array):
+    with pytest.raises(UndecodableImage, match="save it as numbers"):
+        images.decode(npy(array), BANDS)
+
+
+def test_a_npy_file_with_missing_values_is_refused():
+    with pytest.raises(UndecodableImage, match="incomplete"):
+        images.decode(npy(numbered())[:-1], BANDS)
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 8), (1, 8, 8, 13), (0, 8, 13)])
+def test_an_array_that_is_no_image_is_refused(shape):
+    with pytest.raises((UndecodableImage, WrongChannels)):
+        images.decode(npy(np.zeros(shape, np.uint8)), BANDS)
+
+
+def test_a_declared_array_must_be_one():
+    with pytest.raises(UndecodableImage):
+        images.decode(b"\x00" * 64, BANDS, media_type="application/x-npy")
+    with pytest.raises(UnsupportedMediaType):
+        images.decode(b"\x00" * 64, BANDS)
+
+
+def test_the_real_multi_band_files(data):
+    folder = data / "multiband"
+    tile = next((folder / "eurosat_ms" / "Forest").glob("*.tif")).read_bytes()
+    assert images.decode(tile, Shape(64, 64, 13), value_range=(0, 10_000)).shape == (64, 64, 13)
+    eight = (folder / "tiff_8channel_uint8.tif").read_bytes()
+    assert images.decode(eight, Shape(32, 32, 8)).shape == (32, 32, 8)
+    ten = (folder / "terratorch_10band_float32.tif").read_bytes()
+    assert images.decode(ten, Shape(32, 32, 10), value_range=(0, 1)).shape == (32, 32, 10)
+    for path in (folder / "small_4band").glob("*.tif"):
+        with pytest.raises(WrongChannels):
+            images.decode(path.read_bytes(), Shape(32, 32, 3))
+        assert images.decode(path.read_bytes(), Shape(32, 32, 4)).shape == (32, 32, 4)

@@ -1,0 +1,179 @@
+"""Every image is answered once, with its own answer, whoever else comes, goes or fails."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.batching import Batcher
+
+
+class Recorder:
+    """A model that returns its batch, notes the sizes it saw, and can be held up or made to fail."""
+
+    def __init__(self, fail_on=frozenset()):
+        self.batches = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self._fail_on = fail_on
+
+    def __call__(self, batch):
+        self.gate.wait(10)
+        self.batches.append(batch[:, 0].tolist())
+        if self._fail_on & set(self.batches[-1]):
+            raise RuntimeError("the model failed")
+        return batch
+
+
+def image(number):
+    return np.array([number])
+
+
+def run(scenario, model, **options):
+    """Run a scenario with a batcher over the model."""
+
+    async def main():
+        with ThreadPoolExecutor(1) as executor:
+            return await asyncio.wait_for(scenario(Batcher(model, executor, **options)), 30)
+
+    return asyncio.run(main())
+
+
+def number_of(answer):
+    return int(answer.result[answer.row, 0])
+
+
+def test_a_lone_image_goes_out_at_once():
+    async def scenario(batcher):
+        return await batcher.submit(image(5))
+
+    answer = run(scenario, Recorder())
+
+    assert number_of(answer) == 5
+    assert 0 <= answer.queued_s < 1
+    assert answer.ran_s >= 0
+
+
+def test_images_that_wait_together_run_together_in_order():
+    model = Recorder()
+
+    async def scenario(batcher):
+        model.gate.clear()
+        first = asyncio.create_task(batcher.submit(image(0)))
+        await asyncio.sleep(0.05)
+        others = [asyncio.create_task(batcher.submit(image(i))) for i in range(1, 8)]
+        await asyncio.sleep(0.05)
+        model.gate.set()
+        return await asyncio.gather(first, *others)
+
+    answers = run(scenario, model, max_batch_size=4)
+
+    assert [number_of(answer) for answer in answers] == list(range(8))
+    assert model.batches == [[0], [1, 2, 3, 4], [5, 6, 7]]
+
+
+def test_the_images_of_one_request_share_a_batch():
+    model = Recorder()
+
+    async def scenario(batcher):
+        return await asyncio.gather(*(batcher.submit(image(i)) for i in range(5)))
+
+    run(scenario, model)
+
+    assert model.batches == [[0, 1, 2, 3, 4]]
+
+
+def test_a_delay_lets_a_batch_fill():
+    model = Recorder()
+
+    async def scenario(batcher):
+        first = asyncio.create_task(batcher.submit(image(0)))
+        await asyncio.sleep(0.05)
+        second = asyncio.create_task(batcher.submit(image(1)))
+        await asyncio.gather(first, second)
+
+    run(scenario, model, max_delay_s=0.5)
+
+    assert model.batches == [[0, 1]]
+
+
+def test_a_full_batch_does_not_wait_for_the_delay():
+    model = Recorder()
+
+    async def scenario(batcher):
+        await asyncio.gather(*(batcher.submit(image(i)) for i in range(2)))
+
+    run(scenario, model, max_delay_s=20, max_batch_size=2)
+
+    assert model.batches == [[0, 1]]
+
+
+def test_who_has_gone_is_not_run():
+    model = Recorder()
+
+    async def scenario(batcher):
+        model.gate.clear()
+        running = asyncio.create_task(batcher.submit(image(0)))
+        await asyncio.sleep(0.05)
+        gone, stays = (asyncio.create_task(batcher.submit(image(i))) for i in (1, 2))
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        await asyncio.sleep(0)
+        model.gate.set()
+        return await asyncio.gather(running, stays)
+
+    answers = run(scenario, model)
+
+    assert [number_of(answer) for answer in answers] == [0, 2]
+    assert model.batches == [[0], [2]]
+
+
+def test_a_failure_reaches_its_own_batch_alone():
+    model = Recorder(fail_on={0})
+
+    async def scenario(batcher):
+        with pytest.raises(RuntimeError, match="the model failed"):
+            await batcher.submit(image(0))
+        return await batcher.submit(image(1))
+
+    assert number_of(run(scenario, model)) == 1
+
+
+@given(
+    arrivals=st.lists(st.integers(0, 3), min_size=1, max_size=40),
+    cancelled=st.sets(st.integers(0, 39)),
+    failing=st.sets(st.integers(0, 39), max_size=3),
+    max_batch_size=st.integers(1, 8),
+    max_delay_ms=st.sampled_from([0, 0, 1]),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_image_is_answered_exactly_once(arrivals, cancelled, failing, max_batch_size, max_delay_ms):
+    model = Recorder(fail_on=failing)
+
+    async def scenario(batcher):
+        tasks = []
+        for number, pause in enumerate(arrivals):
+            tasks.append(asyncio.create_task(batcher.submit(image(number))))
+            await asyncio.sleep(pause / 2000)
+            if number in cancelled:
+                tasks[-1].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = run(scenario, model, max_batch_size=max_batch_size, max_delay_s=max_delay_ms / 1000)
+
+    ran = [number for batch in model.batches for number in batch]
+    assert len(ran) == len(set(ran))
+    assert all(len(batch) <= max_batch_size for batch in model.batches)
+    spoiled = {number for batch in model.batches if failing & set(batch) for number in batch}
+    for number, answer in enumerate(answers):
+        if isinstance(answer, asyncio.CancelledError):
+            assert number in cancelled
+        elif isinstance(answer, RuntimeError):
+            assert number in spoiled
+        else:
+            assert number_of(answer) == number
+            assert number in ran

@@ -1,0 +1,254 @@
+"""``POST /predict`` and ``POST /predict/batch``, over a socket, as curl would."""
+
+import io
+import json
+import math
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+import tifffile
+
+from app.schemas import BatchPrediction, Prediction
+from tests import toys
+
+NOISE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+
+
+def expected(value, offset=0.25, gain=8):
+    """Probability of "bright" for an image of one grey value: see :func:`tests.toys.proto`."""
+    logit = gain * (value / 255 - offset)
+    return 1 / (1 + math.exp(-2 * logit))
+
+
+def assert_problem(response, status, code):
+    body = response.json()
+    assert (response.status_code, body["code"], body["status"]) == (status, code, status)
+    assert response.headers["content-type"] == "application/problem+json"
+    assert body["detail"]
+    assert body["error"] == body["detail"]
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert body["type"]
+    assert body["title"]
+    return body
+
+
+@pytest.fixture(params=["form", "raw", "octets", "chunked"])
+def post(request, server):
+    """Every way to send one image."""
+
+    def send(data, url="/predict", media_type="image/png", **parameters):
+        match request.param:
+            case "form":
+                return server.post(url, params=parameters, files={"file": ("image", data, media_type)})
+            case "chunked":
+                return server.post(
+                    url, params=parameters, content=iter([data[:10], data[10:]]), headers={"Content-Type": media_type}
+                )
+            case _:
+                sent_as = media_type if request.param == "raw" else "application/octet-stream"
+                return server.post(url, params=parameters, content=data, headers={"Content-Type": sent_as})
+
+    return send
+
+
+@pytest.mark.parametrize("value", [0, 100, 255])
+def test_the_answer_is_that_of_the_network(post, value):
+    response = post(toys.plain(value))
+
+    assert response.status_code == 200
+    body = response.json()
+    Prediction.model_validate(body)
+    bright = expected(value)
+    assert body["model"] == "brightness"
+    assert body["version"] == 2
+    assert body["label"] == ("bright" if bright > 0.5 else "dark")
+    assert body["probability"] == pytest.approx(max(bright, 1 - bright), abs=1e-6)
+    assert body["probabilities"] == pytest.approx({"bright": bright, "dark": 1 - bright}, abs=1e-6)
+    assert next(iter(body["probabilities"])) == body["label"]
+    assert [branch["name"] for branch in body["branches"]] == list(toys.QUADRANTS)
+    assert [branch["pooling"] for branch in body["branches"]] == list(toys.POOLINGS)
+    for branch in body["branches"]:
+        assert branch["features"] == pytest.approx([value / 255] * 3, abs=1e-6)
+
+
+def test_curl_sends_it_too(server, tmp_path):
+    path = tmp_path / "image.png"
+    path.write_bytes(toys.plain(255))
+    url = f"{server.base_url}/predict"
+
+    for arguments in (["-F", f"file=@{path}"], ["--data-binary", f"@{path}", "-H", "Content-Type: image/png"]):
+        done = subprocess.run(["curl", "-sS", "--fail", *arguments, url], capture_output=True, check=True)  # noqa: S607
+        assert json.loads(done.stdout)["label"] == "bright"
+
+
+def test_numbers_read_back_as_the_same_float32(server):
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    pixels = image.astype(np.float32) * np.float32(1 / 255)
+
+    body = server.post("/predict", files={"file": toys.save(image)}).json()
+
+    top_right = np.array(body["branches"][1]["features"], np.float32)
+    np.testing.assert_array_equal(top_right, pixels[:4, 4:].max((0, 1)))
+
+
+def test_a_model_and_a_version_can_be_named(server):
+    data = {"file": toys.plain(100)}
+
+    for model, version in (("brightness", 2), ("brightness:1", 1), ("grey", 7), ("grey:7", 7)):
+        body = server.post("/predict", params={"model": model}, files=data).json()
+        assert (body["model"], body["version"]) == (model.partition(":")[0], version)
+    first = server.post("/predict", params={"model": "brightness:1"}, files=data).json()
+    assert first["probabilities"]["bright"] == pytest.approx(expected(100, offset=0.5), abs=1e-6)
+
+
+def test_top_and_features(server):
+    body = server.post("/predict", params={"top": 1, "features": "false"}, files={"file": toys.plain(255)}).json()
+
+    assert list(body["probabilities"]) == ["bright"]
+    assert "branches" not in body
+    assert len(server.post("/predict", params={"top": 99}, files={"file": toys.plain(9)}).json()["probabilities"]) == 2
+
+
+def test_a_model_of_many_channels_reads_tiff_and_npy(server):
+    bands = np.full((20, 30, 13), 255, np.uint8)
+    tiff, npy = io.BytesIO(), io.BytesIO()
+    tifffile.imwrite(tiff, bands, photometric="minisblack", planarconfig="contig")
+    np.save(npy, bands)
+
+    for data, media_type in ((tiff.getvalue(), "image/tiff"), (npy.getvalue(), "application/x-npy")):
+        for sent in (
+            {"files": {"file": ("x", data, media_type)}},
+            {"content": data, "headers": {"Content-Type": media_type}},
+        ):
+            body = server.post("/predict", params={"model": "bands"}, **sent).json()
+            assert body["label"] == "bright"
+            assert len(body["branches"][3]["features"]) == 13
+    assert_problem(
+        server.post("/predict", params={"model": "bands"}, files={"file": toys.plain(1)}), 422, "wrong_channels"
+    )
+
+
+def test_every_answer_says_where_the_time_went(server):
+    response = server.post("/predict", files={"file": toys.plain(1)})
+
+    stages = dict(stage.split(";dur=") for stage in response.headers["server-timing"].split(", "))
+    assert list(stages) == ["read", "decode", "queue", "inference", "total"]
+    assert all(float(milliseconds) >= 0 for milliseconds in stages.values())
+
+
+@pytest.mark.parametrize(
+    ("data", "media_type", "answer"),
+    [
+        (b"", "image/png", (422, "empty_file")),
+        (b"hello", "image/png", (422, "undecodable_image")),
+        (b"hello", "text/plain", (415, "unsupported_media_type")),
+        (toys.plain(1), "text/plain", (415, "unsupported_media_type")),
+        (toys.save(NOISE)[:1500], "image/png", (422, "undecodable_image")),
+        (toys.plain(0, (2000, 1000)), "image/png", (422, "too_many_pixels")),
+    ],
+)
+@pytest.mark.parametrize("how", ["form", "raw"])
+def test_an_image_that_cannot_be_used(server, how, data, media_type, answer):
+    if how == "form":
+        response = server.post("/predict", files={"file": ("x", data, media_type)})
+    else:
+        response = server.post("/predict", content=data, headers={"Content-Type": media_type})
+
+    assert_problem(response, *answer)
+
+
+def test_bytes_of_no_known_type(server):
+    response = server.post("/predict", content=b"%PDF-1.7", headers={"Content-Type": "application/octet-stream"})
+
+    assert_problem(response, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"top": 0}, {"top": "x"}, {"top": 1.5}, {"features": "maybe"}, {"explain": 7}, {"tpo": 3}, {"explain": "true"}],
+)
+@pytest.mark.parametrize("url", ["/predict", "/predict/batch"])
+def test_a_bad_parameter_is_named(server, url, parameters):
+    body = assert_problem(server.post(url, params=parameters, files={"file": toys.plain(1)}), 422, "invalid_parameter")
+
+    assert next(iter(parameters)) in body["detail"]
+
+
+@pytest.mark.parametrize("model", ["nothing", "brightness:9", "brightness:x", "../../etc/passwd", "%00", ""])
+def test_an_unknown_model(server, model):
+    assert_problem(
+        server.post("/predict", params={"model": model}, files={"file": toys.plain(1)}), 404, "model_not_found"
+    )
+
+
+def test_a_form_without_a_file(server):
+    assert_problem(server.post("/predict", files={"image": toys.plain(1)}), 422, "missing_file")
+    assert_problem(server.post("/predict", files={"file": (None, b"text")}), 422, "missing_file")
+    assert_problem(server.post("/predict/batch", files={"image": toys.plain(1)}), 422, "missing_file")
+    assert_problem(server.post("/predict/batch", content=b"raw"), 422, "missing_file")
+
+
+def test_a_broken_form(server):
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+
+    assert_problem(server.post("/predict", content=b"--x\r\nnonsense", headers=headers), 400, "malformed_request")
+
+
+def test_a_body_at_and_above_the_limit(server):
+    at = toys.plain(255).ljust(1_000_000, b"\0")
+    headers = {"Content-Type": "image/png"}
+
+    assert server.post("/predict", content=at, headers=headers).status_code == 200
+    assert_problem(server.post("/predict", content=at + b"\0", headers=headers), 413, "body_too_large")
+    chunks = (at[i : i + 65536] for i in range(0, len(at), 65536))
+    assert server.post("/predict", content=chunks, headers=headers).status_code == 200
+    assert_problem(server.post("/predict", content=iter([at, b"\0"]), headers=headers), 413, "body_too_large")
+
+
+def test_a_batch_answers_in_order_and_one_bad_image_fails_alone(server):
+    files = [("file", (f"{value}.png", toys.plain(value), "image/png")) for value in (0, 255, 100)]
+    files[1:1] = [("file", ("notes.txt", b"hello", "text/plain")), ("file", ("empty.png", b"", "image/png"))]
+
+    response = server.post("/predict/batch", files=files)
+
+    assert response.status_code == 200
+    body = response.json()
+    BatchPrediction.model_validate(body)
+    assert (body["model"], body["version"]) == ("brightness", 2)
+    results = body["results"]
+    assert [result["filename"] for result in results] == ["0.png", "notes.txt", "empty.png", "255.png", "100.png"]
+    assert [result["error"]["code"] for result in results if "error" in result] == [
+        "unsupported_media_type",
+        "empty_file",
+    ]
+    assert [result["label"] for result in results if "label" in result] == ["dark", "bright", "bright"]
+
+
+def test_a_batch_takes_the_same_parameters(server):
+    files = [("file", toys.plain(value)) for value in (0, 255)]
+
+    body = server.post("/predict/batch", params={"model": "grey", "top": 1, "features": "false"}, files=files).json()
+
+    assert body["model"] == "grey"
+    assert [list(result["probabilities"]) for result in body["results"]] == [["dark"], ["bright"]]
+    assert "branches" not in body["results"][0]
+
+
+def test_more_files_than_a_batch_may_have(server):
+    data = toys.plain(1)
+
+    assert len(server.post("/predict/batch", files=[("file", data)] * 64).json()["results"]) == 64
+    assert_problem(server.post("/predict/batch", files=[("file", data)] * 65), 422, "invalid_parameter")
+
+
+def test_many_at_once_each_get_their_own_answer(server):
+    values = [i % 256 for i in range(300)]
+
+    with httpx.Client(base_url=server.base_url) as client, ThreadPoolExecutor(16) as pool:
+        bodies = list(pool.map(lambda v: client.post("/predict", files={"file": toys.plain(v)}).json(), values))
+
+    for value, body in zip(values, bodies, strict=True):
+        assert body["branches"][0]["features"] == pytest.approx([value / 255] * 3, abs=1e-6)

@@ -1,0 +1,94 @@
+"""What lies in the model repository is served by name and version, or the start says what is wrong."""
+
+import pytest
+
+from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, NothingToServe
+from app.repository import Repository, discover
+from tests import toys
+
+
+def loaded(root, default=None):
+    repository = Repository(root, default=default, device="cpu", threads=1, max_batch_size=2)
+    repository.load()
+    return repository
+
+
+def test_names_and_versions_are_found(models):
+    assert [(name, version) for name, version, _ in discover(models)] == [
+        ("bands", 1),
+        ("brightness", 1),
+        ("brightness", 2),
+        ("grey", 7),
+    ]
+
+
+@pytest.mark.parametrize("name", ["Upper/1", ".hidden/1", "toy/v2", "toy/02", "toy/-1", "toy/.staging-3", "toy/0"])
+def test_folders_named_otherwise_are_left_alone(tmp_path, name):
+    toys.publish(tmp_path, "toy", 1)
+    (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "README").write_text("not a model")
+
+    assert [(name, version) for name, version, _ in discover(tmp_path)] == [("toy", 1)]
+
+
+def test_the_highest_version_is_the_default(models):
+    repository = loaded(models)
+
+    assert repository.default == "bands"
+    assert repository.find("brightness").number == 2
+    assert repository.resolve("brightness:1").number == 1
+    assert repository.versions("brightness") == [1, 2]
+    assert [(version.name, version.number) for version in repository] == [("bands", 1), ("brightness", 2), ("grey", 7)]
+
+
+def test_versions_are_ordered_as_numbers(tmp_path):
+    for version in (9, 10):
+        toys.publish(tmp_path, "toy", version)
+
+    assert loaded(tmp_path).find("toy").number == 10
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["nothing", "brightness:3", "brightness:0", "brightness:", "brightness:latest", "../brightness", "", "a" * 10_000],
+)
+def test_what_is_not_there_is_not_found(models, reference):
+    with pytest.raises(ModelNotFound) as caught:
+        loaded(models).resolve(reference)
+
+    assert len(str(caught.value)) < 300
+
+
+def test_not_ready_until_loaded(models):
+    repository = Repository(models, default=None, device="cpu", threads=1, max_batch_size=1)
+
+    assert not repository.ready
+    assert "being loaded" in repository.reason
+    repository.load()
+    assert repository.ready
+
+
+def test_an_absent_and_an_empty_repository(tmp_path):
+    with pytest.raises(NothingToServe, match="cannot be read: No such file"):
+        loaded(tmp_path / "absent")
+    with pytest.raises(NothingToServe, match="holds no"):
+        loaded(tmp_path)
+
+
+def test_a_broken_artifact_is_named(tmp_path):
+    path = toys.publish(tmp_path, "toy", 1, b"not a model")
+
+    with pytest.raises(InvalidArtifact, match=f"{path} cannot be served: ONNX Runtime refuses it"):
+        loaded(tmp_path)
+
+
+def test_a_version_without_a_file_is_named(tmp_path):
+    (tmp_path / "toy" / "1").mkdir(parents=True)
+
+    with pytest.raises(InvalidArtifact, match="cannot be read"):
+        loaded(tmp_path)
+
+
+def test_an_unknown_default(models):
+    with pytest.raises(InvalidSettings, match="there is no such model"):
+        loaded(models, "nothing")

@@ -1,0 +1,161 @@
+"""Ids, logs, keys, limits, health and errors: what holds for every route."""
+
+import json
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests import toys
+from tests.app.test_predictions import assert_problem
+from tests.conftest import serving
+
+PHOTO = {"file": toys.plain(1)}
+
+
+def test_health(server):
+    assert server.get("/livez").json() == {"status": "live"}
+    assert server.get("/readyz").json() == {"status": "ready"}
+
+
+def test_a_sane_request_id_is_kept_and_any_other_is_replaced(server):
+    assert server.get("/livez", headers={"X-Request-ID": "abc-1.2_3"}).headers["x-request-id"] == "abc-1.2_3"
+    for odd in ("", "a b", "x" * 129, "é".encode(), "<script>"):
+        made = server.get("/livez", headers={"X-Request-ID": odd}).headers["x-request-id"]
+        assert re.fullmatch("[0-9a-f]{32}", made)
+    assert server.get("/nothing", headers={"X-Request-ID": "mine"}).json()["request_id"] == "mine"
+
+
+def test_unknown_paths_and_methods(server):
+    assert_problem(server.get("/nothing"), 404, "not_found")
+    response = server.get("/predict")
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "POST"
+
+
+def test_the_documentation_describes_every_route_and_error(server):
+    document = server.get("/openapi.json").json()
+
+    assert document["openapi"].startswith("3.1")
+    assert set(document["paths"]) == {
+        "/predict",
+        "/predict/batch",
+        "/models",
+        "/models/{name}",
+        "/models/{name}/{version}",
+        "/livez",
+        "/readyz",
+    }
+    predict = document["paths"]["/predict"]["post"]
+    assert set(predict["responses"]) == {"200", "400", "401", "404", "413", "415", "422", "500", "503", "504"}
+    assert {"multipart/form-data", "image/jpeg", "application/x-npy"} <= set(predict["requestBody"]["content"])
+    for path in document["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                media_type = "application/json" if status == "200" else "application/problem+json"
+                assert media_type in response["content"], (operation["summary"], status)
+    assert "`too_many_pixels`" in predict["responses"]["422"]["description"]
+    assert server.get("/docs").status_code == 200
+
+
+def test_keys_are_asked_for_everywhere_but_health(models, tmp_path):
+    (tmp_path / "keys").write_text("from-file\n")
+    with serving(models, API_KEYS="one,two", API_KEYS_FILE=tmp_path / "keys") as client:
+        for path in ("/models", "/openapi.json", "/docs", "/nothing"):
+            response = client.get(path)
+            assert_problem(response, 401, "unauthorized")
+            assert response.headers["www-authenticate"] == "Bearer"
+        assert_problem(client.post("/predict", files=PHOTO), 401, "unauthorized")
+        for wrong in ("three", "onetwo", "", "é".encode()):
+            assert client.get("/models", headers={"X-API-Key": wrong}).status_code == 401
+        for key in ("one", "two", "from-file"):
+            assert client.get("/models", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+            assert client.get("/models", headers={"X-API-Key": key}).status_code == 200
+        assert client.get("/livez").status_code == 200
+        client.log.wait_for("GET /nothing 401")
+        assert "from-file" not in client.log.text
+
+
+def test_json_logs_are_one_object_per_line(models):
+    with serving(models, LOG_FORMAT="json") as client:
+        client.get("/models", headers={"X-Request-ID": "find-me"})
+        client.log.wait_for("find-me")
+        lines = [json.loads(line) for line in client.log.text.splitlines() if line.startswith("{")]
+
+    (line,) = [line for line in lines if line.get("request_id") == "find-me"]
+    assert re.match(r"GET /models 200 \d+\.\d ms", line["message"])
+    assert line["level"] == "info"
+    assert any("loaded brightness:2 on CPUExecutionProvider" in line["message"] for line in lines)
+    assert any(re.match(r"\d+ cores: ", line["message"]) for line in lines)
+
+
+def test_a_full_queue_is_refused_at_once(tmp_path):
+    """While as many images as allowed are in work, the next request is told to come back."""
+    toys.publish(tmp_path, "toy")
+    with (
+        serving(tmp_path, QUEUE_SIZE=4, MAX_FILES=4, MAX_BATCH_DELAY_MS=1000) as client,
+        httpx.Client(base_url=client.base_url) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        waiting = pool.submit(other.post, "/predict/batch", files=[("file", toys.plain(1))] * 4)
+        time.sleep(0.4)  # the four wait up to a second for others to join their batch
+        start = time.monotonic()
+        response = client.post("/predict", files=PHOTO)
+
+        assert time.monotonic() - start < 0.5
+        assert_problem(response, 503, "overloaded")
+        assert response.headers["retry-after"] == "1"
+        assert waiting.result().status_code == 200
+        assert client.post("/predict", files=PHOTO).status_code == 200
+
+
+def test_a_late_answer_is_given_up(tmp_path):
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, REQUEST_TIMEOUT_S=0.1, MAX_BATCH_DELAY_MS=1000) as client:
+        assert_problem(client.post("/predict", files=PHOTO), 504, "deadline_exceeded")
+
+
+def test_an_error_of_our_own_says_nothing_of_the_inside(tmp_path):
+    """A model that fails for one kind of image only: the caller gets an id, the log gets the traceback."""
+    toys.publish(tmp_path, "toy", 1, fails_for_bright_images())
+    with serving(tmp_path) as client:
+        assert client.post("/predict", files={"file": toys.plain(0)}).status_code == 200
+        response = client.post("/predict", files={"file": toys.plain(255)}, headers={"X-Request-ID": "broken-1"})
+        body = assert_problem(response, 500, "internal_error")
+        assert body["detail"] == "something went wrong inside the service; its log says more"
+        client.log.wait_for(r"POST /predict 500 .*broken-1")
+        client.log.wait_for("Traceback")
+        assert client.post("/predict", files={"file": toys.plain(0)}).status_code == 200
+
+
+def fails_for_bright_images():
+    """A toy that looks up entry 0 of one for dark images, and entry 2 for bright ones."""
+    model = toys.proto()
+    softmax = model.graph.node.pop()
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "table"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0, 1]), "all_axes"))
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMax", ["logits", "all_axes"], ["largest"], keepdims=0),
+            helper.make_node("ReduceMax", ["pooled", "all_axes"], ["brightest"], keepdims=0),
+            helper.make_node("Cast", ["brightest"], ["index"], to=TensorProto.INT64),
+            helper.make_node("Add", ["index", "index"], ["twice"]),
+            helper.make_node("Gather", ["table", "twice"], ["entry"]),
+            helper.make_node("Add", ["logits", "entry"], ["shifted"]),
+        ]
+    )
+    softmax.input[0] = "shifted"
+    model.graph.node.append(softmax)
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_worker_answers(models, workers):
+    with serving(models, WORKERS=workers, DEFAULT_MODEL="brightness") as client:
+        for _ in range(20):
+            with httpx.Client(base_url=client.base_url, timeout=30) as fresh:
+                assert fresh.post("/predict", files=PHOTO).status_code == 200

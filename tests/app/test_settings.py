@@ -1,0 +1,107 @@
+"""Settings come from the environment; a bad one is said in one line."""
+
+import os
+
+import pytest
+
+from app.errors import InvalidSettings
+from app.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("MULTIPOOL_")]:
+        monkeypatch.delenv(name)
+
+
+def test_the_defaults_are_those_of_the_contract():
+    settings = Settings.load()
+
+    assert str(settings.models_dir) == "models"
+    assert (settings.device, settings.host, settings.port, settings.workers) == ("auto", "127.0.0.1", 8000, 1)
+    assert (settings.max_batch_size, settings.max_files) == (32, 64)
+    assert settings.keys() == ()
+
+
+def test_values_are_read(monkeypatch):
+    monkeypatch.setenv("MULTIPOOL_PORT", "9000")
+    monkeypatch.setenv("MULTIPOOL_DEVICE", "cpu")
+    monkeypatch.setenv("MULTIPOOL_DEFAULT_MODEL", "")
+
+    settings = Settings.load()
+
+    assert (settings.port, settings.device, settings.default_model) == (9000, "cpu", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEVICE", "gpu"),
+        ("PORT", "http"),
+        ("PORT", "70000"),
+        ("PORT", "-1"),
+        ("WORKERS", "0"),
+        ("MAX_BATCH_SIZE", "0"),
+        ("MAX_BATCH_DELAY_MS", "-1"),
+        ("QUEUE_SIZE", "0"),
+        ("REQUEST_TIMEOUT_S", "0"),
+        ("REQUEST_TIMEOUT_S", "nan"),
+        ("MAX_UPLOAD_BYTES", "10MB"),
+        ("MAX_PIXELS", "1e18"),
+        ("MAX_FILES", "none"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_bad_value_is_named(monkeypatch, name, value):
+    monkeypatch.setenv(f"MULTIPOOL_{name}", value)
+
+    with pytest.raises(InvalidSettings, match=f"^MULTIPOOL_{name} = '{value}': ") as caught:
+        Settings.load()
+
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_is_named(monkeypatch):
+    monkeypatch.setenv("MULTIPOOL_MODEL_DIR", "models")
+
+    with pytest.raises(InvalidSettings, match="unknown setting MULTIPOOL_MODEL_DIR"):
+        Settings.load()
+
+
+def test_a_queue_that_cannot_hold_one_request(monkeypatch):
+    monkeypatch.setenv("MULTIPOOL_QUEUE_SIZE", "10")
+
+    with pytest.raises(InvalidSettings, match="QUEUE_SIZE 10 is smaller than MAX_FILES 64"):
+        Settings.load()
+
+
+def test_keys_come_from_the_environment_and_a_file(monkeypatch, tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("# old\nthird\n\n fourth \n")
+    monkeypatch.setenv("MULTIPOOL_API_KEYS", "first, second")
+    monkeypatch.setenv("MULTIPOOL_API_KEYS_FILE", str(file))
+
+    settings = Settings.load()
+
+    assert settings.keys() == (b"first", b"second", b"third", b"fourth")
+    assert "first" not in repr(settings)
+
+
+@pytest.mark.parametrize("value", ["", ",", "  "])
+def test_an_empty_secret_does_not_open_the_service(monkeypatch, value):
+    monkeypatch.setenv("MULTIPOOL_API_KEYS", value)
+
+    with pytest.raises(InvalidSettings, match="holds no key"):
+        Settings.load()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"# nothing\n", b"\xff\xfe"])
+def test_a_key_file_without_keys(monkeypatch, tmp_path, content):
+    file = tmp_path / "keys"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("MULTIPOOL_API_KEYS_FILE", str(file))
+
+    with pytest.raises(InvalidSettings, match="MULTIPOOL_API_KEYS_FILE"):
+        Settings.load().keys()

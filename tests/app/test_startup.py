@@ -1,0 +1,109 @@
+"""A start that cannot succeed says why in one line and ends with the right code."""
+
+import signal
+import socket
+import subprocess
+import sys
+
+import onnxruntime as ort
+import pytest
+
+from tests import toys
+from tests.app.test_predictions import assert_problem
+from tests.conftest import ROOT, serving, start
+
+
+def ended(process):
+    """Wait for the end; returns the exit code and what was said."""
+    _, said = process.communicate(timeout=60)
+    text = said.decode()
+    assert "Traceback" not in text
+    return process.returncode, [line for line in text.splitlines() if line.startswith("error: ")]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_models_that_are_not_ours(tmp_path, workers):
+    path = toys.publish(tmp_path, "broken", 1, b"not a model")
+
+    code, errors = ended(start(tmp_path, WORKERS=workers))
+
+    assert code == 65
+    assert errors == [error for error in errors if str(path) in error and "ONNX Runtime refuses it" in error]
+    assert len(errors) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "words"),
+    [
+        ({"MODELS_DIR": "/nonexistent"}, 66, "cannot be read"),
+        ({"PORT": "ninety"}, 78, "MULTIPOOL_PORT"),
+        ({"COLOUR": "red"}, 78, "unknown setting MULTIPOOL_COLOUR"),
+        ({"DEFAULT_MODEL": "nothing"}, 78, "no such model"),
+        ({"API_KEYS_FILE": "/nonexistent"}, 78, "API_KEYS_FILE"),
+        ({"HOST": "no.such.host.invalid"}, 1, "cannot listen"),
+    ],
+)
+def test_settings_that_cannot_work(models, settings, code, words):
+    found, errors = ended(start(models, **settings))
+
+    assert found == code
+    assert len(errors) == 1
+    assert words in errors[0]
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="CUDA is available")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_cuda_that_cannot_be_had(models, workers):
+    code, errors = ended(start(models, DEVICE="cuda", WORKERS=workers))
+
+    assert code == 69
+    assert "no CUDA execution provider" in errors[0]
+
+
+def test_a_port_in_use(models):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, errors = ended(start(models, PORT=taken.getsockname()[1]))
+
+    assert code == 1
+    assert "Address already in use" in errors[0]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(models, number, workers):
+    with serving(models, WORKERS=workers) as client:
+        client.process.send_signal(number)
+        assert client.process.wait(15) == 0
+
+
+UVICORN = ("-m", "uvicorn", "--factory", "app.main:create_app", "--port", "0")
+
+
+def test_uvicorn_can_run_the_factory_itself(models):
+    with serving(models, arguments=UVICORN, DEFAULT_MODEL="grey") as client:
+        assert client.post("/predict", files={"file": toys.plain(1)}).status_code == 200
+
+
+def test_under_uvicorn_a_failed_load_leaves_it_alive_but_not_ready(tmp_path):
+    toys.publish(tmp_path, "broken", 1, b"not a model")
+    with serving(tmp_path, ready=False, arguments=UVICORN) as client:
+        client.log.wait_for("cannot be served")
+        response = client.get("/readyz")
+        assert client.get("/livez").status_code == 200
+        assert response.headers["retry-after"] == "1"
+        assert "cannot be served" in assert_problem(response, 503, "not_ready")["detail"]
+        assert_problem(client.post("/predict", files={"file": toys.plain(1)}), 503, "not_ready")
+        assert_problem(client.get("/models"), 503, "not_ready")
+
+
+def test_help_lists_every_setting():
+    done = subprocess.run([sys.executable, "-m", "app", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    for name in ("MULTIPOOL_MODELS_DIR [models]", "MULTIPOOL_PORT [8000]", "MULTIPOOL_API_KEYS_FILE []"):
+        assert name in done.stdout
+
+
+def test_an_unknown_command_is_a_usage_error():
+    done = subprocess.run([sys.executable, "-m", "app", "fly"], cwd=ROOT, capture_output=True, check=False)
+
+    assert done.returncode == 2

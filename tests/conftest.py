@@ -1,0 +1,116 @@
+"""A real server in a process of its own, over model repositories made of toys."""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import toys
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
+START_LIMIT_S = 60
+
+
+def start(models, *, arguments=("-m", "app"), **settings):
+    """Start the service with these settings; returns the process."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MULTIPOOL_")}
+    chosen = {"MODELS_DIR": models, "PORT": 0, "DEVICE": "cpu", **settings}
+    environment |= {f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}
+    return subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+class Log:
+    """What the service writes, read without ever blocking it."""
+
+    def __init__(self, process):
+        self._stream = process.stderr
+        os.set_blocking(self._stream.fileno(), False)
+        self.text = ""
+
+    def wait_for(self, pattern, limit_s=START_LIMIT_S):
+        """Read until the pattern appears; returns the match."""
+        deadline = time.monotonic() + limit_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._stream, selectors.EVENT_READ)
+            while not (match := re.search(pattern, self.text)):
+                assert time.monotonic() < deadline, f"{pattern!r} did not appear in:\n{self.text}"
+                if selector.select(timeout=0.2):
+                    chunk = self._stream.read()
+                    assert chunk != b"", f"the service ended before {pattern!r}:\n{self.text}"
+                    self.text += (chunk or b"").decode()
+        return match
+
+
+@contextmanager
+def serving(models, *, ready=True, **settings):
+    """Run the service; yields a client of it that knows its ``process`` and ``log``."""
+    process = start(models, **settings)
+    try:
+        log = Log(process)
+        address = log.wait_for(r"(?:listening|running) on (http://\S+)")[1]
+        with httpx.Client(base_url=address, timeout=30) as client:
+            client.process, client.log = process, log
+            if ready:
+                wait_until_ready(client)
+            yield client
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+        process.stderr.close()
+        process.stdout.close()
+
+
+def wait_until_ready(client):
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline:
+        try:
+            if client.get("/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            assert client.process.poll() is None, client.log.text
+        time.sleep(0.02)
+    raise AssertionError("the service did not become ready")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """A repository of three models: two versions of ``brightness``, one that reads 13 bands, one grey."""
+    root = tmp_path_factory.mktemp("models")
+    toys.publish(root, "brightness", 1)
+    toys.publish(root, "brightness", 2, toys.artifact(offset=0.25))
+    toys.publish(root, "bands", 1, toys.artifact(16, 16, 13))
+    toys.publish(root, "grey", 7, toys.artifact(8, 8, 1))
+    return root
+
+
+@pytest.fixture(scope="session")
+def server(models):
+    """A client of one service that serves ``models``, with ``brightness`` as default."""
+    with serving(models, DEFAULT_MODEL="brightness", MAX_UPLOAD_BYTES=1_000_000, MAX_PIXELS=1_000_000) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def data():
+    """The folder of real images; it does not come with the project."""
+    if not DATA.is_dir():
+        pytest.skip(f"no real images: {DATA.relative_to(ROOT.parent)} is absent")
+    return DATA

@@ -1,0 +1,57 @@
+"""Augmentation moves pixels about; it never makes new ones, and the seed decides how."""
+
+import numpy as np
+import pytest
+
+from model_export.augmentation import KINDS, augment
+
+
+@pytest.fixture
+def batch():
+    return np.random.default_rng(0).integers(0, 256, (16, 25, 25, 3), np.uint8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shape_and_type_are_kept_and_the_input_is_left_alone(batch, kind):
+    before = batch.copy()
+
+    changed = augment(batch, kind, np.random.default_rng(1))
+
+    assert (changed.shape, changed.dtype) == (batch.shape, np.uint8)
+    np.testing.assert_array_equal(batch, before)
+    assert np.array_equal(changed, batch) == (kind == "none")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_seed_decides(batch, kind):
+    first, again = (augment(batch, kind, np.random.default_rng(1)) for _ in range(2))
+
+    np.testing.assert_array_equal(first, again)
+
+
+def test_a_shift_moves_by_two_of_25_pixels_at_most(batch):
+    for image, shifted in zip(batch, augment(batch, "shift", np.random.default_rng(1)), strict=True):
+        moves = [
+            (dy, dx)
+            for dy in range(-2, 3)
+            for dx in range(-2, 3)
+            if np.array_equal(shifted[2:-2, 2:-2], image[2 + dy : 23 + dy, 2 + dx : 23 + dx])
+        ]
+        assert len(moves) == 1
+
+
+def test_aerial_images_are_turned_and_mirrored():
+    image = np.zeros((8, 8, 1), np.uint8)
+    image[:4, :4] = 255
+    batch = np.repeat(image[None], 200, 0)
+
+    changed = augment(batch, "aerial", np.random.default_rng(0))
+
+    bright = {(int(i[:4].mean()) > int(i[4:].mean()), int(i[:, :4].mean()) > int(i[:, 4:].mean())) for i in changed}
+    assert len(bright) == 4
+
+
+def test_images_that_are_not_square_keep_their_shape():
+    batch = np.random.default_rng(0).integers(0, 256, (8, 10, 30, 1), np.uint8)
+
+    assert augment(batch, "aerial", np.random.default_rng(0)).shape == batch.shape
