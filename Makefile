@@ -28,7 +28,7 @@ bench: .venv/dev  ## measure the running service against the same work in one pr
 
 lock: .venv/dev  ## resolve the dependencies again and write their hashes
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
-		--extra cpu -o $(LOCKED)/serve.txt pyproject.toml
+		--extra cpu -o $(LOCKED)/serve-cpu.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 		--extra cuda -o $(LOCKED)/serve-cuda.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
@@ -39,7 +39,7 @@ lock: .venv/dev  ## resolve the dependencies again and write their hashes
 clean:  ## remove what the targets made
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.venv/serve: $(LOCKED)/serve.txt | .venv
+.venv/serve: $(LOCKED)/serve-cpu.txt | .venv
 .venv/export: $(LOCKED)/export.txt | .venv
 .venv/dev: $(LOCKED)/dev.txt | .venv
 .venv/serve .venv/export .venv/dev:

@@ -13,8 +13,6 @@ from app.errors import TooManyPixels, UndecodableImage, WrongChannels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from app.images import Shape
-
 # What geographic software writes; everything else in the TIFF world stays out of reach of a sender.
 _COMPRESSIONS = {"NONE", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "ZSTD", "JPEG"}
 
@@ -101,13 +99,13 @@ def to_uint8(array: NDArray[Any], value_range: tuple[float, float] | None) -> ND
     return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
 
 
-def resize(image: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
-    """Bring ``uint8 [h, w, C]`` to ``[H, W, C]``, band by band, with the filter that every image gets."""
-    if image.shape == shape:
+def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Bring ``uint8 [h, w, C]`` to another height and width, band by band, with the filter that every image gets."""
+    if image.shape[:2] == (height, width):
         return image
-    size = (shape.width, shape.height)
-    planes = (Image.fromarray(np.ascontiguousarray(image[:, :, c])) for c in range(shape.channels))
-    return np.stack([np.asarray(plane.resize(size, Image.Resampling.BILINEAR)) for plane in planes], axis=-1)
+    planes = (Image.fromarray(np.ascontiguousarray(image[:, :, c])) for c in range(image.shape[2]))
+    resized = [np.asarray(plane.resize((width, height), Image.Resampling.BILINEAR)) for plane in planes]
+    return np.stack(resized, axis=-1)  # (H, W, C)
 
 
 def _check_size(size: tuple[int, ...], channels: int, max_pixels: int) -> None:

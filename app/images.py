@@ -123,9 +123,11 @@ def decode(
     kind = _kind(data, media_type)
     try:
         if kind == "NPY":
-            return bands.resize(bands.read_npy(data, shape.channels, value_range, max_pixels), shape)
+            array = bands.read_npy(data, shape.channels, value_range, max_pixels)
+            return bands.resize(array, shape.height, shape.width)
         if kind == "TIFF" and shape.channels not in (1, 3):
-            return bands.resize(bands.read_tiff(data, shape.channels, value_range, max_pixels), shape)
+            array = bands.read_tiff(data, shape.channels, value_range, max_pixels)
+            return bands.resize(array, shape.height, shape.width)
         if shape.channels not in _PILLOW_MODES:
             raise WrongChannels(
                 f"the model reads {shape.channels} channels and a {kind} file cannot carry them; "

@@ -40,7 +40,10 @@ class TextFormatter(logging.Formatter):
 
 
 def configuration(level: str, style: str) -> dict[str, Any]:
-    """Build the ``logging.config`` dictionary for the service and its workers."""
+    """Build the ``logging.config`` dictionary for the service and its workers.
+
+    uvicorn is asked for its warnings only: the service says itself when it listens, is ready, and stops.
+    """
     formatter = JsonFormatter if style == "json" else TextFormatter
     return {
         "version": 1,
@@ -48,5 +51,5 @@ def configuration(level: str, style: str) -> dict[str, Any]:
         "formatters": {"default": {"()": formatter}},
         "handlers": {"default": {"class": "logging.StreamHandler", "formatter": "default"}},
         "root": {"level": "WARNING", "handlers": ["default"]},
-        "loggers": {"app": {"level": level.upper()}, "uvicorn": {"level": level.upper()}},
+        "loggers": {"app": {"level": level.upper()}, "uvicorn": {"level": "WARNING"}},
     }

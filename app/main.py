@@ -65,6 +65,7 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
         service = build(settings)
         loading = asyncio.create_task(_load(service.repository, on_failure))
         yield {"service": service}
+        log.info("stopped: no more requests")
         loading.cancel()
         service.classifier.close()
 

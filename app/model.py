@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnxruntime as ort
 
+from app import devices
+from app.devices import CPU, CUDA
 from app.errors import DeviceUnavailable, InvalidArtifact
 from app.images import Shape
 from app.metadata import KEY, Metadata
@@ -19,14 +20,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-log = logging.getLogger(__name__)
-
-Device = Literal["auto", "cuda", "cpu"]
+Device = Literal["cuda", "cpu"]
 
 INPUT = "image"
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-
+_FATAL = 4
 _CUDA_OPTIONS = {
     # The default, EXHAUSTIVE, times every algorithm at the first run of each shape and may choose differently
     # each time; the heuristic answers at once and always alike.
@@ -65,14 +62,14 @@ class Model:
         self._names = ["probabilities", "logits", *(branch.output for branch in metadata.branches)]
 
     @classmethod
-    def load(cls, data: bytes, device: Device = "auto", threads: int = 0) -> Model:
+    def load(cls, data: bytes, device: Device, threads: int = 0) -> Model:
         """Load an artifact from its bytes.
 
         Bytes and not a path: ONNX Runtime then refuses external data, and what is hashed is what is loaded.
 
         Args:
             data: Content of a ``model.onnx``.
-            device: ``cuda`` runs on CUDA alone or not at all, ``auto`` prefers CUDA, ``cpu`` never tries it.
+            device: ``cuda`` runs on CUDA alone or not at all.
             threads: Threads of one run on the CPU; 0 lets ONNX Runtime choose.
 
         Raises:
@@ -109,40 +106,27 @@ class Model:
 
 
 def _open(data: bytes, device: Device, threads: int) -> ort.InferenceSession:
-    """Open a session on the device asked for, or on the CPU where ``auto`` finds nothing better."""
+    """Open a session on the device asked for, and on no other."""
     if device == "cpu":
         return _session(data, [CPU], threads)
-    try:
-        return _cuda_session(data, threads)
-    except DeviceUnavailable as error:
-        if device == "cuda":
-            raise
-        log.info("device auto: running on the CPU, because %s", error)
-        return _session(data, [CPU], threads)
-
-
-def _cuda_session(data: bytes, threads: int) -> ort.InferenceSession:
-    if CUDA not in ort.get_available_providers():
-        raise DeviceUnavailable(
-            "the installed onnxruntime has no CUDA execution provider; install onnxruntime-gpu instead of onnxruntime"
-        )
-    ort.preload_dlls()
+    if (reason := devices.why_no_cuda()) is not None:
+        raise DeviceUnavailable(f"CUDA cannot be used: {reason}")
     try:
         session = _session(data, [(CUDA, _CUDA_OPTIONS)], threads)
     except InvalidArtifact as error:
         _session(data, [CPU], threads)  # raises again when it is the file and not the device that is wrong
-        raise DeviceUnavailable(f"CUDA cannot be used: {error}") from None
+        raise DeviceUnavailable(f"CUDA cannot be used: {devices.missing_library() or error}") from None
     if session.get_providers()[0] != CUDA:
-        raise DeviceUnavailable("ONNX Runtime could not start CUDA; see 'nvidia-smi' and the CUDA and cuDNN libraries")
+        raise DeviceUnavailable(f"CUDA cannot be used: {devices.missing_library() or 'ONNX Runtime left it out'}")
     return session
 
 
 def _session(data: bytes, providers: list[Any], threads: int) -> ort.InferenceSession:
-    ort.disable_telemetry_events()
+    ort.set_default_logger_severity(_FATAL)  # what goes wrong is raised, and said once by whoever catches it
     options = ort.SessionOptions()
+    options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     # Waiting threads that spin take the cores away from decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if providers != [CPU]:

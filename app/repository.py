@@ -7,8 +7,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, MultipoolError, NothingToServe
+from app import devices
+from app.errors import (
+    DeviceUnavailable,
+    InvalidArtifact,
+    InvalidSettings,
+    ModelNotFound,
+    MultipoolError,
+    NothingToServe,
+)
 from app.model import Device, Model
 
 log = logging.getLogger(__name__)
@@ -57,10 +66,18 @@ def discover(root: Path) -> list[tuple[str, int, Path]]:
 class Repository:
     """The models that are served. Loading fills it; from then on it does not change."""
 
-    def __init__(self, root: Path, *, default: str | None, device: Device, threads: int, max_batch_size: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        default: str | None,
+        device: Literal["auto", "cuda", "cpu"],
+        threads: int,
+        max_batch_size: int,
+    ) -> None:
         self._root = root
         self._wanted_default = default
-        self._device = device
+        self._wanted_device = device
         self._threads = threads
         self._warm_up_sizes = sorted({1, max_batch_size})
         self._models: dict[str, dict[int, Version]] = {}
@@ -93,21 +110,41 @@ class Repository:
         default = self._wanted_default or names[0]
         if default not in names:
             raise InvalidSettings(f"MULTIPOOL_DEFAULT_MODEL = {default!r}: there is no such model; there are {names}")
+        device = self._choose_device()
         for done, (name, number, path) in enumerate(found):
             self.reason = f"the models are being loaded: {done} of {len(found)} ready"
-            self._models.setdefault(name, {})[number] = Version(name, number, self._open(path))
+            self._models.setdefault(name, {})[number] = Version(name, number, self._open(path, device))
             log.info("loaded %s:%d on %s", name, number, self._models[name][number].model.execution_provider)
         self.default = default
 
-    def _open(self, path: Path) -> Model:
+    def _choose_device(self) -> Device:
+        if self._wanted_device != "auto":
+            return self._wanted_device
+        reason = devices.why_no_cuda()
+        if reason is None:
+            return "cuda"
+        log.info("device auto: running on the CPU, because %s", reason)
+        return "cpu"
+
+    def _open(self, path: Path, device: Device) -> Model:
         try:
-            model = Model.load(path.read_bytes(), self._device, self._threads)
+            model = self._load_file(path, device)
             model.warm_up(self._warm_up_sizes)
         except OSError as error:
             raise InvalidArtifact(f"{path} cannot be read: {error.strerror}") from None
         except InvalidArtifact as error:
             raise InvalidArtifact(f"{path} cannot be served: {error}") from None
         return model
+
+    def _load_file(self, path: Path, device: Device) -> Model:
+        data = path.read_bytes()
+        try:
+            return Model.load(data, device, self._threads)
+        except DeviceUnavailable as error:
+            if self._wanted_device != "auto":
+                raise
+            log.warning("device auto: running %s on the CPU, because %s", path, error)
+            return Model.load(data, "cpu", self._threads)
 
     def __iter__(self) -> Iterator[Version]:
         """Go through the highest version of every model, by name."""

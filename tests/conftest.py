@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import app  # noqa: F401  # first, so that ONNX Runtime is told to report nothing before a test imports it
 from tests import toys
 
 ROOT = Path(__file__).parents[1]

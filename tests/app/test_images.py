@@ -247,3 +247,22 @@ def test_any_damage_to_an_image_gives_an_image_or_one_of_our_errors(data):
             assert decode(bytes(content), max_pixels=100_000).shape == RGB
         except InvalidRequest as error:
             assert str(error)  # noqa: PT017  # any of several errors will do, or none
+
+
+def test_hostile_files_give_an_image_or_one_of_our_errors(data):
+    """Hundreds of broken, truncated, huge and odd files, read for a grey, a colour and a 13-band model."""
+    files = [path for path in (data / "hostile").rglob("*") if path.is_file() and path.suffix != ".tsv"]
+    assert len(files) > 700
+    decoded = 0
+    for path in files:
+        for shape in (GREY, RGB, Shape(8, 8, 13)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    pixels = decode(path.read_bytes(), shape)
+                except InvalidRequest as error:
+                    assert len(str(error)) < 400  # noqa: PT017  # any of several errors will do, or none
+                else:
+                    assert pixels.shape == shape
+                    decoded += 1
+    assert decoded > 500

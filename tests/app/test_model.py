@@ -6,6 +6,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
+from app import devices
 from app.errors import DeviceUnavailable, InvalidArtifact
 from app.model import Model
 from tests import toys
@@ -132,11 +133,12 @@ def test_cuda_is_never_replaced_silently():
         load(toys.artifact(), "cuda")
 
 
-@no_cuda
-def test_auto_says_that_it_runs_on_the_cpu(caplog):
-    caplog.set_level("INFO", "app.model")
-
-    model = load(toys.artifact(), "auto")
-
-    assert model.execution_provider == "CPUExecutionProvider"
-    assert "running on the CPU, because" in caplog.text
+def test_a_machine_without_a_driver_is_told_so(monkeypatch):
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [devices.CUDA, devices.CPU])
+    monkeypatch.setattr(devices, "_DRIVER", "libno-such-driver.so.1")
+    devices.why_no_cuda.cache_clear()
+    try:
+        with pytest.raises(DeviceUnavailable, match="there is no NVIDIA driver"):
+            load(toys.artifact(), "cuda")
+    finally:
+        devices.why_no_cuda.cache_clear()

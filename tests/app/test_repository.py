@@ -2,6 +2,7 @@
 
 import pytest
 
+from app import devices
 from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, NothingToServe
 from app.repository import Repository, discover
 from tests import toys
@@ -66,6 +67,17 @@ def test_not_ready_until_loaded(models):
     assert "being loaded" in repository.reason
     repository.load()
     assert repository.ready
+
+
+@pytest.mark.skipif(devices.why_no_cuda() is None, reason="CUDA is available")
+def test_auto_says_once_that_it_runs_on_the_cpu(models, caplog):
+    caplog.set_level("INFO", "app.repository")
+    repository = Repository(models, default=None, device="auto", threads=1, max_batch_size=1)
+
+    repository.load()
+
+    assert {version.model.execution_provider for version in repository} == {"CPUExecutionProvider"}
+    assert caplog.text.count("running on the CPU, because") == 1
 
 
 def test_an_absent_and_an_empty_repository(tmp_path):

@@ -96,6 +96,18 @@ def test_under_uvicorn_a_failed_load_leaves_it_alive_but_not_ready(tmp_path):
         assert_problem(client.get("/models"), 503, "not_ready")
 
 
+def test_onnx_runtime_reports_nothing_to_anyone(models, tmp_path, monkeypatch):
+    """Its telemetry would leave an identifier and a data base in the home folder, whatever else it does."""
+    for name in ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    with serving(models, DEFAULT_MODEL="grey") as client:
+        assert client.post("/predict", files={"file": toys.plain(1)}).status_code == 200
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_help_lists_every_setting():
     done = subprocess.run([sys.executable, "-m", "app", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
 

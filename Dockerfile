@@ -1,0 +1,31 @@
+# The service alone: no TensorFlow, no compiler, no pip, not root.
+#   docker build .                             runs on the CPU of any machine
+#   docker build --build-arg DEVICE=cuda .     runs on an NVIDIA GPU; brings CUDA and cuDNN as Python packages
+ARG PYTHON=3.11
+
+FROM python:${PYTHON}-slim AS build
+ARG DEVICE=cpu
+COPY deploy/requirements/serve-${DEVICE}.txt /tmp/requirements.txt
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /opt/venv \
+    && pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r /tmp/requirements.txt
+COPY app /opt/multipool/app
+RUN python -m compileall -q /opt/multipool/app
+
+FROM python:${PYTHON}-slim
+LABEL org.opencontainers.image.title="multipool" \
+      org.opencontainers.image.description="Serves four-branch (multi-pool) image classifiers over HTTP"
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /opt/multipool /opt/multipool
+COPY models /models
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    MULTIPOOL_HOST=0.0.0.0 \
+    MULTIPOOL_PORT=8000 \
+    MULTIPOOL_MODELS_DIR=/models
+WORKDIR /opt/multipool
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --start-interval=1s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ['MULTIPOOL_PORT']}/readyz\", timeout=2)"]
+CMD ["python", "-m", "app"]

@@ -1,0 +1,49 @@
+"""Whether CUDA can be used here, and why not: one clear reason instead of what the libraries print."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+from functools import cache
+from pathlib import Path
+
+import onnxruntime as ort
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+_DRIVER = "libcuda.so.1"
+
+
+@cache
+def why_no_cuda() -> str | None:
+    """Say what stands between ONNX Runtime and a GPU, or None where nothing does.
+
+    Asks the driver itself (CUDA Driver API, ``cuInit`` and ``cuDeviceGetCount``), which is quick and silent; whether
+    ONNX Runtime's own libraries load shows when a model is opened.
+    """
+    if CUDA not in ort.get_available_providers():
+        return "the installed onnxruntime has no CUDA execution provider; install onnxruntime-gpu instead"
+    try:
+        driver = ctypes.CDLL(_DRIVER)
+    except OSError:
+        return f"there is no NVIDIA driver ({_DRIVER} is missing); a container must be started with a GPU"
+    count = ctypes.c_int(0)
+    error = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    if error or count.value == 0:
+        return f"the NVIDIA driver finds no GPU (CUDA error {error}); see nvidia-smi and CUDA_VISIBLE_DEVICES"
+    with contextlib.redirect_stdout(io.StringIO()):
+        ort.preload_dlls()  # those of the nvidia-* packages, where they are installed
+    return None
+
+
+def missing_library() -> str | None:
+    """Say which library ONNX Runtime's CUDA provider could not load, after it has failed to."""
+    folder = Path(ort.__file__).parent / "capi"
+    try:
+        ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(folder / "libonnxruntime_providers_cuda.so"))
+    except OSError as error:
+        return f"{str(error).partition(':')[0]} cannot be loaded; install onnxruntime-gpu[cuda,cudnn]"
+    return None

@@ -1,0 +1,84 @@
+"""A service of ours, started for a measurement and stopped after it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_LIMIT_S = 60
+
+
+@dataclass(frozen=True)
+class Service:
+    """Where it listens, and which process it is."""
+
+    port: int
+    pid: int
+
+    def connect(self) -> http.client.HTTPConnection:
+        """Open a connection that stays open."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+    def resident_mb(self) -> float:
+        """Memory it occupies, in MB."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+    def cpu_s(self) -> float:
+        """Processor seconds it has used so far, user and system."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+@contextmanager
+def serving(models: str = "models", **settings: object) -> Iterator[Service]:
+    """Start the service on a free port of the loopback address, and wait until it is ready."""
+    chosen = {"MODELS_DIR": models, "PORT": 0, "DEVICE": "cpu", "LOG_LEVEL": "warning", **settings}
+    environment = {**os.environ, **{f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}}
+    process = subprocess.Popen([sys.executable, "-m", "app"], env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        line = process.stderr.readline()
+        match = re.search(r"listening on http://127\.0\.0\.1:(\d+)", line)
+        if match is None:
+            raise SystemExit(f"the service did not start: {line}")
+        service = Service(int(match[1]), process.pid)
+        _wait(service)
+        yield service
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        process.stderr.close()
+
+
+def _wait(service: Service) -> None:
+    deadline = time.monotonic() + _LIMIT_S
+    while time.monotonic() < deadline:
+        try:
+            connection = service.connect()
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.005)
+    raise SystemExit("the service did not become ready")
+
+
+def ask(connection: http.client.HTTPConnection, path: str, image: bytes) -> bytes:
+    """Send one image as a raw body; returns the body of the answer."""
+    connection.request("POST", path, image, {"Content-Type": "application/octet-stream"})
+    response = connection.getresponse()
+    body = response.read()
+    if response.status != 200:
+        raise SystemExit(f"{path} answered {response.status}: {body[:300].decode()}")
+    return body

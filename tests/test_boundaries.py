@@ -1,0 +1,94 @@
+"""Who may import whom: the service knows nothing of training, and dependencies go one way."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+TRAINING = ("tensorflow", "keras", "onnx", "tf2onnx", "model_export", "sklearn", "rich")
+SHARED = {"app.images", "app.bands", "app.metadata", "app.model", "app.errors", "app"}
+
+
+def imports(path):
+    """Every module that a file imports, wherever it does so."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names if node.module == "app"}
+    return found
+
+
+def module(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+APP = {module(path): imports(path) for path in (ROOT / "app").rglob("*.py")}
+
+
+def test_the_service_imports_nothing_of_training():
+    for name, imported in APP.items():
+        forbidden = {other for other in imported if other.split(".")[0] in TRAINING}
+        assert not forbidden, name
+
+
+def test_the_export_stage_imports_only_what_is_shared():
+    for path in (ROOT / "model_export").rglob("*.py"):
+        assert {name for name in imports(path) if name.split(".")[0] == "app" and name in APP} <= SHARED, path
+
+
+@pytest.mark.parametrize(
+    ("imported", "absent"),
+    [
+        ("app.__main__", [*TRAINING[:5], "sklearn", "scipy", "tifffile"]),
+        ("app.images, app.metadata, app.errors", ["fastapi", "onnxruntime", "uvicorn"]),
+        ("model_export.__main__", ["tensorflow", "keras", "fastapi"]),
+    ],
+)
+def test_what_is_imported_in_a_fresh_interpreter(imported, absent):
+    code = f"import sys, {imported}; print([name for name in {absent} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_import_goes_in_a_circle():
+    done, path = set(), []
+
+    def visit(name):
+        assert name not in path, " -> ".join([*path, name])
+        if name in done:
+            return
+        path.append(name)
+        for other in APP[name]:
+            if other in APP and other != "app":
+                visit(other)
+        path.pop()
+        done.add(name)
+
+    for name in APP:
+        visit(name)
+
+
+def test_errors_know_no_http():
+    assert APP["app.errors"] == set()
+    assert not APP["app.images"] & {"fastapi", "starlette"}
+
+
+def test_only_main_knows_both_the_settings_and_the_application():
+    assert {name for name, imported in APP.items() if {"app.settings", "app.routes"} <= imported} == {"app.main"}
+
+
+def test_catching_everything_is_rare():
+    """A decoder, a graph and a request are each guarded once; anything else would hide a mistake."""
+    blind = {
+        name: source.count("except Exception")
+        for name, source in ((module(path), path.read_text()) for path in (ROOT / "app").rglob("*.py"))
+        if "except Exception" in source
+    }
+    assert blind == {"app.model": 2, "app.middleware": 1}

@@ -1,0 +1,70 @@
+"""The committed models answer over HTTP as well as the README says, on images they have not seen."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.conftest import ROOT, serving
+
+EUROSAT = ("eurosat-channel-groups", "eurosat-separable", "eurosat-regions")
+LARGEST_BYTES = 2_000_000
+
+
+@pytest.fixture(scope="module")
+def published():
+    with serving(ROOT / "models") as client:
+        yield client
+
+
+def test_all_are_served_and_the_digits_answer_by_default(published):
+    body = published.get("/models").json()
+
+    assert body["default"] == "digits-regions"
+    assert {model["name"] for model in body["models"]} >= {"digits-regions", *EUROSAT}
+
+
+def test_files_are_small():
+    for path in (ROOT / "models").rglob("*.onnx"):
+        assert path.stat().st_size < LARGEST_BYTES, path
+
+
+def test_each_says_where_it_came_from(published):
+    for model in published.get("/models").json()["models"]:
+        detail = published.get(f"/models/{model['name']}").json()
+        assert [branch["pooling"] for branch in detail["branches"]] == ["average", "max", "average", "max"]
+        assert detail["metrics"]["validation"]["accuracy"] > 0.9
+        assert detail["training"]["images"]["train"] > 1000
+        assert detail["recipe"]["id"]
+
+
+def test_the_sample_image_is_a_pinned_answer(published):
+    """One number end to end: decoding, the recipe, the graph and the weights are as they were."""
+    body = published.post("/predict", files={"file": (ROOT / "examples" / "digit.png").read_bytes()}).json()
+
+    assert body["label"] == "3"
+    assert body["probability"] == pytest.approx(PINNED, abs=1e-4)
+
+
+PINNED = 0.9999757
+
+
+@pytest.mark.parametrize("name", EUROSAT)
+def test_eurosat_validation_accuracy_over_http(published, data, name):
+    files = sorted((data / "eurosat" / "validation").glob("*/*.jpg"))
+
+    def right(path):
+        answer = published.post(
+            "/predict",
+            params={"model": name, "features": "false", "top": 1},
+            content=path.read_bytes(),
+            headers={"Content-Type": "image/jpeg"},
+        )
+        return answer.json()["label"] == path.parent.name
+
+    with ThreadPoolExecutor(8) as pool:
+        accuracy = sum(pool.map(right, files)) / len(files)
+
+    assert len(files) == 2000
+    assert accuracy >= 0.9
+    told = published.get(f"/models/{name}").json()["metrics"]["validation"]["accuracy"]
+    assert accuracy == pytest.approx(told, abs=0.001)
