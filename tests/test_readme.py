@@ -1,0 +1,115 @@
+"""What the README says is true."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+from app import problems
+from app.__main__ import EXIT_CODES as SERVICE_CODES
+from app.__main__ import settings_table
+from app.settings import PREFIX, Settings
+from model_export.__main__ import EXIT_CODES as EXPORT_CODES
+from model_export.__main__ import parser
+from tests.conftest import ROOT, serving
+
+README = (ROOT / "README.md").read_text()
+
+
+def rows(heading):
+    """The cells of the first table below a heading."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def test_every_setting_is_listed_with_its_default_and_meaning():
+    expected = [
+        [f"`{name}`", f"`{default}`" if default else "", meaning] for name, default, meaning in settings_table()
+    ]
+
+    assert rows("Settings") == expected
+
+
+def test_every_error_code_is_listed():
+    section = README.split("\n| status | `code` |\n")[1].split("\n\n")[0]
+    listed = {
+        (int(line.split("|")[1]), code)
+        for line in section.splitlines()[1:]
+        for code in re.findall(r"`([a-z_]+)`", line)
+    }
+    kinds = [*problems.KINDS.values(), *problems._OF_STATUS.values(), problems._INTERNAL]
+
+    assert listed == {(kind.status, kind.code) for kind in kinds}
+
+
+def test_every_exit_code_is_listed():
+    sentence = README.split("Exit codes: ")[1].split("\n\n")[0]
+    listed = {int(number) for number in re.findall(r"\b\d+\b", sentence)}
+
+    assert listed == {0, 1, 2} | {code for _, code in (*SERVICE_CODES, *EXPORT_CODES)}
+
+
+def test_every_make_target_is_listed_and_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE)) - {"help", "clean"}
+
+    assert {row[0] for row in rows("Commands")} == {f"`make {target}`" for target in targets}
+
+
+def test_the_export_commands_parse():
+    commands = re.findall(r"python -m model_export ([a-z][^`\n]*)", README)
+
+    assert len(commands) >= 4
+    for command in commands:
+        words = [word.strip("[]") for word in command.split()]
+        if "--help" not in words:
+            parser().parse_args(words)
+
+
+def test_the_curl_line_gives_the_printed_answer():
+    printed = json.loads(re.search(r"```json\n(.*?)```", README, re.DOTALL)[1])
+    path, image = re.search(r"curl -F file=@(examples/\S+) 'http://127.0.0.1:8000(/predict\S*)'", README).groups()
+
+    with serving(ROOT / "models") as client:
+        answer = client.post(image, files={"file": (ROOT / path).read_bytes()}).json()
+
+    for key in ("model", "version", "label"):
+        assert answer[key] == printed[key]
+    assert answer["probability"] == pytest.approx(printed["probability"], abs=1e-4)
+    assert answer["probabilities"] == pytest.approx(printed["probabilities"], abs=1e-4)
+    for found, shown in zip(answer["branches"], printed["branches"], strict=True):
+        assert (found["name"], found["pooling"]) == (shown["name"], shown["pooling"])
+        assert found["features"][:2] == pytest.approx(shown["features"][:2], abs=1e-4)
+
+
+def test_compose_passes_on_only_settings_there_are():
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in ("docker-compose.yml", "docker-compose.gpu.yml"):
+        service = yaml.safe_load((ROOT / name).read_text())["services"]["multipool"]
+        passed = {entry.partition("=")[0] for entry in service["environment"]}
+        assert passed <= known, name
+    inside = {"MODELS_DIR", "HOST", "PORT", "API_KEYS_FILE"}
+    base = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["multipool"]["environment"]
+    assert {entry.partition("=")[0] for entry in base} == known - {PREFIX + name for name in inside}
+
+
+def test_requirements_are_pinned_by_hash_and_name_no_index():
+    for path in (ROOT / "deploy" / "requirements").glob("*.txt"):
+        text = path.read_text()
+        assert "--hash=sha256:" in text
+        assert "://" not in text, path
+        assert "index-url" not in text, path
+        packages = re.findall(r"^[a-z0-9].*", text, re.MULTILINE)
+        assert packages
+        assert all("==" in package for package in packages), path
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_image_holds_one_onnx_runtime_and_nothing_of_training(device):
+    text = (ROOT / "deploy" / "requirements" / f"serve-{device}.txt").read_text()
+    packages = set(re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE))
+
+    assert {"onnxruntime", "onnxruntime-gpu"} & packages == {{"cpu": "onnxruntime", "cuda": "onnxruntime-gpu"}[device]}
+    assert not packages & {"tensorflow", "keras", "tf2onnx", "onnx", "scikit-learn", "pytest"}
