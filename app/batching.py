@@ -111,11 +111,12 @@ class Batcher(Generic[Result]):
         self._busy = False
         self._send()  # first, so that the model does not wait while the answers are written
         ran_s = time.monotonic() - started
-        error = done.exception()
         for row, item in enumerate(batch):
             if item.reply.done():
                 continue
-            if error is not None:
+            if done.cancelled():
+                item.reply.cancel()
+            elif (error := done.exception()) is not None:
                 item.reply.set_exception(error)
             else:
                 item.reply.set_result(Answer(done.result(), row, started - item.arrived, ran_s))

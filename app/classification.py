@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from app import images
 from app.batching import Answer, Batcher
@@ -15,6 +16,10 @@ from app.errors import DeadlineExceeded, InvalidRequest, Overloaded
 from app.model import Outputs
 from app.repository import Version
 from app.uploads import Upload
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Classifier:
         decoded_s = time.monotonic() - start
         return Classified(await self._batcher(version).submit(image), decoded_s)
 
-    def _decode(self, version: Version, upload: Upload):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _decode(self, version: Version, upload: Upload) -> NDArray[np.uint8]:
         return images.decode(
             upload.data,
             version.model.shape,

@@ -15,7 +15,19 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+
+# Imported so that these formats are registered before the first request, and no others need to be.
+from PIL import (  # noqa: F401
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from app import bands
 from app.errors import EmptyFile, TooManyPixels, UndecodableImage, UnsupportedMediaType, WrongChannels

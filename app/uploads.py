@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -93,7 +94,7 @@ def _boundary(content_type: str) -> str:
     return boundary
 
 
-def _parts(body: bytes, boundary: str, max_files: int):  # type: ignore[no-untyped-def]  # noqa: ANN202  # yields Upload
+def _parts(body: bytes, boundary: str, max_files: int) -> Iterator[Upload]:
     """Yield the files; other fields are read over, up to a number."""
     parser = multipart.PushMultipartParser(
         boundary,

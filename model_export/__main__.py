@@ -17,11 +17,10 @@ from app.errors import DeviceUnavailable, InvalidArtifact, MultipoolError
 from app.metadata import Metadata, Recipe
 from app.model import Model
 from model_export.errors import BadData, MissingInput, ParityFailure
+from model_export.quiet import quiet
 
-# TensorFlow takes seconds to import, so the commands import it when they run, and writes to the terminal when it
-# starts, unless it is told not to before.
+# TensorFlow takes seconds to import, so the commands import it when they run.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 ARCHITECTURES = ("channel-groups", "separable", "regions")
 TRUNKS = ("plain", "batchnorm")
@@ -42,18 +41,13 @@ _PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "pillow", 
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the stages in order: load, build, train, convert, verify, publish."""
-    import keras  # noqa: PLC0415
-
-    from model_export import (  # noqa: PLC0415
-        architectures,
-        conversion,
-        datasets,
-        publishing,
-        report,
-        training,
-        verification,
-    )
+    from model_export import datasets, publishing, report  # noqa: PLC0415
     from model_export.progress import say  # noqa: PLC0415
+
+    with quiet():
+        import keras  # noqa: PLC0415
+
+        from model_export import architectures, conversion, training, verification  # noqa: PLC0415
 
     budget = training.Budget(
         arguments.epochs,
@@ -109,7 +103,9 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     with publishing.staging(arguments.output, arguments.name) as folder:
         staged = folder / publishing.FILE
-        conversion.save(conversion.convert(network, document), staged)
+        with quiet():
+            converted = conversion.convert(network, document)
+        conversion.save(converted, staged)
         differences = verification.verify(staged, conversion.outputs(network), dataset.sample)
         published = publishing.publish(folder)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from app.model import Model
-from model_export.verification import Difference
+
+if TYPE_CHECKING:
+    from model_export.verification import Difference
 
 _DENSE_UNITS = 500
 

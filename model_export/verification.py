@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 from PIL import Image
 
@@ -17,6 +16,7 @@ from app.model import Model, Outputs
 from model_export.errors import ParityFailure
 
 if TYPE_CHECKING:
+    import keras
     from numpy.typing import NDArray
 
 BATCHES = (1, 7, 32)
