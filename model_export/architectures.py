@@ -21,6 +21,7 @@ from keras import layers
 
 from app.images import Shape
 from app.metadata import Branch
+from model_export.errors import BadData
 
 POOLINGS = ("average", "max", "average", "max")
 
@@ -80,13 +81,13 @@ def build(architecture: str, trunk: str, shape: Shape, classes: int) -> Network:
         classes: Number of labels.
 
     Raises:
-        ValueError: The image is too small for the trunk to leave four quadrants.
+        BadData: The images are too small for the trunk to leave four quadrants.
     """
     image = keras.Input(tuple(shape), name="image", dtype="uint8")  # (N, H, W, C)
     scaled = layers.Rescaling(1 / 255, name="scale")(image)
     features = TRUNKS[trunk](scaled)
     if min(features.shape[1:3]) < 2:
-        raise ValueError(
+        raise BadData(
             f"images of {shape.height}×{shape.width} are too small for the trunk {trunk!r}, which leaves a feature map "
             f"of {features.shape[1]}×{features.shape[2]}; choose a larger --size, or --trunk plain"
         )

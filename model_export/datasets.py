@@ -20,13 +20,13 @@ from PIL import Image
 from app import images
 from app.errors import InvalidRequest
 from app.images import Shape
+from model_export.arguments import DIGITS
 from model_export.errors import BadData, MissingInput
 from model_export.progress import track
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DIGITS = "digits"
 SPLITS = ("train", "validation", "test")
 
 _SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}

@@ -10,13 +10,39 @@ from rich.console import Console
 from rich.table import Table
 
 from app.model import Model
+from model_export.progress import say
 
 if TYPE_CHECKING:
+    from model_export.datasets import Dataset
     from model_export.verification import Difference
 
 _DENSE_UNITS = 500
 
 out = Console(highlight=False, soft_wrap=True)
+
+
+def say_dataset(dataset: Dataset) -> None:
+    """Say what was loaded, and name what could not be."""
+    size = "×".join(str(side) for side in dataset.shape)
+    counts = ", ".join(f"{count:,} {split}" for split, count in dataset.counts().items())
+    say(f"{dataset.name}: {len(dataset.labels)} classes, images {size}, {counts}")
+    for line in dataset.skipped:
+        say(f"skipped {line}")
+    if dataset.skipped:
+        say(f"skipped {len(dataset.skipped)} unreadable files in all")
+
+
+def print_training(metrics: dict[str, dict[str, float]], differences: list[Difference], published: Path) -> None:
+    """Print what came out of a training run, and what can be done next."""
+    out.print(metrics_table(metrics), differences_table(differences))
+    out.print(next_commands(published), markup=False)
+
+
+def print_verification(path: Path, metrics: dict[str, dict[str, float]]) -> None:
+    """Print what came out of checking a published file."""
+    out.print(f"{path} is a sound artifact", markup=False)
+    if metrics:
+        out.print(metrics_table(metrics))
 
 
 def differences_table(differences: list[Difference]) -> Table:

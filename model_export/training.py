@@ -44,6 +44,11 @@ class Outcome:
     """Per split: ``accuracy``, ``loss`` (cross-entropy in nats) and ``images``."""
 
 
+def seed(number: int) -> None:
+    """Set the seeds of Python, NumPy and TensorFlow, which decide the first weights."""
+    keras.utils.set_random_seed(number)
+
+
 def train(network: Network, dataset: Dataset, budget: Budget) -> Outcome:
     """Fit the network in place and leave it with the weights of its best epoch on the validation split.
 

@@ -11,7 +11,7 @@ from app.__main__ import EXIT_CODES as SERVICE_CODES
 from app.__main__ import settings_table
 from app.settings import PREFIX, Settings
 from model_export.__main__ import EXIT_CODES as EXPORT_CODES
-from model_export.__main__ import parser
+from model_export.arguments import parser
 from tests.conftest import ROOT, serving
 
 README = (ROOT / "README.md").read_text()

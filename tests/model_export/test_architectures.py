@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from app.images import Shape
-from model_export import __main__ as command_line
-from model_export import architectures
+from model_export import architectures, arguments
 from model_export.architectures import ARCHITECTURES, TRUNKS, build
 from model_export.augmentation import KINDS
+from model_export.errors import BadData
 
 SMALL = Shape(16, 16, 3)
 
@@ -103,11 +103,11 @@ def test_a_network_survives_saving(architecture, tmp_path):
 
 
 def test_an_image_too_small_for_the_trunk():
-    with pytest.raises(ValueError, match=r"8×8 are too small for the trunk 'batchnorm'.*--trunk plain"):
+    with pytest.raises(BadData, match=r"8×8 are too small for the trunk 'batchnorm'.*--trunk plain"):
         build("regions", "batchnorm", Shape(8, 8, 1), 10)
 
 
 def test_the_command_line_offers_all_there_is():
-    assert set(command_line.ARCHITECTURES) == set(ARCHITECTURES)
-    assert set(command_line.TRUNKS) == set(TRUNKS)
-    assert set(command_line.AUGMENTATIONS) == set(KINDS)
+    assert set(arguments.ARCHITECTURES) == set(ARCHITECTURES)
+    assert set(arguments.TRUNKS) == set(TRUNKS)
+    assert set(arguments.AUGMENTATIONS) == set(KINDS)

@@ -126,6 +126,9 @@ def test_verify_refuses_data_with_other_classes(published, folder, capsys):
         ["train", "digits", "--channels", "201"],
         ["train", "digits", "--name", "../up"],
         ["train", "digits", "--epochs", "0"],
+        ["train", "digits", "--learning-rate", "nan"],
+        ["train", "digits", "--seed", "-1"],
+        ["train", "digits", "--value-range", "5", "5"],
     ],
 )
 def test_usage_errors(arguments):
