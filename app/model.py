@@ -12,6 +12,7 @@ import onnxruntime as ort
 from app import devices
 from app.devices import CPU, CUDA
 from app.errors import DeviceUnavailable, InvalidArtifact
+from app.explanation import BIAS, KERNEL, Head
 from app.images import Shape
 from app.metadata import KEY, Metadata
 
@@ -58,6 +59,8 @@ class Model:
         """Digest of the file's bytes, in hexadecimal."""
         self.execution_provider: str = session.get_providers()[0]
         """The ONNX Runtime execution provider that really runs it."""
+        self.head: Head | None = None
+        """The dense layer behind the logits, once warm; None where the artifact does not carry it."""
         self._session = session
         self._names = ["probabilities", "logits", *(branch.output for branch in metadata.branches)]
 
@@ -91,18 +94,30 @@ class Model:
         return Outputs(probabilities, logits, tuple(features))
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """Run once per batch size, so that no request pays for it.
+        """Run once per batch size, so that no request pays for it, and check that its head explains its logits.
 
         Raises:
-            InvalidArtifact: The model fails, or answers with numbers that are not finite.
+            InvalidArtifact: The model fails, answers with numbers that are not finite, or carries a wrong head.
         """
-        for size in batch_sizes:
-            try:
-                outputs = self.run(np.zeros((size, *self.shape), np.uint8))
-            except Exception as error:  # noqa: BLE001  # whatever the graph does wrong, it does it here first
-                raise InvalidArtifact(f"it does not run: {_first_line(error)}") from None
+        random = np.random.default_rng(0)
+        try:
+            self.head = self._read_head()
+            answers = [self.run(random.integers(0, 256, (size, *self.shape), np.uint8)) for size in batch_sizes]
+        except Exception as error:  # noqa: BLE001  # whatever the graph does wrong, it does it here first
+            raise InvalidArtifact(f"it does not run: {_first_line(error)}") from None
+        for outputs in answers:
             if not np.isfinite(outputs.logits).all():
-                raise InvalidArtifact("it answers a black image with numbers that are not finite")
+                raise InvalidArtifact("it answers noise with numbers that are not finite")
+            features = [vectors[0] for vectors in outputs.features]
+            if self.head is not None and not self.head.explains(features, outputs.logits[0]):
+                raise InvalidArtifact("the head it carries does not add up to its logits")
+
+    def _read_head(self) -> Head | None:
+        """Fetch the constants of the head, which the graph carries as outputs."""
+        if not {KERNEL, BIAS} <= {output.name for output in self._session.get_outputs()}:
+            return None
+        kernel, bias = self._session.run([KERNEL, BIAS], {INPUT: np.zeros((1, *self.shape), np.uint8)})
+        return Head(kernel, bias)
 
 
 def _open(data: bytes, device: Device, threads: int) -> ort.InferenceSession:

@@ -6,14 +6,18 @@ shortest form that reads back as the same float32.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.batching import Answer
+from app.errors import InvalidParameter
 from app.model import Outputs
 from app.repository import Repository, Version
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class _Body(BaseModel):
@@ -40,6 +44,21 @@ class BranchFeatures(_Body):
     features: list[float]
 
 
+class BranchContributions(_Body):
+    """One branch's share of every logit."""
+
+    name: str
+    contributions: dict[str, float]
+
+
+class Explanation(_Body):
+    """Where the logits come from: for each label, bias and contributions sum to the logit."""
+
+    bias: dict[str, float]
+    logits: dict[str, float]
+    branches: list[BranchContributions]
+
+
 class Prediction(_Body):
     """The answer for one image."""
 
@@ -51,6 +70,7 @@ class Prediction(_Body):
     branches: list[BranchFeatures] | None = Field(
         None, description="The pooled features of every branch, in the model's order; absent with `features=false`."
     )
+    explanation: Explanation | None = Field(None, description="Only with `explain=true`.")
 
 
 class FilePrediction(Prediction):
@@ -127,7 +147,9 @@ class Health(_Body):
     status: str
 
 
-def prediction(version: Version, answer: Answer[Outputs], top: int | None, features: bool) -> dict[str, Any]:
+def prediction(
+    version: Version, answer: Answer[Outputs], *, top: int | None, features: bool, explain: bool
+) -> dict[str, Any]:
     """Fill a :class:`Prediction` from one row of a batch."""
     outputs, row = answer.result, answer.row
     metadata = version.model.metadata
@@ -145,7 +167,36 @@ def prediction(version: Version, answer: Answer[Outputs], top: int | None, featu
             {"name": branch.name, "pooling": branch.pooling, "features": vectors[row]}
             for branch, vectors in zip(metadata.branches, outputs.features, strict=True)
         ]
+    if explain:
+        body["explanation"] = explanation(version, answer)
     return body
+
+
+def explanation(version: Version, answer: Answer[Outputs]) -> dict[str, Any]:
+    """Fill an :class:`Explanation` from one row of a batch.
+
+    Raises:
+        InvalidParameter: The artifact does not carry its head.
+    """
+    model, outputs, row = version.model, answer.result, answer.row
+    if model.head is None:
+        raise InvalidParameter(
+            f"query parameter 'explain': model {version.name}:{version.number} carries no head to explain its logits "
+            "with; export it again with this version"
+        )
+    contributions = model.head.contributions([vectors[row] for vectors in outputs.features])
+
+    def by_label(values: NDArray[np.float32]) -> dict[str, np.float32]:
+        return dict(zip(model.metadata.labels, values, strict=True))
+
+    return {
+        "bias": by_label(model.head.bias),
+        "logits": by_label(outputs.logits[row]),
+        "branches": [
+            {"name": branch.name, "contributions": by_label(share)}
+            for branch, share in zip(model.metadata.branches, contributions, strict=True)
+        ],
+    }
 
 
 def summary(version: Version, repository: Repository) -> dict[str, Any]:

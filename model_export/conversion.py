@@ -11,7 +11,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from app import metadata
+from app import explanation, metadata
 from app.metadata import Metadata
 from model_export.architectures import Network
 
@@ -34,7 +34,8 @@ def convert(network: Network, document: Metadata) -> onnx.ModelProto:
 
     Returns:
         A model from ``image uint8 [batch, H, W, C]`` to ``probabilities``, ``logits`` and ``features_<branch>``,
-        all ``float32 [batch, width]``. The file is complete in itself: no external data.
+        all ``float32 [batch, width]``, and to the constants ``head_kernel`` and ``head_bias``. The file is complete in
+        itself: no external data.
     """
     model = outputs(network)
     names = ["probabilities", "logits", *(branch.output for branch in network.branches)]
@@ -47,6 +48,7 @@ def convert(network: Network, document: Metadata) -> onnx.ModelProto:
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     proto, _ = tf2onnx.convert.from_function(answer, input_signature=[signature], opset=OPSET)
     _name_batch_axis(proto, names)
+    _add_head(proto, network)
     proto.producer_name = "multipool"
     onnx.helper.set_model_props(proto, {metadata.KEY: document.dumps()})
     onnx.checker.check_model(proto, full_check=True)
@@ -59,6 +61,15 @@ def save(proto: onnx.ModelProto, path: Path) -> None:
         file.write(proto.SerializeToString())
         file.flush()
         os.fsync(file.fileno())
+
+
+def _add_head(proto: onnx.ModelProto, network: Network) -> None:
+    """Carry the head's weights as constant outputs, with which the service explains the logits."""
+    kernel, bias = network.model.get_layer("logits").get_weights()
+    for name, value in ((explanation.KERNEL, kernel), (explanation.BIAS, bias)):
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(value, f"{name}_value"))
+        proto.graph.node.append(onnx.helper.make_node("Identity", [f"{name}_value"], [name], name=name))
+        proto.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, value.shape))
 
 
 def _name_batch_axis(proto: onnx.ModelProto, names: list[str]) -> None:

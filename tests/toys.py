@@ -25,7 +25,7 @@ def metadata(channels=3, labels=("dark", "bright"), **changes):
     return Metadata(**{**fields, **changes})
 
 
-def proto(height=8, width=8, channels=3, *, text=None, gain=8.0, offset=0.5, **changes):
+def proto(height=8, width=8, channels=3, *, text=None, gain=8.0, offset=0.5, head=True, **changes):
     """A model that pools the quadrants of the image and calls it bright above ``offset`` of full brightness.
 
     Its logits are ``±gain * (mean of the pooled features - offset)``.
@@ -63,12 +63,22 @@ def proto(height=8, width=8, channels=3, *, text=None, gain=8.0, offset=0.5, **c
         helper.make_node("Gemm", ["pooled", "weights", "bias"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
+    constants = []
+    if head:
+        nodes += [
+            helper.make_node("Identity", ["weights"], ["head_kernel"]),
+            helper.make_node("Identity", ["bias"], ["head_bias"]),
+        ]
+        constants = [("head_kernel", weights.shape), ("head_bias", bias.shape)]
     outputs = [("probabilities", classes), ("logits", classes), *((b.output, channels) for b in document.branches)]
     graph = helper.make_graph(
         nodes,
         "toy",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", height, width, channels])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size]) for name, size in outputs],
+        [
+            *(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size]) for name, size in outputs),
+            *(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in constants),
+        ],
         initializers,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app import problems, schemas
 from app.classification import Classified
-from app.errors import InvalidParameter, InvalidRequest
+from app.errors import InvalidRequest
 from app.images import MEDIA_TYPES
 from app.schemas import BatchPrediction, Prediction
 from app.service import ReadyService
@@ -32,6 +32,10 @@ class Parameters(BaseModel):
     top: int | None = Field(None, ge=1, description="Only the k most probable classes.")
     features: bool = Field(True, description="Whether to return the pooled features of every branch.")
     explain: bool = Field(False, description="Whether to return each branch's contribution to every logit.")
+
+    def contents(self) -> dict[str, Any]:
+        """What the answer for each image is to contain."""
+        return {"top": self.top, "features": self.features, "explain": self.explain}
 
 
 @router.post(
@@ -54,14 +58,13 @@ async def predict(request: Request, service: ReadyService, parameters: Annotated
     """Classify one image, sent as a form with one part named `file` or as the raw body."""
     start = time.monotonic()
     version = service.repository.resolve(parameters.model)
-    _check_explain(parameters)
     body = await read_body(request, service.settings.max_upload_bytes)
     read_s = time.monotonic() - start
     upload = parse_one(body, request.headers.get("content-type"))
     (classified,) = await service.classifier.classify(version, [upload])
     if isinstance(classified.answer, InvalidRequest):
         raise classified.answer
-    answer = schemas.prediction(version, classified.answer, parameters.top, parameters.features)
+    answer = schemas.prediction(version, classified.answer, **parameters.contents())
     return _respond(answer, read_s, [classified], start)
 
 
@@ -90,7 +93,6 @@ async def predict_batch(
     """Classify the images of several parts named `file`; one that cannot be used fails alone."""
     start = time.monotonic()
     version = service.repository.resolve(parameters.model)
-    _check_explain(parameters)
     body = await read_body(request, service.settings.max_upload_bytes)
     read_s = time.monotonic() - start
     uploads = parse_many(body, request.headers.get("content-type"), service.settings.max_files)
@@ -100,17 +102,12 @@ async def predict_batch(
         if isinstance(one.answer, InvalidRequest):
             problem = problems.body(problems.kind_of(one.answer), str(one.answer), request.scope)
             return {"filename": upload.filename, "error": problem}
-        prediction = schemas.prediction(version, one.answer, parameters.top, parameters.features)
+        prediction = schemas.prediction(version, one.answer, **parameters.contents())
         return {"filename": upload.filename, **prediction}
 
     results = [result(upload, one) for upload, one in zip(uploads, classified, strict=True)]
     answer = {"model": version.name, "version": version.number, "results": results}
     return _respond(answer, read_s, classified, start)
-
-
-def _check_explain(parameters: Parameters) -> None:
-    if parameters.explain:
-        raise InvalidParameter("query parameter 'explain': this version gives no explanations; leave it away")
 
 
 def _respond(answer: dict[str, Any], read_s: float, classified: list[Classified], start: float) -> Response:

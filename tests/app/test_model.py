@@ -78,7 +78,7 @@ def test_metadata_that_are_no_document():
         (lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", TensorProto.INT32), "its input must be"),
         (lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[0], "dim_value", 1), "dynamic batch axis"),
         (lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[1], "dim_param", "h"), "fixed height"),
-        (lambda m: m.graph.output.pop(), "no output 'features_bottom_right'"),
+        (lambda m: m.graph.output.pop(5), "no output 'features_bottom_right'"),
         (lambda m: m.graph.output.pop(0), "no output 'probabilities'"),
     ],
 )
