@@ -39,14 +39,16 @@ lock: .venv/dev  ## resolve the dependencies again and write their hashes
 clean:  ## remove what the targets made
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.venv/serve: $(LOCKED)/serve-cpu.txt | .venv
-.venv/export: $(LOCKED)/export.txt | .venv
-.venv/dev: $(LOCKED)/dev.txt | .venv
+.venv/serve: $(LOCKED)/serve-cpu.txt | .venv/bin/pip
+.venv/export: $(LOCKED)/export.txt | .venv/bin/pip
+.venv/dev: $(LOCKED)/dev.txt | .venv/bin/pip
 .venv/serve .venv/export .venv/dev:
 	@echo "installing $<"
 	@$(INSTALL) -r $<
 	@touch $@
 
-.venv:
+# pip comes last into an environment: where it is missing, the environment was not finished and is made again.
+.venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version.split()[0] + "; name one: make PYTHON=python3.12 ...")'
+	@rm -rf .venv
 	@$(PYTHON) -m venv .venv || { echo "no venv could be made; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf .venv; exit 1; }

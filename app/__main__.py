@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import logging.config
 import signal
 import socket
 import sys
@@ -28,13 +30,18 @@ EXIT_CODES: tuple[tuple[type[MultipoolError], int], ...] = (
 
 _BACKLOG = 2048
 
+log = logging.getLogger("app")
+
 
 def serve(settings: Settings) -> int:
     """Serve until told to stop; returns the exit code."""
     # Our own limit on pixels is checked before Pillow's warning could matter.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    settings.keys()
+    build(settings).repository.check()  # what is plainly wrong is said before anything else is
     with _listen(settings.host, settings.port) as listener:
-        print(f"listening on http://{_address(listener)}", file=sys.stderr, flush=True)
+        logging.config.dictConfig(logs.configuration(settings.log_level, settings.log_format))
+        log.info("listening on http://%s", _address(listener))
         return _serve_one(settings, listener) if settings.workers == 1 else _serve_many(settings, listener)
 
 

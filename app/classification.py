@@ -74,7 +74,7 @@ class Classifier:
                     return await asyncio.gather(*(self._classify(version, upload) for upload in uploads))
             except TimeoutError:
                 raise DeadlineExceeded(
-                    f"no answer within {self._timeout_s:g} s; try again, or raise MULTIPOOL_REQUEST_TIMEOUT_S"
+                    f"no answer within {self._timeout_s:g} s; try again, or send fewer images at once"
                 ) from None
 
     def close(self) -> None:

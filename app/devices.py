@@ -24,7 +24,7 @@ def why_no_cuda() -> str | None:
     ONNX Runtime's own libraries load shows when a model is opened.
     """
     if CUDA not in ort.get_available_providers():
-        return "the installed onnxruntime has no CUDA execution provider; install onnxruntime-gpu instead"
+        return "this onnxruntime has no CUDA execution provider (onnxruntime-gpu has)"
     try:
         driver = ctypes.CDLL(_DRIVER)
     except OSError:

@@ -158,8 +158,8 @@ def _kind(data: bytes, media_type: str | None) -> str:
     unknown = declared in ("", "application/octet-stream")
     if not unknown and declared not in MEDIA_TYPES:
         raise UnsupportedMediaType(
-            f"{declared[:80]!r} is not an accepted image type; send {ACCEPTED}, "
-            "for example with the header 'Content-Type: image/jpeg'"
+            f"the file was sent as {declared[:80]!r}, which is not an accepted image type; send {ACCEPTED}, "
+            "and say so, for example with the header 'Content-Type: image/jpeg'"
         )
     if not data:
         raise EmptyFile("the file is empty; send the bytes of an image")

@@ -8,9 +8,13 @@ from typing import Any
 
 import orjson
 
+_FIELDS = ("request_id", "method", "path", "status", "duration_ms")
+
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: ``time``, ``level``, ``logger``, ``message``, and ``request_id`` where there is one."""
+    """One JSON object per line: ``time``, ``level``, ``logger``, ``message``; for a request also its id, method,
+    path, status and duration.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record as one line."""
@@ -20,8 +24,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if request_id := getattr(record, "request_id", None):
-            line["request_id"] = request_id
+        line |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str).decode()

@@ -63,9 +63,12 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         service = build(settings)
+        count = cores.available()
+        log.info("%d cores: %d threads per model run, %d for decoding", count, count, count)
         loading = asyncio.create_task(_load(service.repository, on_failure))
         yield {"service": service}
-        log.info("stopped: no more requests")
+        if service.repository.ready:
+            log.info("stopped")
         loading.cancel()
         service.classifier.close()
 
@@ -82,7 +85,6 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
 def build(settings: Settings) -> Service:
     """Make the parts of the service; nothing is loaded yet."""
     count = cores.available()
-    log.info("%d cores: %d threads per model run, %d for decoding", count, count, count)
     repository = Repository(
         settings.models_dir,
         default=settings.default_model,

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from app.digest import UNSTAMPED
 from app.errors import InvalidArtifact
 
 KEY = "multipool"
@@ -52,6 +53,8 @@ class Metadata(_Document):
     """Everything an artifact says about itself."""
 
     format: Literal[1] = 1
+    digest: str = UNSTAMPED
+    """See :mod:`app.digest`."""
     architecture: str
     labels: tuple[str, ...] = Field(min_length=2)
     """Class names; the index is the position in ``logits`` and ``probabilities``."""

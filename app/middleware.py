@@ -54,16 +54,14 @@ class RequestContext:
             await problems.internal(scope)(scope, receive, send_with_id)
         finally:
             level = logging.DEBUG if scope["path"] in _OPEN_PATHS else logging.INFO
-            milliseconds = 1000 * (time.monotonic() - start)
-            log.log(
-                level,
-                "%s %s %d %.1f ms",
-                scope["method"],
-                _printable(scope),
-                status,
-                milliseconds,
-                extra={"request_id": request_id},
-            )
+            fields = {
+                "request_id": request_id,
+                "method": scope["method"],
+                "path": _printable(scope),
+                "status": status,
+                "duration_ms": round(1000 * (time.monotonic() - start), 1),
+            }
+            log.log(level, "%(method)s %(path)s %(status)d %(duration_ms).1f ms", fields, extra=fields)
 
 
 def _printable(scope: Scope) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnxruntime as ort
 
-from app import devices
+from app import devices, digest
 from app.devices import CPU, CUDA
 from app.errors import DeviceUnavailable, InvalidArtifact
 from app.explanation import BIAS, KERNEL, Head
@@ -79,12 +80,11 @@ class Model:
             InvalidArtifact: The bytes are not an ONNX model, or not one of ours; says why.
             DeviceUnavailable: ``device`` is ``cuda`` and CUDA cannot be used.
         """
+        digest.check(data)
         session = _open(data, device, threads)
         text = session.get_modelmeta().custom_metadata_map.get(KEY)
         if text is None:
-            raise InvalidArtifact(
-                f"it is an ONNX model without the metadata {KEY!r}; publish models with 'python -m model_export train'"
-            )
+            raise InvalidArtifact(f"it has no metadata {KEY!r}; publish models with 'python -m model_export train'")
         metadata = Metadata.loads(text)
         return cls(session, metadata, _check_signature(session, metadata), hashlib.sha256(data).hexdigest())
 
@@ -175,4 +175,5 @@ def _check_signature(session: ort.InferenceSession, metadata: Metadata) -> Shape
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:300]
+    """What ONNX Runtime said, without its codes."""
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip()).partition("\n")[0][:300]

@@ -128,7 +128,8 @@ async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where, name = first["loc"][0], first["loc"][-1]
-    detail = f"{where} parameter {str(name)[:80]!r}: {first['msg']}"
+    reason = "there is no such parameter" if first["type"] == "extra_forbidden" else first["msg"]
+    detail = f"{where} parameter {str(name)[:80]!r}: {reason}; see GET /docs"
     return response(KINDS[errors.InvalidParameter], detail, request.scope)
 
 

@@ -76,13 +76,11 @@ class Repository:
         max_batch_size: int,
     ) -> None:
         self._root = root
-        self._wanted_default = default
-        self._wanted_device = device
+        self._default = default
+        self._device = device
         self._threads = threads
         self._warm_up_sizes = sorted({1, max_batch_size})
         self._models: dict[str, dict[int, Version]] = {}
-        self.default = ""
-        """Name of the model that answers when none is named; empty until loaded."""
         self.ready = False
         """Whether every model is loaded and warm."""
         self.reason = "the models are being loaded"
@@ -104,22 +102,37 @@ class Repository:
             raise
         self.ready = True
 
-    def _load(self) -> None:
+    def check(self) -> list[tuple[str, int, Path]]:
+        """Look at what can be seen without loading anything: that there are models, the default, and the device.
+
+        Returns:
+            Name, version and file of what there is to load.
+
+        Raises:
+            NothingToServe, InvalidSettings, DeviceUnavailable: As :meth:`load`.
+        """
         found = discover(self._root)
-        names = sorted({name for name, _, _ in found})
-        default = self._wanted_default or names[0]
-        if default not in names:
-            raise InvalidSettings(f"MULTIPOOL_DEFAULT_MODEL = {default!r}: there is no such model; there are {names}")
+        known = {name for name, _, _ in found} | {f"{name}:{number}" for name, number, _ in found}
+        if self._default is not None and self._default not in known:
+            names = ", ".join(sorted({name for name, _, _ in found}))
+            raise InvalidSettings(
+                f"MULTIPOOL_DEFAULT_MODEL = {self._default!r}: there is no such model; there are {names}"
+            )
+        if self._device == "cuda" and (reason := devices.why_no_cuda()) is not None:
+            raise DeviceUnavailable(f"CUDA cannot be used: {reason}")
+        return found
+
+    def _load(self) -> None:
+        found = self.check()
         device = self._choose_device()
         for done, (name, number, path) in enumerate(found):
             self.reason = f"the models are being loaded: {done} of {len(found)} ready"
             self._models.setdefault(name, {})[number] = Version(name, number, self._open(path, device))
             log.info("loaded %s:%d on %s", name, number, self._models[name][number].model.execution_provider)
-        self.default = default
 
     def _choose_device(self) -> Device:
-        if self._wanted_device != "auto":
-            return self._wanted_device
+        if self._device != "auto":
+            return self._device
         reason = devices.why_no_cuda()
         if reason is None:
             return "cuda"
@@ -141,10 +154,15 @@ class Repository:
         try:
             return Model.load(data, device, self._threads)
         except DeviceUnavailable as error:
-            if self._wanted_device != "auto":
+            if self._device != "auto":
                 raise
             log.warning("device auto: running %s on the CPU, because %s", path, error)
             return Model.load(data, "cpu", self._threads)
+
+    @property
+    def default(self) -> str:
+        """Name of the model that answers when none is named."""
+        return self._default.partition(":")[0] if self._default else min(self._models)
 
     def __iter__(self) -> Iterator[Version]:
         """Go through the highest version of every model, by name."""
@@ -180,7 +198,7 @@ class Repository:
             ModelNotFound: There is no such model or version.
         """
         if reference is None:
-            return self.find(self.default)
+            reference = self._default or self.default
         name, colon, version = reference.partition(":")
         if colon and not _VERSION.fullmatch(version):
             raise ModelNotFound(f"model {name[:80]!r} has no version {version[:20]!r}; versions are positive integers")

@@ -24,9 +24,9 @@ class Settings(BaseSettings):
     models_dir: Path = Path("models")
     """Folder of the model repository: `<name>/<version>/model.onnx`."""
     default_model: str | None = None
-    """Model that answers when a request names none; unset: the first by name."""
+    """Model that answers when a request names none, `name` or `name:version`; unset: the first by name."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
-    """Where models run; `cuda` never falls back: where it cannot be had, the start fails with exit code 69."""
+    """Where models run: `auto`, `cuda` or `cpu`; `cuda` never falls back: the start fails with exit code 69."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)
@@ -48,13 +48,13 @@ class Settings(BaseSettings):
     max_files: int = Field(default=64, ge=1, le=10_000)
     """Most files in one batch request."""
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Keys, separated by commas, one of which every request must carry; unset: no key is asked for."""
+    """Keys, separated by commas, one of which every request but health checks must carry; unset: none is asked for."""
     api_keys_file: Path | None = None
     """File with one key per line, added to the above."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least important messages to log."""
+    """Least important messages to log: `debug`, `info`, `warning` or `error`."""
     log_format: Literal["text", "json"] = "text"
-    """Lines for people, or one JSON object per line."""
+    """`text` for people, or `json`, one object per line."""
 
     @model_validator(mode="before")
     @classmethod

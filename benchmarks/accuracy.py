@@ -1,12 +1,9 @@
-"""Accuracy through the running service: ``python -m benchmarks.accuracy FOLDER MODEL…``.
-
-FOLDER holds ``<class>/*`` images; each is sent to ``POST /predict`` as it lies on the disk.
-"""
+"""Accuracy through the running service: each image is sent to ``POST /predict`` as it lies on the disk."""
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,11 +25,17 @@ def accuracy(service: Service, model: str, files: list[Path]) -> float:
         return sum(pool.map(share, [files[i::_CONNECTIONS] for i in range(_CONNECTIONS)])) / len(files)
 
 
-def main(folder: str, models: list[str]) -> None:
+def main() -> None:
     """Print one line per model."""
-    files = sorted(path for path in Path(folder).glob("*/*") if path.is_file())
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description="Accuracy over HTTP.")
+    parser.add_argument("folder", type=Path, help="holds <class>/* images")
+    parser.add_argument("models", nargs="+", metavar="model")
+    arguments = parser.parse_args()
+    files = sorted(path for path in arguments.folder.glob("*/*") if path.is_file())
+    if not files:
+        parser.error(f"{arguments.folder} holds no <class>/* images")
     with serving() as service:
-        for model in models:
+        for model in arguments.models:
             start = time.monotonic()
             found = accuracy(service, model, files)
             rate = len(files) / (time.monotonic() - start)
@@ -40,6 +43,4 @@ def main(folder: str, models: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    main(sys.argv[1], sys.argv[2:])
+    main()

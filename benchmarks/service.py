@@ -6,6 +6,7 @@ import http.client
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -43,26 +44,24 @@ class Service:
 @contextmanager
 def serving(models: str = "models", **settings: object) -> Iterator[Service]:
     """Start the service on a free port of the loopback address, and wait until it is ready."""
-    chosen = {"MODELS_DIR": models, "PORT": 0, "DEVICE": "cpu", "LOG_LEVEL": "warning", **settings}
-    environment = {**os.environ, **{f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}}
-    process = subprocess.Popen([sys.executable, "-m", "app"], env=environment, stderr=subprocess.PIPE, text=True)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MULTIPOOL_")}
+    chosen = {"MODELS_DIR": models, "PORT": port, "DEVICE": "cpu", "LOG_LEVEL": "warning", **settings}
+    environment |= {f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}
+    process = subprocess.Popen([sys.executable, "-m", "app"], env=environment)
     try:
-        line = process.stderr.readline()
-        match = re.search(r"listening on http://127\.0\.0\.1:(\d+)", line)
-        if match is None:
-            raise SystemExit(f"the service did not start: {line}")
-        service = Service(int(match[1]), process.pid)
-        _wait(service)
+        service = Service(port, process.pid)
+        _wait(service, process)
         yield service
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
-        process.stderr.close()
 
 
-def _wait(service: Service) -> None:
+def _wait(service: Service, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _LIMIT_S
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             connection = service.connect()
             connection.request("GET", "/readyz")
@@ -71,7 +70,7 @@ def _wait(service: Service) -> None:
         except OSError:
             pass
         time.sleep(0.005)
-    raise SystemExit("the service did not become ready")
+    raise SystemExit("the service did not start; what it says is above")
 
 
 def ask(connection: http.client.HTTPConnection, path: str, image: bytes) -> bytes:

@@ -64,11 +64,10 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
         augmentation=arguments.augmentation,
         seed=arguments.seed,
     )
-    outcome = training.train(network, dataset, budget)
-    say(f"trained {outcome.epochs} epochs in {outcome.seconds:.0f} s")
-
-    document = _document(arguments, dataset, network, budget, outcome)
     with publishing.staging(arguments.output, arguments.name) as folder:
+        outcome = training.train(network, dataset, budget)
+        report.say_outcome(outcome, budget, dataset)
+        document = _document(arguments, dataset, network, budget, outcome)
         staged = folder / publishing.FILE
         with quiet():
             converted = conversion.convert(network, document)
@@ -105,6 +104,7 @@ def _document(
             "skipped": len(dataset.skipped),
             **asdict(budget),
             "epochs": outcome.epochs,
+            "best_epoch": outcome.best_epoch,
             "seconds": round(outcome.seconds),
             "packages": {(name := distributions[module][0]): version(name) for module in _MODULES},
         },
@@ -116,8 +116,8 @@ def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
     """Print all that a published model says about itself."""
     from model_export import report  # noqa: PLC0415
 
-    path = _artifact(arguments.model)
-    described = report.describe(path, Model.load(path.read_bytes(), device="cpu"))
+    path, model = _load(arguments.model)
+    described = report.describe(path, model)
     if not arguments.json:
         report.print_description(described)
     return described
@@ -128,13 +128,22 @@ def verify(arguments: argparse.Namespace) -> dict[str, Any]:
     from model_export import report  # noqa: PLC0415
     from model_export.evaluation import evaluate  # noqa: PLC0415
 
-    path = _artifact(arguments.model)
-    model = Model.load(path.read_bytes(), device="cpu")
-    model.warm_up((1, 2))
+    path, model = _load(arguments.model)
     metrics = evaluate(model, arguments.data) if arguments.data else {}
     if not arguments.json:
         report.print_verification(path, metrics)
     return {"file": str(path), "sha256": model.sha256, "metrics": metrics}
+
+
+def _load(given: Path) -> tuple[Path, Model]:
+    """Find an artifact, load it as the service does, and run it."""
+    path = _artifact(given)
+    try:
+        model = Model.load(path.read_bytes(), device="cpu")
+        model.warm_up((1, 2))
+    except InvalidArtifact as error:
+        raise InvalidArtifact(f"{path} is not a sound artifact: {error}") from None
+    return path, model
 
 
 def _artifact(path: Path) -> Path:

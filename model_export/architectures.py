@@ -26,6 +26,7 @@ from model_export.errors import BadData
 POOLINGS = ("average", "max", "average", "max")
 
 _GROUP_WIDTH_OF_64 = 20
+_REDUCTION = {"plain": 2, "batchnorm": 8}  # how many times smaller than the image the feature map is
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,14 @@ def build(architecture: str, trunk: str, shape: Shape, classes: int) -> Network:
     """
     image = keras.Input(tuple(shape), name="image", dtype="uint8")  # (N, H, W, C)
     scaled = layers.Rescaling(1 / 255, name="scale")(image)
-    features = TRUNKS[trunk](scaled)
-    if min(features.shape[1:3]) < 2:
+    least = _REDUCTION[trunk] * (2 if architecture == "regions" else 1)
+    if min(shape.height, shape.width) < least:
+        advice = "" if trunk == "plain" else ", or --trunk plain"
         raise BadData(
-            f"images of {shape.height}×{shape.width} are too small for the trunk {trunk!r}, which leaves a feature map "
-            f"of {features.shape[1]}×{features.shape[2]}; choose a larger --size, or --trunk plain"
+            f"images of {shape.height}×{shape.width} are too small for {architecture!r} on the trunk {trunk!r}, which "
+            f"needs {least}×{least}; choose a larger --size{advice}"
         )
+    features = TRUNKS[trunk](scaled)
     return assemble(image, features, ARCHITECTURES[architecture](features), classes, architecture)
 
 

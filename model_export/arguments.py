@@ -50,20 +50,20 @@ def parser() -> argparse.ArgumentParser:
 def _add_train(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("data", metavar="DATA", help="folder train|validation|test/<class>/* or <class>/*, or 'digits' (built in)")
-    add("--architecture", choices=ARCHITECTURES, default="regions")
-    add("--trunk", choices=TRUNKS, default="batchnorm")
+    add("--architecture", choices=ARCHITECTURES, default="regions", help="what is pooled (default: regions)")
+    add("--trunk", choices=TRUNKS, default="batchnorm", help="shared convolutions (default: batchnorm)")
     add("--name", type=_name, help="model name; default: data set and architecture")
     add("--output", type=Path, default=Path("models"), help="model repository (default: models)")
     add("--size", type=_size, help="H or HxW; default: the median size of the images, at most 128x128; digits 32")
     add("--channels", type=_channels, help="1 to 200; default: 3, and 1 for digits")
     text = "pixel values of more than 8 bits that become 0 and 255; default: the full range of their type"
     add("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help=text)
-    add("--epochs", type=_positive, default=30)
-    add("--batch-size", type=_positive, default=64)
-    add("--learning-rate", type=_rate, default=2e-3)
-    text = "random changes while training; default: photo (shift and mirror), and shift for digits"
+    add("--epochs", type=_positive, default=30, help="at most; the best one is kept (default: %(default)s)")
+    add("--batch-size", type=_positive, default=64, help="default: %(default)s")
+    add("--learning-rate", type=_rate, default=2e-3, help="the highest of the schedule (default: %(default)s)")
+    text = "random changes: none, shift, photo (also mirror), aerial (also turn); default: photo, and shift for digits"
     add("--augmentation", choices=AUGMENTATIONS, help=text)
-    add("--seed", type=_seed, default=0)
+    add("--seed", type=_seed, default=0, help="decides split, first weights and chances (default: %(default)s)")
 
 
 def _add_verify(command: argparse.ArgumentParser) -> None:
@@ -82,9 +82,9 @@ def default_name(data: str, architecture: str) -> str:
 
 
 def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text, re.ASCII)
+    match = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", text, re.ASCII)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 64, or 64x96 for height and width")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size up to 9999; write 64, or 64x96 for height and width")
     return int(match[1]), int(match[2] or match[1])
 
 

@@ -11,7 +11,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from app import explanation, metadata
+from app import digest, explanation, metadata
 from app.metadata import Metadata
 from model_export.architectures import Network
 
@@ -56,9 +56,9 @@ def convert(network: Network, document: Metadata) -> onnx.ModelProto:
 
 
 def save(proto: onnx.ModelProto, path: Path) -> None:
-    """Write the file and see that its bytes have reached the disk."""
+    """Write the file with its digest, and see that its bytes have reached the disk."""
     with path.open("wb") as file:
-        file.write(proto.SerializeToString())
+        file.write(digest.stamp(proto.SerializeToString()))
         file.flush()
         os.fsync(file.fileno())
 

@@ -6,6 +6,7 @@ Every image goes through :func:`app.images.decode`, the very function the servic
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -85,6 +86,7 @@ def load(
     channels: int | None = None,
     value_range: tuple[float, float] | None = None,
     seed: int = 0,
+    whole: bool = False,
 ) -> Dataset:
     """Load a data set.
 
@@ -95,6 +97,7 @@ def load(
         channels: Channels to train on; None for 3 (1 for ``digits``).
         value_range: See :func:`app.images.decode`.
         seed: Decides which images go into which split.
+        whole: Keep a folder without splits in one piece, named ``all``.
 
     Raises:
         MissingInput: There is no such folder, or no image in it.
@@ -108,13 +111,13 @@ def load(
         labels, files = _folder(Path(data))
         shape = Shape(*(size or _common_size(files["train"])), channels or 3)
         name = Path(data).resolve().name
-    files = _split(files, labels, seed)
+    files = {"all": files["train"]} if whole and set(files) == {"train"} else _split(files, labels, seed)
     splits, skipped = {}, []
     for split, members in files.items():
         splits[split], unreadable = _decode(members, shape, value_range, f"load {split}")
         skipped += unreadable
-    _check_classes(splits["train"], labels, skipped)
-    held_out = files.get("test") or files["validation"]
+    _check_classes(splits["train" if "train" in splits else "all"], labels, skipped)
+    held_out = files.get("test") or files.get("validation") or files["all"]
     return Dataset(name, labels, shape, splits, _sample(held_out, shape, value_range), tuple(skipped))
 
 
@@ -216,7 +219,11 @@ def _decode(
     files: list[File], shape: Shape, value_range: tuple[float, float] | None, description: str
 ) -> tuple[Split, list[str]]:
     """Decode all files of a split, leaving out what cannot be read."""
-    batch = np.empty((len(files), *shape), np.uint8)
+    try:
+        batch = np.empty((len(files), *shape), np.uint8)
+    except MemoryError:
+        size = len(files) * math.prod(shape) / 1e9
+        raise BadData(f"{len(files):,} images of this size take {size:,.0f} GB; choose a smaller --size") from None
     labels = np.empty(len(files), np.int64)
     skipped, kept = [], 0
     for file, image in track(_decoded(files, shape, value_range), len(files), description):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from app.model import Model
-from model_export import datasets
+from model_export import datasets, report
 from model_export.datasets import Split
 from model_export.errors import BadData
 
@@ -13,7 +13,7 @@ _BATCH = 32
 
 
 def evaluate(model: Model, data: str) -> dict[str, dict[str, float]]:
-    """Measure accuracy and cross-entropy on every split of a data set.
+    """Measure accuracy and cross-entropy on every split of a data set; a folder without splits counts as one.
 
     Raises:
         BadData: The data set has other classes than the model.
@@ -25,10 +25,13 @@ def evaluate(model: Model, data: str) -> dict[str, dict[str, float]]:
         size=(model.shape.height, model.shape.width),
         channels=model.shape.channels,
         value_range=metadata.recipe.value_range,
-        seed=metadata.training.get("seed", 0),
+        whole=True,
     )
+    report.say_dataset(dataset)
     if dataset.labels != metadata.labels:
-        raise BadData(f"the data set has the classes {list(dataset.labels)}, the model {list(metadata.labels)}")
+        raise BadData(
+            f"the data set has the classes {', '.join(dataset.labels)}; the model knows {', '.join(metadata.labels)}"
+        )
     return {name: _measure(model, split) for name, split in dataset.splits.items()}
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +17,7 @@ from model_export.progress import say
 
 if TYPE_CHECKING:
     from model_export.datasets import Dataset
+    from model_export.training import Budget, Outcome
     from model_export.verification import Difference
 
 _DENSE_UNITS = 500
@@ -30,6 +34,22 @@ def say_dataset(dataset: Dataset) -> None:
         say(f"skipped {line}")
     if dataset.skipped:
         say(f"skipped {len(dataset.skipped)} unreadable files in all")
+
+
+def say_outcome(outcome: Outcome, budget: Budget, dataset: Dataset) -> None:
+    """Say how training ended, which weights were kept, and whether they are worth anything."""
+    early = f", stopped early after {budget.patience} without a better one" if outcome.epochs < budget.epochs else ""
+    say(
+        f"trained {outcome.epochs} epochs in {outcome.seconds:.0f} s{early}; "
+        f"kept the weights of epoch {outcome.best_epoch}, with the lowest validation loss"
+    )
+    validation = dataset.splits["validation"].labels
+    guess = np.bincount(validation).max() / len(validation)
+    if outcome.metrics["validation"]["accuracy"] <= guess:
+        say(
+            f"warning: on the validation images the model is no better than always naming one class ({guess:.2f}); "
+            "it needs more images or more epochs, or --trunk plain for a small data set"
+        )
 
 
 def print_training(metrics: dict[str, dict[str, float]], differences: list[Difference], published: Path) -> None:
@@ -65,9 +85,11 @@ def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
 def next_commands(published: Path) -> str:
     """Name the commands that follow a training run."""
     name, repository = published.parent.name, published.parent.parent
+    inside = Path(sys.executable).is_relative_to(Path.cwd())
+    python = os.path.relpath(sys.executable) if inside else sys.executable
     return (
         f"published {published}\n"
-        f"  inspect   python -m model_export inspect {published}\n"
+        f"  inspect   {python} -m model_export inspect {published}\n"
         f"  serve     MULTIPOOL_MODELS_DIR={repository} make serve\n"
         f"  ask       curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}'"
     )

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+from rich.progress import Progress
 
 from model_export.architectures import Network
 from model_export.augmentation import augment
 from model_export.datasets import Dataset, Split
+from model_export.errors import BadData
 from model_export.progress import bars, say
 
 _WARM_UP = 0.05
 _FINAL_RATE = 0.01
+_LEAST_STEPS = 30
 _EVALUATION_BATCH = 256
 
 
@@ -38,6 +41,8 @@ class Outcome:
     """What came out of training, with the best weights in the network."""
 
     epochs: int
+    best_epoch: int
+    """The epoch with the lowest validation loss, whose weights were kept; counted from 1."""
     seconds: float
     history: dict[str, list[float]]
     metrics: dict[str, dict[str, float]]
@@ -54,6 +59,9 @@ def train(network: Network, dataset: Dataset, budget: Budget) -> Outcome:
 
     The rate rises linearly over the first 5 % of the steps and falls to 1 % along a half cosine (Loshchilov and
     Hutter, "SGDR", 2017); the optimizer is AdamW (Loshchilov and Hutter 2019).
+
+    Raises:
+        BadData: Training diverged.
     """
     batches = Batches(dataset.splits["train"], budget)
     network.model.compile(
@@ -63,20 +71,24 @@ def train(network: Network, dataset: Dataset, budget: Budget) -> Outcome:
     )
     validation = dataset.splits["validation"]
     start = time.monotonic()
-    history = network.model.fit(
-        batches,
-        epochs=budget.epochs,
-        validation_data=(validation.images, validation.labels),
-        validation_batch_size=_EVALUATION_BATCH,
-        callbacks=[
-            keras.callbacks.EarlyStopping("val_loss", patience=budget.patience, restore_best_weights=True),
-            Reporter(),
-        ],
-        verbose=0,
-    ).history
+    with bars() as progress:
+        history = network.model.fit(
+            batches,
+            epochs=budget.epochs,
+            validation_data=(validation.images, validation.labels),
+            validation_batch_size=_EVALUATION_BATCH,
+            callbacks=[
+                keras.callbacks.EarlyStopping("val_loss", patience=budget.patience, restore_best_weights=True),
+                keras.callbacks.TerminateOnNaN(),
+                Reporter(progress),
+            ],
+            verbose=0,
+        ).history
     seconds = time.monotonic() - start
     metrics = {name: evaluate(network, split) for name, split in dataset.splits.items()}
-    return Outcome(len(history["loss"]), seconds, history, metrics)
+    if not math.isfinite(metrics["validation"]["loss"]):
+        raise BadData("training diverged: the loss is not a number; choose a smaller --learning-rate")
+    return Outcome(len(history["loss"]), 1 + int(np.argmin(history["val_loss"])), seconds, history, metrics)
 
 
 def evaluate(network: Network, split: Split) -> dict[str, float]:
@@ -100,7 +112,11 @@ def _schedule(budget: Budget, steps_per_epoch: int) -> keras.optimizers.schedule
 
 
 class Batches(keras.utils.PyDataset):
-    """Shuffled, augmented batches; epoch and batch decide the chances, so a run can be repeated."""
+    """Shuffled, augmented batches; epoch and batch decide the chances, so a run can be repeated.
+
+    A small data set is gone through several times per epoch, so that each has some thirty steps at least: with fewer,
+    the running statistics of batch normalisation lag behind the weights, and validation judges another network.
+    """
 
     def __init__(self, split: Split, budget: Budget) -> None:
         super().__init__()
@@ -109,11 +125,11 @@ class Batches(keras.utils.PyDataset):
         self._shuffle()
 
     def __len__(self) -> int:
-        return math.ceil(len(self._split) / self._budget.batch_size)
+        return max(_LEAST_STEPS, math.ceil(len(self._split) / self._budget.batch_size))
 
     def __getitem__(self, index: int):  # noqa: ANN204  # two arrays
         size = self._budget.batch_size
-        chosen = self._order[index * size : (index + 1) * size]
+        chosen = self._order.take(range(index * size, (index + 1) * size), mode="wrap")
         random = np.random.default_rng((self._budget.seed, self._epoch, index))
         return augment(self._split.images[chosen], self._budget.augmentation, random), self._split.labels[chosen]
 
@@ -128,9 +144,11 @@ class Batches(keras.utils.PyDataset):
 class Reporter(keras.callbacks.Callback):
     """Show a bar with loss, accuracy and time left; leave one line per epoch."""
 
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._bars = progress
+
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        self._bars = bars()
-        self._bars.start()
         self._task = self._bars.add_task("train", total=self.params["epochs"] * self.params["steps"], detail="")
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -142,6 +160,3 @@ class Reporter(keras.callbacks.Callback):
             f"loss {logs['loss']:.4f}, accuracy {logs['accuracy']:.4f}; "
             f"validation loss {logs['val_loss']:.4f}, accuracy {logs['val_accuracy']:.4f}"
         )
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        self._bars.stop()

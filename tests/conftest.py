@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import selectors
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,30 +29,30 @@ def start(models, *, arguments=("-m", "app"), **settings):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MULTIPOOL_")}
     chosen = {"MODELS_DIR": models, "PORT": 0, "DEVICE": "cpu", **settings}
     environment |= {f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}
-    return subprocess.Popen(
-        [sys.executable, *arguments], cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    # A file takes any number of lines; a pipe that nobody reads would bring the service to a stand.
+    with tempfile.NamedTemporaryFile(delete=False) as log:
+        process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, stderr=log)
+    process.log_path = Path(log.name)
+    return process
 
 
 class Log:
-    """What the service writes, read without ever blocking it."""
+    """What the service has written so far."""
 
     def __init__(self, process):
-        self._stream = process.stderr
-        os.set_blocking(self._stream.fileno(), False)
-        self.text = ""
+        self._process = process
+
+    @property
+    def text(self):
+        return self._process.log_path.read_text()
 
     def wait_for(self, pattern, limit_s=START_LIMIT_S):
-        """Read until the pattern appears; returns the match."""
+        """Wait until the pattern appears; returns the match."""
         deadline = time.monotonic() + limit_s
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._stream, selectors.EVENT_READ)
-            while not (match := re.search(pattern, self.text)):
-                assert time.monotonic() < deadline, f"{pattern!r} did not appear in:\n{self.text}"
-                if selector.select(timeout=0.2):
-                    chunk = self._stream.read()
-                    assert chunk != b"", f"the service ended before {pattern!r}:\n{self.text}"
-                    self.text += (chunk or b"").decode()
+        while not (match := re.search(pattern, self.text)):
+            assert time.monotonic() < deadline, f"{pattern!r} did not appear in:\n{self.text}"
+            assert self._process.poll() is None, f"the service ended before {pattern!r}:\n{self.text}"
+            time.sleep(0.02)
         return match
 
 
@@ -61,7 +62,7 @@ def serving(models, *, ready=True, **settings):
     process = start(models, **settings)
     try:
         log = Log(process)
-        address = log.wait_for(r"(?:listening|running) on (http://\S+)")[1]
+        address = log.wait_for(r"(?:listening|running) on (http://[0-9.:]+)")[1]
         with httpx.Client(base_url=address, timeout=30) as client:
             client.process, client.log = process, log
             if ready:
@@ -75,8 +76,7 @@ def serving(models, *, ready=True, **settings):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10)
-        process.stderr.close()
-        process.stdout.close()
+        process.log_path.unlink()
 
 
 def wait_until_ready(client):
@@ -107,6 +107,15 @@ def server(models):
     """A client of one service that serves ``models``, with ``brightness`` as default."""
     with serving(models, DEFAULT_MODEL="brightness", MAX_UPLOAD_BYTES=1_000_000, MAX_PIXELS=1_000_000) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory):
+    """The models that come with the project, without those that someone has published beside them."""
+    root = tmp_path_factory.mktemp("committed")
+    for name in ("digits-regions", "eurosat-channel-groups", "eurosat-separable", "eurosat-regions"):
+        shutil.copytree(ROOT / "models" / name / "1", root / name / "1")
+    return root
 
 
 @pytest.fixture(scope="session")

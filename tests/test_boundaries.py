@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 TRAINING = ("tensorflow", "keras", "onnx", "tf2onnx", "model_export", "sklearn", "rich")
-SHARED = {"app.images", "app.bands", "app.metadata", "app.model", "app.explanation", "app.errors", "app"}
+SHARED = {"app.digest", "app.images", "app.bands", "app.metadata", "app.model", "app.explanation", "app.errors", "app"}
 
 
 def imports(path):

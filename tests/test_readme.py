@@ -68,11 +68,11 @@ def test_the_export_commands_parse():
             parser().parse_args(words)
 
 
-def test_the_curl_line_gives_the_printed_answer():
+def test_the_curl_line_gives_the_printed_answer(committed):
     printed = json.loads(re.search(r"```json\n(.*?)```", README, re.DOTALL)[1])
     path, image = re.search(r"curl -F file=@(examples/\S+) 'http://127.0.0.1:8000(/predict\S*)'", README).groups()
 
-    with serving(ROOT / "models") as client:
+    with serving(committed) as client:
         answer = client.post(image, files={"file": (ROOT / path).read_bytes()}).json()
 
     for key in ("model", "version", "label"):

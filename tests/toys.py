@@ -8,6 +8,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from app import digest
 from app.metadata import KEY, Branch, Metadata, Recipe
 from app.model import Model
 
@@ -88,7 +89,13 @@ def proto(height=8, width=8, channels=3, *, text=None, gain=8.0, offset=0.5, hea
 
 def artifact(*arguments, **options):
     """The bytes of a toy's ``model.onnx``."""
-    return proto(*arguments, **options).SerializeToString()
+    return serialize(proto(*arguments, **options))
+
+
+def serialize(model):
+    """The bytes of a model, stamped with their digest where there is a place for it."""
+    data = model.SerializeToString()
+    return digest.stamp(data) if digest.UNSTAMPED.encode() in data else data
 
 
 def publish(root, name, version=1, data=None):
@@ -115,4 +122,4 @@ def plain(value, size=(8, 8), kind="PNG"):
 
 def load(model):
     """Load a protocol buffer with the service's own loader."""
-    return Model.load(model.SerializeToString(), device="cpu")
+    return Model.load(serialize(model), device="cpu")

@@ -1,12 +1,14 @@
 """Only artifacts of ours are loaded, and they say where they really run."""
 
+import json
+
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from app import devices
+from app import devices, digest
 from app.errors import DeviceUnavailable, InvalidArtifact
 from app.model import Model
 from tests import toys
@@ -22,7 +24,7 @@ def damaged(change):
     """A toy whose graph was changed."""
     model = toys.proto()
     change(model)
-    return model.SerializeToString()
+    return toys.serialize(model)
 
 
 def test_a_loaded_model_knows_its_shape_its_labels_and_its_digest():
@@ -58,18 +60,28 @@ def test_the_answer_does_not_depend_on_the_batch():
 
 @pytest.mark.parametrize("data", [b"", b"<html>404</html>", b"\x00" * 1000, toys.artifact()[:500]])
 def test_bytes_that_are_no_model(data):
-    with pytest.raises(InvalidArtifact, match="ONNX Runtime refuses it"):
+    with pytest.raises(InvalidArtifact, match="not a multi-pool artifact"):
         load(data)
 
 
 def test_an_onnx_model_that_is_not_ours():
-    with pytest.raises(InvalidArtifact, match="without the metadata"):
+    with pytest.raises(InvalidArtifact, match="not a multi-pool artifact"):
         load(damaged(lambda model: model.ClearField("metadata_props")))
+
+
+def test_a_graph_that_onnx_runtime_does_not_know():
+    with pytest.raises(InvalidArtifact, match="ONNX Runtime refuses it"):
+        load(damaged(lambda model: setattr(model.graph.node[0], "op_type", "NoSuchOperator")))
+
+
+def test_metadata_under_another_name():
+    with pytest.raises(InvalidArtifact, match="has no metadata 'multipool'"):
+        load(damaged(lambda model: setattr(model.metadata_props[0], "key", "other")))
 
 
 def test_metadata_that_are_no_document():
     with pytest.raises(InvalidArtifact, match="its metadata is invalid"):
-        load(toys.artifact(text="{}"))
+        load(toys.artifact(text=json.dumps({"digest": digest.UNSTAMPED}, separators=(",", ":"))))
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_an_absent_and_an_empty_repository(tmp_path):
 def test_a_broken_artifact_is_named(tmp_path):
     path = toys.publish(tmp_path, "toy", 1, b"not a model")
 
-    with pytest.raises(InvalidArtifact, match=f"{path} cannot be served: ONNX Runtime refuses it"):
+    with pytest.raises(InvalidArtifact, match=f"{path} cannot be served: it is not a multi-pool artifact"):
         loaded(tmp_path)
 
 

@@ -102,9 +102,16 @@ def test_a_network_survives_saving(architecture, tmp_path):
     np.testing.assert_array_equal(again.predict(batch, verbose=0), model.predict(batch, verbose=0))
 
 
-def test_an_image_too_small_for_the_trunk():
-    with pytest.raises(BadData, match=r"8×8 are too small for the trunk 'batchnorm'.*--trunk plain"):
-        build("regions", "batchnorm", Shape(8, 8, 1), 10)
+@pytest.mark.parametrize("trunk", TRUNKS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_image_too_small_for_the_trunk(architecture, trunk):
+    """The smallest size builds, one less is refused with advice that helps."""
+    least = {"plain": 2, "batchnorm": 8}[trunk] * (2 if architecture == "regions" else 1)
+
+    assert min(build(architecture, trunk, Shape(least, least + 1, 1), 2).feature_map[:2]) >= 1
+    with pytest.raises(BadData, match=f"needs {least}×{least}; choose a larger --size") as caught:
+        build(architecture, trunk, Shape(least + 9, least - 1, 1), 2)
+    assert ("--trunk plain" in str(caught.value)) == (trunk != "plain")
 
 
 def test_the_command_line_offers_all_there_is():

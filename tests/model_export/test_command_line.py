@@ -64,9 +64,11 @@ def test_verify_measures_the_published_file(published, folder, capsys):
     said, repository = published
 
     assert main(["verify", str(repository / "light" / "1" / "model.onnx"), str(folder), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["metrics"]
-    for split, figures in said["metrics"].items():
-        assert found[split] == pytest.approx(figures, abs=1e-5)
+    found = json.loads(capsys.readouterr().out)["metrics"]["all"]
+    assert found["images"] == 40
+    for figure in ("accuracy", "loss"):
+        whole = sum(split[figure] * split["images"] for split in said["metrics"].values()) / 40
+        assert found[figure] == pytest.approx(whole, abs=1e-5)
 
 
 def test_a_parity_failure_publishes_nothing(folder, tmp_path, monkeypatch, capsys):
@@ -89,7 +91,7 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
     assert run("train", str(tmp_path / "absent"))[0] == 66
     assert run("train", str(folder), "--size", "8") == (
         65,
-        "error: images of 8×8 are too small for the trunk 'batchnorm', which leaves a feature map of 1×1; "
+        "error: images of 8×8 are too small for 'regions' on the trunk 'batchnorm', which needs 16×16; "
         "choose a larger --size, or --trunk plain",
     )
     for path in (folder / "dark").iterdir():
@@ -111,7 +113,7 @@ def test_verify_refuses_data_with_other_classes(published, folder, capsys):
     (folder / "dark").rename(folder / "dim")
 
     assert main(["verify", str(repository / "light"), str(folder)]) == 65
-    assert "the data set has the classes" in capsys.readouterr().err
+    assert "the data set has the classes bright, dim; the model knows bright, dark" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -123,6 +125,7 @@ def test_verify_refuses_data_with_other_classes(published, folder, capsys):
         ["train", "digits", "--architecture", "dense"],
         ["train", "digits", "--size", "big"],
         ["train", "digits", "--size", "0"],
+        ["train", "digits", "--size", "100000"],
         ["train", "digits", "--channels", "201"],
         ["train", "digits", "--name", "../up"],
         ["train", "digits", "--epochs", "0"],

@@ -72,7 +72,7 @@ def test_through_conversion_and_from_the_running_service(network, tmp_path):
         recipe=Recipe(),
         feature_map=(6, 6, 1),
     )
-    toys.publish(tmp_path, "textbook", 1, conversion.convert(network, document).SerializeToString())
+    toys.publish(tmp_path, "textbook", 1, toys.serialize(conversion.convert(network, document)))
 
     with serving(tmp_path) as client:
         answer = client.post("/predict", files={"file": toys.save(line_image().squeeze(-1))})
