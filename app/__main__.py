@@ -40,8 +40,10 @@ def serve(settings: Settings) -> int:
     settings.keys()
     build(settings).repository.check()  # what is plainly wrong is said before anything else is
     with _listen(settings.host, settings.port) as listener:
+        logging.captureWarnings(True)
         logging.config.dictConfig(logs.configuration(settings.log_level, settings.log_format))
-        log.info("listening on http://%s", _address(listener))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: sys.exit(0))
         return _serve_one(settings, listener) if settings.workers == 1 else _serve_many(settings, listener)
 
 
@@ -53,9 +55,8 @@ def _serve_one(settings: Settings, listener: socket.socket) -> int:
         server.should_exit = True
 
     server = uvicorn.Server(uvicorn.Config(create_app(settings, stop), **_options(settings)))
-    # uvicorn passes the signal on after it has shut down in order; that is an end as it should be.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+    log.info("listening on http://%s", _address(listener))
+    # uvicorn passes the signal on after it has shut down in order; the handlers above make that an end as it should be.
     server.run(sockets=[listener])
     if failures:
         raise failures[0]
@@ -66,6 +67,7 @@ def _serve_many(settings: Settings, listener: socket.socket) -> int:
     # Loaded once here, so that what is wrong with the models is said once and ends the start; a supervisor would
     # restart its workers for ever.
     build(settings).repository.load()
+    log.info("listening on http://%s", _address(listener))
     config = uvicorn.Config("app.main:create_app", factory=True, workers=settings.workers, **_options(settings))
     Multiprocess(config, sockets=[listener]).run()
     return 0

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # What geographic software writes; everything else in the TIFF world stays out of reach of a sender.
+_BANDS_AT_FULL_SIZE = 4
 _COMPRESSIONS = {"NONE", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "ZSTD", "JPEG"}
 
 
@@ -21,6 +22,9 @@ def read_npy(data: bytes, channels: int, value_range: tuple[float, float] | None
     """Read a ``.npy`` array ``[H, W, C]`` (or ``[H, W]`` for one channel) as ``uint8 [H, W, C]``.
 
     Format: the NumPy enhancement proposal 1. Pickled objects are never read.
+
+    Raises:
+        UndecodableImage, TooManyPixels, WrongChannels: See their texts; a broken header raises what NumPy raises.
     """
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
@@ -45,12 +49,17 @@ def read_tiff(
 
     The bands are the samples of the first page or, where that has one, the pages of the first series: a file with
     one page per band, or an array ``[H, W, C]`` written page by page.
+
+    Raises:
+        UndecodableImage, TooManyPixels, WrongChannels: See their texts; a broken file raises what tifffile raises.
     """
     import tifffile  # noqa: PLC0415  # a tenth of a second that only models of many channels need
 
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         page: Any = tiff.pages[0]
         _check_compression(page)
+        if page.is_tiled:
+            _check_size((page.tilelength, page.tilewidth, page.samplesperpixel), page.samplesperpixel, max_pixels)
         if page.samplesperpixel == 1 and len(tiff.pages) > 1:
             stack: Any = tiff.series[0]
             axis = 0 if stack.shape[0] == channels else -1
@@ -112,9 +121,10 @@ def _check_size(size: tuple[int, ...], channels: int, max_pixels: int) -> None:
     """Check height, width and channels as the header gives them, before any value is read."""
     if len(size) != 3 or min(size) < 1:
         raise UndecodableImage(f"an array of shape {list(size)} is not an image; send [height, width, {channels}]")
-    if size[0] * size[1] > max_pixels:
+    if size[0] * size[1] > max_pixels or size[0] * size[1] * size[2] > _BANDS_AT_FULL_SIZE * max_pixels:
         raise TooManyPixels(
-            f"the image has {size[1]} × {size[0]} pixels, more than the limit of {max_pixels:,}; send a smaller one"
+            f"the image has {size[1]} × {size[0]} pixels of {size[2]} channels, more than the limit of {max_pixels:,} "
+            f"(of up to {_BANDS_AT_FULL_SIZE} channels); send a smaller one"
         )
     if size[2] != channels:
         raise WrongChannels(f"the image has {size[2]} channels, but the model reads {channels}")

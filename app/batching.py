@@ -93,7 +93,13 @@ class Batcher(Generic[Result]):
         if batch:
             self._busy = True
             started = time.monotonic()
-            done = asyncio.get_running_loop().run_in_executor(self._executor, self._run_batch, batch)
+            try:
+                done = asyncio.get_running_loop().run_in_executor(self._executor, self._run_batch, batch)
+            except RuntimeError as error:  # no thread could be started, or the service is stopping
+                self._busy = False
+                for item in batch:
+                    item.reply.set_exception(error)
+                return
             done.add_done_callback(lambda future: self._deliver(batch, started, future))
 
     def _take(self) -> list[_Item[Result]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,18 +64,13 @@ class Classifier:
     async def classify(self, version: Version, uploads: Sequence[Upload]) -> list[Classified]:
         """Classify files with one model; a file that cannot be used gets its error, the others their answers.
 
+        One image is counted by :meth:`admitted`, under which this is to be called; here the others are.
+
         Raises:
             Overloaded: There is no room for that many more images.
-            DeadlineExceeded: The answers were not ready in time; nothing of it is left queued.
         """
-        with self._admitted(len(uploads)):
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    return await asyncio.gather(*(self._classify(version, upload) for upload in uploads))
-            except TimeoutError:
-                raise DeadlineExceeded(
-                    f"no answer within {self._timeout_s:g} s; try again, or send fewer images at once"
-                ) from None
+        with self._counted(len(uploads) - 1):
+            return await asyncio.gather(*(self._classify(version, upload) for upload in uploads))
 
     def close(self) -> None:
         """Let the threads end."""
@@ -112,13 +107,31 @@ class Classifier:
             )
         return self._batchers[key]
 
+    @asynccontextmanager
+    async def admitted(self) -> AsyncIterator[None]:
+        """Let a request in, before anything of its body is read, and see that it is answered in time.
+
+        Raises:
+            Overloaded: As many images as allowed are in work.
+            DeadlineExceeded: The request was not read and answered in time; nothing of it is left queued.
+        """
+        with self._counted(1):
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    yield
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    f"the request was not received and answered within {self._timeout_s:g} s; "
+                    "try again, or send fewer images at once"
+                ) from None
+
     @contextmanager
-    def _admitted(self, count: int) -> Iterator[None]:
+    def _counted(self, images: int) -> Iterator[None]:
         """Count images in and out; what does not fit is refused before any work is done for it."""
-        if self._in_work + count > self._queue_size:
+        if self._in_work + images > self._queue_size:
             raise Overloaded(f"{self._in_work} images are in work already; try again in a moment")
-        self._in_work += count
+        self._in_work += images
         try:
             yield
         finally:
-            self._in_work -= count
+            self._in_work -= images

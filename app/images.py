@@ -10,8 +10,6 @@ many pixels is refused before any of them is decoded.
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -30,7 +28,7 @@ from PIL import (  # noqa: F401
 )
 
 from app import bands
-from app.errors import EmptyFile, TooManyPixels, UndecodableImage, UnsupportedMediaType, WrongChannels
+from app.errors import EmptyFile, InvalidRequest, TooManyPixels, UndecodableImage, UnsupportedMediaType, WrongChannels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,28 +66,10 @@ _SIGNATURES = (
     (b"\x93NUMPY", "NPY"),
 )
 
-# Everything Pillow and tifffile were seen to throw at damaged files. MemoryError is among them because
-# a file can claim any size; all of them mean that this one image cannot be read.
-_DECODER_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    Warning,
-    struct.error,
-    zlib.error,
-)
-
 _PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _ORIENTATION = 0x0112
 _SAMPLES_PER_PIXEL = 277
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 _WHITE = (255, 255, 255, 255)
 
 
@@ -120,7 +100,8 @@ def decode(
 
     Args:
         data: The bytes of a JPEG, PNG, WebP, BMP, GIF or TIFF file (first frame), or of a ``.npy`` array
-            ``[H, W, C]``. Models with 2 or more than 4 channels read TIFF and ``.npy`` only, band by band.
+            ``[H, W, C]``. Models of 1 and 3 channels read any of them as grey and colour; all others read TIFF band
+            by band as it is stored (as do models with a ``value_range``), and only 4 channels (RGBA) other formats.
         shape: Height, width and channels to return.
         media_type: What the sender declared; None or ``application/octet-stream`` when unknown.
         value_range: Values of more than 8 bits that become 0 and 255; None for the full range of their type.
@@ -134,22 +115,31 @@ def decode(
     """
     kind = _kind(data, media_type)
     try:
-        if kind == "NPY":
-            array = bands.read_npy(data, shape.channels, value_range, max_pixels)
-            return bands.resize(array, shape.height, shape.width)
-        if kind == "TIFF" and shape.channels not in (1, 3):
-            array = bands.read_tiff(data, shape.channels, value_range, max_pixels)
-            return bands.resize(array, shape.height, shape.width)
-        if shape.channels not in _PILLOW_MODES:
-            raise WrongChannels(
-                f"the model reads {shape.channels} channels and a {kind} file cannot carry them; "
-                "send a multi-band TIFF or a .npy array [H, W, C]"
-            )
-        return _decode_with_pillow(data, kind, shape, value_range, max_pixels)
+        return _read(data, kind, shape, value_range, max_pixels)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise TooManyPixels(f"the image has more pixels than the limit of {max_pixels:,}; send a smaller one") from None
-    except _DECODER_ERRORS as error:
+    except InvalidRequest:
+        raise
+    except Exception as error:  # noqa: BLE001  # a damaged file can make a decoder fail in any way
         raise UndecodableImage(f"the {kind} file is damaged or incomplete ({_reason(error)}); save it again") from None
+
+
+def _read(
+    data: bytes, kind: str, shape: Shape, value_range: tuple[float, float] | None, max_pixels: int
+) -> NDArray[np.uint8]:
+    """Choose who reads the file: NumPy, tifffile or Pillow."""
+    if kind == "NPY":
+        array = bands.read_npy(data, shape.channels, value_range, max_pixels)
+        return bands.resize(array, shape.height, shape.width)
+    if kind == "TIFF" and (shape.channels not in (1, 3) or value_range is not None):
+        array = bands.read_tiff(data, shape.channels, value_range, max_pixels)
+        return bands.resize(array, shape.height, shape.width)
+    if shape.channels not in _PILLOW_MODES:
+        raise WrongChannels(
+            f"the model reads {shape.channels} channels and a {kind} file cannot carry them; "
+            "send a multi-band TIFF or a .npy array [H, W, C]"
+        )
+    return _decode_with_pillow(data, kind, shape, value_range, max_pixels)
 
 
 def _kind(data: bytes, media_type: str | None) -> str:
@@ -181,7 +171,7 @@ def _decode_with_pillow(
                 f"the image has {image.width} × {image.height} pixels, more than the limit of {max_pixels:,}; "
                 "send a smaller one"
             )
-        _check_bands(image, kind)
+        _check_tiff(image, kind, max_pixels)
         # The smallest DCT scale that still leaves at least twice the model's size in both directions,
         # whichever way the image is turned: for a 12-megapixel photo a fraction of the decoding time.
         side = 2 * max(shape.height, shape.width)
@@ -192,10 +182,13 @@ def _decode_with_pillow(
     return np.asarray(pixels).reshape(shape)  # (H, W, C)
 
 
-def _check_bands(image: Image.Image, kind: str) -> None:
-    """Refuse a multi-band TIFF of which Pillow would silently read the first band alone."""
+def _check_tiff(image: Image.Image, kind: str, max_pixels: int) -> None:
+    """Refuse a TIFF of which Pillow would silently read the first band alone, or whose tiles are bombs."""
     if kind == "TIFF":
-        samples = image.tag_v2.get(_SAMPLES_PER_PIXEL, 1)  # type: ignore[attr-defined]  # a TIFF image has it
+        tags = image.tag_v2  # type: ignore[attr-defined]  # a TIFF image has it
+        samples = tags.get(_SAMPLES_PER_PIXEL, 1)
+        if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_LENGTH, 0) > max_pixels:
+            raise TooManyPixels(f"the TIFF has tiles of more than {max_pixels:,} pixels; save it in strips")
         if samples != len(image.getbands()):
             raise WrongChannels(
                 f"the TIFF has {samples} bands in a layout that is not grey or colour; "
@@ -209,7 +202,7 @@ def _upright(image: Image.Image) -> Image.Image:
         if image.getexif().get(_ORIENTATION, 1) == 1:
             return image
         return ImageOps.exif_transpose(image)
-    except _DECODER_ERRORS:
+    except Exception:  # noqa: BLE001  # see decode
         return image
 
 
@@ -217,12 +210,10 @@ def _to_mode(image: Image.Image, mode: str, value_range: tuple[float, float] | N
     """Convert to ``L``, ``RGB`` or ``RGBA``: 16 bits are scaled, not clipped; alpha is laid over white."""
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(bands.to_uint8(np.asarray(image), value_range))
-    if image.mode == mode:
-        return image
     if image.has_transparency_data and mode != "RGBA":
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _reason(error: BaseException) -> str:

@@ -54,5 +54,9 @@ def configuration(level: str, style: str) -> dict[str, Any]:
         "formatters": {"default": {"()": formatter}},
         "handlers": {"default": {"class": "logging.StreamHandler", "formatter": "default"}},
         "root": {"level": "WARNING", "handlers": ["default"]},
-        "loggers": {"app": {"level": level.upper()}, "uvicorn": {"level": "WARNING"}},
+        "loggers": {
+            "app": {"level": level.upper()},
+            "uvicorn": {"level": "WARNING"},
+            "tifffile": {"level": "CRITICAL"},
+        },
     }

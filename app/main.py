@@ -69,10 +69,13 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
         yield {"service": service}
         if service.repository.ready:
             log.info("stopped")
+        service.repository.stop()
         loading.cancel()
         service.classifier.close()
 
-    app = Application(title="Multipool", version="1.0.0", description=DESCRIPTION, lifespan=lifespan)
+    app = Application(
+        title="Multipool", version="1.0.0", description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False
+    )
     for router in (predictions.router, models.router, health.router):
         app.include_router(router)
     problems.handle(app)
@@ -107,10 +110,13 @@ async def _load(repository: Repository, on_failure: Callable[[MultipoolError], N
     """Load the models beside the event loop, so that the process answers health checks meanwhile."""
     try:
         await asyncio.to_thread(repository.load)
-    except MultipoolError as error:
+    except Exception as error:
+        if not isinstance(error, MultipoolError):
+            log.exception("loading failed")
+            error = MultipoolError("the models could not be loaded, for a reason that the log says")
         if on_failure is None:
             log.error("not ready: %s", error)  # noqa: TRY400  # a line for the operator, not a traceback
         else:
             on_failure(error)
-    else:
+    if repository.ready:
         log.info("ready: %d models, default %s", len(list(repository)), repository.default)

@@ -4,9 +4,10 @@ It is stored under the key ``multipool`` of the file's ``metadata_props``. Heigh
 channels are not in it: they are read from the graph's own signature and so cannot disagree with it.
 """
 
+import math
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from app.digest import UNSTAMPED
 from app.errors import InvalidArtifact
@@ -43,6 +44,14 @@ class Recipe(_Document):
     id: str = RECIPE
     value_range: tuple[float, float] | None = None
     """Pixel values of more than 8 bits that become 0 and 255; none: the full range of their type."""
+
+    @field_validator("value_range")
+    @classmethod
+    def _is_a_range(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not (math.isfinite(value[0]) and math.isfinite(value[1]) and value[0] < value[1]):
+            raise ValueError("value_range must be two finite numbers, the lower first")
+        return value
+
     description: str = (
         "first frame; EXIF orientation applied; alpha over white; JPEG decoded at the smallest DCT scale that is "
         "at least twice the input size; resized with Pillow's antialiased bilinear filter, aspect ratio not kept"

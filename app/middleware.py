@@ -9,6 +9,7 @@ import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import problems
@@ -17,6 +18,7 @@ from app.errors import Unauthorized
 log = logging.getLogger("app.access")
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
+_CLIENT_CLOSED = 499  # only ever logged: there is no one left to answer
 _OPEN_PATHS = frozenset({"/livez", "/readyz"})
 
 
@@ -47,6 +49,8 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = _CLIENT_CLOSED
         except Exception:
             log.exception("%s %s failed", scope["method"], _printable(scope), extra={"request_id": request_id})
             if status:
@@ -85,6 +89,7 @@ class ApiKey:
 
     def _knows(self, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        text = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        given = text.encode("latin-1")  # the bytes as they were sent
         # Every key is compared, each in constant time, so that the time taken tells nothing.
-        return sum(hmac.compare_digest(given.encode(), key) for key in self._keys) > 0
+        return sum(hmac.compare_digest(given, key) for key in self._keys) > 0

@@ -82,7 +82,10 @@ class Model:
         """
         digest.check(data)
         session = _open(data, device, threads)
-        text = session.get_modelmeta().custom_metadata_map.get(KEY)
+        try:
+            text = session.get_modelmeta().custom_metadata_map.get(KEY)
+        except UnicodeDecodeError:
+            raise InvalidArtifact("its metadata is not UTF-8; export it again") from None
         if text is None:
             raise InvalidArtifact(f"it has no metadata {KEY!r}; publish models with 'python -m model_export train'")
         metadata = Metadata.loads(text)

@@ -139,6 +139,6 @@ async def _http(request: Request, error: Exception) -> Response:
     kind = _OF_STATUS.get(error.status_code, Kind(error.status_code, phrase.lower().replace(" ", "_"), phrase))
     details = {
         404: f"there is no {request.scope['path'][:200]!r} here; GET /docs lists what there is",
-        405: f"{request.method} is not possible here; use {(error.headers or {}).get('allow', 'another method')}",
+        405: f"{request.method} is not possible here; use {(error.headers or {}).get('Allow', 'another method')}",
     }
     return response(kind, details.get(error.status_code, str(error.detail)), request.scope, dict(error.headers or {}))

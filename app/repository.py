@@ -81,6 +81,7 @@ class Repository:
         self._threads = threads
         self._warm_up_sizes = sorted({1, max_batch_size})
         self._models: dict[str, dict[int, Version]] = {}
+        self._stopped = False
         self.ready = False
         """Whether every model is loaded and warm."""
         self.reason = "the models are being loaded"
@@ -100,7 +101,14 @@ class Repository:
         except MultipoolError as error:
             self.reason = str(error)
             raise
-        self.ready = True
+        except Exception:
+            self.reason = "the models could not be loaded; the service's log says why"
+            raise
+        self.ready = not self._stopped
+
+    def stop(self) -> None:
+        """Have a load that is under way end after the model it is at."""
+        self._stopped = True
 
     def check(self) -> list[tuple[str, int, Path]]:
         """Look at what can be seen without loading anything: that there are models, the default, and the device.
@@ -126,6 +134,8 @@ class Repository:
         found = self.check()
         device = self._choose_device()
         for done, (name, number, path) in enumerate(found):
+            if self._stopped:
+                return
             self.reason = f"the models are being loaded: {done} of {len(found)} ready"
             self._models.setdefault(name, {})[number] = Version(name, number, self._open(path, device))
             log.info("loaded %s:%d on %s", name, number, self._models[name][number].model.execution_provider)

@@ -97,6 +97,8 @@ class BatchPrediction(_Body):
 class Branch(BaseModel):
     """One pooling path of a model."""
 
+    model_config = ConfigDict(extra="allow")
+
     name: str
     pooling: str
     source: str
@@ -126,9 +128,15 @@ class ModelSummary(BaseModel):
 
 
 class ModelDetail(ModelSummary):
-    """One model with all that its artifact says about itself."""
+    """One model with all that its artifact says about itself, also what a newer exporter wrote."""
 
+    model_config = ConfigDict(extra="allow")
+
+    format: int
     architecture: str
+    trunk: str
+    feature_map: list[int] | None
+    parameters: int | None
     recipe: dict[str, Any]
     training: dict[str, Any]
     metrics: dict[str, dict[str, float]]

@@ -39,8 +39,8 @@ class Settings(BaseSettings):
     """How long an image may wait for others to fill its batch; 0: a batch goes out as soon as the model is free."""
     queue_size: int = Field(default=256, ge=1, le=100_000)
     """Images that may be in work at once; more are refused at once with 503."""
-    request_timeout_s: float = Field(default=30, gt=0, le=3600)
-    """Time from the complete request to its answer; later it is answered with 504."""
+    request_timeout_s: float = Field(default=60, gt=0, le=3600)
+    """Time for a request, its upload included; what takes longer is answered with 504."""
     max_upload_bytes: int = Field(default=32 * 1024 * 1024, ge=1)
     """Largest request body."""
     max_pixels: int = Field(default=50_000_000, ge=1, le=178_956_970)
@@ -67,7 +67,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _queue_holds_a_request(self) -> Self:
         if self.queue_size < self.max_files:
-            raise ValueError(f"QUEUE_SIZE {self.queue_size} is smaller than MAX_FILES {self.max_files}")
+            raise ValueError(
+                f"{PREFIX}QUEUE_SIZE = {self.queue_size} cannot be smaller than {PREFIX}MAX_FILES = {self.max_files}"
+            )
         return self
 
     @classmethod

@@ -73,9 +73,9 @@ def parse_many(body: bytes, content_type: str | None, max_files: int) -> list[Up
     try:
         uploads = list(_parts(body, _boundary(content_type or ""), max_files))
     except multipart.ParserLimitReached as error:
-        raise MalformedRequest(f"the form has too many or too long parts: {error}") from None
+        raise MalformedRequest(f"the form has too many or too long parts: {error.args[0]}") from None
     except multipart.MultipartError as error:
-        raise MalformedRequest(f"the form is broken or incomplete: {error}") from None
+        raise MalformedRequest(f"the form is broken or incomplete: {error.args[0]}") from None
     if not uploads:
         raise MissingFile("the form has no file in a part named 'file'; send one, as in: curl -F file=@image.jpg")
     return uploads
@@ -109,11 +109,16 @@ def _parts(body: bytes, boundary: str, max_files: int) -> Iterator[Upload]:
                 segment, payload = event, b""
             elif event:
                 payload = event  # the whole body is parsed at once, so a part's payload comes in one piece
-            elif segment is not None and segment.name == PART and segment.filename is not None:
+            elif segment is not None and segment.name == PART and _is_file(segment):
                 files += 1
                 if files > max_files:
                     raise InvalidParameter(f"the form has more than {max_files} files; send them in several requests")
                 yield Upload(payload, segment.content_type, segment.filename)
+
+
+def _is_file(segment: multipart.MultipartSegment) -> bool:
+    """Tell a file from a text field: it has a name, perhaps in the form that RFC 7578 advises against."""
+    return segment.filename is not None or "filename*=" in segment.header("Content-Disposition", "")
 
 
 def _too_large(limit: int) -> BodyTooLarge:

@@ -116,6 +116,9 @@ def load(
     for split, members in files.items():
         splits[split], unreadable = _decode(members, shape, value_range, f"load {split}")
         skipped += unreadable
+    for split, members in splits.items():
+        if not len(members):
+            raise BadData(f"no image of the split {split!r} can be read: {skipped[0]}")
     _check_classes(splits["train" if "train" in splits else "all"], labels, skipped)
     held_out = files.get("test") or files.get("validation") or files["all"]
     return Dataset(name, labels, shape, splits, _sample(held_out, shape, value_range), tuple(skipped))
@@ -142,25 +145,9 @@ def _digits() -> tuple[tuple[str, ...], dict[str, list[File]]]:
 def _folder(root: Path) -> tuple[tuple[str, ...], dict[str, list[File]]]:
     if not root.is_dir():
         raise MissingInput(f"{root} is not a folder; name a folder of images, or the built-in data set 'digits'")
-    folders = {_SPLIT_FOLDERS[path.name]: path for path in _subfolders(root) if path.name in _SPLIT_FOLDERS}
-    if folders and "train" not in folders:
-        raise BadData(f"{root} has {', '.join(folders)} but no folder 'train'")
-    folders = folders or {"train": root}
-    labels = tuple(path.name for path in _subfolders(folders["train"]))
-    if not labels:
-        raise MissingInput(f"{folders['train']} has no folder; put the images of each class into a folder of its name")
-    if len(labels) == 1:
-        raise BadData(f"{folders['train']} has one class, {labels[0]!r}; a classifier needs at least two")
-    files: dict[str, list[File]] = {}
-    for split, folder in folders.items():
-        unknown = {path.name for path in _subfolders(folder)} - set(labels)
-        if unknown:
-            raise BadData(f"{folder} has classes that 'train' has not: {', '.join(sorted(unknown))}")
-        files[split] = [
-            File(str(path.relative_to(root)), index, path.read_bytes)
-            for index, label in enumerate(labels)
-            for path in _files(folder / label)
-        ]
+    folders = _split_folders(root) or {"train": root}
+    labels = _labels(folders["train"])
+    files = {split: _class_files(root, folder, labels) for split, folder in folders.items()}
     if not any(files.values()):
         raise MissingInput(f"{root} has no image in any class folder")
     for split, members in files.items():
@@ -170,6 +157,42 @@ def _folder(root: Path) -> tuple[tuple[str, ...], dict[str, list[File]]]:
     return labels, files
 
 
+def _labels(train: Path) -> tuple[str, ...]:
+    """Name the classes after the folders of the training split, in order."""
+    labels = tuple(path.name for path in _subfolders(train))
+    if not labels:
+        raise MissingInput(f"{train} has no folder; put the images of each class into a folder of its name")
+    if len(labels) == 1:
+        raise BadData(f"{train} has one class, {labels[0]!r}; a classifier needs at least two")
+    for label in labels:
+        if not label.isprintable():  # nor is what is not UTF-8
+            raise BadData(f"the class folder {label!r} has a name that cannot be printed; rename it")
+    return labels
+
+
+def _class_files(root: Path, folder: Path, labels: tuple[str, ...]) -> list[File]:
+    """List the files of one split, class by class."""
+    unknown = {path.name for path in _subfolders(folder)} - set(labels)
+    if unknown:
+        raise BadData(f"{folder} has classes that 'train' has not: {', '.join(sorted(unknown))}")
+    return [
+        File(str(path.relative_to(root)), index, path.read_bytes)
+        for index, label in enumerate(labels)
+        for path in _files(folder / label)
+    ]
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Find folders named after splits that hold class folders; a class may be named ``train`` too."""
+    found = [path for path in _subfolders(root) if path.name in _SPLIT_FOLDERS and _subfolders(path)]
+    folders = {_SPLIT_FOLDERS[path.name]: path for path in found}
+    if len(folders) < len(found):
+        raise BadData(f"{root} has both 'val' and 'validation'; keep one of them")
+    if folders and "train" not in folders:
+        raise BadData(f"{root} has {', '.join(folders)} but no folder 'train'")
+    return folders
+
+
 def _subfolders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
@@ -177,7 +200,8 @@ def _subfolders(root: Path) -> list[Path]:
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def _common_size(files: list[File]) -> tuple[int, int]:
@@ -187,7 +211,7 @@ def _common_size(files: list[File]) -> tuple[int, int]:
         try:
             with Image.open(io.BytesIO(file.read())) as image:
                 sizes.append((image.height, image.width))
-        except OSError:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             continue
     if not sizes:
         raise BadData("the size of the images could not be found out; give it with --size")

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FILE = "model.onnx"
@@ -23,7 +23,7 @@ def staging(repository: Path, name: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if not any(home.iterdir()):
+        with suppress(OSError):  # it holds versions, or another run is staging in it
             home.rmdir()
 
 
@@ -34,6 +34,7 @@ def publish(folder: Path) -> Path:
     then the next number is tried.
     """
     folder.chmod(0o755)
+    (folder / FILE).chmod(0o644)
     version = 1 + max((int(path.name) for path in folder.parent.iterdir() if path.name.isdecimal()), default=0)
     while True:
         target = folder.parent / str(version)

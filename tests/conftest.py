@@ -98,7 +98,7 @@ def models(tmp_path_factory):
     toys.publish(root, "brightness", 1)
     toys.publish(root, "brightness", 2, toys.artifact(offset=0.25))
     toys.publish(root, "bands", 1, toys.artifact(16, 16, 13))
-    toys.publish(root, "grey", 7, toys.artifact(8, 8, 1, head=False))
+    toys.publish(root, "grey", 7, toys.artifact(8, 8, 1, head=False, calibration={"temperature": 2}))
     return root
 
 

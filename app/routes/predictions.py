@@ -58,10 +58,11 @@ async def predict(request: Request, service: ReadyService, parameters: Annotated
     """Classify one image, sent as a form with one part named `file` or as the raw body."""
     start = time.monotonic()
     version = service.repository.resolve(parameters.model)
-    body = await read_body(request, service.settings.max_upload_bytes)
-    read_s = time.monotonic() - start
-    upload = parse_one(body, request.headers.get("content-type"))
-    (classified,) = await service.classifier.classify(version, [upload])
+    async with service.classifier.admitted():
+        body = await read_body(request, service.settings.max_upload_bytes)
+        read_s = time.monotonic() - start
+        upload = parse_one(body, request.headers.get("content-type"))
+        (classified,) = await service.classifier.classify(version, [upload])
     if isinstance(classified.answer, InvalidRequest):
         raise classified.answer
     answer = schemas.prediction(version, classified.answer, **parameters.contents())
@@ -93,10 +94,11 @@ async def predict_batch(
     """Classify the images of several parts named `file`; one that cannot be used fails alone."""
     start = time.monotonic()
     version = service.repository.resolve(parameters.model)
-    body = await read_body(request, service.settings.max_upload_bytes)
-    read_s = time.monotonic() - start
-    uploads = parse_many(body, request.headers.get("content-type"), service.settings.max_files)
-    classified = await service.classifier.classify(version, uploads)
+    async with service.classifier.admitted():
+        body = await read_body(request, service.settings.max_upload_bytes)
+        read_s = time.monotonic() - start
+        uploads = parse_many(body, request.headers.get("content-type"), service.settings.max_files)
+        classified = await service.classifier.classify(version, uploads)
 
     def result(upload: Upload, one: Classified) -> dict[str, Any]:
         if isinstance(one.answer, InvalidRequest):

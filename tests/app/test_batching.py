@@ -132,6 +132,42 @@ def test_who_has_gone_is_not_run():
     assert model.batches == [[0], [2]]
 
 
+def test_a_caller_who_leaves_while_its_batch_runs_hurts_nobody():
+    model = Recorder()
+
+    async def scenario(batcher):
+        model.gate.clear()
+        leaves, stays = (asyncio.create_task(batcher.submit(image(i))) for i in range(2))
+        await asyncio.sleep(0.1)  # both are being run now
+        leaves.cancel()
+        await asyncio.sleep(0)
+        model.gate.set()
+        return await stays
+
+    assert number_of(run(scenario, model)) == 1
+    assert model.batches == [[0, 1]]
+
+
+def test_a_batch_that_cannot_be_started_fails_alone():
+    class Broken(ThreadPoolExecutor):
+        full = True
+
+        def submit(self, *arguments):
+            if self.full:
+                raise RuntimeError("can't start new thread")
+            return super().submit(*arguments)
+
+    async def main():
+        with Broken(1) as executor:
+            batcher = Batcher(Recorder(), executor)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                await batcher.submit(image(0))
+            executor.full = False
+            return await asyncio.wait_for(batcher.submit(image(1)), 10)
+
+    assert number_of(asyncio.run(main())) == 1
+
+
 def test_a_failure_reaches_its_own_batch_alone():
     model = Recorder(fail_on={0})
 

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -147,8 +148,15 @@ def test_a_large_jpeg_is_decoded_at_a_smaller_scale_with_nearly_the_same_result(
     image = np.stack([127 + 120 * np.sin(x), 127 + 120 * np.cos(y), 127 + 120 * np.sin(x + y)], -1).astype(np.uint8)
     data = toys.save(image, "JPEG", quality=95)
     whole = np.asarray(Image.open(io.BytesIO(data)).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR))
+    with Image.open(io.BytesIO(data)) as scaled:
+        scaled.draft(None, (128, 128))
+        assert scaled.size == (200, 150)  # an eighth of 1600 by 1200
+        expected = np.asarray(scaled.resize((64, 64), Image.Resampling.BILINEAR))
+    found = decode(data, Shape(64, 64, 3))
 
-    difference = np.abs(decode(data, Shape(64, 64, 3)).astype(int) - whole)
+    np.testing.assert_array_equal(found, expected)
+    difference = np.abs(found.astype(int) - whole)
+    assert difference.max() > 0
 
     assert difference.mean() < 1
     assert difference.max() <= 8
@@ -200,6 +208,49 @@ def test_a_bomb_is_refused_before_it_is_decoded():
 
     with pytest.raises(TooManyPixels):
         decode(bytes(header))
+
+
+def tiled(size, tile):
+    """A TIFF that claims tiles of any size."""
+    data = io.BytesIO()
+    tifffile.imwrite(data, np.zeros((*size, 3), np.uint8), tile=(16, 16), photometric="rgb")
+    content = bytearray(data.getvalue())
+    with tifffile.TiffFile(io.BytesIO(content)) as tiff:
+        for name in ("TileWidth", "TileLength"):
+            tag = tiff.pages[0].tags[name]
+            content[tag.valueoffset : tag.valueoffset + tag.valuebytecount] = tile.to_bytes(
+                tag.valuebytecount, "little"
+            )
+    return bytes(content)
+
+
+@pytest.mark.parametrize("channels", [3, 13])
+def test_a_small_tiff_with_huge_tiles_is_refused(channels):
+    assert decode(tiled((32, 32), 16)).shape == RGB
+    with pytest.raises(TooManyPixels):
+        decode(tiled((32, 32), 20000), Shape(8, 8, channels))
+
+
+@pytest.mark.parametrize("header", [b"{", b"{'descr': (", b"'''", b"(" * 200, b"{'descr': '<f8', 'shape': 5}"])
+def test_a_broken_npy_header(header):
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+    with pytest.raises(UndecodableImage):
+        decode(data, Shape(8, 8, 13))
+
+
+def test_a_transparent_colour_of_a_colour_image_becomes_white():
+    image = Image.new("RGB", (8, 8), (77, 1, 2))
+
+    assert colour(toys.save(image, transparency=(77, 1, 2))) == (255, 255, 255)
+    assert colour(toys.save(Image.new("L", (8, 8), 77), transparency=77), GREY) == (255,)
+
+
+def test_a_value_range_holds_for_colour_tiffs_too():
+    data = io.BytesIO()
+    tifffile.imwrite(data, np.full((8, 8, 3), 6000, np.uint16), photometric="rgb")
+
+    assert decode(data.getvalue(), value_range=(0, 10_000))[0, 0].tolist() == [153, 153, 153]
 
 
 def test_messages_name_no_object_and_no_path():

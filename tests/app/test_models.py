@@ -33,6 +33,8 @@ def test_one_model_tells_all_that_its_artifact_says(server):
     assert body["version"] == 2
     assert body["architecture"] == "regions"
     assert body["recipe"]["id"] == "draft-bilinear-1"
+    assert {"format", "trunk", "feature_map", "parameters", "training", "metrics", "digest"} <= set(body)
+    assert server.get("/models/grey").json()["calibration"] == {"temperature": 2}
     assert server.get("/models/brightness/1").json()["version"] == 1
     assert server.get("/models/grey/7").json()["input"]["channels"] == 1
 

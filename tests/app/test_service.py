@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -35,6 +36,8 @@ def test_unknown_paths_and_methods(server):
     response = server.get("/predict")
     assert_problem(response, 405, "method_not_allowed")
     assert response.headers["allow"] == "POST"
+    assert "use POST" in response.json()["detail"]
+    assert_problem(server.get("/models/"), 404, "not_found")
 
 
 def test_the_documentation_describes_every_route_and_error(server):
@@ -64,7 +67,7 @@ def test_the_documentation_describes_every_route_and_error(server):
 
 def test_keys_are_asked_for_everywhere_but_health(models, tmp_path):
     (tmp_path / "keys").write_text("from-file\n")
-    with serving(models, API_KEYS="one,two", API_KEYS_FILE=tmp_path / "keys") as client:
+    with serving(models, API_KEYS="one,two,clé", API_KEYS_FILE=tmp_path / "keys") as client:
         for path in ("/models", "/openapi.json", "/docs", "/nothing"):
             response = client.get(path)
             assert_problem(response, 401, "unauthorized")
@@ -72,8 +75,13 @@ def test_keys_are_asked_for_everywhere_but_health(models, tmp_path):
         assert_problem(client.post("/predict", files=PHOTO), 401, "unauthorized")
         for wrong in ("three", "onetwo", "", "é".encode()):
             assert client.get("/models", headers={"X-API-Key": wrong}).status_code == 401
-        for key in ("one", "two", "from-file"):
-            assert client.get("/models", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+        for key in ("one", "two", "from-file", "clé".encode()):
+            assert (
+                client.get(
+                    "/models", headers={"Authorization": b"Bearer " + (key if isinstance(key, bytes) else key.encode())}
+                ).status_code
+                == 200
+            )
             assert client.get("/models", headers={"X-API-Key": key}).status_code == 200
         assert client.get("/livez").status_code == 200
         client.log.wait_for("GET /nothing 401")
@@ -117,6 +125,29 @@ def test_a_late_answer_is_given_up(tmp_path):
     toys.publish(tmp_path, "toy")
     with serving(tmp_path, REQUEST_TIMEOUT_S=0.1, MAX_BATCH_DELAY_MS=1000) as client:
         assert_problem(client.post("/predict", files=PHOTO), 504, "deadline_exceeded")
+
+
+def test_uploads_are_counted_and_timed_before_they_are_read(tmp_path):
+    """A client that stops sending takes a place in the queue, and no longer than the time for a request."""
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, QUEUE_SIZE=1, MAX_FILES=1, REQUEST_TIMEOUT_S=1) as client:
+        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n"
+        with socket.create_connection((client.base_url.host, client.base_url.port)) as stalled:
+            stalled.sendall(head + b"only this")
+            time.sleep(0.3)
+            assert_problem(client.post("/predict", files=PHOTO), 503, "overloaded")
+            stalled.settimeout(10)
+            assert b"504" in stalled.recv(100)
+        assert client.post("/predict", files=PHOTO).status_code == 200
+
+
+def test_a_client_that_leaves_in_the_middle_is_one_line_of_the_log(server):
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nX-Request-ID: gone\r\nContent-Length: 9\r\n\r\n"
+    with socket.create_connection((server.base_url.host, server.base_url.port)) as leaving:
+        leaving.sendall(head)
+        time.sleep(0.2)
+    server.log.wait_for(r"POST /predict 499 .*gone")
+    assert "Traceback" not in server.log.text
 
 
 def test_an_error_of_our_own_says_nothing_of_the_inside(tmp_path):

@@ -72,7 +72,9 @@ def test_an_unknown_name_is_named(monkeypatch):
 def test_a_queue_that_cannot_hold_one_request(monkeypatch):
     monkeypatch.setenv("MULTIPOOL_QUEUE_SIZE", "10")
 
-    with pytest.raises(InvalidSettings, match="QUEUE_SIZE 10 is smaller than MAX_FILES 64"):
+    with pytest.raises(
+        InvalidSettings, match="MULTIPOOL_QUEUE_SIZE = 10 cannot be smaller than MULTIPOOL_MAX_FILES = 64"
+    ):
         Settings.load()
 
 
@@ -86,6 +88,13 @@ def test_keys_come_from_the_environment_and_a_file(monkeypatch, tmp_path):
 
     assert settings.keys() == (b"first", b"second", b"third", b"fourth")
     assert "first" not in repr(settings)
+
+
+def test_a_key_file_alone_is_enough(monkeypatch, tmp_path):
+    (tmp_path / "keys").write_text("only\n")
+    monkeypatch.setenv("MULTIPOOL_API_KEYS_FILE", str(tmp_path / "keys"))
+
+    assert Settings.load().keys() == (b"only",)
 
 
 @pytest.mark.parametrize("value", ["", ",", "  "])

@@ -8,6 +8,7 @@ import sys
 import onnxruntime as ort
 import pytest
 
+from app import digest
 from tests import toys
 from tests.app.test_predictions import assert_problem
 from tests.conftest import ROOT, serving, start
@@ -59,6 +60,28 @@ def test_cuda_that_cannot_be_had(models, workers):
 
     assert code == 69
     assert "no CUDA execution provider" in errors[0]
+
+
+def test_metadata_that_are_not_text(tmp_path):
+    data = toys.artifact().replace(b"regions", b"regi\xff\xfes")
+    field = digest._FIELD.search(data)
+    data = digest.stamp(data[: field.start(1)] + digest.UNSTAMPED.encode() + data[field.end(1) :])
+    toys.publish(tmp_path, "broken", 1, data)
+
+    code, errors = ended(start(tmp_path))
+
+    assert code == 65
+    assert "not UTF-8" in errors[0]
+
+
+def test_a_signal_while_loading_ends_it_soon(tmp_path):
+    for version in range(1, 151):
+        toys.publish(tmp_path, "toy", version)
+    with serving(tmp_path, ready=False) as client:
+        client.log.wait_for("loaded toy:1 ")
+        client.process.send_signal(signal.SIGTERM)
+        assert client.process.wait(10) == 0
+        assert "loaded toy:150 " not in client.log.text
 
 
 def test_a_port_in_use(models):

@@ -38,6 +38,12 @@ def test_several_files_keep_their_order():
     assert [(upload.data, upload.filename) for upload in uploads] == [(b"1", "b"), (b"", "a"), (b"3", "")]
 
 
+def test_a_file_with_an_extended_name_alone():
+    body = b"--XyZ\r\nContent-Disposition: form-data; name=\"file\"; filename*=UTF-8''a.png\r\n\r\nimage\r\n--XyZ--\r\n"
+
+    assert parse_one(body, TYPE).data == b"image"
+
+
 def test_other_fields_are_read_over():
     body = form(part(b"x", "note", None, None), part(b"image"), part(b"y", "other"))
 

@@ -84,6 +84,43 @@ def test_size_channels_and_value_range_can_be_chosen(folder):
     assert datasets.load(str(folder), size=(20, 24), channels=1).shape == (20, 24, 1)
 
 
+def test_a_value_range_reaches_the_decoder(tmp_path):
+    for label, value in (("a", 1000), ("b", 3000)):
+        (tmp_path / label).mkdir()
+        for index in range(3):
+            np.save(tmp_path / label / f"{index}.npy", np.full((8, 10, 5), value, np.uint16))
+
+    dataset = datasets.load(str(tmp_path), size=(8, 10), channels=5, value_range=(0, 4000))
+
+    assert dataset.shape == (8, 10, 5)
+    assert set(np.unique(dataset.splits["train"].images)) == {64, 191}
+
+
+def test_hidden_folders_and_a_class_named_train_are_no_trap(folder):
+    (folder / "dark" / ".ipynb_checkpoints").mkdir()
+    (folder / "dark" / ".ipynb_checkpoints" / "copy.png").write_bytes(toys.plain(1))
+    (folder / "bright").rename(folder / "train")
+
+    dataset = datasets.load(str(folder))
+
+    assert dataset.labels == ("dark", "train")
+    assert sum(dataset.counts().values()) == 40
+
+
+def test_a_split_without_a_readable_image(folder, tmp_path):
+    (tmp_path / "split").mkdir()
+    folder.rename(tmp_path / "split" / "train")
+    for label in ("bright", "dark"):
+        (tmp_path / "split" / "val" / label).mkdir(parents=True)
+        (tmp_path / "split" / "val" / label / "x.png").write_bytes(b"nothing")
+
+    with pytest.raises(BadData, match="no image of the split 'validation' can be read"):
+        datasets.load(str(tmp_path / "split"))
+    (tmp_path / "split" / "validation" / "dark").mkdir(parents=True)
+    with pytest.raises(BadData, match="both 'val' and 'validation'"):
+        datasets.load(str(tmp_path / "split"))
+
+
 def test_large_images_are_brought_to_128(tmp_path):
     for label in ("a", "b"):
         (tmp_path / label).mkdir()
@@ -105,7 +142,7 @@ def test_large_images_are_brought_to_128(tmp_path):
         (lambda f: [p.unlink() for p in f.rglob("*.png")], MissingInput, "no image in any class folder"),
         (lambda f: [p.unlink() for p in sorted((f / "dark").iterdir())[2:]], BadData, "'dark' has 2 images"),
         (lambda f: (f / "dark").rename(f.parent / "elsewhere"), BadData, "has one class, 'bright'"),
-        (lambda f: (f / "test").mkdir(), BadData, "no folder 'train'"),
+        (lambda f: (f / "test" / "dark").mkdir(parents=True), BadData, "no folder 'train'"),
     ],
 )
 def test_what_cannot_be_trained_on(folder, spoil, kind, message):

@@ -158,4 +158,11 @@ def test_exports_at_once_get_versions_of_their_own(tmp_path):
 
 
 def test_a_published_file_can_be_read_by_another_user(tmp_path):
-    assert os.stat(put(tmp_path)).st_mode & 0o777 == 0o755
+    before = os.umask(0o077)
+    try:
+        published = put(tmp_path)
+    finally:
+        os.umask(before)
+
+    assert os.stat(published).st_mode & 0o777 == 0o755
+    assert os.stat(published / "model.onnx").st_mode & 0o777 == 0o644

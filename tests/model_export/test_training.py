@@ -1,0 +1,109 @@
+"""Training keeps its best weights, stops when nothing gets better, and can be repeated."""
+
+import numpy as np
+import pytest
+
+from app.images import Shape
+from model_export import training
+from model_export.architectures import build
+from model_export.datasets import Dataset, Split
+from model_export.errors import BadData
+from model_export.training import Batches, Budget
+
+SHAPE = Shape(8, 8, 1)
+
+
+def dataset(noise=40, count=32):
+    """Dark and bright images, as hard to tell apart as the noise says."""
+    random = np.random.default_rng(0)
+
+    def split(count):
+        labels = np.arange(count) % 2
+        level = np.where(labels, 158, 98)[:, None, None, None]
+        return Split(np.clip(level + random.normal(0, noise, (count, *SHAPE)), 0, 255).astype(np.uint8), labels)
+
+    return Dataset("toy", ("dark", "bright"), SHAPE, {"train": split(count), "validation": split(16)}, ())
+
+
+def run(data, **budget):
+    training.seed(budget.get("seed", 0))
+    network = build("regions", "plain", SHAPE, 2)
+    chosen = Budget(**{"epochs": 3, "augmentation": "shift", "batch_size": 8, **budget})
+    return network, training.train(network, data, chosen)
+
+
+def test_it_learns():
+    _, outcome = run(dataset())
+
+    assert outcome.metrics["validation"]["accuracy"] == 1
+    assert outcome.metrics["train"]["images"] == 32
+
+
+def test_the_weights_of_the_best_epoch_are_kept():
+    """Labels drawn by lot: the longer it learns them by heart, the worse it judges others."""
+    data = dataset()
+    random = np.random.default_rng(1)
+    for split in data.splits.values():
+        random.shuffle(split.labels)
+    network, outcome = run(data, epochs=8, learning_rate=0.02, augmentation="none")
+
+    losses = outcome.history["val_loss"]
+    assert losses[-1] > min(losses) * 1.05
+    assert outcome.best_epoch == 1 + int(np.argmin(losses))
+    assert outcome.metrics["validation"]["loss"] == pytest.approx(min(losses), abs=1e-4)
+    assert training.evaluate(network, data.splits["validation"])["loss"] == pytest.approx(min(losses), abs=1e-4)
+
+
+def test_it_stops_when_nothing_gets_better():
+    data = dataset()
+    np.random.default_rng(1).shuffle(data.splits["train"].labels)
+    _, outcome = run(data, epochs=40, patience=2, learning_rate=0.02, augmentation="none")
+
+    assert outcome.epochs == outcome.best_epoch + 2 < 40
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not():
+    weights = [run(dataset(), epochs=1, seed=seed)[0].model.get_weights() for seed in (3, 3, 4)]
+
+    for first, again in zip(weights[0], weights[1], strict=True):
+        np.testing.assert_allclose(first, again, atol=1e-6)
+    assert any(not np.allclose(first, other) for first, other in zip(weights[0], weights[2], strict=True))
+
+
+def test_every_epoch_sees_all_images_in_another_order():
+    data = dataset(count=24)
+    batches = Batches(data.splits["train"], Budget(batch_size=8, augmentation="none"))
+
+    assert len(batches) == 30  # a small data set is gone through several times
+
+    def order():
+        images = [image.tobytes() for index in range(3) for image in batches[index][0]]
+        batches.on_epoch_end()
+        return images
+
+    first, second = order(), order()
+    assert set(first) == set(second) == {image.tobytes() for image in data.splits["train"].images}
+    assert first != second
+
+
+def test_images_are_changed_anew_in_every_epoch():
+    batches = Batches(dataset().splits["train"], Budget(batch_size=32, augmentation="shift"))
+
+    first = {image.tobytes() for image in batches[0][0]}
+    batches.on_epoch_end()
+
+    assert first != {image.tobytes() for image in batches[0][0]}
+
+
+def test_the_learning_rate_rises_and_falls():
+    schedule = training._schedule(Budget(epochs=10, learning_rate=0.01), 100)
+    rates = [float(schedule(step)) for step in range(0, 1001, 50)]
+
+    assert rates[1] == max(rates) == pytest.approx(0.01)
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    assert rates[-1] == pytest.approx(0.0001)
+
+
+def test_a_run_that_diverges_says_so():
+    with pytest.raises(BadData, match="diverged"):
+        run(dataset(), learning_rate=1e30)
