@@ -66,6 +66,8 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
         count = cores.available()
         log.info("%d cores: %d threads per model run, %d for decoding", count, count, count)
         loading = asyncio.create_task(_load(service.repository, on_failure))
+        if settings.workers > 1:
+            await loading  # a worker takes no connection before it can answer: another one can
         yield {"service": service}
         if service.repository.ready:
             log.info("stopped")

@@ -9,7 +9,7 @@ import io
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,28 +21,20 @@ from PIL import Image
 from app import images
 from app.errors import InvalidRequest
 from app.images import Shape
+from model_export import sources
 from model_export.arguments import DIGITS
-from model_export.errors import BadData, MissingInput
+from model_export.errors import BadData
 from model_export.progress import track
+from model_export.sources import File
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SPLITS = ("train", "validation", "test")
 
-_SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 _FRACTION = 0.1
 _SMALLEST_CLASS = 3
 _SAMPLE = 32
-
-
-@dataclass(frozen=True)
-class File:
-    """One labelled image before it is decoded."""
-
-    name: str
-    label: int
-    read: Callable[[], bytes]
 
 
 @dataclass(frozen=True)
@@ -104,11 +96,11 @@ def load(
         BadData: Fewer than two classes, or a class without a readable image.
     """
     if data == DIGITS:
-        labels, files = _digits()
+        labels, files = sources.digits()
         shape = Shape(*(size or (32, 32)), channels or 1)
         name = "scikit-learn digits"
     else:
-        labels, files = _folder(Path(data))
+        labels, files = sources.folder(Path(data))
         shape = Shape(*(size or _common_size(files["train"])), channels or 3)
         name = Path(data).resolve().name
     files = {"all": files["train"]} if whole and set(files) == {"train"} else _split(files, labels, seed)
@@ -122,86 +114,6 @@ def load(
     _check_classes(splits["train" if "train" in splits else "all"], labels, skipped)
     held_out = files.get("test") or files.get("validation") or files["all"]
     return Dataset(name, labels, shape, splits, _sample(held_out, shape, value_range), tuple(skipped))
-
-
-def _digits() -> tuple[tuple[str, ...], dict[str, list[File]]]:
-    """Handwritten digits, 8×8 (Alpaydin and Kaynak 1998; UCI), as they come with scikit-learn."""
-    from sklearn.datasets import load_digits  # noqa: PLC0415  # slow to import, and needed for this data set alone
-
-    digits = load_digits()
-
-    def png(index: int) -> bytes:
-        buffer = io.BytesIO()
-        Image.fromarray(np.rint(digits.images[index] * (255 / 16)).astype(np.uint8)).save(buffer, "PNG")
-        return buffer.getvalue()
-
-    files = [
-        File(f"digit-{index}.png", int(label), lambda index=index: png(index))
-        for index, label in enumerate(digits.target)
-    ]
-    return tuple(str(label) for label in range(10)), {"train": files}
-
-
-def _folder(root: Path) -> tuple[tuple[str, ...], dict[str, list[File]]]:
-    if not root.is_dir():
-        raise MissingInput(f"{root} is not a folder; name a folder of images, or the built-in data set 'digits'")
-    folders = _split_folders(root) or {"train": root}
-    labels = _labels(folders["train"])
-    files = {split: _class_files(root, folder, labels) for split, folder in folders.items()}
-    if not any(files.values()):
-        raise MissingInput(f"{root} has no image in any class folder")
-    for split, members in files.items():
-        empty = sorted(set(range(len(labels))) - {file.label for file in members})
-        if empty:
-            raise BadData(f"no image in {folders[split] / labels[empty[0]]}; add some, or remove the class")
-    return labels, files
-
-
-def _labels(train: Path) -> tuple[str, ...]:
-    """Name the classes after the folders of the training split, in order."""
-    labels = tuple(path.name for path in _subfolders(train))
-    if not labels:
-        raise MissingInput(f"{train} has no folder; put the images of each class into a folder of its name")
-    if len(labels) == 1:
-        raise BadData(f"{train} has one class, {labels[0]!r}; a classifier needs at least two")
-    for label in labels:
-        if not label.isprintable():  # nor is what is not UTF-8
-            raise BadData(f"the class folder {label!r} has a name that cannot be printed; rename it")
-    return labels
-
-
-def _class_files(root: Path, folder: Path, labels: tuple[str, ...]) -> list[File]:
-    """List the files of one split, class by class."""
-    unknown = {path.name for path in _subfolders(folder)} - set(labels)
-    if unknown:
-        raise BadData(f"{folder} has classes that 'train' has not: {', '.join(sorted(unknown))}")
-    return [
-        File(str(path.relative_to(root)), index, path.read_bytes)
-        for index, label in enumerate(labels)
-        for path in _files(folder / label)
-    ]
-
-
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Find folders named after splits that hold class folders; a class may be named ``train`` too."""
-    found = [path for path in _subfolders(root) if path.name in _SPLIT_FOLDERS and _subfolders(path)]
-    folders = {_SPLIT_FOLDERS[path.name]: path for path in found}
-    if len(folders) < len(found):
-        raise BadData(f"{root} has both 'val' and 'validation'; keep one of them")
-    if folders and "train" not in folders:
-        raise BadData(f"{root} has {', '.join(folders)} but no folder 'train'")
-    return folders
-
-
-def _subfolders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def _common_size(files: list[File]) -> tuple[int, int]:

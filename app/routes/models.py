@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from app import problems, schemas
+from app import answers, problems
 from app.schemas import ModelDetail, Models
 from app.service import ReadyService
 
@@ -17,17 +17,17 @@ async def list_models(service: ReadyService) -> dict[str, Any]:
     repository = service.repository
     return {
         "default": repository.default,
-        "models": [schemas.summary(version, repository) for version in repository],
+        "models": [answers.summary(version, repository) for version in repository],
     }
 
 
 @router.get("/{name}", response_model=ModelDetail, responses=problems.documented(401, 404, 500, 503))
 async def show_model(service: ReadyService, name: str) -> dict[str, Any]:
     """Show the highest version of a model, with all that its artifact says about itself."""
-    return schemas.detail(service.repository.find(name), service.repository)
+    return answers.detail(service.repository.find(name), service.repository)
 
 
 @router.get("/{name}/{version}", response_model=ModelDetail, responses=problems.documented(401, 404, 500, 503))
 async def show_version(service: ReadyService, name: str, version: str) -> dict[str, Any]:
     """Show one version of a model, with all that its artifact says about itself."""
-    return schemas.detail(service.repository.resolve(f"{name}:{version}"), service.repository)
+    return answers.detail(service.repository.resolve(f"{name}:{version}"), service.repository)

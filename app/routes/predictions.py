@@ -9,7 +9,7 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app import problems, schemas
+from app import answers, problems
 from app.classification import Classified
 from app.errors import InvalidRequest
 from app.images import MEDIA_TYPES
@@ -65,7 +65,7 @@ async def predict(request: Request, service: ReadyService, parameters: Annotated
         (classified,) = await service.classifier.classify(version, [upload])
     if isinstance(classified.answer, InvalidRequest):
         raise classified.answer
-    answer = schemas.prediction(version, classified.answer, **parameters.contents())
+    answer = answers.prediction(version, classified.answer, **parameters.contents())
     return _respond(answer, read_s, [classified], start)
 
 
@@ -104,7 +104,7 @@ async def predict_batch(
         if isinstance(one.answer, InvalidRequest):
             problem = problems.body(problems.kind_of(one.answer), str(one.answer), request.scope)
             return {"filename": upload.filename, "error": problem}
-        prediction = schemas.prediction(version, one.answer, **parameters.contents())
+        prediction = answers.prediction(version, one.answer, **parameters.contents())
         return {"filename": upload.filename, **prediction}
 
     results = [result(upload, one) for upload, one in zip(uploads, classified, strict=True)]

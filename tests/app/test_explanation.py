@@ -25,12 +25,13 @@ def test_bias_and_contributions_sum_to_the_logits(data):
         data.draw(arrays(np.float32, (sum(widths), classes), elements=NUMBERS)),
         data.draw(arrays(np.float32, classes, elements=NUMBERS)),
     )
-    logits = np.concatenate(features) @ head.kernel + head.bias
+    pooled = np.concatenate(features)
+    logits = pooled @ head.kernel + head.bias
 
     contributions = head.contributions(features)
 
     assert contributions.shape == (len(widths), classes)
-    scale = 1 + np.abs(contributions).sum(0)
+    scale = 1 + np.abs(head.bias) + np.abs(pooled) @ np.abs(head.kernel)
     assert (np.abs(head.bias + contributions.sum(0) - logits) <= 1e-5 * scale).all()
     assert head.explains(features, logits)
     assert not head.explains(features, logits + scale * 0.01)

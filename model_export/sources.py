@@ -1,0 +1,113 @@
+"""Where images come from: a folder, or the handwritten digits of scikit-learn. Nothing is decoded here."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from model_export.errors import BadData, MissingInput
+
+_SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+
+
+@dataclass(frozen=True)
+class File:
+    """One labelled image before it is decoded."""
+
+    name: str
+    label: int
+    read: Callable[[], bytes]
+
+
+def digits() -> tuple[tuple[str, ...], dict[str, list[File]]]:
+    """Handwritten digits, 8×8 (Alpaydin and Kaynak 1998; UCI), as they come with scikit-learn."""
+    from sklearn.datasets import load_digits  # noqa: PLC0415  # slow to import, and needed for this data set alone
+
+    data = load_digits()
+
+    def png(index: int) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(np.rint(data.images[index] * (255 / 16)).astype(np.uint8)).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    files = [
+        File(f"digit-{index}.png", int(label), lambda index=index: png(index))
+        for index, label in enumerate(data.target)
+    ]
+    return tuple(str(label) for label in range(10)), {"train": files}
+
+
+def folder(root: Path) -> tuple[tuple[str, ...], dict[str, list[File]]]:
+    """List a folder ``<class>/*`` or ``train|validation|test/<class>/*``.
+
+    Returns:
+        The labels, and the files per split; all in ``train`` where the folder has no splits.
+
+    Raises:
+        MissingInput: There is no such folder, or no image in it.
+        BadData: Fewer than two classes, or an empty one.
+    """
+    if not root.is_dir():
+        raise MissingInput(f"{root} is not a folder; name a folder of images, or the built-in data set 'digits'")
+    folders = _split_folders(root) or {"train": root}
+    labels = _labels(folders["train"])
+    files = {split: _class_files(root, folder, labels) for split, folder in folders.items()}
+    if not any(files.values()):
+        raise MissingInput(f"{root} has no image in any class folder")
+    for split, members in files.items():
+        empty = sorted(set(range(len(labels))) - {file.label for file in members})
+        if empty:
+            raise BadData(f"no image in {folders[split] / labels[empty[0]]}; add some, or remove the class")
+    return labels, files
+
+
+def _labels(train: Path) -> tuple[str, ...]:
+    """Name the classes after the folders of the training split, in order."""
+    labels = tuple(path.name for path in _subfolders(train))
+    if not labels:
+        raise MissingInput(f"{train} has no folder; put the images of each class into a folder of its name")
+    if len(labels) == 1:
+        raise BadData(f"{train} has one class, {labels[0]!r}; a classifier needs at least two")
+    for label in labels:
+        if not label.isprintable():  # nor is what is not UTF-8
+            raise BadData(f"the class folder {label!r} has a name that cannot be printed; rename it")
+    return labels
+
+
+def _class_files(root: Path, folder: Path, labels: tuple[str, ...]) -> list[File]:
+    """List the files of one split, class by class."""
+    unknown = {path.name for path in _subfolders(folder)} - set(labels)
+    if unknown:
+        raise BadData(f"{folder} has classes that 'train' has not: {', '.join(sorted(unknown))}")
+    return [
+        File(str(path.relative_to(root)), index, path.read_bytes)
+        for index, label in enumerate(labels)
+        for path in _files(folder / label)
+    ]
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Find folders named after splits that hold class folders; a class may be named ``train`` too."""
+    found = [path for path in _subfolders(root) if path.name in _SPLIT_FOLDERS and _subfolders(path)]
+    folders = {_SPLIT_FOLDERS[path.name]: path for path in found}
+    if len(folders) < len(found):
+        raise BadData(f"{root} has both 'val' and 'validation'; keep one of them")
+    if folders and "train" not in folders:
+        raise BadData(f"{root} has {', '.join(folders)} but no folder 'train'")
+    return folders
+
+
+def _subfolders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
