@@ -1,4 +1,4 @@
-# The service alone: no TensorFlow, no compiler, no pip, not root.
+# The service alone: no TensorFlow, no compiler, not root.
 #   docker build .                             runs on the CPU of any machine
 #   docker build --build-arg DEVICE=cuda .     runs on an NVIDIA GPU; brings CUDA and cuDNN as Python packages
 ARG PYTHON=3.11
