@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import InvalidSettings
+from app.images import MAX_PIXELS
 
 PREFIX = "MULTIPOOL_"
 
@@ -43,7 +44,7 @@ class Settings(BaseSettings):
     """Time for a request, its upload included; what takes longer is answered with 504."""
     max_upload_bytes: int = Field(default=32 * 1024 * 1024, ge=1)
     """Largest request body."""
-    max_pixels: int = Field(default=50_000_000, ge=1, le=178_956_970)
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=178_956_970)
     """Largest height × width of an image, checked before it is decoded; the upper bound is Pillow's own."""
     max_files: int = Field(default=64, ge=1, le=10_000)
     """Most files in one batch request."""

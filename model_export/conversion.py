@@ -13,9 +13,9 @@ import tf2onnx
 
 from app import digest, explanation, metadata
 from app.metadata import Metadata
+from app.model import INPUT
 from model_export.architectures import Network
 
-INPUT = "image"
 BATCH = "batch"
 OPSET = 18
 

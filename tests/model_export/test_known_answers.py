@@ -14,7 +14,7 @@ from keras import layers
 
 from app.images import Shape
 from app.metadata import Branch, Metadata, Recipe
-from model_export import conversion
+from model_export import conversion, report
 from model_export.architectures import Network, build
 from tests import toys
 from tests.conftest import serving
@@ -106,7 +106,10 @@ def test_a_hundred_channels_build_train_a_step_and_convert(architecture):
 
 
 def test_global_average_pooling_of_7_by_7_by_64_gives_64_numbers():
+    """And a dense layer of 500 on the flattened map would need 1.57 million weights, as ``inspect`` counts."""
     pooled = layers.GlobalAveragePooling2D()(keras.Input((7, 7, 64)))
+    counts = report.head(toys.load(toys.proto(feature_map=(7, 7, 64))))
 
     assert pooled.shape == (None, 64)
-    assert 7 * 7 * 64 * 500 == 1_568_000  # what a dense layer of 500 on the flattened map would need
+    assert counts["flattened_features"] == 3_136
+    assert counts["dense_weights"] == 1_568_000
