@@ -1,4 +1,4 @@
-"""``python -m model_export``: from a folder of images to a published model, stage by stage."""
+"""``python -m model_export``: from images to a published model, stage by stage."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.errors import DeviceUnavailable, InvalidArtifact, MultipoolError
-from app.metadata import Metadata, Recipe
 from app.model import Model
 from model_export.arguments import parse
-from model_export.errors import BadData, MissingInput, ParityFailure
+from model_export.errors import BadData, MissingInput, MissingPackage, ParityFailure, PrecisionFailure
 from model_export.quiet import quiet
 
 if TYPE_CHECKING:
-    from model_export.architectures import Network
     from model_export.datasets import Dataset
-    from model_export.training import Budget, Outcome
+    from model_export.runs import Run
 
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (BadData, 65),
     (ParityFailure, 65),
+    (PrecisionFailure, 65),
     (InvalidArtifact, 65),
     (MissingInput, 66),
     (DeviceUnavailable, 69),
@@ -33,109 +32,135 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (OSError, 1),
 )
 
-_MODULES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "PIL", "numpy")
+# The stages are imported where they run: TensorFlow takes seconds, and a wrong command line is to be said at once.
 
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run the stages in order: load, build, train, convert, verify, publish."""
-    from model_export import datasets, publishing, report  # noqa: PLC0415  # the next ones take seconds to import
-    from model_export.progress import say  # noqa: PLC0415
+    """Train in a run folder of its own, or go on in an old one, and publish what came out."""
+    from model_export.runs import Run  # noqa: PLC0415
+
+    if arguments.resume is not None:
+        run = Run.open(arguments.resume)
+        arguments = _again(run, json=arguments.json)
+        return _fit_and_publish(arguments, run, _load(arguments))
+    dataset = _load(arguments)
+    return _fit_and_publish(arguments, Run.create(arguments.runs, arguments.name, arguments), dataset)
+
+
+def publish(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Publish the best weights of a run as they are, finished or not."""
+    from model_export.runs import Run  # noqa: PLC0415
+
+    run = Run.open(arguments.run)
+    run.best()
+    again = _again(run, json=arguments.json, precision=arguments.precision)
+    again.output = arguments.output or again.output
+    again.name, again.data_licence = arguments.name or again.name, arguments.data_licence or again.data_licence
+    return _fit_and_publish(again, run, _load(again), fit=False)
+
+
+def _again(run: Run, **changes: Any) -> argparse.Namespace:
+    """Take up the arguments of a run."""
+    return argparse.Namespace(**{**vars(run.arguments()), **changes})
+
+
+def _load(arguments: argparse.Namespace) -> Dataset:
+    """Load the data, say what it is like, and stop where the splits share images and that was not to be."""
+    from model_export import datasets, report  # noqa: PLC0415
 
     dataset = datasets.load(
         arguments.data,
         size=arguments.size,
         channels=arguments.channels,
         value_range=arguments.value_range,
-        seed=arguments.seed,
+        labels=arguments.labels,
+        seed=getattr(arguments, "seed", 0),
+        cache=arguments.cache,
     )
     report.say_dataset(dataset)
+    if dataset.leaks and arguments.fail_on_leakage:
+        raise BadData(f"{len(dataset.leaks)} pairs of images are the same, or nearly so, in two splits; remove them")
+    return dataset
 
+
+def _fit_and_publish(arguments: argparse.Namespace, run: Run, dataset: Dataset, *, fit: bool = True) -> dict[str, Any]:
     with quiet():
-        from model_export import architectures, conversion, training, verification  # noqa: PLC0415
+        from model_export import architectures, exporting, report, training  # noqa: PLC0415
+    from model_export.progress import say  # noqa: PLC0415
 
-    training.seed(arguments.seed)
-    network = architectures.build(arguments.architecture, arguments.trunk, dataset.shape, len(dataset.labels))
-    say(f"{arguments.architecture} on trunk {arguments.trunk}: {network.model.count_params():,} parameters")
-
-    budget = training.Budget(
-        epochs=arguments.epochs,
-        batch_size=arguments.batch_size,
-        learning_rate=arguments.learning_rate,
-        augmentation=arguments.augmentation,
-        seed=arguments.seed,
+    budget = training.budget(arguments)
+    training.seed(budget.seed)
+    network = architectures.build(
+        arguments.architecture,
+        arguments.trunk,
+        dataset.shape,
+        len(dataset.labels),
+        arguments.weights,
+        read=fit and not run.history(),
     )
-    with publishing.staging(arguments.output, arguments.name) as folder:
-        outcome = training.train(network, dataset, budget)
-        report.say_outcome(outcome, budget, dataset)
-        document = _document(arguments, dataset, network, budget, outcome)
-        staged = folder / publishing.FILE
-        with quiet():
-            converted = conversion.convert(network, document)
-        conversion.save(converted, staged)
-        differences = verification.verify(staged, conversion.outputs(network), dataset.sample)
-        published = publishing.publish(folder)
-
+    count = network.model.count_params()
+    say(f"{arguments.architecture} on trunk {arguments.trunk}: {count:,} parameters; run {run.folder}")
+    if fit:
+        outcome = training.train(network, dataset, budget, run)
+        report.say_outcome(outcome, budget)
+    else:
+        outcome = training.recall(network, run)
+    published = exporting.export(arguments, run, network, dataset, budget, outcome)
+    report.say_worth(published.metrics, dataset)
     if not arguments.json:
-        report.print_training(outcome.metrics, differences, published)
+        report.print_training(published, run.folder)
     return {
-        "published": str(published),
-        "metrics": outcome.metrics,
-        "differences": [asdict(difference) for difference in differences],
+        "published": str(published.folder),
+        "run": str(run.folder),
+        "metrics": published.metrics,
+        "differences": [asdict(difference) for difference in published.differences],
+        "calibration": published.calibration.document(),
+        "precision": published.reduced and published.reduced.document(),
         "skipped": list(dataset.skipped),
+        "leaks": [asdict(leak) for leak in dataset.leaks],
     }
 
 
-def _document(
-    arguments: argparse.Namespace, dataset: Dataset, network: Network, budget: Budget, outcome: Outcome
-) -> Metadata:
-    """Write down what the artifact will say about itself."""
-    distributions = packages_distributions()
-    return Metadata(
-        architecture=arguments.architecture,
-        labels=dataset.labels,
-        branches=network.branches,
-        recipe=Recipe(value_range=arguments.value_range),
-        trunk=arguments.trunk,
-        feature_map=network.feature_map,
-        parameters=network.model.count_params(),
-        training={
-            "dataset": dataset.name,
-            "images": dataset.counts(),
-            "skipped": len(dataset.skipped),
-            **asdict(budget),
-            "epochs": outcome.epochs,
-            "best_epoch": outcome.best_epoch,
-            "seconds": round(outcome.seconds),
-            "packages": {(name := distributions[module][0]): version(name) for module in _MODULES},
-        },
-        metrics=outcome.metrics,
-    )
+def compare(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train several architectures with several seeds at the same budget, and write a report."""
+    dataset = _load(arguments)
+    with quiet():
+        from model_export import comparison, findings, training  # noqa: PLC0415
+    folder = arguments.report or comparison.next_folder(dataset.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    budget = training.budget(arguments, keep="last")
+    trained = comparison.run(arguments, dataset, budget, folder)
+    document = findings.write(folder, arguments, dataset, budget, trained)
+    if not arguments.json:
+        print((folder / "README.md").read_text())
+    return {"report": str(folder), **document}
 
 
 def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
     """Print all that a published model says about itself."""
-    from model_export import report  # noqa: PLC0415
+    from model_export import description  # noqa: PLC0415
 
-    path, model = _load(arguments.model)
-    described = report.describe(path, model)
+    path, model = _open(arguments.model)
+    described = description.describe(path, model)
     if not arguments.json:
-        report.print_description(described)
+        description.print_description(described)
     return described
 
 
 def verify(arguments: argparse.Namespace) -> dict[str, Any]:
     """Check a published file with the service's loader, and measure it on a data set when one is given."""
     from model_export import report  # noqa: PLC0415
-    from model_export.evaluation import evaluate  # noqa: PLC0415
+    from model_export.evaluation import evaluate, replay  # noqa: PLC0415
 
-    path, model = _load(arguments.model)
-    metrics = evaluate(model, arguments.data) if arguments.data else {}
+    path, model = _open(arguments.model)
+    difference = replay(model)
+    metrics = evaluate(model, arguments.data, arguments.labels) if arguments.data else {}
     if not arguments.json:
-        report.print_verification(path, metrics)
-    return {"file": str(path), "sha256": model.sha256, "metrics": metrics}
+        report.print_verification(path, model, difference, metrics)
+    return {"file": str(path), "sha256": model.sha256, "probe_difference": difference, "metrics": metrics}
 
 
-def _load(given: Path) -> tuple[Path, Model]:
+def _open(given: Path) -> tuple[Path, Model]:
     """Find an artifact, load it as the service does, and run it."""
     path = _artifact(given)
     try:
@@ -155,7 +180,10 @@ def _artifact(path: Path) -> Path:
     raise MissingInput(f"{path} is not a model; name a model.onnx, or a folder like models/digits-regions/1")
 
 
-COMMANDS = {"train": train, "verify": verify, "inspect": inspect}
+COMMANDS = {"train": train, "compare": compare, "publish": publish, "verify": verify, "inspect": inspect}
+
+
+_TRAINING = ("train", "compare", "publish")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -163,9 +191,11 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
     parsed = parse(arguments)
     try:
+        if parsed.command in _TRAINING and find_spec("tensorflow") is None:
+            raise MissingPackage("training takes TensorFlow, which is not installed; run 'make training', once")
         result = COMMANDS[parsed.command](parsed)
     except KeyboardInterrupt:
-        print("interrupted; nothing was published", file=sys.stderr)
+        print("interrupted; nothing was published; go on with train --resume RUN", file=sys.stderr)
         return 130
     except tuple(kind for kind, _ in EXIT_CODES) as error:
         print(f"error: {error}", file=sys.stderr)

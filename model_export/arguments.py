@@ -5,29 +5,48 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import shlex
+import sys
 from pathlib import Path
 
-ARCHITECTURES = ("channel-groups", "separable", "regions")
-TRUNKS = ("plain", "batchnorm")
-AUGMENTATIONS = ("none", "shift", "photo", "aerial")
-DIGITS = "digits"
+from model_export import choices
+from model_export.choices import APPLICATIONS, ARCHITECTURES, AUGMENTATIONS, DIGITS, PRECISIONS, TRUNKS
 
 _MODEL_HELP = "model.onnx, or the folder it lies in"
+_DATA_HELP = (
+    "folder train|validation|test/<class>/* or <class>/*, a .npz file with x and y, a folder of IDX files as MNIST has "
+    "them, tfds:NAME, or 'digits' (built in)"
+)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Parse the command line; on a usage error, say what is wrong and exit with code 2."""
     top = parser()
     parsed = top.parse_args(arguments)
+    parsed.command_line = shlex.join(sys.argv[1:] if arguments is None else arguments)
+    if parsed.command == "train" and (parsed.data is None) == (parsed.resume is None):
+        top.error("train needs DATA, or --resume RUN, and not both")
+    if parsed.command in ("train", "compare") and parsed.data is not None:
+        _complete(top, parsed)
+    return parsed
+
+
+def _complete(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    """Fill in what follows from the rest, and check what one option alone does not show."""
     if parsed.command == "train":
         parsed.name = parsed.name or default_name(parsed.data, parsed.architecture)
-        parsed.augmentation = parsed.augmentation or ("shift" if parsed.data == DIGITS else "photo")
-        if parsed.value_range is not None:
-            parsed.value_range = tuple(parsed.value_range)
-            low, high = parsed.value_range
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                top.error(f"argument --value-range: LOW {low:g} must be below HIGH {high:g}")
-    return parsed
+    parsed.augmentation = parsed.augmentation or ("shift" if parsed.data == DIGITS else "photo")
+    if parsed.value_range is not None:
+        parsed.value_range = tuple(parsed.value_range)
+        low, high = parsed.value_range
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            top.error(f"argument --value-range: LOW {low:g} must be below HIGH {high:g}")
+    if parsed.weights != "none" and parsed.trunk in TRUNKS:
+        top.error(f"argument --weights: the trunk {parsed.trunk!r} starts from chance; name one of keras.applications")
+    if parsed.freeze_epochs is None:
+        parsed.freeze_epochs = 0 if parsed.weights == "none" else min(5, parsed.epochs // 2)
+    if parsed.freeze_epochs and parsed.trunk in TRUNKS:
+        top.error(f"argument --freeze-epochs: the trunk {parsed.trunk!r} has no weights to keep")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add, name, text in (
         (_add_train, "train", "load, train, convert, verify and publish a model"),
+        (_add_compare, "compare", "train several architectures with several seeds, and report what came out"),
+        (_add_publish, "publish", "convert, verify and publish the best weights of a training run again"),
         (_add_verify, "verify", "check a published file with the service's loader, and measure it on a data set"),
         (_add_inspect, "inspect", "print all that a published model says about itself"),
     ):
@@ -49,75 +70,95 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_train(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("data", metavar="DATA", help="folder train|validation|test/<class>/* or <class>/*, or 'digits' (built in)")
+    add("data", metavar="DATA", nargs="?", help=_DATA_HELP)
     add("--architecture", choices=ARCHITECTURES, default="regions", help="what is pooled (default: regions)")
-    add("--trunk", choices=TRUNKS, default="batchnorm", help="shared convolutions (default: batchnorm)")
-    add("--name", type=_name, help="model name; default: data set and architecture")
-    add("--output", type=Path, default=Path("models"), help="model repository (default: models)")
-    add("--size", type=_size, help="H or HxW; default: the median size of the images, at most 128x128; digits 32")
-    add("--channels", type=_channels, help="1 to 200; default: 3, and 1 for digits")
-    text = "pixel values of more than 8 bits that become 0 and 255; default: the full range of their type"
-    add("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help=text)
-    add("--epochs", type=_positive, default=30, help="at most; the best one is kept (default: %(default)s)")
-    add("--batch-size", type=_positive, default=64, help="default: %(default)s")
-    add("--learning-rate", type=_rate, default=2e-3, help="the highest of the schedule (default: %(default)s)")
-    text = "random changes: none, shift, photo (also mirror), aerial (also turn); default: photo, and shift for digits"
-    add("--augmentation", choices=AUGMENTATIONS, help=text)
-    add("--seed", type=_seed, default=0, help="decides split, first weights and chances (default: %(default)s)")
+    _add_data(command)
+    _add_network(command)
+    _add_budget(command, epochs=30)
+    _add_publishing(command)
+    add("--seed", type=choices.whole, default=0, help="decides split, first weights and chances (default: %(default)s)")
+    add("--patience", type=choices.positive, default=10, help="epochs without a better one that end it (default: 10)")
+    add("--runs", type=Path, default=Path("runs"), help="where the run folders go (default: runs)")
+    add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run from its last whole epoch")
+
+
+def _add_compare(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("data", metavar="DATA", help=_DATA_HELP)
+    text = "names separated by commas (default: regions,separable,channel-groups,gap,flatten-dense-dropout)"
+    default = choices.architectures("regions,separable,channel-groups,gap,flatten-dense-dropout")
+    add("--architectures", type=choices.architectures, default=default, help=text)
+    add("--seeds", type=choices.positive, default=3, help="runs of each, with the seeds 0, 1, … (default: 3)")
+    _add_data(command)
+    _add_network(command)
+    _add_budget(command, epochs=10)
+    add("--report", type=Path, help="folder of the report; default: a new one in comparisons/<data set>")
+
+
+def _add_publish(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
+    _add_publishing(command, output=None)
 
 
 def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", type=Path, metavar="MODEL", help=_MODEL_HELP)
     command.add_argument("data", nargs="?", metavar="DATA", help="data set to measure it on")
+    text = "names of the classes 0, 1, … of a .npz or IDX file; default: those of the model"
+    command.add_argument("--labels", type=choices.labels, help=text)
 
 
 def _add_inspect(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", type=Path, metavar="MODEL", help=_MODEL_HELP)
 
 
+def _add_data(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument_group("data").add_argument
+    text = "H or HxW; default: the median size of the images, at most 128x128; digits 32"
+    add("--size", type=choices.size, help=text)
+    add("--channels", type=choices.channels, help="1 to 200; default: what arrays and multi-band files have, else 3")
+    text = "pixel values of more than 8 bits that become 0 and 255; default: the full range of their type"
+    add("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help=text)
+    add("--labels", type=choices.labels, help="names of the classes 0, 1, … of a .npz or IDX file, by commas")
+    text = "decode once into this folder and stream from there; default: only what is too large for the memory"
+    add("--cache", type=Path, metavar="FOLDER", help=text)
+    text = "stop with exit code 65 when an image is in two splits, or nearly so"
+    add("--fail-on-leakage", action="store_true", help=text)
+
+
+def _add_network(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument_group("network").add_argument
+    text = f"{', '.join(TRUNKS)}, or a network of keras.applications like {APPLICATIONS[14]} (default: batchnorm)"
+    add("--trunk", type=choices.trunk, default="batchnorm", help=text)
+    text = "of a keras.applications trunk: none, imagenet (downloads), or a file without the top (default: none)"
+    add("--weights", default="none", help=text)
+    text = "epochs with the trunk frozen, before it is fine-tuned (default: 5 where it has weights, else 0)"
+    add("--freeze-epochs", type=choices.whole, help=text)
+
+
+def _add_budget(command: argparse.ArgumentParser, epochs: int) -> None:
+    add = command.add_argument_group("training").add_argument
+    add("--epochs", type=choices.positive, default=epochs, help="at most; the best one is kept (default: %(default)s)")
+    add("--batch-size", type=choices.positive, default=64, help="default: %(default)s")
+    add("--learning-rate", type=choices.rate, default=2e-3, help="the highest of the schedule (default: %(default)s)")
+    text = "random changes: none, shift, photo (also mirror), aerial (also turn); default: photo, and shift for digits"
+    add("--augmentation", choices=AUGMENTATIONS, help=text)
+    text = "momentum of the running average of the weights, which is what is kept; 0 for none (default: %(default)s)"
+    add("--averaging", type=choices.share, default=0.99, help=text)
+    add("--class-weights", action="store_true", help="weigh each class by how rare it is in the training images")
+
+
+def _add_publishing(command: argparse.ArgumentParser, output: Path | None = Path("models")) -> None:
+    add = command.add_argument_group("publishing").add_argument
+    add("--name", type=choices.name, help="model name; default: data set and architecture")
+    text = f"model repository (default: {output or 'where the run published'})"
+    add("--output", type=Path, default=output, help=text)
+    add("--precision", choices=PRECISIONS, default="float32", help="of the published graph (default: float32)")
+    add("--data-licence", default="", metavar="TEXT", help="licence of the data, for the model card")
+
+
 def default_name(data: str, architecture: str) -> str:
     """Name a model after its data set and its architecture."""
-    stem = re.sub(r"[^a-z0-9]+", "-", Path(data).resolve().name.lower()).strip("-")
+    path = Path(data).resolve()
+    stem = data.removeprefix("tfds:") if data.startswith("tfds:") else path.name.removesuffix(".npz")
+    stem = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
     return f"{stem or 'model'}-{architecture}"
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", text, re.ASCII)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size up to 9999; write 64, or 64x96 for height and width")
-    return int(match[1]), int(match[2] or match[1])
-
-
-def _name(text: str) -> str:
-    if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", text) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a model name; use lower-case letters, digits, '-' and '_'")
-    return text
-
-
-def _channels(text: str) -> int:
-    number = _positive(text)
-    if number > 200:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of channels from 1 to 200")
-    return number
-
-
-def _positive(text: str) -> int:
-    if re.fullmatch(r"[1-9]\d*", text, re.ASCII) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if re.fullmatch(r"\d{1,9}", text, re.ASCII) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 999999999")
-    return int(text)
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = math.nan
-    if not 0 < rate < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a learning rate between 0 and 1")
-    return rate

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import keras
+import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
@@ -19,14 +20,46 @@ from model_export.architectures import Network
 BATCH = "batch"
 OPSET = 18
 
+_CHANNELS_LAST = [0, 2, 3, 1]
+_SPATIAL = [2, 3]  # where the channels come first, as they do inside the graph
+_POOLS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
+
 
 def outputs(network: Network) -> keras.Model:
     """Build the model that is exported: from the image to every named output, over the trained layers."""
     layer = network.model.get_layer
     logits = network.model.output
     named = {branch.output: layer(branch.name).output for branch in network.branches}
+    if adds_up(network):
+        named |= {branch.maps_output: layer(branch.name).input for branch in network.branches}
     probabilities = keras.layers.Softmax(name="probabilities")(logits)
     return keras.Model(network.model.input, {"probabilities": probabilities, "logits": logits, **named})
+
+
+def adds_up(network: Network) -> bool:
+    """Tell whether every logit is the sum of its bias and one contribution per branch, each of them that of a map.
+
+    So it is when the head is one linear dense layer straight on the branches' concatenated vectors, and each branch
+    pools a feature map; dropout, which does nothing outside training, may stand between. Anything else is exported
+    without head and maps, and so is never explained.
+    """
+    layer = network.model.get_layer
+    head = layer("logits")
+    if not isinstance(head, keras.layers.Dense) or head.activation is not keras.activations.linear:
+        return False
+    joined = _producer(head.input)
+    while isinstance(joined, keras.layers.Dropout):
+        joined = _producer(joined.input)
+    pooled = joined.input if isinstance(joined, keras.layers.Concatenate) else [joined.output]
+    branches = [layer(branch.name) for branch in network.branches]
+    straight = len(pooled) == len(branches) and all(
+        tensor is branch.output for tensor, branch in zip(pooled, branches, strict=True)
+    )
+    return straight and all(isinstance(branch, _POOLS) for branch in branches)
+
+
+def _producer(tensor: keras.KerasTensor) -> keras.layers.Layer:
+    return tensor._keras_history.operation
 
 
 def convert(network: Network, document: Metadata) -> onnx.ModelProto:
@@ -34,11 +67,15 @@ def convert(network: Network, document: Metadata) -> onnx.ModelProto:
 
     Returns:
         A model from ``image uint8 [batch, H, W, C]`` to ``probabilities``, ``logits`` and ``features_<branch>``,
-        all ``float32 [batch, width]``, and to the constants ``head_kernel`` and ``head_bias``. The file is complete in
-        itself: no external data.
+        all ``float32 [batch, width]``. Where the logits can be explained exactly (:func:`adds_up`), also to
+        ``maps_<branch>``, ``float32 [batch, h, w, width]``, which the branch pools, and to the constants
+        ``head_kernel`` and ``head_bias``. The file is complete in itself: no external data.
     """
     model = outputs(network)
     names = ["probabilities", "logits", *(branch.output for branch in network.branches)]
+    explained = adds_up(network)
+    if explained:
+        names += [branch.maps_output for branch in network.branches]
     signature = tf.TensorSpec((None, *network.model.input_shape[1:]), tf.uint8, name=INPUT)
 
     @tf.function(input_signature=[signature])
@@ -48,19 +85,46 @@ def convert(network: Network, document: Metadata) -> onnx.ModelProto:
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     proto, _ = tf2onnx.convert.from_function(answer, input_signature=[signature], opset=OPSET)
     _name_batch_axis(proto, names)
-    _add_head(proto, network)
+    if explained:
+        _pool_untransposed(proto, network)
+        _add_head(proto, network)
     proto.producer_name = "multipool"
-    onnx.helper.set_model_props(proto, {metadata.KEY: document.dumps()})
+    describe(proto, document)
     onnx.checker.check_model(proto, full_check=True)
     return proto
+
+
+def describe(proto: onnx.ModelProto, document: Metadata) -> None:
+    """Put a metadata document into a converted model, in place of the one that is there."""
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {metadata.KEY: document.dumps()})
+
+
+def stamped(proto: onnx.ModelProto) -> bytes:
+    """Serialise a model, with its digest."""
+    return digest.stamp(proto.SerializeToString())
 
 
 def save(proto: onnx.ModelProto, path: Path) -> None:
     """Write the file with its digest, and see that its bytes have reached the disk."""
     with path.open("wb") as file:
-        file.write(digest.stamp(proto.SerializeToString()))
+        file.write(stamped(proto))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _pool_untransposed(proto: onnx.ModelProto, network: Network) -> None:
+    """Let the branches pool what the maps are transposed from, so that a run without maps transposes nothing.
+
+    ONNX Runtime would see to that itself, were the maps no output of the graph.
+    """
+    made_by = {name: node for node in proto.graph.node for name in node.output}
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array(_SPATIAL), "spatial_axes"))
+    for branch in network.branches:
+        pool, maps = made_by[branch.output], made_by[branch.maps_output]
+        transposed = maps.op_type == "Transpose" and list(maps.attribute[0].ints) == _CHANNELS_LAST
+        if transposed and pool.op_type in ("ReduceMean", "ReduceMax") and pool.input[0] == branch.maps_output:
+            pool.input[:] = [maps.input[0], "spatial_axes"]
 
 
 def _add_head(proto: onnx.ModelProto, network: Network) -> None:

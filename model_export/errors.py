@@ -13,3 +13,11 @@ class MissingInput(MultipoolError):
 
 class ParityFailure(MultipoolError):
     """The converted model does not answer like the trained one."""
+
+
+class PrecisionFailure(MultipoolError):
+    """The model loses too much of its accuracy in the precision that was asked for."""
+
+
+class MissingPackage(MultipoolError):
+    """Something is not installed that the command needs."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from app.model import Model
-from model_export import datasets, report
-from model_export.datasets import Split
+from model_export import datasets, report, sources
 from model_export.errors import BadData
+from model_export.metrics import figures
+
+if TYPE_CHECKING:
+    from model_export.decoding import Split
 
 _BATCH = 32
 
 
-def evaluate(model: Model, data: str) -> dict[str, dict[str, float]]:
+def evaluate(model: Model, data: str, labels: tuple[str, ...] | None = None) -> dict[str, dict[str, float]]:
     """Measure accuracy and cross-entropy on every split of a data set; a folder without splits counts as one.
 
     Raises:
@@ -25,6 +30,7 @@ def evaluate(model: Model, data: str) -> dict[str, dict[str, float]]:
         size=(model.shape.height, model.shape.width),
         channels=model.shape.channels,
         value_range=metadata.recipe.value_range,
+        labels=labels or (metadata.labels if sources.numbered(data) else None),
         whole=True,
     )
     report.say_dataset(dataset)
@@ -32,15 +38,19 @@ def evaluate(model: Model, data: str) -> dict[str, dict[str, float]]:
         raise BadData(
             f"the data set has the classes {', '.join(dataset.labels)}; the model knows {', '.join(metadata.labels)}"
         )
-    return {name: _measure(model, split) for name, split in dataset.splits.items()}
+    return {name: measure(model, split) for name, split in dataset.splits.items()}
 
 
-def _measure(model: Model, split: Split) -> dict[str, float]:
-    batches = [split.images[start : start + _BATCH] for start in range(0, len(split), _BATCH)]
-    probabilities = np.concatenate([model.run(batch).probabilities for batch in batches])  # (N, classes)
-    of_truth = probabilities[np.arange(len(split)), split.labels]
-    return {
-        "accuracy": float((probabilities.argmax(1) == split.labels).mean()),
-        "loss": float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean()),
-        "images": len(split),
-    }
+def replay(model: Model) -> float | None:
+    """Ask the golden probe again; returns the largest difference, None where the artifact carries no probe."""
+    probe = model.metadata.probe
+    if probe is None:
+        return None
+    return probe.replay(lambda batch: model.run(batch).probabilities, model.shape.height, model.shape.width)
+
+
+def measure(model: Model, split: Split) -> dict[str, float]:
+    """Measure a loaded artifact on one split, a batch at a time."""
+    starts = range(0, len(split), _BATCH)
+    logits = [model.run(np.asarray(split.images[start : start + _BATCH])).logits for start in starts]
+    return figures(np.concatenate(logits), split.labels)

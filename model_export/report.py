@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -17,50 +17,112 @@ from model_export.progress import say
 
 if TYPE_CHECKING:
     from model_export.datasets import Dataset
+    from model_export.exporting import Published
     from model_export.training import Budget, Outcome
     from model_export.verification import Difference
 
-_DENSE_UNITS = 500
+_MOST_NAMED = 10
+_MOST_KINDS = 6
+_IMBALANCED = 3
 
 out = Console(highlight=False, soft_wrap=True)
 
 
 def say_dataset(dataset: Dataset) -> None:
-    """Say what was loaded, and name what could not be."""
+    """Say what was loaded: sizes, kinds, classes, what could not be read, and what is in two splits."""
     size = "×".join(str(side) for side in dataset.shape)
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.counts().items())
     say(f"{dataset.name}: {len(dataset.labels)} classes, images {size}, {counts}")
-    for line in dataset.skipped:
+    _say_kinds(dataset)
+    _say_classes(dataset)
+    for line in dataset.skipped[:_MOST_NAMED]:
         say(f"skipped {line}")
     if dataset.skipped:
         say(f"skipped {len(dataset.skipped)} unreadable files in all")
+    _say_leaks(dataset)
 
 
-def say_outcome(outcome: Outcome, budget: Budget, dataset: Dataset) -> None:
-    """Say how training ended, which weights were kept, and whether they are worth anything."""
+def _say_kinds(dataset: Dataset) -> None:
+    kinds: Counter[str] = Counter()
+    for split in dataset.splits.values():
+        kinds.update(split.headers or {})
+    named = ", ".join(f"{count:,} × {kind}" for kind, count in kinds.most_common(_MOST_KINDS))
+    rest = f" and {len(kinds) - _MOST_KINDS} other kinds" if len(kinds) > _MOST_KINDS else ""
+    if kinds:
+        say(f"files: {named}{rest}")
+
+
+def _say_classes(dataset: Dataset) -> None:
+    counts = dataset.counts_of_classes()
+    for index, label in enumerate(dataset.labels):
+        say(f"  {label}: " + ", ".join(f"{int(numbers[index]):,} {split}" for split, numbers in counts.items()))
+    train = next(iter(counts.values()))
+    if train.max() >= _IMBALANCED * train.min():
+        say(
+            f"warning: {dataset.labels[train.argmax()]!r} has {train.max() / train.min():.1f} times the images of "
+            f"{dataset.labels[train.argmin()]!r}; --class-weights makes the classes count alike"
+        )
+
+
+def _say_leaks(dataset: Dataset) -> None:
+    if not dataset.leaks:
+        return
+    kinds = Counter(leak.kind for leak in dataset.leaks)
+    say(
+        f"warning: between splits, {kinds['exact']:,} pairs of images are the same and {kinds['near']:,} nearly so; "
+        "what is measured on them is too good (--fail-on-leakage stops here)"
+    )
+    for leak in dataset.leaks[:_MOST_NAMED]:
+        say(f"  {leak.kind}: {leak.first} and {leak.second}")
+
+
+def say_outcome(outcome: Outcome, budget: Budget) -> None:
+    """Say how training ended and which weights were kept."""
     early = f", stopped early after {budget.patience} without a better one" if outcome.epochs < budget.epochs else ""
     say(
         f"trained {outcome.epochs} epochs in {outcome.seconds:.0f} s{early}; "
         f"kept the weights of epoch {outcome.best_epoch}, with the lowest validation loss"
     )
+
+
+def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset) -> None:
+    """Warn when the model is no better than guessing."""
     validation = dataset.splits["validation"].labels
     guess = np.bincount(validation).max() / len(validation)
-    if outcome.metrics["validation"]["accuracy"] <= guess:
+    if metrics["validation"]["accuracy"] <= guess:
         say(
             f"warning: on the validation images the model is no better than always naming one class ({guess:.2f}); "
             "it needs more images or more epochs, or --trunk plain for a small data set"
         )
 
 
-def print_training(metrics: dict[str, dict[str, float]], differences: list[Difference], published: Path) -> None:
+def print_training(published: Published, run: Path) -> None:
     """Print what came out of a training run, and what can be done next."""
-    out.print(metrics_table(metrics), differences_table(differences))
-    out.print(next_commands(published), markup=False)
+    out.print(metrics_table(published.metrics), differences_table(published.differences))
+    found = published.calibration
+    out.print(
+        f"temperature {found.temperature:g}; calibration error of the validation images "
+        f"{found.before['validation']:.4f} as trained, {found.after['validation']:.4f} calibrated"
+    )
+    if published.reduced is not None:
+        reduced = published.reduced
+        out.print(
+            f"{reduced.precision}: {reduced.accuracy:.4f} of the validation images right, "
+            f"{reduced.accuracy_float32:.4f} in float32; {reduced.speed:g} times as fast on this CPU at batch 32"
+        )
+    sheet = f", the {published.mistakes} worst mistakes" if published.mistakes else ""
+    out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}", markup=False)
+    out.print(next_commands(published.folder), markup=False)
 
 
-def print_verification(path: Path, metrics: dict[str, dict[str, float]]) -> None:
+def print_verification(
+    path: Path, model: Model, difference: float | None, metrics: dict[str, dict[str, float]]
+) -> None:
     """Print what came out of checking a published file."""
     out.print(f"{path} is a sound artifact", markup=False)
+    if difference is not None:
+        tolerance = model.metadata.probe.tolerance
+        out.print(f"golden probe: largest difference {difference:.1e}, {tolerance:g} is allowed")
     if metrics:
         out.print(metrics_table(metrics))
 
@@ -76,9 +138,11 @@ def differences_table(differences: list[Difference]) -> Table:
 
 def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
     """Show accuracy and loss per split."""
-    table = Table("split", "images", "accuracy", "cross-entropy")
+    table = Table("split", "images", "accuracy", "cross-entropy", "calibration error")
     for split, figures in metrics.items():
-        table.add_row(split, f"{figures['images']:,.0f}", f"{figures['accuracy']:.4f}", f"{figures['loss']:.4f}")
+        error = f"{figures['ece']:.4f}" if "ece" in figures else ""
+        row = f"{figures['images']:,.0f}", f"{figures['accuracy']:.4f}", f"{figures['loss']:.4f}", error
+        table.add_row(split, *row)
     return table
 
 
@@ -90,72 +154,7 @@ def next_commands(published: Path) -> str:
     return (
         f"published {published}\n"
         f"  inspect   {python} -m model_export inspect {published}\n"
+        f"  verify    {python} -m model_export verify {published} DATA\n"
         f"  serve     MULTIPOOL_MODELS_DIR={repository} make serve\n"
         f"  ask       curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}'"
     )
-
-
-def describe(path: Path, model: Model) -> dict[str, Any]:
-    """Collect all that a published artifact says about itself, and how its head compares with a dense one."""
-    return {
-        "file": str(path),
-        "bytes": path.stat().st_size,
-        "sha256": model.sha256,
-        "input": model.shape._asdict(),
-        "metadata": model.metadata.model_dump(mode="json"),
-        "head": head(model),
-    }
-
-
-def head(model: Model) -> dict[str, int]:
-    """Count what global pooling saves: the head's weights against dense layers on the flattened feature map.
-
-    The comparison is that of Lin, Chen and Yan 2014: a map of 7×7×64 pooled globally leaves 64 numbers, while a
-    dense layer of 500 on the flattened map takes 7·7·64·500 = 1,568,000 weights.
-    """
-    metadata = model.metadata
-    pooled = sum(branch.width for branch in metadata.branches)
-    counts = {"pooled_features": pooled, "head_weights": pooled * len(metadata.labels)}
-    if metadata.feature_map is not None:
-        flattened = math.prod(metadata.feature_map)
-        counts |= {"flattened_features": flattened, "dense_weights": flattened * _DENSE_UNITS}
-    return counts
-
-
-def print_description(described: dict[str, Any]) -> None:
-    """Print a description as a page for people."""
-    metadata, size, counts = described["metadata"], described["input"], described["head"]
-    out.print(f"{described['file']}  {described['bytes']:,} bytes", markup=False)
-    out.print(f"sha256 {described['sha256']}")
-    out.print(f"architecture {metadata['architecture']}, trunk {metadata['trunk']}, recipe {metadata['recipe']['id']}")
-    out.print(f"image uint8 [batch, {size['height']}, {size['width']}, {size['channels']}]", markup=False)
-    out.print(f"labels {', '.join(metadata['labels'])}", markup=False)
-    branches = Table("branch", "pooling", "width", "pools over")
-    for branch in metadata["branches"]:
-        branches.add_row(branch["name"], branch["pooling"], str(branch["width"]), branch["source"])
-    out.print(branches)
-    if metadata["metrics"]:
-        out.print(metrics_table(metadata["metrics"]))
-    for key, value in metadata["training"].items():
-        out.print(f"{key}: {_words(value)}", markup=False)
-    _print_head(metadata, counts)
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {item}" for key, item in value.items())
-    return str(value)
-
-
-def _print_head(metadata: dict[str, Any], counts: dict[str, int]) -> None:
-    classes = len(metadata["labels"])
-    out.print(
-        f"head: {counts['pooled_features']:,} pooled features × {classes} classes = {counts['head_weights']:,} weights"
-        + (f", of {metadata['parameters']:,} parameters in all" if metadata["parameters"] else "")
-    )
-    if "dense_weights" in counts:
-        height, width, channels = metadata["feature_map"]
-        out.print(
-            f"without pooling: a dense layer of {_DENSE_UNITS} on the flattened {height}×{width}×{channels} feature "
-            f"map ({counts['flattened_features']:,} numbers) would need {counts['dense_weights']:,} weights"
-        )

@@ -1,25 +1,32 @@
-"""Train a network: seeded, with a learning-rate schedule, light augmentation and early stopping."""
+"""Train a network: seeded, with a learning-rate schedule, light augmentation, averaged weights and early stopping."""
 
 from __future__ import annotations
 
+import argparse
 import math
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import keras
 import numpy as np
-from rich.progress import Progress
 
 from model_export.architectures import Network
-from model_export.augmentation import augment
-from model_export.datasets import Dataset, Split
+from model_export.batches import InOrder, Shuffled
+from model_export.callbacks import Journal, KeepBest, Reporter
+from model_export.datasets import Dataset
+from model_export.decoding import Split
 from model_export.errors import BadData
-from model_export.progress import bars, say
+from model_export.metrics import figures
+from model_export.progress import bars
+from model_export.runs import Run
 
 _WARM_UP = 0.05
 _FINAL_RATE = 0.01
-_LEAST_STEPS = 30
-_EVALUATION_BATCH = 256
+_AVERAGED = 20
+"""How many times the running average of the weights must be forgotten by the end, or it would hold the first ones."""
+_FINE_TUNING = 0.1
+"""Share of the learning rate at which a pretrained trunk is fine-tuned."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +40,43 @@ class Budget:
     patience: int = 10
     """Epochs without a better validation loss after which training stops."""
     augmentation: str = "photo"
+    averaging: float = 0.99
+    """Momentum of the exponential moving average of the weights that is validated and kept; 0 for none."""
+    freeze_epochs: int = 0
+    """Epochs in which the weights of a ``keras.applications`` trunk stay as they are."""
+    class_weights: bool = False
     seed: int = 0
+    keep: str = "best"
+    """``best``: the weights with the lowest validation loss; ``last``: those of the last epoch, all of which run."""
+
+
+def budget(arguments: argparse.Namespace, **changes: Any) -> Budget:
+    """Take the budget from the command line."""
+    given = {field.name: getattr(arguments, field.name) for field in fields(Budget) if hasattr(arguments, field.name)}
+    return Budget(**{**given, **changes})
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out of training, with the best weights in the network."""
+    """What came out of training, with the kept weights in the network."""
 
-    epochs: int
-    best_epoch: int
-    """The epoch with the lowest validation loss, whose weights were kept; counted from 1."""
-    seconds: float
-    history: dict[str, list[float]]
-    metrics: dict[str, dict[str, float]]
-    """Per split: ``accuracy``, ``loss`` (cross-entropy in nats) and ``images``."""
+    history: list[dict[str, float]]
+    """Per epoch: ``seconds``, ``learning_rate``, ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``."""
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs ran."""
+        return len(self.history)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest validation loss; counted from 1."""
+        return 1 + int(np.argmin([row["val_loss"] for row in self.history]))
+
+    @property
+    def seconds(self) -> float:
+        """How long the epochs took."""
+        return sum(row["seconds"] for row in self.history)
 
 
 def seed(number: int) -> None:
@@ -54,109 +84,136 @@ def seed(number: int) -> None:
     keras.utils.set_random_seed(number)
 
 
-def train(network: Network, dataset: Dataset, budget: Budget) -> Outcome:
+def train(
+    network: Network,
+    dataset: Dataset,
+    budget: Budget,
+    run: Run | None = None,
+    *,
+    title: str = "",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Outcome:
     """Fit the network in place and leave it with the weights of its best epoch on the validation split.
 
     The rate rises linearly over the first 5 % of the steps and falls to 1 % along a half cosine (Loshchilov and
-    Hutter, "SGDR", 2017); the optimizer is AdamW (Loshchilov and Hutter 2019).
+    Hutter, "SGDR", 2017); the optimizer is AdamW (Loshchilov and Hutter 2019); the weights that are validated and kept
+    are an exponential moving average of those that are trained (Polyak and Juditsky 1992). A pretrained trunk is
+    frozen first, then fine-tuned at a tenth of the rate.
+
+    Args:
+        run: Where every epoch is saved; when epochs lie in it already, training goes on after them.
 
     Raises:
-        BadData: Training diverged.
+        BadData: Training diverged, or the state of the run is missing.
     """
-    batches = Batches(dataset.splits["train"], budget)
+    history = run.history() if run is not None else []
+    best = KeepBest(budget.patience, run, last=budget.keep == "last")
+    if history and run is not None:
+        saved = keras.saving.load_model(run.best(), compile=False)
+        best.resume([row["val_loss"] for row in history], saved.get_weights(), frozen=budget.freeze_epochs)
+    with bars() as progress:
+        watching = [best, Journal(history, run), Reporter(progress, budget.epochs, len(history), title), *callbacks]
+        if len(history) < budget.freeze_epochs:
+            _fit(network, dataset, budget, (0, len(history), budget.freeze_epochs), watching, run)
+        if len(history) < budget.epochs and not best.over:
+            best.may_stop = True
+            if len(history) == budget.freeze_epochs > 0:
+                network.model.set_weights(best.weights)
+            _fit(network, dataset, budget, (budget.freeze_epochs, len(history), budget.epochs), watching, run)
+    if best.weights is None or not math.isfinite(best.loss):
+        raise BadData("training diverged: the loss is not a number; choose a smaller --learning-rate")
+    network.model.set_weights(best.weights)
+    return Outcome(history)
+
+
+def recall(network: Network, run: Run) -> Outcome:
+    """Give a network the best weights of a run, without training.
+
+    Raises:
+        MissingInput: No epoch of it has finished.
+    """
+    network.model.set_weights(keras.saving.load_model(run.best(), compile=False).get_weights())
+    return Outcome(run.history())
+
+
+def _fit(
+    network: Network,
+    dataset: Dataset,
+    budget: Budget,
+    epochs: tuple[int, int, int],
+    watching: list[keras.callbacks.Callback],
+    run: Run | None,
+) -> None:
+    """Train at one setting of what is trainable, which began at the first of these epochs, from the second on."""
+    start, first, stop = epochs
+    train = dataset.splits["train"]
+    batches = Shuffled(train, budget.batch_size, budget.augmentation, budget.seed, first_epoch=first)
+    _compile(network, budget, frozen=start < budget.freeze_epochs, steps=(stop - start) * batches.steps)
+    if run is not None and first > start:
+        _restore(network.model, run)
+    averaging = [keras.callbacks.SwapEMAWeights()] if budget.averaging else []
+    network.model.fit(
+        batches,
+        steps_per_epoch=batches.steps,
+        shuffle=False,  # they come shuffled
+        initial_epoch=first,
+        epochs=stop,
+        validation_data=InOrder(dataset.splits["validation"]),
+        class_weight=class_weights(train, len(dataset.labels)) if budget.class_weights else None,
+        callbacks=[keras.callbacks.TerminateOnNaN(), *watching, *averaging],
+        verbose=0,
+    )
+
+
+def _compile(network: Network, budget: Budget, *, frozen: bool, steps: int) -> None:
+    rate = budget.learning_rate
+    if network.trunk is not None:
+        network.trunk.trainable = not frozen
+        rate *= 1 if frozen or not budget.freeze_epochs else _FINE_TUNING
     network.model.compile(
-        optimizer=keras.optimizers.AdamW(_schedule(budget, len(batches)), weight_decay=budget.weight_decay),
+        optimizer=keras.optimizers.AdamW(
+            schedule(rate, steps),
+            weight_decay=budget.weight_decay,
+            use_ema=budget.averaging > 0,
+            ema_momentum=min(budget.averaging, max(0.0, 1 - _AVERAGED / steps)),
+        ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    validation = dataset.splits["validation"]
-    start = time.monotonic()
-    with bars() as progress:
-        history = network.model.fit(
-            batches,
-            epochs=budget.epochs,
-            validation_data=(validation.images, validation.labels),
-            validation_batch_size=_EVALUATION_BATCH,
-            callbacks=[
-                keras.callbacks.EarlyStopping("val_loss", patience=budget.patience, restore_best_weights=True),
-                keras.callbacks.TerminateOnNaN(),
-                Reporter(progress),
-            ],
-            verbose=0,
-        ).history
-    seconds = time.monotonic() - start
-    metrics = {name: evaluate(network, split) for name, split in dataset.splits.items()}
-    if not math.isfinite(metrics["validation"]["loss"]):
-        raise BadData("training diverged: the loss is not a number; choose a smaller --learning-rate")
-    return Outcome(len(history["loss"]), 1 + int(np.argmin(history["val_loss"])), seconds, history, metrics)
 
 
-def evaluate(network: Network, split: Split) -> dict[str, float]:
-    """Measure accuracy and cross-entropy of a trained network on one split."""
-    result = network.model.evaluate(
-        split.images, split.labels, batch_size=_EVALUATION_BATCH, verbose=0, return_dict=True
-    )
-    return {"accuracy": result["accuracy"], "loss": result["loss"], "images": len(split)}
+def _restore(model: keras.Model, run: Run) -> None:
+    """Take over weights and optimizer from the last finished epoch."""
+    saved = keras.saving.load_model(run.last_state())
+    model.set_weights(saved.get_weights())
+    model.optimizer.build(model.trainable_variables)
+    for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
+        variable.assign(value)
 
 
-def _schedule(budget: Budget, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    steps = budget.epochs * steps_per_epoch
+def schedule(rate: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Rise to ``rate`` in the first twentieth of the steps, then fall to a hundredth of it."""
     warm_up = max(1, round(_WARM_UP * steps))
     return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=budget.learning_rate / warm_up,
+        initial_learning_rate=rate / warm_up,
         decay_steps=max(1, steps - warm_up),
         alpha=_FINAL_RATE,
-        warmup_target=budget.learning_rate,
+        warmup_target=rate,
         warmup_steps=warm_up,
     )
 
 
-class Batches(keras.utils.PyDataset):
-    """Shuffled, augmented batches; epoch and batch decide the chances, so a run can be repeated.
-
-    A small data set is gone through several times per epoch, so that each has some thirty steps at least: with fewer,
-    the running statistics of batch normalisation lag behind the weights, and validation judges another network.
-    """
-
-    def __init__(self, split: Split, budget: Budget) -> None:
-        super().__init__()
-        self._split, self._budget = split, budget
-        self._epoch = 0
-        self._shuffle()
-
-    def __len__(self) -> int:
-        return max(_LEAST_STEPS, math.ceil(len(self._split) / self._budget.batch_size))
-
-    def __getitem__(self, index: int):  # noqa: ANN204  # two arrays
-        size = self._budget.batch_size
-        chosen = self._order.take(range(index * size, (index + 1) * size), mode="wrap")
-        random = np.random.default_rng((self._budget.seed, self._epoch, index))
-        return augment(self._split.images[chosen], self._budget.augmentation, random), self._split.labels[chosen]
-
-    def on_epoch_end(self) -> None:
-        self._epoch += 1
-        self._shuffle()
-
-    def _shuffle(self) -> None:
-        self._order = np.random.default_rng((self._budget.seed, self._epoch)).permutation(len(self._split))
+def class_weights(split: Split, classes: int) -> dict[int, float]:
+    """Weigh each class by images / (classes · images of the class), so that all count alike."""
+    counts = np.bincount(split.labels, minlength=classes)
+    return {index: len(split) / (classes * int(count)) for index, count in enumerate(counts)}
 
 
-class Reporter(keras.callbacks.Callback):
-    """Show a bar with loss, accuracy and time left; leave one line per epoch."""
+def logits(network: Network, split: Split) -> np.ndarray:
+    """Compute ``float32 [N, classes]`` for every image of a split."""
+    return np.asarray(network.model.predict(InOrder(split), verbose=0))
 
-    def __init__(self, progress: Progress) -> None:
-        super().__init__()
-        self._bars = progress
 
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        self._task = self._bars.add_task("train", total=self.params["epochs"] * self.params["steps"], detail="")
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._bars.update(self._task, advance=1, detail=f"loss {logs['loss']:.3f} accuracy {logs['accuracy']:.3f}")
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        say(
-            f"epoch {epoch + 1:>3} of {self.params['epochs']}: "
-            f"loss {logs['loss']:.4f}, accuracy {logs['accuracy']:.4f}; "
-            f"validation loss {logs['val_loss']:.4f}, accuracy {logs['val_accuracy']:.4f}"
-        )
+def evaluate(network: Network, split: Split) -> dict[str, float]:
+    """Measure a trained network on one split; see :func:`model_export.metrics.figures`."""
+    return figures(logits(network, split), split.labels)

@@ -15,6 +15,12 @@ def seeded():
     keras.backend.clear_session()
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Runs, comparisons and models go where the command is started."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A data set anyone can learn: dark images and bright ones, 16×16, twenty of each."""

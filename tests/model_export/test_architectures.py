@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 
 from app.images import Shape
-from model_export import architectures, arguments
-from model_export.architectures import ARCHITECTURES, TRUNKS, build
+from model_export import architectures, choices, heads
+from model_export.architectures import ARCHITECTURES, build
 from model_export.augmentation import KINDS
-from model_export.errors import BadData
+from model_export.errors import BadData, MissingInput
+from model_export.trunks import TRUNKS, applications
 
 SMALL = Shape(16, 16, 3)
+FOUR_BRANCHES = ("channel-groups", "regions", "separable")
 
 
 @pytest.mark.parametrize(
@@ -20,7 +22,7 @@ def test_parameter_counts_are_the_published_ones(architecture, parameters):
     assert build(architecture, "plain", Shape(128, 128, 3), 10).model.count_params() == parameters
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", FOUR_BRANCHES)
 @pytest.mark.parametrize("trunk", TRUNKS)
 def test_four_branches_pool_average_max_average_max(architecture, trunk):
     network = build(architecture, trunk, SMALL, 5)
@@ -33,7 +35,7 @@ def test_four_branches_pool_average_max_average_max(architecture, trunk):
 
 
 def test_branch_names_are_those_of_the_contract():
-    names = {name: [branch.name for branch in build(name, "plain", SMALL, 2).branches] for name in ARCHITECTURES}
+    names = {name: [branch.name for branch in build(name, "plain", SMALL, 2).branches] for name in FOUR_BRANCHES}
 
     assert names == {
         "channel-groups": ["group_1", "group_2", "group_3", "group_4"],
@@ -48,13 +50,13 @@ def test_channel_groups_cut_64_channels_at_20_40_and_60():
 
 @pytest.mark.parametrize(("channels", "widths"), [(30, [7, 7, 7, 9]), (4, [1, 1, 1, 1]), (128, [32] * 4)])
 def test_other_numbers_of_channels_are_cut_evenly(channels, widths):
-    sources = architectures.channel_groups(keras.Input((8, 8, channels)))
+    sources = heads.channel_groups(keras.Input((8, 8, channels)))
 
     assert [source.tensor.shape[-1] for source in sources] == widths
 
 
 def test_regions_split_odd_sizes_at_the_lower_half():
-    sources = architectures.regions(keras.Input((7, 5, 2)))
+    sources = heads.regions(keras.Input((7, 5, 2)))
 
     assert [(source.name, source.tensor.shape[1:3]) for source in sources] == [
         ("top_left", (3, 2)),
@@ -103,10 +105,10 @@ def test_a_network_survives_saving(architecture, tmp_path):
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ["regions", "gap"])
 def test_an_image_too_small_for_the_trunk(architecture, trunk):
     """The smallest size builds, one less is refused with advice that helps."""
-    least = {"plain": 2, "batchnorm": 8}[trunk] * (2 if architecture == "regions" else 1)
+    least = {"plain": 2, "batchnorm": 8}[trunk] * (2 if architecture in ("regions", "mixed") else 1)
 
     assert min(build(architecture, trunk, Shape(least, least + 1, 1), 2).feature_map[:2]) >= 1
     with pytest.raises(BadData, match=f"needs {least}×{least}; choose a larger --size") as caught:
@@ -114,7 +116,102 @@ def test_an_image_too_small_for_the_trunk(architecture, trunk):
     assert ("--trunk plain" in str(caught.value)) == (trunk != "plain")
 
 
+def test_the_heads_the_four_branches_are_judged_against():
+    found = {
+        name: [(branch.name, branch.pooling, branch.width) for branch in build(name, "batchnorm", SMALL, 2).branches]
+        for name in ("gap", "gmp", "hybrid", "gem", "flatten-dense")
+    }
+
+    assert found == {
+        "gap": [("average", "average", 64)],
+        "gmp": [("max", "max", 64)],
+        "hybrid": [("average", "average", 64), ("max", "max", 64)],
+        "gem": [("gem", "generalised-mean", 64)],
+        "flatten-dense": [("dense", "none", 100)],
+    }
+
+
+def test_dense_layers_cost_hundreds_of_thousands_of_parameters():
+    """At 100×100 the feature map is 12×12×64: the published comparison of pooling with dense layers."""
+    counts = {
+        name: build(name, "batchnorm", Shape(100, 100, 3), 2).model.count_params()
+        for name in ("gap", "regions", "flatten-dense", "flatten-dense-dropout")
+    }
+
+    assert counts["flatten-dense"] == counts["flatten-dense-dropout"] > counts["regions"] + 900_000
+    assert counts["gap"] < counts["regions"] < 31_000
+
+
+def pooled(architecture, features):
+    """What the branches of one head make of a feature map."""
+    image = keras.Input(features.shape[1:])
+    sources = ARCHITECTURES[architecture](image)
+    model = keras.Model(image, [architectures._pool(source) for source in sources])
+    values = model(features)
+    return model, [np.asarray(value) for value in (values if isinstance(values, list) else [values])]
+
+
+def test_each_way_of_pooling_is_what_numpy_computes():
+    features = np.random.default_rng(0).uniform(0, 3, (2, 6, 4, 5)).astype(np.float32)
+
+    model, (gem,) = pooled("gem", features)
+    np.testing.assert_allclose(gem, (features**3).mean((1, 2)) ** (1 / 3), rtol=1e-5)
+
+    model, (first, *_) = pooled("mixed", features)  # half average, half maximum to begin with
+    part = features[:, :3, :2]
+    np.testing.assert_allclose(first, (part.mean((1, 2)) + part.max((1, 2))) / 2, rtol=1e-5)
+
+    model, (first, *_) = pooled("attention", features)
+    scores = np.exp(features @ np.asarray(model.get_layer("weighing_1").kernel))
+    np.testing.assert_allclose(first, (features * scores / scores.sum((1, 2), keepdims=True)).sum((1, 2)), rtol=1e-5)
+
+
+def test_what_is_pooled_is_the_average_or_the_maximum_of_one_map():
+    """So that every way of pooling can be looked at, and its map adds up to what the head saw."""
+    for name in set(ARCHITECTURES) - {"flatten-dense", "flatten-dense-dropout"}:
+        network = build(name, "plain", SMALL, 2)
+        for branch in network.branches:
+            kind = keras.layers.GlobalMaxPooling2D if branch.pooling == "max" else keras.layers.GlobalAveragePooling2D
+            assert isinstance(network.model.get_layer(branch.name), kind), (name, branch.name)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("mobilenetv3small", 3), ("mobilenetv2", 1), ("efficientnetv2b0", 13)])
+def test_a_network_of_keras_applications_is_a_trunk(name, channels):
+    network = build("regions", name, Shape(64, 64, channels), 3)
+    batch = np.random.default_rng(0).integers(0, 256, (2, 64, 64, channels), np.uint8)
+
+    assert network.feature_map[:2] == (2, 2)
+    assert network.model.predict(batch, verbose=0).shape == (2, 3)
+    if name == "mobilenetv2":  # it wants -1 to 1, and gets it from inside the graph
+        (entering,) = network.model.get_layer(network.trunk.name)._inbound_nodes[-1].input_tensors
+        seen = keras.Model(network.model.input, entering).predict(batch, verbose=0)
+        assert -1 <= seen.min() < -0.9
+        assert 0.9 < seen.max() <= 1
+
+
+def test_weights_of_a_trunk_come_from_a_file(tmp_path):
+    source = applications()["mobilenetv3small"](include_top=False, weights=None, input_shape=(64, 64, 3))
+    source.save_weights(tmp_path / "trunk.weights.h5")
+
+    network = build("gap", "mobilenetv3small", Shape(64, 64, 3), 2, str(tmp_path / "trunk.weights.h5"))
+
+    for one, other in zip(source.get_weights(), network.trunk.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(BadData, match="does not fit"):
+        build("gap", "mobilenetv2", Shape(64, 64, 3), 2, str(tmp_path / "trunk.weights.h5"))
+    with pytest.raises(MissingInput, match="no such file"):
+        build("gap", "mobilenetv2", Shape(64, 64, 3), 2, str(tmp_path / "absent.h5"))
+
+
+def test_an_image_too_small_for_a_network_of_keras_applications():
+    with pytest.raises(BadData, match="cannot read images of this size"):
+        build("gap", "xception", Shape(32, 32, 3), 2)
+    with pytest.raises(BadData, match="feature map of 'mobilenetv2' is 1×1"):
+        build("regions", "mobilenetv2", Shape(32, 32, 3), 2)
+
+
 def test_the_command_line_offers_all_there_is():
-    assert set(arguments.ARCHITECTURES) == set(ARCHITECTURES)
-    assert set(arguments.TRUNKS) == set(TRUNKS)
-    assert set(arguments.AUGMENTATIONS) == set(KINDS)
+    assert set(choices.ARCHITECTURES) == set(ARCHITECTURES)
+    assert set(choices.TRUNKS) == set(TRUNKS)
+    assert set(choices.AUGMENTATIONS) == set(KINDS)
+    assert set(choices.APPLICATIONS) == set(applications())

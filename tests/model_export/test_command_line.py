@@ -1,13 +1,18 @@
 """``python -m model_export``: the whole way from a folder to a served model, and its exit codes."""
 
 import json
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+import tifffile
 
-from model_export import verification
+from model_export import precision, verification
 from model_export.__main__ import main
 from tests import toys
 from tests.conftest import ROOT, serving
@@ -37,6 +42,16 @@ def test_from_a_folder_to_an_answer_over_http(published):
     assert model["training"]["seed"] == 0
     assert model["training"]["packages"]["keras"]
     assert model["metrics"]["validation"]["accuracy"] == said["metrics"]["validation"]["accuracy"]
+    assert model["training"]["command"].startswith("python -m model_export train ")
+    assert len(model["training"]["fingerprint"]) == 64
+    assert model["calibration"]["temperature"] == said["calibration"]["temperature"]
+    assert {entry["batch"] for entry in model["parity"]} == {1, 7, 32}
+    assert model["probe"]["shape"] == [4, 16, 16, 3]
+    card = (repository / "light" / "1" / "README.md").read_text()
+    assert "# light" in card
+    assert "fingerprint" in card
+    for name in re.findall(r"\]\((.*?\.png)\)", card):
+        assert (repository / "light" / "1" / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_second_run_publishes_the_next_version(published, folder):
@@ -79,6 +94,59 @@ def test_a_parity_failure_publishes_nothing(folder, tmp_path, monkeypatch, capsy
     assert code == 65
     assert "nothing was published" in capsys.readouterr().err
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_run_leaves_what_is_needed_to_look_at_it_and_to_publish_it_again(published, capsys):
+    said, repository = published
+    run = Path(said["run"])
+
+    names = {path.name for path in run.iterdir()}
+    assert {"args.yaml", "results.csv", "best.keras", "curves.png", "confusion.png", "reliability.png"} <= names
+    assert len((run / "results.csv").read_text().splitlines()) == 1 + 4
+    assert main(["publish", str(run), "--precision", "int8", "--output", str(repository), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["published"] == str(repository / "light" / "2")
+    assert again["precision"]["accuracy"] == again["metrics"]["validation"]["accuracy"]
+    assert main(["train", "--resume", str(run), "--json"]) == 0
+    resumed = json.loads(capsys.readouterr().out)
+    assert resumed["published"] == str(repository / "light" / "3")
+    assert resumed["metrics"] == said["metrics"]
+    with serving(repository) as client:
+        for version, precision in ((1, "float32"), (2, "int8")):
+            assert client.get(f"/models/light/{version}").json()["precision"] == precision
+            answer = client.post(f"/predict?model=light:{version}", files={"file": toys.plain(230, (16, 16))})
+            assert answer.json()["label"] == "bright"
+
+
+def test_too_small_a_precision_publishes_nothing(published, monkeypatch, capsys):
+    said, repository = published
+    monkeypatch.setattr(precision, "LARGEST_FALL", -1.0)
+
+    assert main(["publish", said["run"], "--precision", "float16", "--output", str(repository)]) == 65
+    assert "float16 loses too much" in capsys.readouterr().err
+    assert [path.name for path in (repository / "light").iterdir()] == ["1"]
+
+
+def test_a_full_disk_leaves_the_old_version_as_it_is(published):
+    """The process may write files of 20 kB at most, as on a disk that fills up while the artifact is written."""
+    said, repository = published
+    before = (repository / "light" / "1" / "model.onnx").read_bytes()
+    code = (
+        "import resource, sys; from model_export import conversion; from model_export.__main__ import main\n"
+        "save = conversion.save\n"
+        "def full(*given):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))\n"
+        "    save(*given)\n"
+        "conversion.save = full\n"
+        f"sys.exit(main(['publish', {said['run']!r}, '--output', {str(repository)!r}]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert [path.name for path in (repository / "light").iterdir()] == ["1"]
+    assert (repository / "light" / "1" / "model.onnx").read_bytes() == before
 
 
 def test_bad_data_and_missing_input(folder, tmp_path, capsys):
@@ -132,6 +200,15 @@ def test_verify_refuses_data_with_other_classes(published, folder, capsys):
         ["train", "digits", "--learning-rate", "nan"],
         ["train", "digits", "--seed", "-1"],
         ["train", "digits", "--value-range", "5", "5"],
+        ["train", "digits", "--resume", "runs/x/1"],
+        ["train", "digits", "--trunk", "resnet51"],
+        ["train", "digits", "--weights", "imagenet"],
+        ["train", "digits", "--freeze-epochs", "3"],
+        ["train", "digits", "--averaging", "1"],
+        ["train", "digits", "--precision", "int4"],
+        ["train", "x.npz", "--labels", "a,a"],
+        ["compare", "digits", "--architectures", "gap,gap2"],
+        ["publish"],
     ],
 )
 def test_usage_errors(arguments):
@@ -157,10 +234,12 @@ def test_only_training_imports_tensorflow(arguments):
 def test_nothing_but_our_own_lines_reach_the_terminal(folder, tmp_path):
     """TensorFlow's libraries write to the terminal before any of their settings apply."""
     arguments = ["-m", "model_export", "train", str(folder), "--epochs", "1", "--output", str(tmp_path), "--json"]
+    arguments += ["--runs", str(tmp_path / "runs")]
     done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
 
     lines = done.stderr.splitlines()
-    assert [line.split()[0] for line in lines] == ["data:", "regions", "epoch", "trained"]
+    starts = [line.split()[0] for line in lines]
+    assert starts == ["data:", "files:", "bright:", "dark:", "regions", "epoch", "trained"]
     assert json.loads(done.stdout)["published"] == str(tmp_path / "data-regions" / "1")
 
 
@@ -173,3 +252,23 @@ def test_an_interrupt_publishes_nothing(folder, tmp_path, monkeypatch, capsys):
     assert main(["train", str(folder), "--epochs", "1", "--output", str(tmp_path / "models")]) == 130
     assert "nothing was published" in capsys.readouterr().err
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_thirteen_bands_are_trained_and_served_from_a_tiff(tmp_path):
+    random = np.random.default_rng(0)
+    for label, low in (("forest", 200), ("lake", 2500)):
+        (tmp_path / "tiles" / label).mkdir(parents=True)
+        for index in range(10):
+            tile = random.integers(low, low + 900, (16, 16, 13), np.uint16)
+            tifffile.imwrite(
+                tmp_path / "tiles" / label / f"{index}.tif", tile, photometric="minisblack", planarconfig="contig"
+            )
+    arguments = ["train", str(tmp_path / "tiles"), "--value-range", "0", "4000", "--trunk", "plain", "--epochs", "3"]
+    assert main([*arguments, "--learning-rate", "0.01", "--name", "tiles"]) == 0
+
+    with serving(tmp_path / "models") as client:
+        assert client.get("/models/tiles").json()["input"]["channels"] == 13
+        for label in ("forest", "lake"):
+            tile = (tmp_path / "tiles" / label / "3.tif").read_bytes()
+            answer = client.post("/predict", content=tile, headers={"Content-Type": "image/tiff"}).json()
+            assert answer["label"] == label

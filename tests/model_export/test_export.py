@@ -3,15 +3,18 @@
 import os
 import threading
 
+import keras
 import numpy as np
 import onnx
 import pytest
 
 from app.images import Shape
-from app.metadata import Metadata, Recipe
-from model_export import conversion, publishing, verification
-from model_export.architectures import ARCHITECTURES, TRUNKS, build
+from app.metadata import Branch, Metadata, Recipe
+from app.model import Model
+from model_export import architectures, conversion, publishing, trunks, verification
+from model_export.architectures import ARCHITECTURES, build
 from model_export.errors import ParityFailure
+from model_export.trunks import TRUNKS
 from tests import toys
 
 SHAPE = Shape(16, 18, 3)
@@ -41,9 +44,12 @@ def staged(tmp_path):
     return path, network
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("trunk", TRUNKS)
-@pytest.mark.parametrize("channels", [1, 3, 13])
+FOUR_BRANCHES = ("channel-groups", "separable", "regions")
+EVERYTHING = [(name, trunk, channels) for name in FOUR_BRANCHES for trunk in TRUNKS for channels in (1, 3, 13)]
+EVERYTHING += [(name, "batchnorm", 3) for name in ARCHITECTURES if name not in FOUR_BRANCHES]
+
+
+@pytest.mark.parametrize(("architecture", "trunk", "channels"), EVERYTHING)
 def test_onnx_answers_like_keras(tmp_path, architecture, trunk, channels):
     network, document = trained(architecture, trunk, Shape(16, 18, channels))
     path = tmp_path / "model.onnx"
@@ -53,8 +59,11 @@ def test_onnx_answers_like_keras(tmp_path, architecture, trunk, channels):
 
     assert {d.batch for d in differences} == {1, 7, 32}
     names = {"probabilities", "logits", *(branch.output for branch in network.branches)}
+    if "dense" not in architecture:
+        names |= {branch.maps_output for branch in network.branches}
     assert {d.output for d in differences} == names
-    assert max(d.largest for d in differences) < 1e-4
+    assert max(d.largest / d.scale for d in differences) < 1e-4
+    Model.load(path.read_bytes(), "cpu").warm_up([1, 2])
 
 
 def test_the_artifact_has_the_signature_of_the_contract(staged):
@@ -72,10 +81,14 @@ def test_the_artifact_has_the_signature_of_the_contract(staged):
         "features_top_right",
         "features_bottom_left",
         "features_bottom_right",
+        "maps_top_left",
+        "maps_top_right",
+        "maps_bottom_left",
+        "maps_bottom_right",
         "head_kernel",
         "head_bias",
     ]
-    assert {output.type.tensor_type.shape.dim[0].dim_param for output in model.graph.output[:6]} == {"batch"}
+    assert {output.type.tensor_type.shape.dim[0].dim_param for output in model.graph.output[:10]} == {"batch"}
     assert [entry.key for entry in model.metadata_props] == ["multipool"]
 
 
@@ -84,6 +97,64 @@ def test_no_node_of_the_graph_would_fall_back_to_the_cpu(staged):
     operators = {node.op_type for node in onnx.load(staged[0]).graph.node}
 
     assert not operators & {"Shape", "Size", "Gather", "Range", "NonZero", "Loop", "If"}
+
+
+def test_what_the_branches_pool_is_where_their_region_says(staged):
+    """A bright spot in one quadrant is in that quadrant's maps alone, and pooling them gives the features."""
+    model = Model.load(staged[0].read_bytes(), "cpu")
+    image = np.random.default_rng(0).integers(0, 256, (2, 16, 18, 3), np.uint8)
+
+    outputs, maps = model.run_with_maps(image)
+
+    assert [branch.region for branch in model.metadata.branches] == [
+        (0, 0, 0.5, 0.5),
+        (0, 0.5, 0.5, 1),
+        (0.5, 0, 1, 0.5),
+        (0.5, 0.5, 1, 1),
+    ]
+    for branch, found, vector in zip(model.metadata.branches, maps, outputs.features, strict=True):
+        assert found.shape == (2, 1, 1, branch.width)
+        pooled = found.mean((1, 2)) if branch.pooling == "average" else found.max((1, 2))
+        np.testing.assert_allclose(pooled, vector, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("between", ["dense", "activation", "nothing", "dropout"])
+def test_a_network_with_anything_between_pools_and_logits_is_exported_without_an_explanation(tmp_path, between):
+    image = keras.Input((16, 16, 3), name="image", dtype="uint8")
+    features = trunks.plain(keras.layers.Rescaling(1 / 255)(image))
+    pooled = [keras.layers.GlobalMaxPooling2D(name=f"branch_{i}")(features) for i in (1, 2)]
+    x = keras.layers.Concatenate()(pooled)
+    if between == "dense":
+        x = keras.layers.Dense(4)(x)
+    elif between == "dropout":
+        x = keras.layers.Dropout(0.5)(x)
+    activation = "tanh" if between == "activation" else None
+    network = architectures.Network(
+        keras.Model(image, keras.layers.Dense(3, name="logits", activation=activation)(x)),
+        tuple(Branch(name=f"branch_{i}", pooling="max", source="everything", width=64) for i in (1, 2)),
+        (8, 8, 64),
+    )
+    document = Metadata(architecture="toy", labels=("a", "b", "c"), branches=network.branches, recipe=Recipe())
+    path = tmp_path / "model.onnx"
+    conversion.save(conversion.convert(network, document), path)
+
+    verification.verify(path, conversion.outputs(network), ())
+    model = Model.load(path.read_bytes(), "cpu")
+    model.warm_up([1])
+
+    assert (model.head is not None) == model.has_maps == (between in ("nothing", "dropout"))
+
+
+@pytest.mark.parametrize("architecture", ["channel-groups", "separable", "regions"])
+def test_nothing_is_done_for_maps_that_nobody_asks_for(architecture):
+    graph = conversion.convert(*trained(architecture, shape=Shape(32, 48, 3))).graph
+    made_by = {name: node for node in graph.node for name in node.output}
+
+    def needed(name):
+        node = made_by.get(name)
+        return {name} if node is None else {name}.union(*(needed(other) for other in node.input))
+
+    assert not {name for name in needed("probabilities") if name.startswith("maps_")}
 
 
 def test_image_bytes_go_through_verification(staged):

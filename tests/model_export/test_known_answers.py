@@ -14,7 +14,7 @@ from keras import layers
 
 from app.images import Shape
 from app.metadata import Branch, Metadata, Recipe
-from model_export import conversion, report
+from model_export import conversion, description
 from model_export.architectures import Network, build
 from tests import toys
 from tests.conftest import serving
@@ -108,7 +108,7 @@ def test_a_hundred_channels_build_train_a_step_and_convert(architecture):
 def test_global_average_pooling_of_7_by_7_by_64_gives_64_numbers():
     """And a dense layer of 500 on the flattened map would need 1.57 million weights, as ``inspect`` counts."""
     pooled = layers.GlobalAveragePooling2D()(keras.Input((7, 7, 64)))
-    counts = report.head(toys.load(toys.proto(feature_map=(7, 7, 64))))
+    counts = description.head(toys.load(toys.proto(feature_map=(7, 7, 64))))
 
     assert pooled.shape == (None, 64)
     assert counts["flattened_features"] == 3_136

@@ -1,52 +1,17 @@
-"""Where images come from: a folder, or the handwritten digits of scikit-learn. Nothing is decoded here."""
+"""A folder of images: ``<class>/*``, or ``train|validation|test/<class>/*``."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from model_export.errors import BadData, MissingInput
+from model_export.sources.listing import File, Listing
 
 _SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
-@dataclass(frozen=True)
-class File:
-    """One labelled image before it is decoded."""
-
-    name: str
-    label: int
-    read: Callable[[], bytes]
-
-
-def digits() -> tuple[tuple[str, ...], dict[str, list[File]]]:
-    """Handwritten digits, 8×8 (Alpaydin and Kaynak 1998; UCI), as they come with scikit-learn."""
-    from sklearn.datasets import load_digits  # noqa: PLC0415  # slow to import, and needed for this data set alone
-
-    data = load_digits()
-
-    def png(index: int) -> bytes:
-        buffer = io.BytesIO()
-        Image.fromarray(np.rint(data.images[index] * (255 / 16)).astype(np.uint8)).save(buffer, "PNG")
-        return buffer.getvalue()
-
-    files = [
-        File(f"digit-{index}.png", int(label), lambda index=index: png(index))
-        for index, label in enumerate(data.target)
-    ]
-    return tuple(str(label) for label in range(10)), {"train": files}
-
-
-def folder(root: Path) -> tuple[tuple[str, ...], dict[str, list[File]]]:
+def listing(root: Path) -> Listing:
     """List a folder ``<class>/*`` or ``train|validation|test/<class>/*``.
-
-    Returns:
-        The labels, and the files per split; all in ``train`` where the folder has no splits.
 
     Raises:
         MissingInput: There is no such folder, or no image in it.
@@ -63,7 +28,7 @@ def folder(root: Path) -> tuple[tuple[str, ...], dict[str, list[File]]]:
         empty = sorted(set(range(len(labels))) - {file.label for file in members})
         if empty:
             raise BadData(f"no image in {folders[split] / labels[empty[0]]}; add some, or remove the class")
-    return labels, files
+    return Listing(root.resolve().name, labels, files)
 
 
 def _labels(train: Path) -> tuple[str, ...]:
@@ -85,7 +50,7 @@ def _class_files(root: Path, folder: Path, labels: tuple[str, ...]) -> list[File
     if unknown:
         raise BadData(f"{folder} has classes that 'train' has not: {', '.join(sorted(unknown))}")
     return [
-        File(str(path.relative_to(root)), index, path.read_bytes)
+        File(str(path.relative_to(root)), index, path.read_bytes, _stamp(path))
         for index, label in enumerate(labels)
         for path in _files(folder / label)
     ]
@@ -111,3 +76,8 @@ def _files(folder: Path) -> list[Path]:
         return []
     found = (path for path in folder.rglob("*") if path.is_file())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def _stamp(path: Path) -> str:
+    found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns}"

@@ -1,0 +1,137 @@
+"""The model card beside an artifact: what it is, how good, how sure, where it comes from and how to use it.
+
+After Mitchell et al., "Model Cards for Model Reporting", 2019.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.images import Shape
+from app.metadata import Metadata
+from model_export import plots
+
+FILE = "README.md"
+PLOTS = (plots.CURVES, plots.CONFUSION, plots.RELIABILITY)
+"""Pictures that are published beside the card; the worst mistakes are images of the data and stay in the run."""
+
+
+def card(name: str, document: Metadata, shape: Shape, published: tuple[str, ...]) -> str:
+    """Write the card in Markdown.
+
+    Args:
+        name: of the model.
+        document: What the artifact says about itself.
+        shape: Size of the images it reads.
+        published: Which of the pictures lie beside it.
+    """
+    parts = [
+        f"# {name}",
+        _what(document, shape),
+        "## How good it is",
+        _metrics(document),
+        *_pictures(published, plots.CONFUSION, "Validation images: how often each class was taken for each"),
+        "## How sure it is",
+        _calibration(document),
+        *_pictures(published, plots.RELIABILITY, "Validation images: how often it was right against how sure it was"),
+        "## Where it comes from",
+        _training(document),
+        *_pictures(published, plots.CURVES, "Training"),
+        "## That it is what was trained",
+        _parity(document),
+        "## Use",
+        _use(name, document),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _what(document: Metadata, shape: Shape) -> str:
+    branches = "\n".join(
+        f"| `{branch.name}` | {branch.pooling} | {branch.width} | {branch.source} |" for branch in document.branches
+    )
+    parameters = f"{document.parameters:,} parameters, " if document.parameters else ""
+    return (
+        f"Classifies images of {shape.height}×{shape.width} with {shape.channels} channels (others are resized) into "
+        f"{len(document.labels)} classes: {', '.join(document.labels)}.\n\n"
+        f"Architecture `{document.architecture}` on the trunk `{document.trunk}`: {parameters}computing in "
+        f"{document.precision}.\n\n| branch | pooling | width | pools over |\n| --- | --- | --- | --- |\n{branches}"
+    )
+
+
+def _metrics(document: Metadata) -> str:
+    rows = "\n".join(
+        f"| {split} | {figures['images']:,.0f} | {figures['accuracy']:.4f} | {figures['loss']:.4f} |"
+        for split, figures in document.metrics.items()
+    )
+    text = f"| split | images | accuracy | cross-entropy |\n| --- | --- | --- | --- |\n{rows}"
+    leaks = document.training.get("leaks", {})
+    if any(leaks.values()):
+        text += (
+            f"\n\nOf the images, {leaks['exact']} pairs are the same and {leaks['near']} nearly the same in two "
+            "splits: the figures are better than they would be without."
+        )
+    return text
+
+
+def _calibration(document: Metadata) -> str:
+    if not document.calibration:
+        return ""
+    before, after = document.calibration["before"], document.calibration["after"]
+    rows = "\n".join(f"| {split} | {before[split]:.4f} | {after[split]:.4f} |" for split in before)
+    return (
+        f"A temperature of {document.calibration['temperature']:g}, fitted to {document.calibration['images']:,} "
+        "validation images, is folded into the head. Expected calibration error over "
+        f"{document.calibration['bins']} bins:\n\n| split | as trained | calibrated |\n| --- | --- | --- |\n{rows}"
+    )
+
+
+def _training(document: Metadata) -> str:
+    record = document.training
+    counts = ", ".join(f"{count:,} {split}" for split, count in record["images"].items())
+    packages = ", ".join(f"{name} {version}" for name, version in record["packages"].items())
+    lines = [
+        f"- data: {record['dataset']} ({counts}); fingerprint `{record['fingerprint']}`",
+        f"- licence of the data: {record['licence'] or 'not given'}",
+        f"- trained {record['date'][:10]}: {record['epochs']} epochs in {record['seconds']:,} s, the weights of epoch "
+        f"{record['best_epoch']} kept; batch {record['batch_size']}, learning rate {record['learning_rate']:g}, "
+        f"augmentation {record['augmentation']}, seed {record['seed']}",
+        f"- command: `{record['command']}`",
+        f"- Python {record['python']}, {packages}",
+    ]
+    return "\n".join(lines)
+
+
+def _parity(document: Metadata) -> str:
+    if not document.parity:
+        return ""
+    largest = max(entry["largest"] for entry in document.parity)
+    sizes = ", ".join(str(size) for size in sorted({entry["batch"] for entry in document.parity}))
+    text = f"The largest difference between Keras and ONNX over all outputs at batch {sizes} is {largest:.1e}."
+    if document.probe is not None:
+        text += (
+            f" The artifact carries {document.probe.shape[0]} small images with the probabilities they got; the "
+            "service asks them again when it loads the model, and refuses it when one differs by more than "
+            f"{document.probe.tolerance:g}."
+        )
+    return text
+
+
+def _use(name: str, document: Metadata) -> str:
+    return (
+        f"    curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}'\n"
+        f"    .venv/bin/python -m model_export inspect models/{name}\n\n"
+        "It always answers one of its classes, for whatever image: images of other kinds than those it was trained on "
+        "get an answer too, and its probabilities mean nothing for them. Accuracy on other cameras, places or times "
+        f"than those of {document.training['dataset']} is not known until it is measured: "
+        f"`.venv/bin/python -m model_export verify models/{name} DATA`."
+    )
+
+
+def _pictures(published: tuple[str, ...], file: str, caption: str) -> list[str]:
+    return [f"![{caption}]({file})"] if file in published else []
+
+
+def write(folder: Path, name: str, document: Metadata, shape: Shape) -> None:
+    """Write the card into a staged folder, beside whatever pictures are there."""
+    published = tuple(file for file in PLOTS if (folder / file).is_file())
+    (folder / FILE).write_text(card(name, document, shape, published))

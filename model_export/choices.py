@@ -1,0 +1,151 @@
+"""What can be chosen on the command line, named before anything slow is imported, and how values are read."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+
+ARCHITECTURES = (
+    "channel-groups",
+    "separable",
+    "regions",
+    "attention",
+    "mixed",
+    "gap",
+    "gmp",
+    "hybrid",
+    "gem",
+    "flatten-dense",
+    "flatten-dense-dropout",
+)
+TRUNKS = ("plain", "batchnorm")
+APPLICATIONS = (
+    "convnexttiny",
+    "convnextsmall",
+    "convnextbase",
+    "convnextlarge",
+    "convnextxlarge",
+    "densenet121",
+    "densenet169",
+    "densenet201",
+    "efficientnetb0",
+    "efficientnetb1",
+    "efficientnetb2",
+    "efficientnetb3",
+    "efficientnetb4",
+    "efficientnetb5",
+    "efficientnetb6",
+    "efficientnetb7",
+    "efficientnetv2b0",
+    "efficientnetv2b1",
+    "efficientnetv2b2",
+    "efficientnetv2b3",
+    "efficientnetv2s",
+    "efficientnetv2m",
+    "efficientnetv2l",
+    "inceptionresnetv2",
+    "inceptionv3",
+    "mobilenet",
+    "mobilenetv2",
+    "mobilenetv3small",
+    "mobilenetv3large",
+    "nasnetmobile",
+    "nasnetlarge",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnet50v2",
+    "resnet101v2",
+    "resnet152v2",
+    "vgg16",
+    "vgg19",
+    "xception",
+)
+AUGMENTATIONS = ("none", "shift", "photo", "aerial")
+PRECISIONS = ("float32", "float16", "int8")
+DIGITS = "digits"
+
+
+def architectures(text: str) -> tuple[str, ...]:
+    """Read names separated by commas."""
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in ARCHITECTURES:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(ARCHITECTURES)}")
+    return names
+
+
+def labels(text: str) -> tuple[str, ...]:
+    """Read class names separated by commas."""
+    names = tuple(name.strip() for name in text.split(","))
+    if len(set(names)) != len(names) or not all(names) or len(names) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} must be at least two different names, separated by commas")
+    return names
+
+
+def trunk(text: str) -> str:
+    """Read the name of a trunk."""
+    name = text.lower()
+    if name not in (*TRUNKS, *APPLICATIONS):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither {', '.join(TRUNKS)} nor a network of keras.applications ({', '.join(APPLICATIONS)})"
+        )
+    return name
+
+
+def size(text: str) -> tuple[int, int]:
+    """Read ``H`` or ``HxW``."""
+    match = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", text, re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size up to 9999; write 64, or 64x96 for height and width")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def name(text: str) -> str:
+    """Read the name of a model."""
+    if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a model name; use lower-case letters, digits, '-' and '_'")
+    return text
+
+
+def channels(text: str) -> int:
+    """Read a number of channels from 1 to 200."""
+    number = positive(text)
+    if number > 200:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of channels from 1 to 200")
+    return number
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1 on."""
+    if re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    """Read a whole number from 0 on."""
+    if re.fullmatch(r"\d{1,9}", text, re.ASCII) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 999999999")
+    return int(text)
+
+
+def between(low: float, high: float, what: str) -> Callable[[str], float]:
+    """Make a reader of numbers of which ``low`` is the least and ``high`` is just too large."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not low <= number < high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {what}")
+        return number
+
+    return read
+
+
+rate = between(1e-12, 1, "learning rate between 0 and 1")
+share = between(0, 1, "number from 0 to below 1")

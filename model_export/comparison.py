@@ -1,0 +1,135 @@
+"""Train several architectures with several seeds at the same budget, and write down what came out."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+
+from app.metadata import Metadata, Recipe
+from model_export import architectures, conversion, training
+from model_export.progress import say
+from model_export.quiet import quiet
+
+if TYPE_CHECKING:
+    from model_export.datasets import Dataset
+    from model_export.training import Budget
+
+RUNS = "runs.csv"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One architecture trained with one seed, measured with the weights of its last epoch."""
+
+    architecture: str
+    seed: int
+    parameters: int
+    train_accuracy: float
+    train_loss: float
+    validation_accuracy: float
+    validation_loss: float
+    seconds_per_epoch: float
+
+
+def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder: Path) -> list[Trained]:
+    """Train each architecture with each seed; what the folder already holds is not trained again.
+
+    The folder gets ``<architecture>/seed-<n>.csv`` with the figures of every epoch, TensorBoard's event files beside
+    it, ``<architecture>/model.onnx`` of the first seed for timing, and a line in ``runs.csv`` for each.
+    """
+    done = {(each.architecture, each.seed): each for each in read(folder)}
+    for architecture, seed in _pairs(arguments.architectures, arguments.seeds):
+        if (architecture, seed) not in done:
+            one = _train(arguments, architecture, dataset, _with_seed(budget, seed), folder / architecture)
+            done[architecture, seed] = one
+            _append(folder / RUNS, one)
+    return [done[pair] for pair in _pairs(arguments.architectures, arguments.seeds)]
+
+
+def read(folder: Path) -> list[Trained]:
+    """Read the finished runs of a report folder."""
+    path = folder / RUNS
+    if not path.is_file():
+        return []
+    kinds = {field.name: {"str": str, "int": int, "float": float}[field.type] for field in fields(Trained)}
+    with path.open(newline="") as file:
+        return [Trained(**{name: kinds[name](value) for name, value in row.items()}) for row in csv.DictReader(file)]
+
+
+def next_folder(dataset: str) -> Path:
+    """Choose the next numbered folder ``comparisons/<data set>/<number>``."""
+    home = Path("comparisons") / re.sub(r"[^a-z0-9]+", "-", dataset.lower()).strip("-")
+    return home / str(1 + max((int(path.name) for path in home.glob("*") if path.name.isdecimal()), default=0))
+
+
+def _pairs(names: tuple[str, ...], seeds: int) -> Iterator[tuple[str, int]]:
+    """Go through all seeds, and for each through all architectures, so that an early look compares like with like."""
+    return ((name, seed) for seed in range(seeds) for name in names)
+
+
+def _with_seed(budget: Budget, seed: int) -> Budget:
+    return type(budget)(**{**asdict(budget), "seed": seed})
+
+
+def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, budget: Budget, folder: Path) -> Trained:
+    keras.backend.clear_session()
+    training.seed(budget.seed)
+    network = architectures.build(architecture, arguments.trunk, dataset.shape, len(dataset.labels), arguments.weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    board = keras.callbacks.TensorBoard(folder / f"seed-{budget.seed}", write_graph=False)
+    title = f"{architecture} seed {budget.seed}"
+    outcome = training.train(network, dataset, budget, title=title, callbacks=[board])
+    _write(folder / f"seed-{budget.seed}.csv", outcome.history)
+    if not (folder / "model.onnx").exists():
+        _convert(network, architecture, arguments, dataset, folder / "model.onnx")
+    train, validation = (training.evaluate(network, dataset.splits[name]) for name in ("train", "validation"))
+    say(f"{title}: train accuracy {train['accuracy']:.4f}, validation accuracy {validation['accuracy']:.4f}")
+    return Trained(
+        architecture,
+        budget.seed,
+        network.model.count_params(),
+        train["accuracy"],
+        train["loss"],
+        validation["accuracy"],
+        validation["loss"],
+        outcome.seconds / outcome.epochs,
+    )
+
+
+def _convert(
+    network: architectures.Network, architecture: str, arguments: argparse.Namespace, dataset: Dataset, path: Path
+) -> None:
+    document = Metadata(
+        architecture=architecture,
+        labels=dataset.labels,
+        branches=network.branches,
+        recipe=Recipe(value_range=arguments.value_range),
+        trunk=arguments.trunk,
+        feature_map=network.feature_map,
+    )
+    with quiet():
+        converted = conversion.convert(network, document)
+    conversion.save(converted, path)
+
+
+def _write(path: Path, rows: list[dict[str, float]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _append(path: Path, one: Trained) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Trained)])
+        if new:
+            writer.writeheader()
+        writer.writerow(asdict(one))

@@ -1,0 +1,100 @@
+"""All that a published model says about itself: a page for people, one JSON document for scripts."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from app.model import Model
+from model_export.report import metrics_table, out
+
+_DENSE_UNITS = 500
+
+
+def describe(path: Path, model: Model) -> dict[str, Any]:
+    """Collect all that a published artifact says about itself, and how its head compares with a dense one."""
+    return {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "sha256": model.sha256,
+        "input": model.shape._asdict(),
+        "metadata": model.metadata.described(),
+        "head": head(model),
+    }
+
+
+def head(model: Model) -> dict[str, int]:
+    """Count what global pooling saves: the head's weights against dense layers on the flattened feature map.
+
+    The comparison is that of Lin, Chen and Yan 2014: a map of 7×7×64 pooled globally leaves 64 numbers, while a
+    dense layer of 500 on the flattened map takes 7·7·64·500 = 1,568,000 weights.
+    """
+    metadata = model.metadata
+    pooled = sum(branch.width for branch in metadata.branches)
+    counts = {"pooled_features": pooled, "head_weights": pooled * len(metadata.labels)}
+    if metadata.feature_map is not None:
+        flattened = math.prod(metadata.feature_map)
+        counts |= {"flattened_features": flattened, "dense_weights": flattened * _DENSE_UNITS}
+    return counts
+
+
+def print_description(described: dict[str, Any]) -> None:
+    """Print a description as a page for people."""
+    metadata, size, counts = described["metadata"], described["input"], described["head"]
+    out.print(f"{described['file']}  {described['bytes']:,} bytes", markup=False)
+    out.print(f"sha256 {described['sha256']}")
+    out.print(f"architecture {metadata['architecture']}, trunk {metadata['trunk']}, recipe {metadata['recipe']['id']}")
+    out.print(f"image uint8 [batch, {size['height']}, {size['width']}, {size['channels']}]", markup=False)
+    out.print(f"labels {', '.join(metadata['labels'])}", markup=False)
+    branches = Table("branch", "pooling", "width", "pools over")
+    for branch in metadata["branches"]:
+        branches.add_row(branch["name"], branch["pooling"], str(branch["width"]), branch["source"])
+    out.print(branches)
+    if metadata["metrics"]:
+        out.print(metrics_table(metadata["metrics"]))
+    _print_checks(metadata)
+    for key, value in metadata["training"].items():
+        out.print(f"{key}: {_words(value)}", markup=False)
+    _print_head(metadata, counts)
+
+
+def _print_checks(metadata: dict[str, Any]) -> None:
+    """Print what was verified: calibration, parity, golden probe."""
+    out.print(f"computes in {metadata['precision']}")
+    if found := metadata["calibration"]:
+        before, after = found["before"], found["after"]
+        errors = ", ".join(f"{split} {before[split]:.4f} → {after[split]:.4f}" for split in after)
+        out.print(
+            f"temperature {found['temperature']:g}, folded into the head; calibration error {errors}", markup=False
+        )
+    if metadata["parity"]:
+        worst = max(metadata["parity"], key=lambda entry: entry["largest"])
+        sizes = ", ".join(str(size) for size in sorted({entry["batch"] for entry in metadata["parity"]}))
+        out.print(
+            f"Keras and ONNX differ by at most {worst['largest']:.1e} ({worst['output']}), all outputs, batch {sizes}"
+        )
+    if probe := metadata["probe"]:
+        out.print(f"golden probe: {probe['shape'][0]} images, a probability may differ by {probe['tolerance']:g}")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return str(value)
+
+
+def _print_head(metadata: dict[str, Any], counts: dict[str, int]) -> None:
+    classes = len(metadata["labels"])
+    out.print(
+        f"head: {counts['pooled_features']:,} pooled features × {classes} classes = {counts['head_weights']:,} weights"
+        + (f", of {metadata['parameters']:,} parameters in all" if metadata["parameters"] else "")
+    )
+    if "dense_weights" in counts:
+        height, width, channels = metadata["feature_map"]
+        out.print(
+            f"without pooling: a dense layer of {_DENSE_UNITS} on the flattened {height}×{width}×{channels} feature "
+            f"map ({counts['flattened_features']:,} numbers) would need {counts['dense_weights']:,} weights"
+        )

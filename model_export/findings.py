@@ -1,0 +1,225 @@
+"""The report of a comparison: table, curves, and a conclusion in words that the figures support."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import t as student
+
+from app.model import Model
+from model_export.timing import medians
+
+if TYPE_CHECKING:
+    from model_export.comparison import Trained
+    from model_export.datasets import Dataset
+    from model_export.training import Budget
+
+CURVES = "curves.png"
+
+_CONFIDENCE = 0.95
+_MARGIN = 0.01
+_BATCH = 32
+
+
+def write(
+    folder: Path, arguments: argparse.Namespace, dataset: Dataset, budget: Budget, trained: list[Trained]
+) -> dict[str, Any]:
+    """Write ``README.md`` and ``curves.png`` into the report folder; returns the table as JSON values."""
+    rows = table(trained, _cost(folder, arguments.architectures, dataset))
+    _draw(folder, arguments.architectures, arguments.seeds)
+    conclusions = [*ranking(trained), *pooling_against_dense(trained)]
+    conclusions.append(_resolution(trained, len(dataset.splits["validation"])))
+    (folder / "README.md").write_text(_page(arguments, dataset, budget, rows, conclusions))
+    return {"table": rows, "conclusions": conclusions}
+
+
+def table(trained: list[Trained], cost: dict[str, float]) -> list[dict[str, Any]]:
+    """Gather one row per architecture: means and standard deviations over the seeds."""
+    rows = []
+    for name in dict.fromkeys(each.architecture for each in trained):
+        of_name = [each for each in trained if each.architecture == name]
+        gaps = [each.train_accuracy - each.validation_accuracy for each in of_name]
+        rows.append(
+            {
+                "architecture": name,
+                "parameters": of_name[0].parameters,
+                "train_accuracy": _spread([each.train_accuracy for each in of_name]),
+                "validation_accuracy": _spread([each.validation_accuracy for each in of_name]),
+                "train_loss": _spread([each.train_loss for each in of_name]),
+                "validation_loss": _spread([each.validation_loss for each in of_name]),
+                "gap": _spread(gaps),
+                "seconds_per_epoch": statistics.median(each.seconds_per_epoch for each in of_name),
+                "inference_ms_per_image": cost.get(name),
+            }
+        )
+    return rows
+
+
+def ranking(trained: list[Trained]) -> list[str]:
+    """Say which validated best, and which of the others can be told apart from it."""
+    names = list(dict.fromkeys(each.architecture for each in trained))
+    means = {name: statistics.mean(_accuracies(trained, name)) for name in names}
+    best = max(names, key=means.__getitem__)
+    lines = [f"`{best}` has the highest mean validation accuracy, {means[best]:.4f}."]
+    for name in sorted(set(names) - {best}, key=means.__getitem__, reverse=True):
+        difference, low, high = paired(trained, best, name)
+        verdict = "clearly better" if low > 0 else "not to be told apart with these seeds"
+        lines.append(f"`{best}` against `{name}`: {_interval(difference, low, high)}, {verdict}.")
+    return lines
+
+
+def pooling_against_dense(trained: list[Trained]) -> list[str]:
+    """Judge the claim that global average pooling does without dense layers, where both were trained.
+
+    "At least as well" is taken as: no more than one point worse, with 95 % confidence.
+    """
+    names = {each.architecture for each in trained}
+    lines = []
+    for dense in ("flatten-dense-dropout", "flatten-dense"):
+        if not {"gap", dense} <= names:
+            continue
+        difference, low, high = paired(trained, "gap", dense)
+        if low > 0:
+            verdict = "it validates better"
+        elif low >= -_MARGIN:
+            verdict = "it validates at least as well"
+        elif high < 0:
+            verdict = "it validates worse"
+        else:
+            verdict = (
+                f"it validates {'better' if difference > 0 else 'worse'} on average, but these seeds do not settle it"
+            )
+        parameters = {each.architecture: each.parameters for each in trained}
+        lines.append(
+            f"Global average pooling against `{dense}`: {_interval(difference, low, high)}: {verdict}, with "
+            f"{parameters[dense] - parameters['gap']:,} parameters fewer ({parameters['gap']:,} instead of "
+            f"{parameters[dense]:,})."
+        )
+    return lines
+
+
+def _resolution(trained: list[Trained], images: int) -> str:
+    """Say how far chance alone moves an accuracy measured on so many images (binomial standard error)."""
+    accuracy = statistics.mean(each.validation_accuracy for each in trained)
+    error = math.sqrt(accuracy * (1 - accuracy) / images)
+    return (
+        f"The validation split has {images:,} images: another {images:,} would move each accuracy by about "
+        f"{100 * error:.1f} points, which the intervals above, over seeds and not over images, do not contain."
+    )
+
+
+def paired(trained: list[Trained], first: str, second: str) -> tuple[float, float, float]:
+    """Compare two architectures seed by seed: mean difference of validation accuracy, and its 95 % interval.
+
+    The interval is Student's, for paired differences; with one seed it is unbounded.
+    """
+    differences = [a - b for a, b in zip(_accuracies(trained, first), _accuracies(trained, second), strict=True)]
+    mean, count = statistics.mean(differences), len(differences)
+    if count < 2:
+        return mean, -math.inf, math.inf
+    quantile = student.ppf((1 + _CONFIDENCE) / 2, count - 1)
+    half = float(quantile) * statistics.stdev(differences) / math.sqrt(count)
+    return mean, mean - half, mean + half
+
+
+def _accuracies(trained: list[Trained], name: str) -> list[float]:
+    return [
+        each.validation_accuracy for each in sorted(trained, key=lambda each: each.seed) if each.architecture == name
+    ]
+
+
+def _interval(difference: float, low: float, high: float) -> str:
+    if math.isinf(low):
+        return f"{100 * difference:+.2f} points with one seed, which says nothing of chance"
+    return f"{100 * difference:+.2f} points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
+
+
+def _spread(values: list[float]) -> tuple[float, float | None]:
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def _cost(folder: Path, names: tuple[str, ...], dataset: Dataset) -> dict[str, float]:
+    """Time each architecture's artifact on the CPU, all in turns; milliseconds per image at batch 32."""
+    models = [Model.load((folder / name / "model.onnx").read_bytes(), device="cpu") for name in names]
+    batch = np.asarray(dataset.splits["validation"].images[:_BATCH])
+    return {name: 1000 * seconds / len(batch) for name, seconds in zip(names, medians(models, batch), strict=True)}
+
+
+def _draw(folder: Path, names: tuple[str, ...], seeds: int) -> None:
+    """Draw training and validation accuracy and loss of every architecture: the mean, and the range of the seeds."""
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    panels = zip(figure.subplots(2, 2).ravel(), ("accuracy", "val_accuracy", "loss", "val_loss"), strict=True)
+    titles = {"accuracy": "training accuracy", "val_accuracy": "validation accuracy"}
+    titles |= {"loss": "training loss", "val_loss": "validation loss"}
+    histories = {name: [_history(folder / name / f"seed-{seed}.csv") for seed in range(seeds)] for name in names}
+    for axes, figure_name in panels:
+        for name, runs in histories.items():
+            values = np.array([[row[figure_name] for row in run] for run in runs])  # (seeds, epochs)
+            epochs = np.arange(1, values.shape[1] + 1)
+            (line,) = axes.plot(epochs, values.mean(0), label=name, marker=".")
+            axes.fill_between(epochs, values.min(0), values.max(0), color=line.get_color(), alpha=0.15)
+        axes.set(title=titles[figure_name], xlabel="epoch")
+        axes.grid(alpha=0.3)
+    figure.axes[1].legend(fontsize="small")
+    figure.savefig(folder / CURVES, dpi=100)
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _page(
+    arguments: argparse.Namespace,
+    dataset: Dataset,
+    budget: Budget,
+    rows: list[dict[str, Any]],
+    conclusions: list[str],
+) -> str:
+    counts = ", ".join(f"{count:,} {name}" for name, count in dataset.counts().items())
+    size = "×".join(map(str, dataset.shape))
+    head = (
+        "| architecture | parameters | train accuracy | validation accuracy | train loss | validation loss "
+        "| gap | s per epoch | ms per image |\n" + "| --- " * 9 + "|"
+    )
+    lines = [
+        f"| `{row['architecture']}` | {row['parameters']:,} | {_pm(row['train_accuracy'])} "
+        f"| {_pm(row['validation_accuracy'])} | {_pm(row['train_loss'])} | {_pm(row['validation_loss'])} "
+        f"| {_pm(row['gap'])} | {row['seconds_per_epoch']:.1f} | {row['inference_ms_per_image']:.3f} |"
+        for row in rows
+    ]
+    return "\n".join(
+        [
+            f"# Comparison on {dataset.name}",
+            "",
+            f"{counts} images of {size}; trunk `{arguments.trunk}`, {budget.epochs} epochs, batch {budget.batch_size}, "
+            f"learning rate {budget.learning_rate:g}, augmentation {budget.augmentation}, averaging "
+            f"{budget.averaging:g}; seeds 0 to {arguments.seeds - 1}, each the same split and its own first weights "
+            "and order. Measured with the weights of the last epoch, mean ± standard deviation over the seeds; gap is "
+            "train minus validation accuracy; ms per image is ONNX Runtime on this CPU at batch 32.",
+            "",
+            head,
+            *lines,
+            "",
+            f"![Training curves: mean and range of the seeds]({CURVES})",
+            "",
+            "## Conclusion",
+            "",
+            *(f"- {line}" for line in conclusions),
+            "",
+            f"    python -m model_export {arguments.command_line}",
+            "",
+        ]
+    )
+
+
+def _pm(spread: tuple[float, float | None]) -> str:
+    mean, deviation = spread
+    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"

@@ -1,0 +1,70 @@
+"""Figures from logits and labels, the same for Keras and for ONNX."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BINS = 15
+
+
+def figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+    """Measure ``logits [N, classes]`` against ``labels [N]``.
+
+    Returns:
+        ``accuracy``, ``loss`` (cross-entropy in nats), ``ece`` (expected calibration error) and ``images``.
+    """
+    return {
+        "accuracy": float((logits.argmax(1) == labels).mean()),
+        "loss": float(losses(logits, labels).mean()),
+        "ece": calibration_error(logits, labels),
+        "images": len(labels),
+    }
+
+
+def losses(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Compute the cross-entropy of every image in nats, ``[N]``."""
+    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+    return np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels]
+
+
+def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Softmax over the classes, ``[N, classes]``."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def reliability(
+    logits: NDArray[np.float32], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Sort the images by the probability of their most probable class into 15 bins of equal width.
+
+    Returns:
+        Per bin: images, mean probability and share that was right (both 0 where there are no images).
+    """
+    chances = probabilities(logits)
+    confidence, right = chances.max(1), chances.argmax(1) == labels
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
+    filled = np.maximum(counts, 1)
+    return (
+        counts,
+        np.bincount(bins, confidence, minlength=BINS) / filled,
+        np.bincount(bins, right, minlength=BINS) / filled,
+    )
+
+
+def calibration_error(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Expected calibration error over 15 bins (Guo et al., "On calibration of modern neural networks", 2017)."""
+    counts, confidence, right = reliability(logits, labels)
+    return float((counts * np.abs(confidence - right)).sum() / counts.sum())
+
+
+def confusion(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count ``[true class, predicted class]``."""
+    classes = logits.shape[1]
+    return np.bincount(labels * classes + logits.argmax(1), minlength=classes**2).reshape(classes, classes)

@@ -1,0 +1,121 @@
+"""Smaller numbers for the published graph: float16 for GPUs, int8 for CPUs; the head always stays float32."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from app.model import INPUT, Model
+from model_export import conversion
+from model_export.errors import PrecisionFailure
+from model_export.evaluation import measure
+from model_export.timing import medians
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from model_export.datasets import Dataset
+    from model_export.decoding import Split
+
+LARGEST_FALL = 0.005
+"""Share of validation images by which accuracy may fall."""
+
+_CALIBRATION_IMAGES = 256
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What a smaller precision costs and brings."""
+
+    precision: str
+    accuracy_float32: float
+    accuracy: float
+    """Of the validation images, both."""
+    speed: float
+    """How many times as fast as float32, at batch 32 on this machine's CPU."""
+
+    def document(self) -> dict[str, Any]:
+        """Write it as JSON values."""
+        return asdict(self)
+
+
+def reduce(proto: onnx.ModelProto, precision: str, dataset: Dataset) -> tuple[onnx.ModelProto, Reduced]:
+    """Convert a verified float32 graph, and measure what became of it.
+
+    Raises:
+        PrecisionFailure: Validation accuracy falls by more than half a point.
+    """
+    smaller = _float16(proto) if precision == "float16" else _int8(proto, dataset.splits["train"])
+    onnx.helper.set_model_props(smaller, {entry.key: entry.value for entry in proto.metadata_props})
+    smaller.producer_name = proto.producer_name
+    models = [Model.load(conversion.stamped(each), device="cpu") for each in (proto, smaller)]
+    accuracies = [measure(model, dataset.splits["validation"])["accuracy"] for model in models]
+    before, after = medians(models, np.asarray(dataset.splits["validation"].images[:_BATCH]))
+    reduced = Reduced(precision, *accuracies, speed=round(before / after, 2))
+    if reduced.accuracy_float32 - reduced.accuracy > LARGEST_FALL:
+        raise PrecisionFailure(
+            f"{precision} loses too much: {reduced.accuracy:.4f} of the validation images are right, and "
+            f"{reduced.accuracy_float32:.4f} in float32 (it may fall by {LARGEST_FALL:.3f}); nothing was published"
+        )
+    return smaller, reduced
+
+
+def _float16(proto: onnx.ModelProto) -> onnx.ModelProto:
+    from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415  # needed here alone
+
+    copy = onnx.ModelProto.FromString(proto.SerializeToString())
+    return convert_float_to_float16(copy, keep_io_types=True, node_block_list=_head_nodes(copy))
+
+
+def _int8(proto: onnx.ModelProto, train: Split) -> onnx.ModelProto:
+    """Static quantisation, QDQ format, per channel: only convolutions, so that the head adds up exactly."""
+    from onnxruntime import quantization  # noqa: PLC0415  # needed here alone
+
+    logging.getLogger().setLevel(logging.ERROR)  # it advises through the root logger
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        quantization.quantize_static(
+            onnx.ModelProto.FromString(proto.SerializeToString()),
+            path,
+            _Reader(train),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            extra_options={"ActivationSymmetric": False},
+        )
+        return onnx.load(path)
+
+
+def _head_nodes(proto: onnx.ModelProto) -> list[str]:
+    """Name the nodes behind the pooled features, which stay as they are."""
+    features = {output.name for output in proto.graph.output if output.name.startswith("features_")}
+    behind, nodes = set(features), []
+    for node in proto.graph.node:  # in the order of computation
+        if behind & set(node.input) or node.name.startswith("head_"):
+            behind |= set(node.output)
+            nodes.append(node.name)
+    return nodes
+
+
+class _Reader:
+    """Feeds training images to the calibration, some at a time, spread over the split."""
+
+    def __init__(self, train: Split) -> None:
+        chosen = np.linspace(0, len(train) - 1, min(_CALIBRATION_IMAGES, len(train))).astype(int)
+        self._batches: Iterator[NDArray[np.uint8]] = (
+            np.asarray(train.images[chosen[start : start + _BATCH]]) for start in range(0, len(chosen), _BATCH)
+        )
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch}

@@ -1,0 +1,80 @@
+"""Where an artifact comes from, and the images that prove it still answers as it did."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import packages_distributions, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from app.probe import Probe, enlarge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from model_export.datasets import Dataset
+    from model_export.training import Budget, Outcome
+
+TOLERANCES = {"float32": 0.01, "float16": 0.03, "int8": 0.1}
+"""By how much a probability of the golden probe may differ on another device, in this precision."""
+
+_MODULES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "PIL", "numpy")
+_PROBES = 4
+_PROBE_SIDE = 16
+
+
+def training_record(
+    arguments: argparse.Namespace, dataset: Dataset, budget: Budget, outcome: Outcome
+) -> dict[str, Any]:
+    """Write down the data, the seeds, the versions, the command line and the date."""
+    distributions = packages_distributions()
+    kinds = [leak.kind for leak in dataset.leaks]
+    return {
+        "dataset": dataset.name,
+        "fingerprint": dataset.fingerprint(),
+        "licence": arguments.data_licence,
+        "images": dataset.counts(),
+        "skipped": len(dataset.skipped),
+        "leaks": {kind: kinds.count(kind) for kind in ("exact", "near")},
+        **asdict(budget),
+        "epochs": outcome.epochs,
+        "best_epoch": outcome.best_epoch,
+        "seconds": round(outcome.seconds),
+        "weights": arguments.weights if arguments.weights in ("none", "imagenet") else "file",
+        "command": f"python -m model_export {arguments.command_line}",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "packages": {(name := distributions[module][0]): version(name) for module in _MODULES},
+    }
+
+
+def probe_images(dataset: Dataset) -> NDArray[np.uint8]:
+    """Make the golden probe's images ``uint8 [4, h, w, C]``: three held-out images, reduced to 16×16, and noise."""
+    split = dataset.splits.get("test", dataset.splits["validation"])
+    height, width = (min(_PROBE_SIDE, side) for side in dataset.shape[:2])
+    chosen = np.linspace(0, len(split) - 1, _PROBES - 1).astype(int)
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, dataset.shape.channels), np.uint8)
+    return np.stack([*(_reduce(split.images[index], height, width) for index in chosen), noise])
+
+
+def probe(
+    images: NDArray[np.uint8],
+    dataset: Dataset,
+    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    precision: str,
+) -> Probe:
+    """Ask for the probabilities of the probe's images at their full size, and write them down."""
+    probabilities = answer(enlarge(images, dataset.shape.height, dataset.shape.width))
+    return Probe.of(images, np.asarray(probabilities), TOLERANCES[precision])
+
+
+def _reduce(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    planes = (Image.fromarray(np.ascontiguousarray(image[..., channel])) for channel in range(image.shape[-1]))
+    return np.stack([np.asarray(plane.resize((width, height), Image.Resampling.BOX)) for plane in planes], -1)

@@ -1,0 +1,138 @@
+"""The folder that a training run leaves: numbered, complete enough to go on from, to look at and to publish again."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from model_export.errors import BadData, MissingInput
+
+if TYPE_CHECKING:
+    import keras
+
+ARGUMENTS = "args.yaml"
+RESULTS = "results.csv"
+BEST = "best.keras"
+
+_NOT_KEPT = ("resume", "json")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder.
+
+    ``args.yaml`` is what it was asked for, ``results.csv`` one line per finished epoch, ``best.keras`` the weights
+    that validated best, ``epoch-<n>.keras`` the last epoch with the state of its optimizer.
+    """
+
+    folder: Path
+
+    @classmethod
+    def create(cls, root: Path, name: str, arguments: argparse.Namespace) -> Run:
+        """Make the next numbered folder ``<root>/<name>/<number>``."""
+        home = root / name
+        home.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((int(path.name) for path in home.iterdir() if path.name.isdecimal()), default=0)
+        while True:
+            try:
+                (home / str(number)).mkdir()
+            except FileExistsError:  # another run took it
+                number += 1
+                continue
+            break
+        run = cls(home / str(number))
+        _replace(run.folder / ARGUMENTS, yaml.safe_dump(_plain(arguments), sort_keys=False, allow_unicode=True))
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Take an existing folder.
+
+        Raises:
+            MissingInput: It is not that of a run.
+        """
+        if not (folder / ARGUMENTS).is_file():
+            raise MissingInput(f"{folder} is not the folder of a training run; name one like runs/digits-regions/1")
+        return cls(folder)
+
+    def arguments(self) -> argparse.Namespace:
+        """Read what the run was asked for.
+
+        Raises:
+            BadData: The file is damaged.
+        """
+        try:
+            kept = yaml.safe_load((self.folder / ARGUMENTS).read_text())
+            paths = {name: Path(kept[name]) for name in ("output", "runs", "cache") if kept.get(name) is not None}
+            tuples = {name: tuple(kept[name]) for name in ("size", "value_range", "labels") if kept.get(name)}
+            return argparse.Namespace(**{**kept, **paths, **tuples, "resume": self.folder, "json": False})
+        except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
+            raise BadData(f"{self.folder / ARGUMENTS} cannot be read: {error}") from None
+
+    def history(self) -> list[dict[str, float]]:
+        """Read the figures of all finished epochs."""
+        path = self.folder / RESULTS
+        if not path.is_file():
+            return []
+        with path.open(newline="") as file:
+            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+    def save_epoch(self, model: keras.Model, history: list[dict[str, float]]) -> None:
+        """Save the state after an epoch, then its figures: whichever are there, the state of that epoch is too."""
+        epoch = len(history)
+        staged = self.folder / "staged.keras"
+        model.save(staged)
+        staged.replace(self._state(epoch))
+        lines = [",".join(history[0]), *(",".join(f"{value:g}" for value in row.values()) for row in history)]
+        _replace(self.folder / RESULTS, "\n".join(lines) + "\n")
+        self._state(epoch - 1).unlink(missing_ok=True)
+
+    def save_best(self, model: keras.Model) -> None:
+        """Save the weights that validated best so far."""
+        staged = self.folder / "staged.keras"
+        model.save(staged, include_optimizer=False)
+        staged.replace(self.folder / BEST)
+
+    def last_state(self) -> Path | None:
+        """Find the saved state of the last finished epoch; None where none has finished.
+
+        Raises:
+            BadData: It is missing.
+        """
+        epoch = len(self.history())
+        if epoch == 0:
+            return None
+        if not self._state(epoch).is_file():
+            raise BadData(f"{self._state(epoch)} is missing; this run cannot be resumed")
+        return self._state(epoch)
+
+    def best(self) -> Path:
+        """Find the weights that validated best.
+
+        Raises:
+            MissingInput: No epoch has finished yet.
+        """
+        if not (self.folder / BEST).is_file():
+            raise MissingInput(f"{self.folder} has no {BEST}: no epoch of it has finished; train it with --resume")
+        return self.folder / BEST
+
+    def _state(self, epoch: int) -> Path:
+        return self.folder / f"epoch-{epoch:04}.keras"
+
+
+def _plain(arguments: argparse.Namespace) -> dict[str, Any]:
+    plain = {name: value for name, value in vars(arguments).items() if name not in _NOT_KEPT}
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in plain.items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file by rename, so that it is never half there."""
+    staged = path.with_name(f".{path.name}.part")
+    staged.write_text(text)
+    staged.replace(path)

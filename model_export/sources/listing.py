@@ -1,0 +1,84 @@
+"""A data set before anything is decoded."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model_export.errors import BadData
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_LEAST, _LARGEST = 16, 128
+_ENLARGED = 32
+
+
+@dataclass(frozen=True)
+class File:
+    """One labelled image before it is decoded."""
+
+    name: str
+    label: int
+    read: Callable[[], bytes]
+    stamp: str = ""
+    """Changes when the content does: size and time of the file it lies in."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Labelled files per split; all in ``train`` where the source has no splits."""
+
+    name: str
+    labels: tuple[str, ...]
+    files: dict[str, list[File]]
+    size: tuple[int, int] | None = None
+    """Height and width to train on by default; None: the median size of the images."""
+    channels: int | None = None
+    """Channels by default; None: what the files have."""
+
+
+def of_arrays(split: str, images: NDArray[Any], numbers: NDArray[np.integer[Any]], stamp: str = "") -> list[File]:
+    """List the rows of an array ``[N, H, W]`` or ``[N, H, W, C]`` as ``.npy`` files."""
+
+    def npy(index: int) -> bytes:
+        buffer = io.BytesIO()
+        np.save(buffer, images[index])
+        return buffer.getvalue()
+
+    return [
+        File(f"{split}-{index}", int(number), lambda index=index: npy(index), stamp)
+        for index, number in enumerate(numbers)
+    ]
+
+
+def size_of_arrays(images: NDArray[Any]) -> tuple[tuple[int, int], int]:
+    """Choose height, width and channels for arrays; small ones are enlarged to what the trunk needs.
+
+    Raises:
+        BadData: The array does not hold images.
+    """
+    if images.ndim not in (3, 4):
+        raise BadData(f"images of shape {list(images.shape)} cannot be used; store [N, H, W] or [N, H, W, C]")
+    height, width = (min(_LARGEST, side) if side >= _LEAST else _ENLARGED for side in images.shape[1:3])
+    return (height, width), images.shape[3] if images.ndim == 4 else 1
+
+
+def name_classes(numbers: NDArray[Any], labels: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Name the classes 0, 1, … after their numbers, or as given.
+
+    Raises:
+        BadData: There are more classes than names, or only one class.
+    """
+    count = int(numbers.max()) + 1 if len(numbers) else 0
+    if count < 2 or numbers.min() < 0:
+        raise BadData("the labels must be the numbers 0, 1, … of at least two classes")
+    if labels is None:
+        return tuple(str(number) for number in range(count))
+    if len(labels) < count:
+        raise BadData(f"--labels names {len(labels)} classes, but there are {count}")
+    return labels

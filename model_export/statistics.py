@@ -1,0 +1,32 @@
+"""What the pooled features of the training images look like, for the service to tell unfamiliar images by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import keras
+
+from app import familiarity
+from app.statistics import Statistics
+from model_export.batches import InOrder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from model_export.architectures import Network
+    from model_export.datasets import Dataset
+    from model_export.decoding import Split
+
+
+def take(network: Network, dataset: Dataset) -> Statistics:
+    """Fit to the training split of a trained network's data set, and calibrate on its validation split."""
+    layer = network.model.get_layer
+    pooled = keras.Model(network.model.input, {branch.name: layer(branch.name).output for branch in network.branches})
+
+    def features(split: Split) -> dict[str, NDArray[np.float32]]:
+        vectors = pooled.predict(InOrder(split), verbose=0)
+        return {branch.name: vectors[branch.name] for branch in network.branches}
+
+    train, validation = dataset.splits["train"], dataset.splits["validation"]
+    return familiarity.fit(features(train), train.labels, features(validation))

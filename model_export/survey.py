@@ -1,0 +1,81 @@
+"""What a file says about itself before it is decoded: height, width, channels and mode, from its header."""
+
+from __future__ import annotations
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from app import images
+from model_export.errors import BadData
+from model_export.sources.listing import File
+
+_LARGEST_SIDE = 128
+_LOOKED_AT = 100
+
+
+class Header(NamedTuple):
+    """Size of an image as it is stored, and what its pixels are, as in ``JPEG RGB`` or ``TIFF uint16 × 13``."""
+
+    height: int
+    width: int
+    channels: int
+    mode: str
+
+
+def header(data: bytes) -> Header | None:
+    """Read the header of an encoded image; None where it cannot be read."""
+    kind = images.sniff(data)
+    try:
+        if kind == "NPY":
+            return _npy(data)
+        if kind == "TIFF":
+            return _tiff(data)
+        with Image.open(io.BytesIO(data)) as image:
+            return Header(image.height, image.width, 3, f"{image.format} {image.mode}")
+    except (OSError, ValueError, SyntaxError, IndexError, KeyError, TypeError, Image.DecompressionBombError):
+        return None
+
+
+def _npy(data: bytes) -> Header:
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    (height, width, *rest), _, dtype = read(stream)
+    channels = rest[0] if rest else 1
+    return Header(height, width, channels, f"NPY {dtype} × {channels}")
+
+
+def _tiff(data: bytes) -> Header:
+    import tifffile  # noqa: PLC0415  # slow to import
+
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page = tiff.pages[0]
+        bands = page.samplesperpixel if page.samplesperpixel > 1 else len(tiff.pages)
+        # Colour and grey are what any model reads; more bands are what the model has to be made for.
+        channels = bands if bands not in (1, 4) else 3
+        return Header(page.imagelength, page.imagewidth, channels, f"TIFF {page.dtype} × {bands}")
+
+
+def common(files: list[File]) -> Header:
+    """Find the median size and the most frequent number of channels of some files; at most 128 by 128.
+
+    Raises:
+        BadData: No header can be read.
+    """
+    chosen = files[:: max(1, len(files) // _LOOKED_AT)]
+    found = [seen for seen in (_read(file) for file in chosen) if seen is not None]
+    if not found:
+        raise BadData("the size of the images could not be found out; give it with --size")
+    height, width = (min(_LARGEST_SIDE, int(side)) for side in np.median([seen[:2] for seen in found], axis=0))
+    numbers, counts = np.unique([seen.channels for seen in found], return_counts=True)
+    return Header(height, width, int(numbers[counts.argmax()]), "")
+
+
+def _read(file: File) -> Header | None:
+    try:
+        return header(file.read())
+    except OSError:
+        return None

@@ -1,0 +1,30 @@
+"""How long loaded artifacts take, compared fairly on a machine that others use too."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from app.model import Model
+
+_ROUNDS = 15
+_WARM_UP = 2
+
+
+def medians(models: Sequence[Model], batch: NDArray[np.uint8]) -> list[float]:
+    """Take the median seconds of one batch for each model, in turns, so that a busy machine is busy for all."""
+    seconds: list[list[float]] = [[] for _ in models]
+    for turn in range(_ROUNDS + _WARM_UP):
+        for model, taken in zip(models, seconds, strict=True):
+            start = time.perf_counter()
+            model.run(batch)
+            if turn >= _WARM_UP:
+                taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in seconds]

@@ -1,0 +1,120 @@
+"""The shared convolutions: two small ones of our own, and any network of ``keras.applications``."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from app.images import Shape
+from model_export.errors import BadData, MissingInput
+
+FEATURE_MAP = "feature_map"
+"""Name of the layer whose output the branches share."""
+
+
+def plain(image: keras.KerasTensor) -> keras.KerasTensor:
+    """Conv 32 · Conv 64 · max-pool 2: the trunk of the textbook examples."""
+    x = layers.Conv2D(32, 3, padding="same", activation="relu", name="conv_1")(image)
+    x = layers.Conv2D(64, 3, padding="same", activation="relu", name="conv_2")(x)
+    return layers.MaxPooling2D(2, name=FEATURE_MAP)(x)  # (N, H/2, W/2, 64)
+
+
+def batchnorm(image: keras.KerasTensor) -> keras.KerasTensor:
+    """Three blocks Conv · BatchNorm · ReLU · max-pool with 32, 32 and 64 filters."""
+    x = image
+    for block, (filters, name) in enumerate(((32, "pool_1"), (32, "pool_2"), (64, FEATURE_MAP)), start=1):
+        x = _convolution(x, filters, f"{block}")
+        x = layers.MaxPooling2D(2, name=name)(x)
+    return x  # (N, H/8, W/8, 64)
+
+
+def _convolution(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
+    """Conv · BatchNorm · ReLU (Ioffe and Szegedy 2015); the normalisation brings the bias.
+
+    The momentum lets the running statistics follow within some ten steps, so that a small data set is judged by
+    the network it has trained and not by one of many steps ago.
+    """
+    x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv_{name}")(x)
+    x = layers.BatchNormalization(momentum=0.9, name=f"norm_{name}")(x)
+    return layers.ReLU(name=f"relu_{name}")(x)
+
+
+TRUNKS: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {"plain": plain, "batchnorm": batchnorm}
+
+REDUCTION = {"plain": 2, "batchnorm": 8}
+"""How many times smaller than the image the feature map is."""
+
+
+def applications() -> dict[str, Callable[..., keras.Model]]:
+    """Find the networks of ``keras.applications`` by their names in lower case."""
+    return {name.lower(): make for name, make in vars(keras.applications).items() if name[0].isupper()}
+
+
+def application(
+    image: keras.KerasTensor, name: str, shape: Shape, weights: str, *, read: bool = True
+) -> tuple[keras.KerasTensor, keras.Model]:
+    """Put a network of ``keras.applications``, without its classifier, on an image of 0 to 255.
+
+    What the network expects of its input is done inside the graph. It reads three channels: grey is repeated, and any
+    other number is brought to three by a learned 1×1 convolution.
+
+    Args:
+        image: ``float32 [N, H, W, C]`` of 0 to 255.
+        weights: ``none``, ``imagenet`` (downloaded by Keras) or a file of weights without the top.
+        read: Whether to fetch them now; not where others take their place.
+
+    Returns:
+        Its last feature map, and the network itself.
+
+    Raises:
+        MissingInput: The weights cannot be had.
+        BadData: The weights do not fit, or the images are too small for this network.
+    """
+    make = applications()[name]
+    trunk = _make(make, (shape.height, shape.width, 3), "imagenet" if read and weights == "imagenet" else None)
+    if read and weights not in ("none", "imagenet"):
+        _read_weights(trunk, weights)
+    prepared = sys.modules[make.__module__].preprocess_input(_three_channels(image, shape.channels))
+    # Pretrained statistics of batch normalisation stay as they are, in fine-tuning too.
+    features = trunk(prepared, training=None if weights == "none" else False)
+    return layers.Activation("linear", name=FEATURE_MAP)(features), trunk
+
+
+def _make(make: Callable[..., keras.Model], shape: tuple[int, int, int], weights: str | None) -> keras.Model:
+    try:
+        return make(include_top=False, weights=weights, input_shape=shape)
+    except ValueError as error:
+        raise BadData(f"{make.__name__} cannot read images of this size: {str(error).strip()}") from None
+    except Exception as error:
+        if weights is None:
+            raise
+        raise MissingInput(
+            f"the weights of {make.__name__} could not be downloaded ({error}); give a file with --weights, or none"
+        ) from None
+
+
+def _read_weights(trunk: keras.Model, path: str) -> None:
+    if not Path(path).is_file():
+        raise MissingInput(f"--weights {path}: there is no such file; write none, imagenet or a file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns when it leaves layers as they are
+            trunk.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
+        reason = str(error).partition("\n")[0]
+        raise BadData(f"--weights {path} does not fit {trunk.name} without its top: {reason}") from None
+
+
+def _three_channels(image: keras.KerasTensor, channels: int) -> keras.KerasTensor:
+    if channels == 3:
+        return image
+    if channels == 1:
+        return layers.Concatenate(name="grey_to_rgb")([image] * 3)
+    scaled = layers.Rescaling(1 / 255, name="to_unit")(image)
+    rgb = layers.Conv2D(3, 1, activation="sigmoid", name="to_rgb")(scaled)
+    return layers.Rescaling(255, name="to_bytes")(rgb)

@@ -1,0 +1,69 @@
+"""A comparison trains each architecture with each seed, and concludes no more than its figures support."""
+
+import json
+
+import pytest
+
+from model_export import findings
+from model_export.__main__ import main
+from model_export.comparison import Trained
+
+
+def trained(**accuracies):
+    """Runs with these validation accuracies, one per seed."""
+    sizes = {"gap": 30_000, "flatten-dense-dropout": 950_000}
+    return [
+        Trained(name.replace("_", "-"), seed, sizes.get(name.replace("_", "-"), 31_000), 0.9, 0.3, accuracy, 0.5, 1.0)
+        for name, values in accuracies.items()
+        for seed, accuracy in enumerate(values)
+    ]
+
+
+def test_a_difference_that_all_seeds_agree_on():
+    runs = trained(gap=(0.80, 0.81, 0.79), flatten_dense_dropout=(0.70, 0.71, 0.69))
+
+    assert findings.paired(runs, "gap", "flatten-dense-dropout") == pytest.approx((0.1, 0.1, 0.1))
+    (sentence,) = findings.pooling_against_dense(runs)
+    assert "validates better" in sentence
+    assert "920,000 parameters fewer" in sentence
+    assert "clearly better" in findings.ranking(runs)[1]
+
+
+@pytest.mark.parametrize(
+    ("gap", "dense", "verdict"),
+    [
+        ((0.80, 0.81, 0.79), (0.802, 0.811, 0.792), "validates at least as well"),
+        ((0.70, 0.71, 0.69), (0.80, 0.81, 0.795), "validates worse"),
+        ((0.70, 0.80, 0.75), (0.75, 0.70, 0.72), "better on average, but these seeds do not settle it"),
+        ((0.80,), (0.70,), "one seed, which says nothing of chance"),
+    ],
+)
+def test_a_conclusion_never_goes_beyond_the_seeds(gap, dense, verdict):
+    (sentence,) = findings.pooling_against_dense(trained(gap=gap, flatten_dense_dropout=dense))
+
+    assert verdict in sentence
+
+
+def test_nothing_is_claimed_of_what_was_not_trained():
+    assert findings.pooling_against_dense(trained(gap=(0.8,), regions=(0.7,))) == []
+
+
+def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_path, capsys):
+    arguments = ["compare", str(folder), "--architectures", "gap,flatten-dense-dropout", "--epochs", "2"]
+    arguments += ["--learning-rate", "0.01", "--report", str(tmp_path / "report")]
+    assert main([*arguments, "--seeds", "1", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main([*arguments, "--seeds", "2", "--json"]) == 0
+    captured = capsys.readouterr()
+
+    second = json.loads(captured.out)
+    assert "seed 0 epoch" not in captured.err  # it is there already
+    assert [row["architecture"] for row in second["table"]] == ["gap", "flatten-dense-dropout"]
+    assert first["table"][0]["parameters"] == second["table"][0]["parameters"]
+    report = tmp_path / "report"
+    assert len((report / "runs.csv").read_text().splitlines()) == 5
+    assert (report / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list(report.glob("gap/seed-1/train/events.out.tfevents.*"))
+    page = (report / "README.md").read_text()
+    assert "| `flatten-dense-dropout` |" in page
+    assert "Global average pooling against `flatten-dense-dropout`" in page

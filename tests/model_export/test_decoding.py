@@ -1,0 +1,85 @@
+"""Decoded once into a cache on disk, then streamed from it: the same images, without their memory."""
+
+import numpy as np
+import pytest
+
+from model_export import datasets, decoding
+from model_export.batches import InOrder, Shuffled
+
+
+def same(first, second):
+    assert first.counts() == second.counts()
+    assert first.fingerprint() == second.fingerprint()
+    assert first.skipped == second.skipped
+    for name, split in first.splits.items():
+        np.testing.assert_array_equal(split.images, second.splits[name].images)
+        np.testing.assert_array_equal(split.labels, second.splits[name].labels)
+        assert (split.names, split.digests, split.headers) == tuple(
+            getattr(second.splits[name], field) for field in ("names", "digests", "headers")
+        )
+
+
+def test_a_cache_holds_what_memory_would(folder, tmp_path):
+    (folder / "dark" / "zz.png").write_bytes(b"not an image")
+    in_memory = datasets.load(str(folder))
+
+    cached = datasets.load(str(folder), cache=tmp_path / "cache")
+
+    same(in_memory, cached)
+    assert all(isinstance(split.images, np.memmap) for split in cached.splits.values())
+
+
+def test_files_are_decoded_once_and_again_when_they_change(folder, tmp_path, monkeypatch):
+    first = datasets.load(str(folder), cache=tmp_path / "cache")
+    decoded = []
+    decode = decoding.images.decode
+    monkeypatch.setattr(decoding.images, "decode", lambda *a, **b: decoded.append(1) or decode(*a, **b))
+
+    same(first, datasets.load(str(folder), cache=tmp_path / "cache"))
+    sampled = len(decoded)  # the files that verification will send
+    (folder / "dark" / "00.png").write_bytes((folder / "dark" / "01.png").read_bytes())
+    changed = datasets.load(str(folder), cache=tmp_path / "cache")
+
+    assert sampled < 10
+    assert len(decoded) > 30
+    assert changed.fingerprint() != first.fingerprint()
+
+
+def test_a_cache_that_was_not_finished_is_made_again(folder, tmp_path):
+    first = datasets.load(str(folder), cache=tmp_path / "cache")
+    for index in (tmp_path / "cache").rglob("index.json"):
+        index.unlink()
+
+    same(first, datasets.load(str(folder), cache=tmp_path / "cache"))
+
+
+def test_batches_are_copies_of_a_few_rows(folder, tmp_path):
+    split = datasets.load(str(folder), cache=tmp_path / "cache").splits["train"]
+
+    images, labels = Shuffled(split, 8, "none", seed=0)[0]
+    assert images.shape == (8, 16, 16, 3)
+    assert len(labels) == 8
+    whole = np.concatenate([InOrder(split)[index][0] for index in range(len(InOrder(split)))])
+    np.testing.assert_array_equal(whole, split.images)
+
+
+def test_what_does_not_fit_into_memory_goes_to_the_users_cache(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(decoding, "_LARGEST_SHARE_OF_MEMORY", 0.0)
+
+    dataset = datasets.load(str(folder))
+
+    assert isinstance(dataset.splits["train"].images, np.memmap)
+    assert "streamed from there" in capsys.readouterr().err
+    assert list((tmp_path / "home" / "multipool").rglob("images.npy"))
+
+
+@pytest.mark.parametrize("fingerprint", ["same", "other"])
+def test_the_fingerprint_is_that_of_the_content(folder, fingerprint):
+    before = datasets.load(str(folder)).fingerprint()
+    if fingerprint == "other":
+        (folder / "dark" / "00.png").write_bytes((folder / "bright" / "00.png").read_bytes())
+    else:
+        (folder / "dark" / "00.png").touch()
+
+    assert (datasets.load(str(folder)).fingerprint() == before) == (fingerprint == "same")

@@ -1,0 +1,76 @@
+"""What is in two splits is found and named: the same pixels, and the same picture saved again."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model_export.__main__ import main
+from model_export.decoding import Split
+from model_export.leakage import find_leaks
+from tests import toys
+
+
+def scene(seed):
+    """A picture with shapes in it."""
+    random = np.random.default_rng(seed)
+    small = Image.fromarray(random.integers(0, 256, (6, 6, 3), np.uint8))
+    return np.asarray(small.resize((64, 64), Image.Resampling.BICUBIC))
+
+
+def split(name, images):
+    return Split(np.stack(images), np.zeros(len(images), np.int64), tuple(f"{name}/{i}" for i in range(len(images))))
+
+
+def saved_again(image):
+    buffer = io.BytesIO()
+    Image.fromarray(image).resize((57, 57)).save(buffer, "JPEG", quality=60)
+    return np.asarray(Image.open(buffer).resize((64, 64)))
+
+
+def test_the_same_and_nearly_the_same_are_told_apart():
+    train = split("train", [scene(i) for i in range(40)])
+    other = [scene(100), scene(7), saved_again(scene(9)), np.clip(scene(11) * 0.8, 0, 255).astype(np.uint8)]
+
+    leaks = list(find_leaks({"train": train, "validation": split("validation", other)}))
+
+    assert {(leak.kind, leak.first, leak.second) for leak in leaks} == {
+        ("exact", "train/7", "validation/1"),
+        ("near", "train/9", "validation/2"),
+        ("near", "train/11", "validation/3"),
+    }
+
+
+def test_images_without_detail_are_not_near_duplicates():
+    """Open water is all alike, and no two of its pictures are the same."""
+    random = np.random.default_rng(0)
+    water = [np.clip(80 + random.normal(0, 2, (64, 64, 3)), 0, 255).astype(np.uint8) for _ in range(20)]
+
+    assert not list(find_leaks({"train": split("train", water[:10]), "test": split("test", water[10:])}))
+
+
+def test_published_splits_share_nothing(data):
+    from model_export import datasets  # noqa: PLC0415
+
+    assert datasets.load(str(data / "cats_vs_dogs"), size=(64, 64)).leaks == ()
+
+
+@pytest.fixture
+def leaking(tmp_path):
+    for name, images in (("train", range(6)), ("validation", [5, 20, 21])):
+        for label in ("a", "b"):
+            folder = tmp_path / "data" / name / label
+            folder.mkdir(parents=True)
+            for index in images:
+                (folder / f"{index}.png").write_bytes(toys.save(scene(index + 50 * (label == "b"))))
+    return tmp_path / "data"
+
+
+def test_leakage_is_said_and_can_stop_a_run(leaking, capsys):
+    code = main(["train", str(leaking), "--fail-on-leakage", "--epochs", "1"])
+
+    text = capsys.readouterr().err
+    assert code == 65
+    assert "2 pairs of images are the same and 0 nearly so" in text
+    assert "exact: train/a/5.png and validation/a/5.png" in text

@@ -1,0 +1,144 @@
+"""A run folder can be gone on from: an interrupt costs at most one epoch, and the answer is the same."""
+
+import argparse
+import errno
+
+import keras
+import numpy as np
+import pytest
+
+from app.images import Shape
+from model_export import training
+from model_export.architectures import build
+from model_export.errors import BadData, MissingInput
+from model_export.runs import Run
+from model_export.training import Budget
+from tests.model_export.test_training import SHAPE, dataset
+
+
+def arguments(**changes):
+    return argparse.Namespace(**{"data": "toy", "size": (8, 8), "value_range": None, "json": True, **changes})
+
+
+def network():
+    training.seed(0)
+    return build("regions", "plain", SHAPE, 2)
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Press Ctrl-C in the middle of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self._epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):  # noqa: ARG002
+        self._now = epoch == self._epoch
+
+    def on_train_batch_end(self, batch, logs=None):  # noqa: ARG002
+        if self._now and batch == 5:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+def test_a_resumed_run_ends_like_one_that_was_not_interrupted(tmp_path, averaging):
+    data = dataset()
+    budget = Budget(epochs=4, batch_size=8, augmentation="shift", averaging=averaging)
+    whole = network()
+    expected = training.train(whole, data, budget)
+    run = Run.create(tmp_path, "toy", arguments())
+    with pytest.raises(KeyboardInterrupt):
+        training.train(network(), data, budget, run, callbacks=[Interrupt(2)])
+    assert len(run.history()) == 2
+
+    resumed = network()
+    outcome = training.train(resumed, data, budget, run)
+
+    assert [row["epoch"] for row in outcome.history] == [1, 2, 3, 4]
+    for key in ("loss", "val_loss", "learning_rate"):
+        found, wanted = ([row[key] for row in each.history] for each in (outcome, expected))
+        np.testing.assert_allclose(found, wanted, rtol=1e-3)
+    for one, other in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    data, budget = dataset(), Budget(epochs=2, batch_size=8, augmentation="none")
+    run = Run.create(tmp_path, "toy", arguments())
+    first = network()
+    training.train(first, data, budget, run)
+
+    second = network()
+    outcome = training.train(second, data, budget, run, callbacks=[Interrupt(0)])
+
+    assert outcome.epochs == 2
+    for one, other in zip(first.model.get_weights(), second.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        "args.yaml",
+        "best.keras",
+        "epoch-0002.keras",
+        "results.csv",
+    ]
+
+
+def test_a_frozen_trunk_is_left_as_it_is_and_then_fine_tuned(tmp_path):
+    shape = Shape(32, 32, 3)
+    random = np.random.default_rng(0)
+    data = dataset()
+    for name, split in data.splits.items():
+        images = random.integers(0, 256, (len(split), *shape), np.uint8)
+        data.splits[name] = type(split)(images, split.labels)
+    source = build("gap", "mobilenetv3small", shape, 2)
+    source.trunk.save_weights(tmp_path / "trunk.weights.h5")
+    built = build("gap", "mobilenetv3small", shape, 2, str(tmp_path / "trunk.weights.h5"))
+    before = [weight.copy() for weight in built.trunk.get_weights()]
+    budget = Budget(epochs=1, freeze_epochs=1, batch_size=16, augmentation="none")
+
+    training.train(built, data, budget)
+    frozen = built.trunk.get_weights()
+    training.train(built, data, Budget(epochs=1, batch_size=16, augmentation="none", keep="last"))
+
+    for one, other in zip(before, frozen, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any(not np.array_equal(a, b) for a, b in zip(frozen, built.trunk.get_weights(), strict=True))
+
+
+def test_runs_are_numbered_and_say_what_they_were_asked_for(tmp_path):
+    runs = [Run.create(tmp_path, "toy", arguments(value_range=(0, 4000))) for _ in range(2)]
+
+    assert [run.folder.name for run in runs] == ["1", "2"]
+    kept = Run.open(runs[1].folder).arguments()
+    assert (kept.data, kept.size, kept.value_range, kept.resume) == ("toy", (8, 8), (0, 4000), runs[1].folder)
+
+
+def test_what_is_no_run(tmp_path):
+    with pytest.raises(MissingInput, match="not the folder of a training run"):
+        Run.open(tmp_path)
+    (tmp_path / "args.yaml").write_text("{")
+    with pytest.raises(BadData, match="cannot be read"):
+        Run.open(tmp_path).arguments()
+    with pytest.raises(MissingInput, match="no epoch of it has finished"):
+        Run.open(tmp_path).best()
+
+
+def test_a_disk_that_fills_up_leaves_the_last_epoch_whole(tmp_path, monkeypatch):
+    """Between any two writes the folder can be gone on from."""
+    data, budget = dataset(), Budget(epochs=3, batch_size=8, augmentation="none")
+    run = Run.create(tmp_path, "toy", arguments())
+    save, calls = keras.Model.save, []
+
+    def full(model, path, **options):
+        save(model, path, **options)
+        calls.append(path)
+        if len(calls) == 4:
+            path.write_bytes(path.read_bytes()[:1000])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        training.train(network(), data, budget, run)
+    monkeypatch.undo()
+
+    assert len(run.history()) == 1
+    assert training.train(network(), data, budget, run).epochs == 3

@@ -1,0 +1,181 @@
+"""Data as it comes: arrays in .npz, IDX files, multi-band folders, tensorflow-datasets."""
+
+import gzip
+import struct
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_export import datasets, sources
+from model_export.errors import BadData, MissingInput
+from model_export.sources import idx
+
+
+def arrays(count=30, shape=(20, 18, 3), classes=3):
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (count, *shape), np.uint8), np.arange(count) % classes
+
+
+def test_x_and_y_are_split_by_class(tmp_path):
+    images, labels = arrays()
+    np.savez(tmp_path / "data.npz", x=images, y=labels)
+
+    dataset = datasets.load(str(tmp_path / "data.npz"))
+
+    assert (dataset.name, dataset.labels, dataset.shape) == ("data", ("0", "1", "2"), (20, 18, 3))
+    assert dataset.counts() == {"train": 24, "validation": 3, "test": 3}
+    given = {image.tobytes() for image in images}
+    assert {image.tobytes() for split in dataset.splits.values() for image in split.images} == given
+
+
+def test_splits_and_names_of_a_npz_file_are_kept(tmp_path):
+    images, labels = arrays(shape=(16, 16))
+    names = np.array(["cat", "dog", "bird"])[labels]
+    np.savez(tmp_path / "data.npz", x_train=images, y_train=names, x_val=images[:6], y_val=names[:6])
+
+    dataset = datasets.load(str(tmp_path / "data.npz"))
+
+    assert dataset.labels == ("bird", "cat", "dog")
+    assert dataset.shape == (16, 16, 1)
+    assert dataset.counts() == {"train": 30, "validation": 6}
+    assert dataset.splits["validation"].labels.tolist() == [1, 2, 0, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"x": np.zeros((4, 8, 8)), "y": np.zeros((4, 3))}, "Several labels per image are out of scope"),
+        ({"x": np.zeros((4, 8, 8)), "y": np.arange(3)}, "has 4 images but 3 labels"),
+        ({"x": np.zeros((4, 8, 8)), "y": np.zeros(4)}, "must hold whole numbers or names"),
+        ({"x": np.zeros((4, 8, 8)), "y": np.zeros(4, int)}, "at least two classes"),
+        ({"x": np.zeros((4, 8)), "y": np.arange(4) % 2}, r"store \[N, H, W\] or"),
+        ({"images": np.zeros((4, 8, 8))}, "has neither x and y"),
+        ({"x": np.array([{}, {}]), "y": np.arange(2)}, r"cannot be read as \.npz"),
+    ],
+)
+def test_a_npz_file_that_cannot_be_used(tmp_path, content, message):
+    np.savez(tmp_path / "data.npz", **content)
+
+    with pytest.raises(BadData, match=message):
+        sources.find(str(tmp_path / "data.npz"))
+
+
+def test_a_npz_file_that_is_none(tmp_path):
+    (tmp_path / "data.npz").write_bytes(b"PK\x03\x04 nothing")
+
+    with pytest.raises(BadData, match=r"cannot be read as \.npz"):
+        sources.find(str(tmp_path / "data.npz"))
+    with pytest.raises(MissingInput, match="is not a file"):
+        sources.find(str(tmp_path / "absent.npz"))
+
+
+def write_idx(folder, name, array, zipped=True):
+    header = bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
+    data = header + array.astype(np.uint8).tobytes()
+    (folder / (f"{name}.gz" if zipped else name)).write_bytes(gzip.compress(data) if zipped else data)
+
+
+def mnist(folder, zipped=True):
+    images, labels = arrays(40, (28, 28), classes=2)
+    for prefix, part in (("train", slice(0, 30)), ("t10k", slice(30, 40))):
+        write_idx(folder, f"{prefix}-images-idx3-ubyte", images[part], zipped)
+        write_idx(folder, f"{prefix}-labels-idx1-ubyte", labels[part], zipped)
+    return images
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_idx_files_as_they_are_published(tmp_path, zipped):
+    images = mnist(tmp_path, zipped)
+
+    dataset = datasets.load(str(tmp_path), labels=("shirt", "shoe"))
+
+    assert (dataset.labels, dataset.shape) == (("shirt", "shoe"), (28, 28, 1))
+    assert dataset.counts() == {"train": 26, "validation": 4, "test": 10}
+    np.testing.assert_array_equal(dataset.splits["test"].images[..., 0], images[30:])
+
+
+def test_the_published_files_of_fashion_mnist(data):
+    listing = sources.find(str(data / "fashion_mnist"))
+
+    assert {split: len(files) for split, files in listing.files.items()} == {"train": 60_000, "test": 10_000}
+    assert (listing.size, listing.channels, len(listing.labels)) == ((28, 28), 1, 10)
+
+
+def test_idx_files_that_do_not_belong_together(tmp_path):
+    mnist(tmp_path)
+    write_idx(tmp_path, "train-labels-idx1-ubyte", np.zeros(3))
+    with pytest.raises(BadData, match="has 30 images but 3 labels"):
+        sources.find(str(tmp_path))
+    (tmp_path / "train-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(MissingInput, match="has no train-labels"):
+        sources.find(str(tmp_path))
+
+
+@given(st.binary(max_size=60), st.booleans())
+def test_no_bytes_make_the_idx_reader_fail_otherwise(tmp_path_factory, content, zipped):
+    path = tmp_path_factory.mktemp("idx") / ("x.gz" if zipped else "x")
+    path.write_bytes(content)
+
+    with pytest.raises(BadData):
+        idx.read(path, 3)
+
+
+def test_names_are_only_for_numbered_classes(folder):
+    with pytest.raises(BadData, match="names its own"):
+        sources.find(str(folder), ("a", "b"))
+
+
+@pytest.mark.parametrize(("kind", "bands"), [("tif", 13), ("npy", 5)])
+def test_multi_band_folders_bring_their_channels(tmp_path, kind, bands):
+    random = np.random.default_rng(0)
+    for label in ("lake", "forest"):
+        (tmp_path / label).mkdir()
+        for index in range(4):
+            array = random.integers(0, 4000, (24, 20, bands), np.uint16)
+            path = tmp_path / label / f"{index}.{kind}"
+            if kind == "tif":
+                tifffile.imwrite(path, array, photometric="minisblack", planarconfig="contig")
+            else:
+                np.save(path, array)
+
+    dataset = datasets.load(str(tmp_path), value_range=(0, 4000))
+
+    assert dataset.shape == (24, 20, bands)
+    assert dataset.splits["train"].headers == {f"24×20 {'TIFF' if kind == 'tif' else 'NPY'} uint16 × {bands}": 4}
+    assert dataset.splits["train"].images.max() > 250
+
+
+def test_tensorflow_datasets(tmp_path):
+    """The real loading code over files that tensorflow-datasets' own mock makes up."""
+    tfds = pytest.importorskip("tensorflow_datasets", reason="the extra 'tfds' is not installed")
+    info = tfds.builder("cats_vs_dogs", data_dir=tmp_path).info
+    split = tfds.core.SplitInfo(name="train", shard_lengths=[40], num_bytes=1, filename_template=None)
+    info.set_splits(tfds.core.splits.SplitDict([split]))
+    metadata = tmp_path / "cats_vs_dogs" / str(info.version)
+    metadata.mkdir(parents=True)
+    info.write_to_directory(metadata)
+    info.features.save_config(metadata)
+    with tfds.testing.mock_data(num_examples=40, data_dir=str(tmp_path)):
+        listing = sources.find("tfds:cats_vs_dogs")
+
+    assert listing.labels == ("cat", "dog")
+    assert len(listing.files["train"]) == 40
+    assert all(file.read().startswith(b"\x89PNG") for file in listing.files["train"])
+
+
+def test_tensorflow_datasets_that_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+
+    with pytest.raises(MissingInput, match="pip install tensorflow-datasets"):
+        sources.find("tfds:cats_vs_dogs")
+
+
+def test_small_arrays_are_enlarged_to_what_the_trunk_needs(tmp_path):
+    images, labels = arrays(shape=(8, 8, 1))
+    np.savez(tmp_path / "small.npz", x=images, y=labels)
+
+    assert datasets.load(str(tmp_path / "small.npz")).shape == (32, 32, 1)
