@@ -1,8 +1,11 @@
 """Why an image got its logits: each branch's share, exact because nothing stands between the pools and the head.
 
 For class ``c`` and branch ``b`` with pooled features ``v_b`` and the head's rows ``w_b`` for them, the contribution is
-``v_b · w_b[:, c]``, and ``logit_c = bias_c + Σ_b contribution_b,c``. No sampling and no gradients are involved (Zhou et
-al., "Learning Deep Features for Discriminative Localization", 2016; Lin, Chen and Yan 2014).
+``v_b · w_b[:, c]``, and ``logit_c = bias_c + Σ_b contribution_b,c``. A contribution is in turn the sum of a map over
+the image: what is pooled by averaging gives every position its own value times the weight, divided by their number;
+what is pooled by the maximum gives it all to where the maximum is, in equal parts where it is reached several times. No
+sampling and no gradients are involved (Zhou et al., "Learning Deep Features for Discriminative Localization", 2016;
+Lin, Chen and Yan, "Network in Network", 2014).
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from app.metadata import Branch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,10 +50,31 @@ class Head:
         Returns:
             ``float32 [branches, classes]``; with the bias they sum to the logits, to float32 precision.
         """
-        edges = np.cumsum([len(vector) for vector in features])[:-1]
-        blocks = np.split(self.kernel, edges)
+        blocks = self._blocks([len(vector) for vector in features])
         shares = [np.dot(vector, block) for vector, block in zip(features, blocks, strict=True)]
         return np.stack(shares)  # (branches, classes)
+
+    def maps(self, branches: Sequence[Branch], maps: Sequence[NDArray[np.float32]], label: int) -> NDArray[np.float32]:
+        """Compute where in the image the contributions to one logit come from.
+
+        Args:
+            branches: As the artifact describes them.
+            maps: Per branch, what it pools from one image, ``float32 [h, w, width]``.
+            label: Position of the class.
+
+        Returns:
+            ``float32 [branches, H, W]`` over the trunk's whole feature map, 0 outside a branch's region; summed over a
+            map they give the branch's contribution, to float32 precision.
+        """
+        grid = grid_of(branches[0], maps[0].shape)
+        blocks = self._blocks([branch.width for branch in branches])
+        result = np.zeros((len(branches), *grid), np.float32)
+        for branch, pooled, block, whole in zip(branches, maps, blocks, result, strict=True):
+            top, left, bottom, right = branch.region
+            rows = slice(round(top * grid[0]), round(bottom * grid[0]))
+            columns = slice(round(left * grid[1]), round(right * grid[1]))
+            whole[rows, columns] = spread(branch.pooling, pooled) @ block[:, label]
+        return result
 
     def explains(self, features: Sequence[NDArray[np.float32]], logits: NDArray[np.float32]) -> bool:
         """Tell whether bias and contributions really sum to the logits of one image ``[classes]``."""
@@ -59,3 +85,62 @@ class Head:
         scale = 1 + np.abs(self.bias) + np.abs(pooled) @ np.abs(self.kernel)
         difference = np.abs(self.bias + self.contributions(features).sum(0) - logits)
         return bool((difference <= _TOLERANCE * scale).all())
+
+    def _blocks(self, widths: Sequence[int]) -> list[NDArray[np.float32]]:
+        return np.split(self.kernel, np.cumsum(widths)[:-1])
+
+
+def spread(pooling: str, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Tell what each position gives to the pooled features.
+
+    Args:
+        pooling: ``max``, or a name for what is an average of the map: ``average`` itself, or ways of pooling whose
+            weights are in the map already, such as attention and generalised means.
+        pooled: ``float32 [h, w, width]``.
+
+    Returns:
+        ``float32 [h, w, width]``; the sum over all positions is the vector of pooled features.
+    """
+    if pooling != "max":
+        return pooled / np.float32(pooled.shape[0] * pooled.shape[1])
+    largest = pooled == pooled.max((0, 1))
+    shares: NDArray[np.float32] = np.where(largest, pooled / largest.sum((0, 1), dtype=np.float32), np.float32(0))
+    return shares
+
+
+def grid_of(branch: Branch, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Tell height and width of the trunk's feature map from those of the part that a branch pools."""
+    top, left, bottom, right = branch.region
+    return round(shape[0] / (bottom - top)), round(shape[1] / (right - left))
+
+
+def maps_add_up(
+    branches: Sequence[Branch], maps: Sequence[NDArray[np.float32]], features: Sequence[NDArray[np.float32]]
+) -> bool:
+    """Tell whether maps of one image lie on one grid, and each really pools to its branch's features."""
+    for branch, pooled, vector in zip(branches, maps, features, strict=True):
+        grid = grid_of(branches[0], maps[0].shape)
+        if pooled.ndim != 3 or pooled.shape[2] != len(vector) or grid_of(branch, pooled.shape) != grid:
+            return False
+        scale = 1 + np.abs(pooled).max()
+        if not (np.abs(spread(branch.pooling, pooled).sum((0, 1)) - vector) <= _TOLERANCE * scale).all():
+            return False
+    return True
+
+
+@dataclass(frozen=True)
+class Votes:
+    """What the branches say each for itself about one image, as positions of classes.
+
+    Attributes:
+        alone: Per branch, the class it would choose if there were no other: of the largest bias plus contribution.
+        without: Per branch, the class that all others would choose.
+    """
+
+    alone: NDArray[np.intp]
+    without: NDArray[np.intp]
+
+
+def votes(bias: NDArray[np.float32], contributions: NDArray[np.float32]) -> Votes:
+    """Ask each branch alone, and all but each; of ``[classes]`` and ``[branches, classes]``."""
+    return Votes((bias + contributions).argmax(1), (bias + contributions.sum(0) - contributions).argmax(1))

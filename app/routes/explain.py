@@ -1,0 +1,95 @@
+"""Where in the image a class gets its logit from."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from typing import Annotated, Any
+
+import numpy as np
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app import answers, problems
+from app.images import MEDIA_TYPES
+from app.negotiation import JSON, NPY, PNG, choose
+from app.schemas import Maps
+from app.service import ReadyService
+from app.uploads import PART, parse_one, read_body
+
+router = APIRouter(tags=["predictions"])
+
+_ACCEPTED = (NPY, JSON, PNG)  # the last wins where the caller has no preference
+
+_BINARY = {"type": "string", "format": "binary"}
+
+
+class Parameters(BaseModel):
+    """Query parameters of an explanation."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(None, description="`name` or `name:version`; the default model when absent.")
+    label: str | None = Field(None, description="The class to explain; the most probable one when absent.")
+    branch: str | None = Field(None, description="The branch to look at; all of them when absent.")
+
+
+@router.post(
+    "/explain",
+    responses={
+        200: {
+            "description": "The maps, drawn over the image or as numbers, by `Accept`.",
+            "content": {
+                PNG: {"schema": _BINARY},
+                JSON: {"schema": {"$ref": "#/components/schemas/Maps"}},
+                NPY: {"schema": _BINARY},
+            },
+            "model": Maps,
+        },
+        **problems.documented(400, 401, 404, 406, 413, 415, 422, 500, 503, 504),
+    },
+    response_class=Response,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {"type": "object", "required": [PART], "properties": {PART: _BINARY}}
+                },
+                **{media_type: {"schema": _BINARY} for media_type in (*MEDIA_TYPES, "application/octet-stream")},
+            },
+        }
+    },
+)
+async def explain(request: Request, service: ReadyService, parameters: Annotated[Parameters, Query()]) -> Response:
+    """Show where in the image each branch's contribution to a class's logit comes from.
+
+    The values of a map sum to the branch's contribution; bias and contributions sum to the logit. Answers `image/png`
+    (the map over the image as the model saw it), `application/json`, or `application/x-npy`, an array
+    `float32 [branches, h, w]`.
+    """
+    start = time.monotonic()
+    media_type = choose(",".join(request.headers.getlist("accept")), _ACCEPTED)
+    async with service.admission.request():
+        version = await service.repository.acquire(parameters.model)
+        body = await read_body(request, service.settings.max_upload_bytes)
+        upload = parse_one(body, request.headers.get("content-type"))
+        image, explained = await service.classifier.explain(version.model, upload)
+        maps = answers.maps(version, explained, label=parameters.label, branch=parameters.branch)
+        content = await asyncio.to_thread(_write, media_type, maps, image)
+    timing = f"total;dur={1000 * (time.monotonic() - start):.2f}"
+    return Response(content, headers={"Server-Timing": timing, "Vary": "Accept"}, media_type=media_type)
+
+
+def _write(media_type: str, maps: dict[str, Any], image: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+    if media_type == JSON:
+        return orjson.dumps(maps, option=orjson.OPT_SERIALIZE_NUMPY)
+    if media_type == NPY:
+        buffer = io.BytesIO()
+        np.save(buffer, maps["maps"])
+        return buffer.getvalue()
+    from app import overlay  # noqa: PLC0415  # fonts and the like, which nothing else needs
+
+    return overlay.picture(maps, image)

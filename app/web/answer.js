@@ -1,0 +1,202 @@
+// Shows an answer: probabilities, branches, sums, times. Everything is built from text nodes; nothing is parsed as HTML.
+
+import { overlay, strip } from "./picture.js";
+
+const SHOWN = 5;
+const $ = (id) => document.getElementById(id);
+
+/** A number with its sign, and a real minus. */
+export function signed(value) {
+  return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
+}
+
+/** A probability in words short enough for a bar. */
+export function percent(value) {
+  if (value > 0.9995 && value < 1) return "> 99.9 %";
+  if (value < 0.0005 && value > 0) return "< 0.1 %";
+  return `${(100 * value).toFixed(1)} %`;
+}
+
+function element(tag, { text, ...properties } = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  if (text !== undefined) made.textContent = text;
+  made.append(...children);
+  return made;
+}
+
+/** Labels, most probable first; as keys, numerals would come in numeric order. */
+export function ranked(probabilities) {
+  return Object.keys(probabilities).sort((one, other) => probabilities[other] - probabilities[one]);
+}
+
+/** A branch's name as people write it. */
+export function words(name) {
+  return name.replaceAll("_", " ");
+}
+
+/** Winner, agreement, bars and familiarity. */
+export function verdict(body, explained, choose) {
+  const labels = ranked(body.probabilities);
+  $("empty").hidden = true;
+  $("verdict").hidden = false;
+  $("label").textContent = body.label ?? "Uncertain";
+  $("probability").textContent = percent(body.probability);
+  $("agreement").textContent = agreement(body);
+  bars(body.probabilities, labels, explained, choose);
+  familiarity(body.familiarity);
+}
+
+function agreement({ explanation, branches, label }) {
+  if (!explanation || !label) return "";
+  const agreeing = explanation.agreement.map(words);
+  const count = `${agreeing.length} of ${branches.length} branches`;
+  if (agreeing.length === branches.length) return `All ${branches.length} branches would say so alone.`;
+  if (agreeing.length === 0) return "No branch would say so alone: it takes them together.";
+  return `${count} would say so alone: ${agreeing.join(", ")}.`;
+}
+
+function bars(probabilities, labels, explained, choose) {
+  const all = $("more").getAttribute("aria-expanded") === "true";
+  $("bars").replaceChildren(
+    ...labels.slice(0, all ? undefined : SHOWN).map((label) => {
+      const fill = element("span", { className: "fill" });
+      fill.style.inlineSize = `${100 * probabilities[label]}%`;
+      const bar = element(
+        "button",
+        { type: "button", className: "bar", onclick: () => choose(label) },
+        element("span", { className: "name", text: label }),
+        element("span", { className: "track" }, fill),
+        element("span", { className: "number", text: percent(probabilities[label]) }),
+      );
+      bar.setAttribute("aria-pressed", label === explained);
+      return bar;
+    }),
+  );
+  $("more").hidden = labels.length <= SHOWN;
+  $("more").setAttribute("aria-expanded", all);
+  $("more").textContent = all ? `Only the first ${SHOWN}` : `All ${labels.length} classes`;
+  $("more").onclick = () => {
+    $("more").setAttribute("aria-expanded", !all);
+    bars(probabilities, labels, explained, choose);
+  };
+}
+
+function familiarity(found) {
+  $("familiar").hidden = !found;
+  if (!found) return;
+  $("meter").value = found.joint;
+  const share = found.joint < 0.01 ? "Fewer than 1 in 100" : `About ${Math.round(100 * found.joint)} in 100`;
+  const judged = found.joint < 0.01 ? "The model has hardly seen its like: take the answer with care."
+    : found.joint < 0.05 ? "It is an unusual one." : "It is one of the usual kind.";
+  $("familiar-words").textContent = `${share} images held out in training are as unusual as this one. ${judged}`;
+}
+
+/** The cards of the branches, without their maps. */
+export function branches(body, explained) {
+  const { explanation } = body;
+  const rival = runnerUp(explanation, explained);
+  $("explained").textContent = explained;
+  $("why-words").textContent = `Each branch adds its share to the score of ${explained}; compared with ${rival}, `
+    + "the second figure says which of the two a branch speaks for. The image is shown as the model sees it.";
+  const size = Math.max(...explanation.branches.map((branch) => Math.abs(branch.contributions[explained])), 1e-6);
+  $("branches").replaceChildren(
+    ...body.branches.map((branch, i) => card(branch, explanation.branches[i], { explained, rival, size, body })),
+  );
+  sums(explanation, explained);
+  $("why").hidden = false;
+  for (const [i, canvas] of [...document.querySelectorAll(".strip")].entries()) strip(canvas, body.branches[i].features);
+}
+
+/** The class with the highest score besides this one. */
+function runnerUp({ logits }, explained) {
+  return Object.keys(logits).filter((label) => label !== explained)
+    .reduce((best, label) => (logits[label] > logits[best] ? label : best));
+}
+
+function card(branch, share, { explained, rival, size, body }) {
+  const made = $("branch").content.cloneNode(true);
+  const find = (selector) => made.querySelector(selector);
+  const mine = share.contributions[explained];
+  const lead = mine - share.contributions[rival];
+  find("h3").textContent = words(branch.name);
+  find(".chip").textContent = branch.pooling;
+  find(".for dt").textContent = `for ${explained}`;
+  amount(find(".for dd"), mine, size);
+  find(".versus dt").textContent = `against ${rival}`;
+  amount(find(".versus dd"), lead, size);
+  find(".map").setAttribute("aria-label", `Where ${words(branch.name)} finds ${explained}: ${signed(mine)} in all`);
+  const largest = Math.max(...branch.features.map(Math.abs));
+  const count = `${branch.features.length} features, up to ${largest.toFixed(2)}`;
+  find(".strip").setAttribute("aria-label", count);
+  const known = body.familiarity?.branches[branch.name];
+  find(".features").textContent = known === undefined ? count : `${count}; familiarity ${known.toFixed(2)}`;
+  const changed = share.without === ranked(body.probabilities)[0] ? "nothing changes" : `it is ${share.without}`;
+  find(".votes").textContent = `Alone it says ${share.alone}; without it, ${changed}.`;
+  return made;
+}
+
+function amount(place, value, size) {
+  const bar = element("span", { className: value < 0 ? "amount minus" : "amount plus" });
+  bar.style.setProperty("--share", Math.min(1, Math.abs(value) / size));
+  place.append(element("span", { className: "axis" }, bar), element("span", { className: "number", text: signed(value) }));
+}
+
+/**
+ * Draw the maps into the cards, each on a scale of its own unless they are to share one: an average spreads over the
+ * whole image what a maximum has in one place, and would not be seen beside it.
+ */
+export function maps(found, { grey, size, regions, shared }) {
+  const sizes = found.maps.map((map) => Math.max(...map.flat().map(Math.abs)));
+  for (const [i, canvas] of [...document.querySelectorAll(".map")].entries()) {
+    const largest = shared ? Math.max(...sizes) : sizes[i];
+    overlay(canvas, { grey, size, map: found.maps[i], region: regions[i] ?? [0, 0, 1, 1], largest });
+  }
+}
+
+/** Bias and contributions, one after the other, up to the score. */
+function sums({ bias, branches, logits }, explained) {
+  const steps = [["bias", bias[explained]], ...branches.map((one) => [words(one.name), one.contributions[explained]])];
+  let at = 0;
+  const spans = steps.map(([name, value]) => ({ name, value, from: at, to: (at += value) }));
+  spans.push({ name: "score", value: logits[explained], from: 0, to: logits[explained], total: true });
+  const low = Math.min(0, ...spans.map(({ from, to }) => Math.min(from, to)));
+  const high = Math.max(0, ...spans.map(({ from, to }) => Math.max(from, to)));
+  const place = (value) => (value - low) / (high - low || 1);
+  $("sum").replaceChildren(
+    ...spans.map(({ name, value, from, to, total }) => {
+      const span = element("span", { className: `span ${total ? "total" : value < 0 ? "minus" : "plus"}` });
+      span.style.setProperty("--from", place(Math.min(from, to)));
+      span.style.setProperty("--size", Math.abs(place(to) - place(from)));
+      const zero = element("span", { className: "zero" });
+      zero.style.setProperty("--from", place(0));
+      return element(
+        "p",
+        { className: total ? "step total" : "step" },
+        element("span", { className: "name", text: name }),
+        element("span", { className: "track" }, zero, span),
+        element("span", { className: "number", text: signed(value) }),
+      );
+    }),
+  );
+}
+
+const STAGES = ["read", "decode", "queue", "inference"];
+
+/** Where the time went. */
+export function timing(stages, took) {
+  const parts = STAGES.filter((name) => name in stages).map((name) => [name, stages[name]]);
+  const inside = stages.total ?? parts.reduce((sum, [, time]) => sum + time, 0);
+  parts.push(["rest", Math.max(0, inside - parts.reduce((sum, [, time]) => sum + time, 0))]);
+  parts.push(["network and browser", Math.max(0, took - inside)]);
+  const list = parts.map(([name, time]) => `${name} ${time.toFixed(1)} ms`);
+  $("stages").setAttribute("aria-label", list.join(", "));
+  $("stages").replaceChildren(
+    ...parts.map(([, time], i) => {
+      const part = element("span", { className: `stage-${i}` });
+      part.style.flexGrow = time;
+      return part;
+    }),
+  );
+  $("stage-words").replaceChildren(...list.map((text, i) => element("li", { className: `stage-${i}`, text })));
+  $("foot").hidden = false;
+}

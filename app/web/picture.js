@@ -1,0 +1,108 @@
+// Drawing on canvases: the image, maps over it, and vectors as strips.
+
+import { colour } from "./colours.js";
+
+const DARKEST = 0.4;
+const STRONGEST = 0.9;
+const OUTSIDE = 90;
+const SIDE = 288;
+
+/** Decode a file for drawing; null where the browser cannot (many bands, .npy). */
+export async function decode(file) {
+  try {
+    return await createImageBitmap(file);
+  } catch {
+    return null;
+  }
+}
+
+/** Draw the image as it is, at most as large as the stage. */
+export function preview(canvas, bitmap) {
+  const factor = Math.min(1, 1024 / Math.max(bitmap.width, bitmap.height));
+  canvas.width = Math.max(1, Math.round(bitmap.width * factor));
+  canvas.height = Math.max(1, Math.round(bitmap.height * factor));
+  canvas.classList.toggle("pixels", bitmap.width < 200);
+  const context = canvas.getContext("2d");
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+}
+
+/** Grey values 0 to 1 of an image brought to the size the model reads, with the contrast raised. */
+export function greys(bitmap, { height, width }) {
+  const values = new Float32Array(width * height).fill(0.75);
+  if (!bitmap) return values;
+  const canvas = document.createElement("canvas");
+  canvas.width = width;
+  canvas.height = height;
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, width, height);
+  const { data } = context.getImageData(0, 0, width, height);
+  for (let i = 0; i < values.length; i++) {
+    values[i] = 0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2];
+  }
+  const sorted = Float32Array.from(values).sort();
+  const low = sorted[Math.floor(0.01 * sorted.length)];
+  const high = sorted[Math.ceil(0.99 * sorted.length) - 1];
+  return values.map((value) => Math.max(0, Math.min(1, (value - low) / (high - low || 1))));
+}
+
+/** Lay a map [h][w] over grey values; `largest` takes the strongest colour, and what is outside the region fades. */
+export function overlay(canvas, { grey, size: { height, width }, map, region, largest }) {
+  const factor = Math.max(1, Math.round(SIDE / Math.max(height, width)));
+  canvas.width = width * factor;
+  canvas.height = height * factor;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(canvas.width, canvas.height);
+  for (let y = 0, i = 0; y < canvas.height; y++) {
+    const row = Math.floor(y / factor) * width;
+    for (let x = 0; x < canvas.width; x++, i += 4) {
+      const value = between(map, (y + 0.5) / canvas.height, (x + 0.5) / canvas.width) / (largest || 1);
+      const cover = STRONGEST * Math.min(1, Math.abs(value));
+      const light = 255 * (DARKEST + (1 - DARKEST) * grey[row + Math.floor(x / factor)]);
+      const tint = colour(value);
+      for (let c = 0; c < 3; c++) image.data[i + c] = light * (1 - cover) + tint[c] * cover;
+      image.data[i + 3] = inside(region, y / canvas.height, x / canvas.width) ? 255 : OUTSIDE;
+    }
+  }
+  context.putImageData(image, 0, 0);
+}
+
+function inside([top, left, bottom, right], down, across) {
+  return down >= top && down < bottom && across >= left && across < right;
+}
+
+// Bilinear, with the values in the middle of their cells.
+function between(map, down, across) {
+  const [rows, columns] = [map.length, map[0].length];
+  const y = Math.max(0, Math.min(rows - 1, down * rows - 0.5));
+  const x = Math.max(0, Math.min(columns - 1, across * columns - 0.5));
+  const [top, left] = [Math.floor(y), Math.floor(x)];
+  const [bottom, right] = [Math.min(rows - 1, top + 1), Math.min(columns - 1, left + 1)];
+  const upper = map[top][left] + (map[top][right] - map[top][left]) * (x - left);
+  const lower = map[bottom][left] + (map[bottom][right] - map[bottom][left]) * (x - left);
+  return upper + (lower - upper) * (y - top);
+}
+
+/** Draw a vector as one row of cells, the larger the stronger. */
+export function strip(canvas, values) {
+  canvas.width = values.length;
+  const context = canvas.getContext("2d");
+  const ink = getComputedStyle(canvas).color.match(/[\d.]+/g).map(Number);
+  const largest = Math.max(...values.map(Math.abs)) || 1;
+  values.forEach((value, i) => {
+    context.fillStyle = `rgb(${ink[0]} ${ink[1]} ${ink[2]} / ${Math.abs(value) / largest})`;
+    context.fillRect(i, 0, 1, 1);
+  });
+}
+
+/** Draw the colours from against to for. */
+export function scale(canvas) {
+  const context = canvas.getContext("2d");
+  for (let x = 0; x < canvas.width; x++) {
+    const [red, green, blue] = colour((2 * x) / (canvas.width - 1) - 1);
+    context.fillStyle = `rgb(${red} ${green} ${blue})`;
+    context.fillRect(x, 0, 1, canvas.height);
+  }
+}

@@ -1,0 +1,133 @@
+// Where images come from: files (dropped, pasted, picked), the camera, the drawing pad.
+
+/** Take files that are dropped on the page, pasted into it, or picked. */
+export function files({ button, input, stage, take }) {
+  button.addEventListener("click", () => input.click());
+  input.addEventListener("change", () => {
+    if (input.files.length) take(input.files[0]);
+    input.value = "";
+  });
+  let depth = 0;
+  document.addEventListener("dragenter", () => stage.classList.toggle("over", ++depth > 0));
+  document.addEventListener("dragleave", () => stage.classList.toggle("over", --depth > 0));
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    depth = 0;
+    stage.classList.remove("over");
+    const [file] = event.dataTransfer.files;
+    if (file) take(file);
+  });
+  document.addEventListener("paste", (event) => {
+    const [file] = event.clipboardData.files;
+    if (file) take(file);
+  });
+}
+
+/** The camera: start shows it in a video element, shoot takes a picture. */
+export class Camera {
+  #video;
+
+  constructor(video) {
+    this.#video = video;
+  }
+
+  async start() {
+    if (!navigator.mediaDevices) throw new Error("The camera needs a secure page: https, or this very machine.");
+    try {
+      this.#video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    } catch (error) {
+      const refused = error.name === "NotAllowedError";
+      throw new Error(refused ? "The browser may not use the camera; allow it for this page." : "There is no camera.");
+    }
+    await this.#video.play();
+  }
+
+  stop() {
+    for (const track of this.#video.srcObject?.getTracks() ?? []) track.stop();
+    this.#video.srcObject = null;
+  }
+
+  shoot() {
+    const canvas = document.createElement("canvas");
+    canvas.width = this.#video.videoWidth;
+    canvas.height = this.#video.videoHeight;
+    canvas.getContext("2d").drawImage(this.#video, 0, 0);
+    return file(canvas, "camera.jpg", "image/jpeg");
+  }
+}
+
+/** A pad to draw on in white on black, by pointer or keyboard; `drawn` is called with a file after each stroke. */
+export class Pad {
+  #canvas;
+  #context;
+  #pen = null;
+  #down = false;
+
+  constructor(canvas, drawn) {
+    this.#canvas = canvas;
+    this.#context = canvas.getContext("2d");
+    this.clear();
+    const done = async () => drawn(await file(canvas, "drawing.png", "image/png"));
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      this.#pen = this.#place(event);
+      this.#line(this.#pen);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (canvas.hasPointerCapture(event.pointerId)) this.#line(this.#place(event));
+    });
+    canvas.addEventListener("lostpointercapture", done);
+    canvas.addEventListener("keydown", (event) => this.#key(event, done));
+  }
+
+  clear() {
+    this.#context.fillStyle = "black";
+    this.#context.fillRect(0, 0, this.#canvas.width, this.#canvas.height);
+    this.#pen = null;
+    this.#down = false;
+  }
+
+  #place(event) {
+    const box = this.#canvas.getBoundingClientRect();
+    return [
+      ((event.clientX - box.left) / box.width) * this.#canvas.width,
+      ((event.clientY - box.top) / box.height) * this.#canvas.height,
+    ];
+  }
+
+  #line(to) {
+    const context = this.#context;
+    context.strokeStyle = "white";
+    context.lineWidth = this.#canvas.width / 9;
+    context.lineCap = context.lineJoin = "round";
+    context.beginPath();
+    context.moveTo(...(this.#pen ?? to));
+    context.lineTo(...to);
+    context.stroke();
+    this.#pen = to;
+  }
+
+  #key(event, done) {
+    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const step = this.#canvas.width / 16;
+    const [x, y] = this.#pen ?? [this.#canvas.width / 2, this.#canvas.height / 4];
+    if (event.key === " ") {
+      this.#down = !this.#down;
+      if (this.#down) this.#line([x, y]);
+      else done();
+    } else if (event.key in steps) {
+      const [right, down] = steps[event.key];
+      const to = [x + right * step, y + down * step].map((at) => Math.max(0, Math.min(this.#canvas.width, at)));
+      if (this.#down) this.#line(to);
+      else this.#pen = to;
+    } else {
+      return;
+    }
+    event.preventDefault();
+  }
+}
+
+function file(canvas, name, type) {
+  return new Promise((resolve) => canvas.toBlob((blob) => resolve(new File([blob], name, { type })), type, 0.95));
+}

@@ -1,0 +1,134 @@
+"""Does familiarity tell images like those of the training set from others?
+
+The area under the ROC curve (Hanley and McNeil 1982) of the familiarity that the service reports, joint and per
+branch: the probability that a strange image is less familiar than a known one. Strange are images of other data sets,
+and the known ones damaged in ways that cameras and pipelines damage images (after Hendrycks and Dietterich,
+"Benchmarking neural network robustness to common corruptions", 2019). Also: how many known images fall below 0.01,
+which should be one in a hundred, and what a score costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from app import images
+from app.artifacts import discover
+from app.model import Model
+
+_BATCH = 64
+_IDX_SIZE = (28, 28)
+_CALLS = 2000
+
+
+def read(source: str, model: Model, count: int) -> np.ndarray:
+    """Read images spread evenly over a source; ``uint8 [N, H, W, C]``.
+
+    Args:
+        source: A folder of images, an IDX file as MNIST's (``.gz``), or ``digits``, those of scikit-learn.
+        model: Which they are brought to the size of.
+        count: At most.
+    """
+    if source == "digits":
+        from sklearn.datasets import load_digits  # noqa: PLC0415
+
+        files = [encoded((image * (255 / 16)).astype(np.uint8)) for image in load_digits().images]
+    elif source.endswith(".gz"):
+        data = gzip.decompress(Path(source).read_bytes())
+        files = [encoded(image) for image in np.frombuffer(data, np.uint8, offset=16).reshape(-1, *_IDX_SIZE)]
+    else:
+        found = sorted(Path(source).rglob("*"))
+        files = [path.read_bytes() for path in found if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
+    chosen = np.linspace(0, len(files) - 1, min(count, len(files))).astype(int)
+    return np.stack([images.decode(files[i], model.shape) for i in chosen])
+
+
+def encoded(image: np.ndarray) -> bytes:
+    """Write a grey image ``uint8 [H, W]`` as PNG, so that it goes the way of all others."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def damaged(batch: np.ndarray) -> dict[str, np.ndarray]:
+    """Damage images: blur, noise, darkness, fog, strong compression, a blind camera."""
+    random = np.random.default_rng(0)
+
+    def each(change) -> np.ndarray:  # noqa: ANN001  # from one Pillow image to another
+        modes = {1: lambda image: Image.fromarray(image[..., 0]), 3: Image.fromarray}
+        changed = [np.asarray(change(modes[batch.shape[-1]](image))) for image in batch]
+        return np.stack(changed).reshape(batch.shape)
+
+    def compress(image: Image.Image) -> Image.Image:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=10)
+        return Image.open(buffer)
+
+    noisy = batch + random.normal(0, 20, batch.shape)
+    return {
+        "blurred (radius 2)": each(lambda image: image.filter(ImageFilter.GaussianBlur(2))),
+        "noise (sd 20)": np.clip(noisy, 0, 255).astype(np.uint8),
+        "half as bright": batch // 2,
+        "fog (contrast 0.4)": (0.4 * batch + 0.6 * 200).astype(np.uint8),
+        "JPEG quality 10": each(compress),
+        "blind (all grey 40)": np.full_like(batch, 40) + random.integers(0, 3, batch.shape, np.uint8),
+    }
+
+
+def scores(model: Model, batch: np.ndarray) -> np.ndarray:
+    """Compute familiarity; ``[N, 1 + branches]``."""
+    return np.concatenate([model.run(batch[i : i + _BATCH]).familiarity for i in range(0, len(batch), _BATCH)])
+
+
+def auroc(known: np.ndarray, strange: np.ndarray) -> float:
+    """Probability that a strange image scores lower than a known one, ties counting half."""
+    ordered = np.sort(known)
+    lower = len(ordered) - np.searchsorted(ordered, strange, "right")
+    equal = np.searchsorted(ordered, strange, "right") - np.searchsorted(ordered, strange, "left")
+    return float((lower + equal / 2).mean() / len(ordered))
+
+
+def microseconds(model: Model, batch: np.ndarray) -> float:
+    """Time that the score of one image takes, beside running the model."""
+    features = model.run(batch[:1]).features
+    start = time.perf_counter()
+    for _ in range(_CALLS):
+        model.familiarity.score(features)
+    return 1e6 * (time.perf_counter() - start) / _CALLS
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.familiarity", description=__doc__.partition("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("known", help="images like those trained on, but not trained on: a folder, or an IDX file")
+    parser.add_argument("strange", nargs="*", help="other images: folders, IDX files, or 'digits'")
+    parser.add_argument("--repository", type=Path, default=Path("models"))
+    parser.add_argument("--count", type=int, default=2000)
+    arguments = parser.parse_args()
+    path = {found.name: found.path for found in discover(arguments.repository)}[arguments.model]
+    model = Model.load(path.read_bytes(), "cpu")
+    model.warm_up([1])
+    if model.familiarity is None:
+        parser.error(f"{arguments.model} carries no statistics")
+    known = read(arguments.known, model, arguments.count)
+    of_known = scores(model, known)
+    names = ["joint", *(branch.name for branch in model.metadata.branches)]
+    print(f"{arguments.model}, {len(known):,} known images; {100 * (of_known[:, 0] < 0.01).mean():.1f} % below 0.01")
+    print(f"{'AUROC against':<28}" + "".join(f"{name:>14}" for name in names))
+    others = {folder: read(folder, model, arguments.count) for folder in arguments.strange}
+    for name, batch in (others | damaged(known)).items():
+        of_others = scores(model, batch)
+        areas = [auroc(of_known[:, i], of_others[:, i]) for i in range(len(names))]
+        print(f"{name[-26:]:<28}" + "".join(f"{area:>14.3f}" for area in areas))
+    print(f"one score takes {microseconds(model, known):.0f} µs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""``POST /explain``: maps over the image, as a picture or as numbers."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app import overlay
+from app.schemas import Maps
+from tests import toys
+from tests.app.test_predictions import assert_problem
+
+
+@pytest.fixture
+def ask(server):
+    """Explain an image; ``accept`` is what is asked for."""
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+
+    def send(accept="application/json", data=None, **parameters):
+        sent = {"file": toys.save(image) if data is None else data}
+        return server.post("/explain", params=parameters, files=sent, headers={"Accept": accept})
+
+    return send
+
+
+def test_maps_in_numbers_sum_to_what_predict_says(server, ask):
+    response = ask(label="dark")
+    body = response.json()
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    told = server.post("/predict", params={"explain": "true"}, files={"file": toys.save(image)}).json()["explanation"]
+
+    Maps.model_validate(body)
+    assert (body["model"], body["version"], body["label"]) == ("brightness", 2, "dark")
+    assert body["bias"] == told["bias"]["dark"]
+    assert body["logit"] == pytest.approx(told["logits"]["dark"], abs=1e-6)
+    maps = np.array(body["maps"])
+    assert maps.shape == (4, 8, 8)
+    for share, branch, one in zip(body["branches"], told["branches"], maps, strict=True):
+        assert share["name"] == branch["name"]
+        assert share["contribution"] == pytest.approx(branch["contributions"]["dark"], abs=1e-6)
+        assert one.sum() == pytest.approx(share["contribution"], abs=1e-5)
+    assert "total;dur=" in response.headers["server-timing"]
+
+
+def test_the_most_probable_label_is_explained_unless_another_is_named(ask):
+    assert ask(data=toys.plain(0)).json()["label"] == "dark"
+    assert ask(data=toys.plain(255)).json()["label"] == "bright"
+
+
+def test_one_branch_alone(ask):
+    body = ask(branch="top_right").json()
+
+    assert [branch["name"] for branch in body["branches"]] == ["top_right"]
+    (only,) = np.array(body["maps"])
+    assert not only[4:].any()
+    assert not only[:, :4].any()
+    assert only[:4, 4:].any()
+
+
+def test_npy(ask):
+    array = np.load(io.BytesIO(ask("application/x-npy", label="bright").content), allow_pickle=False)
+
+    assert (array.shape, array.dtype) == ((4, 8, 8), np.float32)
+    np.testing.assert_allclose(array, ask(label="bright").json()["maps"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("accept", ["*/*", "image/*", "image/png, application/json;q=0.5", "text/html, */*;q=0.1"])
+@pytest.mark.parametrize("model", ["brightness", "bands"])
+def test_a_picture_unless_something_else_is_asked_for(ask, accept, model):
+    data = None
+    if model == "bands":
+        buffer = io.BytesIO()
+        np.save(buffer, np.random.default_rng(0).integers(0, 256, (16, 16, 13), np.uint8))
+        data = buffer.getvalue()
+    response = ask(accept, data, model=model)
+
+    assert response.headers["content-type"] == "image/png"
+    assert response.headers["vary"] == "Accept"
+    with Image.open(io.BytesIO(response.content)) as image:
+        assert min(image.size) > 400
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/xml;q=1", "image/png;q=0", "nonsense", "a/b/c,,"])
+def test_what_cannot_be_made(ask, accept):
+    assert "image/png" in assert_problem(ask(accept), 406, "not_acceptable")["detail"]
+
+
+@pytest.mark.parametrize(("parameter", "value"), [("label", "grey"), ("label", ""), ("branch", "x"), ("colour", "red")])
+def test_a_bad_parameter_is_named(ask, parameter, value):
+    assert parameter in assert_problem(ask(**{parameter: value}), 422, "invalid_parameter")["detail"]
+
+
+def test_an_image_that_cannot_be_used(ask):
+    assert_problem(ask(data=b"GIF89a"), 422, "undecodable_image")
+
+
+def test_a_model_without_maps_is_never_explained(ask):
+    problem = assert_problem(ask(model="grey", data=toys.plain(1)), 422, "invalid_parameter")
+
+    assert "carries no maps" in problem["detail"]
+
+
+def test_colours_say_for_against_and_nothing():
+    values = np.array([[1, 0, -1]], np.float32).repeat(3, 0)
+    image = np.full((3, 3, 3), 200, np.uint8)
+
+    grey = overlay.background(image, (30, 30))
+    drawn = np.asarray(overlay.blend(grey, values, 1)).astype(int)
+
+    left, middle, right = drawn[15, 2], drawn[15, 14], drawn[15, 27]
+    assert left[0] - left[2] > 80
+    assert np.ptp(middle) <= 8
+    assert right[2] - right[0] > 80
+
+
+def test_nothing_to_show_is_the_image_itself():
+    grey = overlay.background(np.full((3, 3, 1), 9, np.uint8), (3, 3))
+
+    assert np.ptp(np.asarray(overlay.blend(grey, np.zeros((2, 2), np.float32), 0))) <= 1

@@ -1,0 +1,136 @@
+"""Images like those of the training set score evenly over 0 to 1, others near 0; and what is stored is small."""
+
+import json
+
+import numpy as np
+import pytest
+
+from app.familiarity import Familiarity, fit
+from app.metadata import Metadata
+from app.statistics import Statistics
+from tests import toys
+
+WIDTHS = (5, 40)
+
+
+def sample(count, seed, shift=0.0):
+    """Correlated features of two branches and three classes, one feature constant."""
+    random = np.random.default_rng(seed)
+    targets = random.integers(0, 3, count)
+    mixing = np.random.default_rng(0).normal(size=(12, 45))
+    centres = np.random.default_rng(1).normal(0, 3, (3, 45))
+    joined = random.normal(size=(count, 12)) @ mixing + 0.3 * random.normal(size=(count, 45)) + centres[targets] + shift
+    joined[:, 7] = 2.5
+    return {"first": joined[:, :5].astype(np.float32), "second": joined[:, 5:].astype(np.float32)}, targets
+
+
+@pytest.fixture(scope="module")
+def statistics():
+    train, targets = sample(3000, 2)
+    return fit(train, targets, sample(1000, 3)[0])
+
+
+@pytest.fixture(scope="module")
+def scorer(statistics):
+    return Familiarity(Statistics.model_validate_json(statistics.model_dump_json()), WIDTHS)
+
+
+def test_distances_are_those_of_mahalanobis():
+    """Against the textbook formula, where nothing is left out: five features are fewer than the rank kept."""
+    train, targets = sample(3000, 2)
+    wide = {"first": train["first"]}
+    scorer = Familiarity(fit(wide, targets, wide), [5])
+    x = sample(50, 4)[0]["first"]
+
+    joined = train["first"].astype(np.float64)
+    means = np.stack([joined[targets == index].mean(0) for index in range(3)])
+    within = joined - means[targets]
+    scale = np.sqrt(within.var(0) + 0.01 * within.var(0).mean())
+    precision = np.linalg.inv(np.cov((within / scale).T, bias=True) + 0.01 * np.eye(5))
+    differences = (x[:, None] - means) / scale
+    expected = np.einsum("ncd,de,nce->nc", differences, precision, differences).min(1)
+
+    np.testing.assert_allclose(scorer.distances([x])[:, 0], expected, rtol=0.01)
+
+
+def test_images_like_those_of_the_training_set_score_evenly(scorer):
+    scores = scorer.score(list(sample(4000, 5)[0].values()))
+
+    assert scores.shape == (4000, 3)
+    assert scores.dtype == np.float32
+    for column in scores.T:
+        found, _ = np.histogram(column, 10, (0, 1))
+        assert found / len(column) == pytest.approx([0.1] * 10, abs=0.035)
+
+
+def test_others_score_near_zero_in_the_branch_that_they_differ_in(scorer):
+    features = sample(500, 6)[0]
+
+    scores = scorer.score([features["first"], features["second"] + 4])
+
+    assert np.median(scores[:, 0]) < 0.02
+    assert 0.3 < np.median(scores[:, 1]) < 0.7
+    assert np.median(scores[:, 2]) < 0.01
+    assert scores.min() >= 1 / 1001 - 1e-6
+
+
+def test_a_score_does_not_depend_on_the_rest_of_the_batch(scorer):
+    features = list(sample(20, 7)[0].values())
+
+    together = scorer.score(features)
+    alone = np.concatenate([scorer.score([vectors[i : i + 1] for vectors in features]) for i in range(20)])
+
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_few_held_out_images_are_no_reason_to_fail():
+    train, targets = sample(12, 8)
+
+    scores = Familiarity(fit(train, targets, sample(1, 9)[0]), WIDTHS).score(list(sample(3, 9)[0].values()))
+
+    assert ((scores >= 0.5 - 1e-6) & (scores <= 1)).all()
+
+
+def test_size_grows_with_the_features_and_not_with_their_square(statistics):
+    assert len(statistics.model_dump_json()) < 45 * 400
+
+
+def damaged(statistics, **changes):
+    return Statistics.model_validate({**statistics.model_dump(), **changes})
+
+
+def test_damaged_statistics_are_refused(statistics):
+    short = {**statistics.scale.model_dump(), "data": "AAAA"}
+    zero = {**statistics.scale.model_dump(), "data": "AAAA" * 60}
+    nan = {**statistics.means.model_dump(), "data": "/////w==" * 135}
+    for changes, words in (
+        ({"scale": short}, "buffer"),
+        ({"scale": zero}, "positive"),
+        ({"means": nan}, "data|finite"),
+        ({"levels": (1, 0.5)}, "for each level"),
+        ({"joint": (3, 2, 1)}, "for each level"),
+        ({"branches": {"first": statistics.branches["first"]}}, "one part for each branch"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Familiarity(damaged(statistics, **changes), WIDTHS)
+    with pytest.raises(ValueError, match="does not fit the branches"):
+        Familiarity(statistics, (5, 41))
+
+
+def test_statistics_of_another_format_are_left_unused(statistics):
+    document = json.loads(toys.metadata(statistics=statistics).dumps())
+    document["statistics"]["format"] = 99
+
+    assert Metadata.loads(json.dumps(document)).statistics is None
+
+
+def test_an_artifact_carries_them_and_says_what_a_reader_can_use(statistics):
+    document = toys.metadata(statistics=statistics)
+
+    again = Metadata.loads(document.dumps())
+
+    assert again.statistics == statistics
+    described = again.described()
+    assert described["statistics"]["held_out"] == 1000
+    assert "factor" not in str(described)
+    assert len(str(described)) < 6000

@@ -1,0 +1,298 @@
+"""The page in a real browser: what it shows, that it is accessible, and that it asks no one else for anything."""
+
+import re
+import shutil
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from app import overlay
+from app.routes.page import HEADERS, assets
+from tests import toys
+from tests.conftest import ROOT, serving
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+# The camera is one of Chromium's own making, and may be used without asking anyone.
+CHROMIUM_OPTIONS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+
+browser_needed = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt install chromium")
+
+
+# The files
+
+
+def test_every_file_is_served_with_headers_that_keep_it_to_itself(server):
+    for path in ("/", *(f"/web/{name}" for name in assets())):
+        response = server.get(path)
+        assert response.status_code == 200
+        assert {name: response.headers[name] for name in HEADERS} == HEADERS
+        assert response.headers["content-type"].partition(";")[0] in {
+            "text/html",
+            "text/javascript",
+            "text/css",
+            "image/svg+xml",
+        }
+        again = server.get(path, headers={"If-None-Match": response.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert server.head(path).status_code == 200
+    assert server.get("/web/../settings.py").status_code == 404
+    assert server.get("/web/nothing.js").status_code == 404
+    assert server.post("/").status_code == 405
+
+
+def test_no_file_names_another_host():
+    for name, asset in assets().items():
+        text = asset.content.decode().replace('xmlns="http://www.w3.org/2000/svg"', "")
+        assert not re.search(r"https?://|//[a-z]+\.|innerHTML|eval\(", text), name
+
+
+def test_the_colours_are_those_of_the_pictures():
+    table = re.search(r"COLOURS = \[(.*?)\];", assets()["colours.js"].content.decode(), re.DOTALL)[1]
+
+    assert re.findall(r"\[(\d+), (\d+), (\d+)\]", table) == [tuple(map(str, colour)) for colour in overlay.COLOURS]
+
+
+def test_the_files_go_into_the_wheel():
+    listed = (ROOT / "pyproject.toml").read_text()
+
+    assert 'app = ["web/*"]' in listed
+    assert {path.name for path in Path(overlay.__file__).with_name("web").iterdir()} == set(assets())
+
+
+# The page
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(chromium, address, **options):
+    """A page of its own; whatever the browser complains of, and every request elsewhere, fails the test."""
+    context = chromium.new_context(**{"reduced_motion": "reduce", **options})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    complaints, hosts = [], set()
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: hosts.add(httpx.URL(request.url).netloc))
+    page.goto(str(address))
+    yield page
+    context.close()
+    expected = [text for text in complaints if re.search(r"the server responded with a status of 4\d\d", text)]
+    assert complaints == expected
+    assert hosts <= {httpx.URL(str(address)).netloc, b""}
+
+
+@pytest.fixture(scope="module")
+def published(committed):
+    with serving(committed) as client:
+        yield client
+
+
+@pytest.fixture
+def page(chromium, published):
+    with opened(chromium, published.base_url) as page:
+        page.wait_for_selector("#model option", state="attached")
+        yield page
+
+
+def give(page, data, name="image.png"):
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": data})
+
+
+def scene():
+    """Something like a satellite image, so that there is something to explain."""
+    random = np.random.default_rng(0)
+    image = random.integers(60, 110, (64, 64, 3), np.uint8)
+    image[:, 28:36] = (30, 60, 140)
+    return toys.save(image)
+
+
+def settled(page):
+    page.wait_for_selector("#answer[aria-busy=false] #verdict:not([hidden])")
+    page.wait_for_selector(".map[width]")
+
+
+def until(condition, limit_s=20):
+    """Ask again and again; the page's own policy forbids the browser to evaluate what it is to wait for."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@browser_needed
+def test_an_uploaded_image_is_answered_and_explained(page, published):
+    page.select_option("#model", "eurosat-regions")
+    give(page, scene())
+    settled(page)
+
+    told = published.post(
+        "/predict", params={"model": "eurosat-regions", "explain": "true"}, files={"file": scene()}
+    ).json()
+    assert page.text_content("#label") == told["label"]
+    bars = page.locator(".bar")
+    assert bars.locator(".name").all_text_contents() == list(told["probabilities"])[:5]
+    assert page.locator(".branch").count() == 4
+    shares = [branch["contributions"][told["label"]] for branch in told["explanation"]["branches"]]
+    shown = page.locator(".branch .for .number").all_text_contents()
+    assert [float(text.replace("−", "-")) for text in shown] == pytest.approx(shares, abs=0.006)
+    assert page.locator(".step").count() == 6
+    assert "held out in training" in page.text_content("#familiar-words")
+    assert re.search(r"decode [\d.]+ ms", page.text_content("#stage-words"))
+    assert "--data-binary @image.png" in page.text_content("#curl")
+    page.click("#more")
+    assert page.locator(".bar").count() == 10
+
+
+@browser_needed
+def test_maps_are_drawn_and_another_class_has_others(page):
+    page.select_option("#model", "eurosat-separable")
+    give(page, scene())
+    settled(page)
+
+    pixels = "Array.from(document.querySelectorAll('.map'), (map) => map.toDataURL())"
+    winner = page.evaluate(pixels)
+    assert len(set(winner)) == 4
+    page.locator(".bar").nth(1).click()
+    until(lambda: not set(page.evaluate(pixels)) & set(winner))
+    assert page.locator(".bar").nth(1).get_attribute("aria-pressed") == "true"
+    assert page.text_content("#explained") == page.locator(".bar .name").nth(1).text_content()
+
+
+@browser_needed
+def test_drawing_by_mouse_and_by_keyboard(page):
+    page.select_option("#model", "digits-regions")
+    page.click("#draw")
+    box = page.locator("#pad").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.15)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.85, steps=8)
+    page.mouse.up()
+    settled(page)
+    assert page.text_content("#label") == "1"
+
+    page.click("#clear")
+    assert page.locator("#verdict").is_hidden()
+    page.focus("#pad")
+    page.keyboard.press("Space")
+    for _ in range(8):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    settled(page)
+
+
+@browser_needed
+def test_switching_the_model_asks_again(page):
+    give(page, scene())
+    settled(page)
+    assert page.locator("#draw").is_visible()
+
+    with page.expect_response(re.compile("predict")) as answered:
+        page.select_option("#model", "eurosat-regions")
+
+    assert answered.value.json()["model"] == "eurosat-regions"
+    assert page.locator("#draw").is_hidden()
+    until(lambda: len(page.locator(".bar .name").first.text_content()) > 1)
+
+
+@browser_needed
+def test_dropped_and_pasted_images(page):
+    for kind in ("drop", "paste"):
+        page.evaluate(
+            """([kind, bytes]) => {
+                const files = new DataTransfer();
+                files.items.add(new File([new Uint8Array(bytes)], `${kind}.png`, {type: "image/png"}));
+                const event = kind === "drop" ? new DragEvent(kind, {dataTransfer: files, bubbles: true})
+                    : new ClipboardEvent(kind, {clipboardData: files, bubbles: true});
+                document.body.dispatchEvent(event);
+            }""",
+            [kind, list(scene())],
+        )
+        until(lambda name=f"{kind}.png": name in page.text_content("#curl"))
+    settled(page)
+
+
+@browser_needed
+def test_a_picture_from_the_camera(page):
+    page.click("#camera")
+    until(lambda: page.evaluate("document.querySelector('#video').videoWidth") > 0)
+    page.click("#shoot")
+    settled(page)
+
+    assert "camera.jpg" in page.text_content("#curl")
+    assert page.locator("#preview").is_visible()
+    assert page.evaluate("document.querySelector('#video').srcObject") is None
+
+
+@browser_needed
+def test_a_broken_file_is_answered_in_words(page):
+    give(page, scene())
+    settled(page)
+
+    give(page, scene()[:500], "broken.png")
+    page.wait_for_selector("#message:not([hidden])")
+
+    assert "damaged" in page.text_content("#message")
+    assert page.locator("#message").get_attribute("role") == "alert"
+    assert page.locator("#verdict").is_hidden()
+
+
+@browser_needed
+def test_a_model_that_cannot_be_explained_answers_all_the_same(chromium, server):
+    with opened(chromium, server.base_url) as page:
+        page.select_option("#model", "grey")
+        give(page, toys.plain(255))
+        page.wait_for_selector("#verdict:not([hidden])")
+
+        assert page.text_content("#label") == "bright"
+        assert page.locator("#why").is_hidden()
+
+
+@browser_needed
+def test_a_key_is_asked_for_and_sent(chromium, models):
+    with (
+        serving(models, DEFAULT_MODEL="brightness", API_KEYS="secret") as client,
+        opened(chromium, client.base_url) as page,
+    ):
+        page.fill("#key", "wrong")
+        page.press("#key", "Enter")
+        page.wait_for_selector("#message:not([hidden])")
+        page.fill("#key", "secret")
+        page.press("#key", "Enter")
+        page.wait_for_selector("#model option", state="attached")
+        give(page, toys.plain(255))
+        settled(page)
+
+        assert page.text_content("#label") == "bright"
+        assert "$KEY" in page.text_content("#curl")
+        assert "secret" not in page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])")
+
+
+@browser_needed
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_stands_in_the_way_of_anyone(chromium, published, scheme, width):
+    """axe-core finds nothing, and nothing is wider than the screen."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    with opened(chromium, published.base_url, color_scheme=scheme, viewport={"width": width, "height": 800}) as page:
+        page.wait_for_selector("#model option", state="attached")
+        empty = axe.Axe().run(page).response["violations"]
+        page.select_option("#model", "eurosat-regions")
+        give(page, scene())
+        settled(page)
+        full = axe.Axe().run(page).response["violations"]
+
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in (*empty, *full)] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,0 +1,196 @@
+"""``python -m app predict``: the service's answers without a service, and tables of them."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.__main__ import main
+from tests import toys
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.usefixtures("models")
+
+
+@pytest.fixture
+def predict(models):
+    """Run the command; returns what is left of the process."""
+
+    def run(*arguments, python_path="", **settings):
+        return subprocess.run(
+            [sys.executable, "-m", "app", "predict", *map(str, arguments)],
+            cwd=ROOT,
+            env=environment(models, **settings) | {"PYTHONPATH": str(python_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def environment(models, **settings):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MULTIPOOL_")}
+    chosen = {"MODELS_DIR": models, "DEFAULT_MODEL": "brightness", "DEVICE": "cpu", **settings}
+    return kept | {f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five images, one of them broken, at two depths."""
+    root = tmp_path / "images"
+    (root / "deep").mkdir(parents=True)
+    for value in (0, 90, 255):
+        (root / f"{value}.png").write_bytes(toys.plain(value))
+    (root / "deep" / "noise.JPG").write_bytes(
+        toys.save(np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8), "JPEG")
+    )
+    (root / "broken.png").write_bytes(toys.plain(1)[:40])
+    (root / "notes.txt").write_text("no image")
+    return root
+
+
+def test_one_image_is_answered_in_a_line(predict, folder):
+    done = predict(folder / "255.png")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split()[1] == "bright"
+    assert "familiarity" in done.stdout
+
+
+def test_json_is_what_the_service_answers(predict, server, folder):
+    image = folder / "deep" / "noise.JPG"
+    told = server.post("/predict", params={"explain": "true"}, files={"file": image.read_bytes()}).json()
+
+    done = predict(image, "--json", "--explain", folder / "why.png")
+
+    assert json.loads(done.stdout) == told
+    with Image.open(folder / "why.png") as drawn:
+        assert min(drawn.size) > 400
+
+
+def test_several_images_fail_alone(predict, folder):
+    done = predict(folder / "0.png", folder / "broken.png", folder / "255.png", "--json", "--top", "1", "--no-features")
+
+    assert done.returncode == 65
+    results = json.loads(done.stdout)["results"]
+    assert [result.get("label") for result in results] == ["dark", None, "bright"]
+    assert results[1]["error"]["code"] == "undecodable_image"
+    assert len(results[0]["probabilities"]) == 1
+    assert "branches" not in results[0]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_folder_becomes_a_table(predict, folder, tmp_path, kind):
+    path = tmp_path / f"answers.{kind}"
+
+    done = predict(folder, "--output", path, "--model", "brightness:1", MAX_BATCH_SIZE=2)
+
+    assert done.returncode == 0, done.stderr
+    assert "5 images, 1 of which cannot be used" in done.stderr
+    assert not list(tmp_path.glob(".answers*"))
+    rows = {row["file"].rpartition("/")[2]: row for row in read(path)}
+    assert set(rows) == {"0.png", "90.png", "255.png", "broken.png", "noise.JPG"}
+    assert "damaged" in rows["broken.png"]["error"]
+    assert [rows[name]["label"] for name in ("0.png", "90.png", "255.png")] == ["dark", "dark", "bright"]
+    bright = float(predict_probability(rows["90.png"], kind))
+    assert bright == pytest.approx(1 / (1 + np.exp(-2 * 8 * (90 / 255 - 0.5))), abs=1e-6)
+    feature = {
+        "csv": lambda row: row["features_top_left_0"],
+        "jsonl": lambda row: row["features"]["top_left"][0],
+        "parquet": lambda row: row["features_top_left"][0],
+    }[kind](rows["90.png"])
+    assert float(feature) == pytest.approx(90 / 255, abs=1e-6)
+
+
+def read(path):
+    match path.suffix:
+        case ".csv":
+            return list(csv.DictReader(io.StringIO(path.read_text())))
+        case ".jsonl":
+            return [json.loads(line) for line in path.read_text().splitlines()]
+        case _:
+            parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+            return parquet.read_table(path).to_pylist()
+
+
+def predict_probability(row, kind):
+    return row["probabilities"]["bright"] if kind == "jsonl" else row["probability_bright"]
+
+
+def test_an_interrupted_table_goes_on_where_it_was(predict, models, tmp_path):
+    for index in range(400):
+        (tmp_path / f"{index:03}.png").write_bytes(toys.plain(index % 256, (300, 300)))
+    path, journal = tmp_path / "answers.jsonl", tmp_path / ".answers.jsonl.journal"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "predict", str(tmp_path), "--output", str(path)],
+        cwd=ROOT,
+        env=environment(models, MAX_BATCH_SIZE=4),
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.stat().st_size > 20_000):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not path.exists()
+    with journal.open("ab") as file:
+        file.write(b'{"file": "half a l')
+
+    refused = predict(tmp_path, "--output", path, "--no-features")
+    done = predict(tmp_path, "--output", path)
+
+    assert refused.returncode == 2
+    assert "other options" in refused.stderr
+    assert "going on after" in done.stderr
+    files = [row["file"] for row in read(path)]
+    assert len(files) == len(set(files)) == 400
+    again = predict(tmp_path, "--output", path)
+    assert (again.returncode, "exists already" in again.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["nothing.png"], (66, "does not exist")),
+        (["pyproject.toml"], (65, "not an image")),
+        (["deploy"], (66, "holds no image")),
+        (["examples/digit.png", "--model", "nothing"], (66, "there are bands, brightness, grey")),
+        (["examples/digit.png", "--model", "grey", "--explain", "/dev/null"], (65, "carries no maps")),
+        (["examples", "examples/digit.png", "--explain", "/dev/null"], (2, "name one")),
+        (["examples", "--output", "answers.xls"], (2, "to end in .csv")),
+        ([], (2, "IMAGE")),
+    ],
+)
+def test_what_cannot_be_done_is_said(models, monkeypatch, capsys, arguments, expected):
+    for name, value in environment(models).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(ROOT)
+
+    try:
+        found = main(["predict", *arguments])
+    except SystemExit as exit_:  # a usage error ends in the parser
+        found = exit_.code
+
+    code, words = expected
+    said = capsys.readouterr().err
+    assert (found, words in said) == (code, True), said
+
+
+def test_parquet_without_pyarrow_says_what_to_install(predict, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['pyarrow'] = None")
+
+    done = predict("examples/digit.png", "--output", tmp_path / "a.parquet", python_path=tmp_path)
+
+    assert done.returncode == 2
+    assert "pip install pyarrow" in done.stderr
