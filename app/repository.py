@@ -2,97 +2,79 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
 import re
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from app import devices
-from app.errors import (
-    DeviceUnavailable,
-    InvalidArtifact,
-    InvalidSettings,
-    ModelNotFound,
-    MultipoolError,
-    NothingToServe,
-)
-from app.model import Device, Model
+from app.artifacts import Found, discover
+from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, MultipoolError, NotReady
+from app.loading import Loader
+from app.model import Model
+from app.versions import Card, Entry, Version
 
 log = logging.getLogger(__name__)
 
-FILE = "model.onnx"
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
-@dataclass(frozen=True)
-class Version:
-    """One version of a model, loaded and warm."""
-
-    name: str
-    number: int
-    model: Model
-
-
-def discover(root: Path) -> list[tuple[str, int, Path]]:
-    """List name, version and file of every artifact below ``root``; whatever is named otherwise is not ours.
-
-    Raises:
-        NothingToServe: The folder cannot be read, or holds no model.
-    """
-    try:
-        found = sorted(
-            (model.name, int(version.name), version / FILE)
-            for model in root.iterdir()
-            if model.is_dir() and _NAME.fullmatch(model.name)
-            for version in model.iterdir()
-            if version.is_dir() and _VERSION.fullmatch(version.name)
-        )
-    except OSError as error:
-        raise NothingToServe(
-            f"the model repository {str(root)!r} cannot be read: {error.strerror}; set MULTIPOOL_MODELS_DIR"
-        ) from None
-    if not found:
-        raise NothingToServe(
-            f"the model repository {str(root)!r} holds no <name>/<version>/{FILE}; publish one with "
-            "'python -m model_export train', or set MULTIPOOL_MODELS_DIR"
-        )
-    return found
-
-
 class Repository:
-    """The models that are served. Loading fills it; from then on it does not change."""
+    """The models that are served.
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        default: str | None,
-        device: Literal["auto", "cuda", "cpu"],
-        threads: int,
-        max_batch_size: int,
-    ) -> None:
-        self._root = root
+    Every version is loaded once, so that what is served is known to work; what does not fit into the memory allowed is
+    let go of again, least recently used first, and loaded when it is asked for. A model is freed when the last request
+    that uses it is done.
+    """
+
+    def __init__(self, root: Path, *, default: str | None, loader: Loader, memory_bytes: int | None = None) -> None:
+        """Prepare; nothing is loaded yet.
+
+        Args:
+            root: Holds ``<name>/<version>/model.onnx``.
+            default: Model, or ``name:version``, that answers when none is named; None is the first by name.
+            loader: Opens the files.
+            memory_bytes: Memory for models together; None sets no limit.
+        """
+        self.root = root
         self._default = default
-        self._device = device
-        self._threads = threads
-        self._warm_up_sizes = sorted({1, max_batch_size})
-        self._models: dict[str, dict[int, Version]] = {}
+        self._loader = loader
+        self._memory_bytes = memory_bytes
+        self._entries: dict[tuple[str, int], Entry] = {}
+        self._served: dict[str, Entry] = {}  # by "name:version", and by name for the highest
+        self._withdrawn: frozenset[str] = frozenset()
+        self._clock = itertools.count(1)
+        self._lock = threading.RLock()  # guards what is in memory; requests only read
         self._stopped = False
         self.ready = False
         """Whether every model is loaded and warm."""
         self.reason = "the models are being loaded"
         """Why it is not ready."""
 
+    def drift(self) -> dict[tuple[str, ...], list[float]]:
+        """Tell how far the latest images of what is in memory are from its training set; see :mod:`app.drift`.
+
+        Returns:
+            By name, version and branch: the distance times the number of images, and that number.
+        """
+        watched = [(one, one.version.model.drift) for one in self.entries() if one.version is not None]
+        return {
+            (one.name, str(one.number), branch): [distance * drift.images, float(drift.images)]
+            for one, drift in watched
+            if drift is not None
+            for branch, distance in drift.distances().items()
+        }
+
+    # Start and stop
+
     def load(self) -> None:
         """Load and warm up every version, then become ready.
 
         Raises:
             NothingToServe: There is no model.
-            InvalidArtifact: A file is not a multi-pool model, or is damaged; names it and says why.
+            InvalidArtifact: Of some model no version can be served; names a file and says why.
             InvalidSettings: The default model does not exist.
             DeviceUnavailable: The device asked for cannot be used.
         """
@@ -110,98 +92,164 @@ class Repository:
         """Have a load that is under way end after the model it is at."""
         self._stopped = True
 
-    def check(self) -> list[tuple[str, int, Path]]:
+    def check(self) -> list[Found]:
         """Look at what can be seen without loading anything: that there are models, the default, and the device.
-
-        Returns:
-            Name, version and file of what there is to load.
 
         Raises:
             NothingToServe, InvalidSettings, DeviceUnavailable: As :meth:`load`.
         """
-        found = discover(self._root)
-        known = {name for name, _, _ in found} | {f"{name}:{number}" for name, number, _ in found}
+        found = discover(self.root)
+        known = {one.name for one in found} | {one.reference for one in found}
         if self._default is not None and self._default not in known:
-            names = ", ".join(sorted({name for name, _, _ in found}))
+            names = ", ".join(sorted({one.name for one in found}))
             raise InvalidSettings(
                 f"MULTIPOOL_DEFAULT_MODEL = {self._default!r}: there is no such model; there are {names}"
             )
-        if self._device == "cuda" and (reason := devices.why_no_cuda()) is not None:
-            raise DeviceUnavailable(f"CUDA cannot be used: {reason}")
+        self._loader.check()
         return found
 
     def _load(self) -> None:
         found = self.check()
-        device = self._choose_device()
-        for done, (name, number, path) in enumerate(found):
+        highest = {one.name: one.number for one in found}
+        # Highest versions last, so that they are the ones that stay when not all fit.
+        order = sorted(found, key=lambda one: (highest[one.name] == one.number, one.number))
+        for done, one in enumerate(order):
             if self._stopped:
                 return
             self.reason = f"the models are being loaded: {done} of {len(found)} ready"
-            self._models.setdefault(name, {})[number] = Version(name, number, self._open(path, device))
-            log.info("loaded %s:%d on %s", name, number, self._models[name][number].model.execution_provider)
+            self.admit(one)
+        needed = {one.name: one for one in found}  # of each model the highest version
+        if self._default is not None:
+            needed[self._default] = next(one for one in reversed(found) if self._default in (one.name, one.reference))
+        for reference, one in needed.items():
+            if reference not in self._served and (entry := self.entry(one)) is not None:
+                raise InvalidArtifact(f"{one.path} cannot be served: {entry.refused}")
 
-    def _choose_device(self) -> Device:
-        if self._device != "auto":
-            return self._device
-        reason = devices.why_no_cuda()
-        if reason is None:
-            return "cuda"
-        log.info("device auto: running on the CPU, because %s", reason)
-        return "cpu"
+    # Changes; called from threads
 
-    def _open(self, path: Path, device: Device) -> Model:
+    def admit(self, found: Found, *, on_trial: bool = False) -> Entry:
+        """Load what lies there, and serve it if it is good; else note why not, and leave what is served as it is."""
+        stamp = found.stamp()
+        entry = self._entries.get((found.name, found.number)) or Entry(found)
         try:
-            model = self._load_file(path, device)
-            model.warm_up(self._warm_up_sizes)
-        except OSError as error:
-            raise InvalidArtifact(f"{path} cannot be read: {error.strerror}") from None
+            model, memory_bytes = self._loader.open(found.path, on_trial=on_trial)
         except InvalidArtifact as error:
-            raise InvalidArtifact(f"{path} cannot be served: {error}") from None
-        return model
+            entry.refused = str(error)
+            log.error("refused %s:%d: %s", found.name, found.number, error)  # noqa: TRY400  # a line for the operator
+        else:
+            self._install(entry, model, memory_bytes)
+            log.info("loaded %s:%d on %s", found.name, found.number, model.execution_provider)
+        entry.stamp = stamp
+        with self._lock:
+            self._entries[found.name, found.number] = entry
+            self._publish()
+        return entry
 
-    def _load_file(self, path: Path, device: Device) -> Model:
-        data = path.read_bytes()
-        try:
-            return Model.load(data, device, self._threads)
-        except DeviceUnavailable as error:
-            if self._device != "auto":
-                raise
-            log.warning("device auto: running %s on the CPU, because %s", path, error)
-            return Model.load(data, "cpu", self._threads)
+    def remove(self, entry: Entry) -> None:
+        """Forget a version whose file is gone; requests that use it are answered all the same."""
+        with self._lock:
+            self._entries.pop((entry.name, entry.number), None)
+            self._publish()
+        log.info("removed %s:%d", entry.name, entry.number)
 
-    @property
-    def default(self) -> str:
-        """Name of the model that answers when none is named."""
-        return self._default.partition(":")[0] if self._default else min(self._models)
-
-    def __iter__(self) -> Iterator[Version]:
-        """Go through the highest version of every model, by name."""
-        return (versions[max(versions)] for _, versions in sorted(self._models.items()))
-
-    def versions(self, name: str) -> list[int]:
-        """List the versions of a model, lowest first.
+    def withdraw(self, name: str) -> None:
+        """Serve no version of a model until it is restored, and free them.
 
         Raises:
             ModelNotFound: There is no such model.
         """
-        if name not in self._models:
-            raise ModelNotFound(f"there is no model {name[:80]!r}; GET /models lists those there are")
-        return sorted(self._models[name])
+        self.versions(name)
+        with self._lock:
+            self._withdrawn |= {name}
+            for entry in self.entries():
+                if entry.name == name:
+                    entry.version = None
+            self._publish()
+        log.info("withdrew %s", name)
 
-    def find(self, name: str, number: int | None = None) -> Version:
-        """Look up a version of a model, by default the highest.
+    def restore(self, name: str) -> None:
+        """Serve a model again that was withdrawn."""
+        with self._lock:
+            self._withdrawn -= {name}
+            self._publish()
+
+    def _publish(self) -> None:
+        """Have requests see the change: they read the table without a lock, so it is replaced as a whole."""
+        served = {}
+        for entry in self.entries():
+            if entry.card is not None and entry.name not in self._withdrawn:
+                served[entry.name] = served[entry.found.reference] = entry
+        self._served = served
+
+    def _install(self, entry: Entry, model: Model, memory_bytes: int) -> Version:
+        version = Version(entry.name, entry.number, model)
+        with self._lock:
+            entry.card = Card(model.metadata, model.shape, model.execution_provider, model.sha256)
+            # A model may have been withdrawn while it was being loaded.
+            entry.version = None if entry.name in self._withdrawn else version
+            entry.memory_bytes, entry.refused = memory_bytes, None
+            entry.used = next(self._clock)
+            self._make_room(entry)
+        return version
+
+    def _make_room(self, newest: Entry) -> None:
+        """Let go of what was used least recently, until the rest fits."""
+        if self._memory_bytes is None:
+            return
+        loaded = sorted((entry for entry in self.entries() if entry.version and entry is not newest), key=_last_used)
+        excess = newest.memory_bytes + sum(entry.memory_bytes for entry in loaded) - self._memory_bytes
+        for entry in loaded:
+            if excess <= 0:
+                break
+            entry.version = None
+            excess -= entry.memory_bytes
+            log.debug("let go of %s:%d", entry.name, entry.number)
+
+    # Lookups; called from the event loop
+
+    @property
+    def default(self) -> str:
+        """Name of the model that answers when none is named."""
+        if self._default:
+            return self._default.partition(":")[0]
+        return min(self._served, default="")
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Go through the highest version served of every model, by name."""
+        return (entry for reference, entry in sorted(self._served.items()) if ":" not in reference)
+
+    def entries(self) -> Iterator[Entry]:
+        """Go through all that was found, served or not, by name and version."""
+        return (entry for _, entry in sorted(self._entries.items()))
+
+    def entry(self, found: Found) -> Entry | None:
+        """Look up what became of an artifact."""
+        return self._entries.get((found.name, found.number))
+
+    def withdrawn(self, name: str) -> bool:
+        """Tell whether a model was withdrawn."""
+        return name in self._withdrawn
+
+    def versions(self, name: str) -> list[int]:
+        """List the versions of a model that are served, lowest first.
 
         Raises:
-            ModelNotFound: There is no such model or version.
+            ModelNotFound: There is no such model.
         """
-        versions = self.versions(name)
-        if number is None:
-            number = versions[-1]
-        if number not in versions:
-            raise ModelNotFound(f"model {name!r} has no version {number}; it has {versions}")
-        return self._models[name][number]
+        if name not in self._served or ":" in name:
+            raise ModelNotFound(f"there is no model {name[:80]!r}; GET /models lists those there are")
+        return sorted(entry.number for reference, entry in self._served.items() if reference.startswith(f"{name}:"))
 
-    def resolve(self, reference: str | None) -> Version:
+    def find(self, name: str) -> Entry:
+        """Look up the highest version of a model.
+
+        Raises:
+            ModelNotFound: There is no such model.
+        """
+        self.versions(name)
+        return self._served[name]
+
+    def resolve(self, reference: str | None) -> Entry:
         """Look up ``name``, ``name:version``, or the default model for None.
 
         Raises:
@@ -209,7 +257,47 @@ class Repository:
         """
         if reference is None:
             reference = self._default or self.default
-        name, colon, version = reference.partition(":")
-        if colon and not _VERSION.fullmatch(version):
+        entry = self._served.get(reference)
+        if entry is not None:
+            return entry
+        name, _, version = reference.partition(":")
+        numbers = self.versions(name)
+        if not _VERSION.fullmatch(version):
             raise ModelNotFound(f"model {name[:80]!r} has no version {version[:20]!r}; versions are positive integers")
-        return self.find(name, int(version) if colon else None)
+        raise ModelNotFound(f"model {name!r} has no version {int(version)}; it has {numbers}")
+
+    async def acquire(self, reference: str | None) -> Version:
+        """Look up a model to run, and load it if it is not in memory.
+
+        Raises:
+            ModelNotFound: There is no such model or version.
+            NotReady: It had to be loaded again, and that failed.
+        """
+        entry = self.resolve(reference)
+        entry.used = next(self._clock)
+        if (version := entry.version) is not None:
+            return version
+        if entry.loading is None:
+            entry.loading = asyncio.create_task(asyncio.to_thread(self._reload, entry))
+            entry.loading.add_done_callback(lambda task: _forget(entry, task))
+        return await asyncio.shield(entry.loading)
+
+    def _reload(self, entry: Entry) -> Version:
+        try:
+            model, memory_bytes = self._loader.open(entry.found.path)
+        except InvalidArtifact as error:
+            entry.refused = str(error)
+            log.error("cannot load %s:%d again: %s", entry.name, entry.number, error)  # noqa: TRY400  # as above
+            raise NotReady(f"model {entry.name}:{entry.number} cannot be loaded; GET /models says why") from None
+        return self._install(entry, model, memory_bytes)
+
+
+def _last_used(entry: Entry) -> int:
+    return entry.used
+
+
+def _forget(entry: Entry, task: asyncio.Task[Version]) -> None:
+    """Have the next request load it again, if need be; whoever asked for it may be gone."""
+    entry.loading = None
+    if not task.cancelled():
+        task.exception()

@@ -3,15 +3,21 @@
 import pytest
 
 from app import devices
+from app.artifacts import discover
 from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, NothingToServe
-from app.repository import Repository, discover
+from app.loading import Loader
+from app.repository import Repository
 from tests import toys
 
 
 def loaded(root, default=None):
-    repository = Repository(root, default=default, device="cpu", threads=1, max_batch_size=2)
+    repository = Repository(root, default=default, loader=loader())
     repository.load()
     return repository
+
+
+def loader(device="cpu"):
+    return Loader(device=device, threads=1, max_batch_size=2)
 
 
 def test_names_and_versions_are_found(models):
@@ -61,7 +67,7 @@ def test_what_is_not_there_is_not_found(models, reference):
 
 
 def test_not_ready_until_loaded(models):
-    repository = Repository(models, default=None, device="cpu", threads=1, max_batch_size=1)
+    repository = Repository(models, default=None, loader=loader())
 
     assert not repository.ready
     assert "being loaded" in repository.reason
@@ -71,12 +77,12 @@ def test_not_ready_until_loaded(models):
 
 @pytest.mark.skipif(devices.why_no_cuda() is None, reason="CUDA is available")
 def test_auto_says_once_that_it_runs_on_the_cpu(models, caplog):
-    caplog.set_level("INFO", "app.repository")
-    repository = Repository(models, default=None, device="auto", threads=1, max_batch_size=1)
+    caplog.set_level("INFO", "app.loading")
+    repository = Repository(models, default=None, loader=loader("auto"))
 
     repository.load()
 
-    assert {version.model.execution_provider for version in repository} == {"CPUExecutionProvider"}
+    assert {entry.card.execution_provider for entry in repository} == {"CPUExecutionProvider"}
     assert caplog.text.count("running on the CPU, because") == 1
 
 

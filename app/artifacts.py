@@ -1,0 +1,69 @@
+"""What lies in the model repository's folder: ``<name>/<version>/model.onnx``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from app.errors import NothingToServe
+
+FILE = "model.onnx"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+class Stamp(NamedTuple):
+    """What tells one content of a file from another without reading it."""
+
+    modified_ns: int
+    size: int
+    inode: int
+
+
+class Found(NamedTuple):
+    """An artifact on the disk."""
+
+    name: str
+    number: int
+    path: Path
+
+    @property
+    def reference(self) -> str:
+        """How requests name it."""
+        return f"{self.name}:{self.number}"
+
+    def stamp(self) -> Stamp | None:
+        """Look at the file, if it is there."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return Stamp(status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def discover(root: Path) -> list[Found]:
+    """List every artifact below ``root``, by name and version; whatever is named otherwise is not ours.
+
+    Raises:
+        NothingToServe: The folder cannot be read, or holds no model.
+    """
+    try:
+        found = sorted(
+            Found(model.name, int(version.name), version / FILE)
+            for model in root.iterdir()
+            if model.is_dir() and _NAME.fullmatch(model.name)
+            for version in model.iterdir()
+            if version.is_dir() and _VERSION.fullmatch(version.name)
+        )
+    except OSError as error:
+        raise NothingToServe(
+            f"the model repository {str(root)!r} cannot be read: {error.strerror}; set MULTIPOOL_MODELS_DIR"
+        ) from None
+    if not found:
+        raise NothingToServe(
+            f"the model repository {str(root)!r} holds no <name>/<version>/{FILE}; publish one with "
+            "'python -m model_export train', or set MULTIPOOL_MODELS_DIR"
+        )
+    return found

@@ -1,0 +1,110 @@
+"""From what was counted to what Prometheus reads. Imported with the first scrape, not at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, ProcessCollector, exposition
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from app.metrics import SECONDS, Row
+from app.service import Service
+
+_COUNTERS = {
+    "requests": ("Requests answered.", ("route", "method", "status")),
+    "problems": ("Requests, and files of batch requests, that were refused or failed.", ("code",)),
+    "batches": ("Batches run; images divided by batches is the batch size achieved.", ("model", "version")),
+    "images": ("Images classified.", ("model", "version")),
+    "cache": ("Images looked up among the remembered answers.", ("outcome",)),
+}
+_HISTOGRAMS = {
+    "request_seconds": ("From the first byte of a request to the last of its answer.", ("route",)),
+    "stage_seconds": ("Stages of a prediction, as in Server-Timing.", ("stage",)),
+}
+_GAUGES = {
+    "in_flight": "Requests being answered.",
+    "images_in_work": "Images let in and not answered yet: queued, being decoded, or running.",
+}
+
+
+class _Collector:
+    """Reads one service at the moment of the scrape."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        """Go through all families."""
+        total = self._service.metrics.total()
+        for name, (help_text, labels) in _COUNTERS.items():
+            counter = CounterMetricFamily(f"multipool_{name}", help_text, labels=labels)
+            for values, row in total.get(name, {}).items():
+                counter.add_metric(values, row[0])
+            yield counter
+        for name, (help_text, labels) in _HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(f"multipool_{name}", help_text, labels=labels)
+            for values, row in total.get(name, {}).items():
+                histogram.add_metric(values, _buckets(row), row[-1])
+            yield histogram
+        for name, help_text in _GAUGES.items():
+            yield GaugeMetricFamily(f"multipool_{name}", help_text, value=total[name][()][0])
+        yield _drift(total.get("drift", {}))
+        yield from self._state()
+        yield from self._models()
+
+    def _state(self) -> Iterator[Metric]:
+        settings, repository = self._service.settings, self._service.repository
+        yield GaugeMetricFamily("multipool_ready", "Whether /readyz says 200.", value=self._service.is_ready())
+        yield GaugeMetricFamily(
+            "multipool_queue_size", "Most images let in, all workers.", value=settings.queue_size * settings.workers
+        )
+        refused = sum(entry.refused is not None for entry in repository.entries())
+        yield GaugeMetricFamily(
+            "multipool_refused_versions", "Versions on the disk that are not served.", value=refused
+        )
+
+    def _models(self) -> Iterator[Metric]:
+        keys = ("model", "version")
+        info = GaugeMetricFamily(
+            "multipool_model_info",
+            "What is served, and where it really runs.",
+            labels=(*keys, "architecture", "execution_provider", "sha256"),
+        )
+        loaded = GaugeMetricFamily("multipool_model_loaded", "Whether a version is in memory.", labels=keys)
+        memory = GaugeMetricFamily("multipool_model_memory_bytes", "Memory that a loaded version takes.", labels=keys)
+        for entry in self._service.repository.entries():
+            if entry.card is not None:
+                key = (entry.name, str(entry.number))
+                card = entry.card
+                info.add_metric((*key, card.metadata.architecture, card.execution_provider, card.sha256), 1)
+                loaded.add_metric(key, entry.version is not None)
+                memory.add_metric(key, entry.memory_bytes if entry.version is not None else 0)
+        return iter((info, loaded, memory))
+
+
+def _drift(rows: dict[tuple[str, ...], Row]) -> Metric:
+    """Average over the workers, each with the number of its latest images."""
+    help_text = "How far the latest images are from the training set, 0 to 1; about 0.03 is chance."
+    drift = GaugeMetricFamily("multipool_feature_drift", help_text, labels=("model", "version", "branch"))
+    for key, (weighted, images) in rows.items():
+        drift.add_metric(key, weighted / images)
+    return drift
+
+
+def _buckets(row: Row) -> list[tuple[str, float]]:
+    """Turn counts per bucket into counts up to each bound."""
+    sums, so_far = [], 0.0
+    for bound, count in zip([*map(str, SECONDS), "+Inf"], row[:-1], strict=True):
+        so_far += count
+        sums.append((bound, so_far))
+    return sums
+
+
+def write(service: Service, accept: str) -> tuple[bytes, str]:
+    """Write everything in the format asked for; returns it and its media type."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(service))
+    if service.settings.workers == 1:
+        ProcessCollector(registry=registry)
+    encode, media_type = exposition.choose_encoder(accept)
+    return encode(registry), media_type

@@ -1,0 +1,82 @@
+"""What to do when a device fails under a model.
+
+A batch that does not fit into the device's memory is run again in two halves, once. Anything worse, an illegal access
+for instance, leaves a CUDA context that fails for ever after (CUDA Runtime API, "sticky" errors): the process is then
+of no more use, says so, and ends, so that its supervisor starts another.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.errors import DeviceFailed
+from app.model import Outputs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NO_MEMORY = re.compile(r"out of memory|failed to allocate memory|CUDA failure 2\b|ALLOC_FAILED", re.IGNORECASE)
+_FAILED = re.compile(
+    r"CUDA (failure|error)|cudaError|CUDNN (failure|error|status)|CUBLAS (failure|error)", re.IGNORECASE
+)
+
+Run = Callable[["NDArray[np.uint8]"], Outputs]
+
+
+class Guard:
+    """Watches every run of every model of a process."""
+
+    def __init__(self) -> None:
+        self.on_failure: Callable[[DeviceFailed], None] = lambda _: None
+        """Called once, in the thread that noticed."""
+        self._noticed = threading.Lock()
+
+    def run(self, run: Run, batch: NDArray[np.uint8]) -> Outputs:
+        """Run a batch ``uint8 [N, H, W, C]``, in halves if need be.
+
+        Raises:
+            DeviceFailed: The device is of no more use, or has no memory even for half the batch.
+        """
+        try:
+            return run(batch)
+        except Exception as error:
+            if len(batch) > 1 and _NO_MEMORY.search(str(error)):
+                middle = len(batch) // 2
+                return _join(self.watch(run, batch[:middle]), self.watch(run, batch[middle:]))
+            raise self._judge(error) from error
+
+    def watch(self, run: Callable[[NDArray[np.uint8]], Any], batch: NDArray[np.uint8]) -> Any:
+        """Run something, as it is.
+
+        Raises:
+            DeviceFailed: As :meth:`run`.
+        """
+        try:
+            return run(batch)
+        except Exception as error:
+            raise self._judge(error) from error
+
+    def _judge(self, error: Exception) -> Exception:
+        """Tell a failure of the device from one of the model."""
+        if not (_NO_MEMORY.search(str(error)) or _FAILED.search(str(error))):
+            return error
+        failure = DeviceFailed(f"the device failed and the service restarts: {str(error).partition(chr(10))[0][:200]}")
+        if self._noticed.acquire(blocking=False):
+            self.on_failure(failure)
+        return DeviceFailed("the device that runs the models failed; the service restarts, try again")
+
+
+def _join(first: Outputs, second: Outputs) -> Outputs:
+    return Outputs(
+        np.concatenate([first.probabilities, second.probabilities]),
+        np.concatenate([first.logits, second.logits]),
+        tuple(np.concatenate(pair) for pair in zip(first.features, second.features, strict=True)),
+        None
+        if first.familiarity is None or second.familiarity is None
+        else np.concatenate([first.familiarity, second.familiarity]),
+    )

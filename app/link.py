@@ -1,0 +1,62 @@
+"""A worker's end of the pipe to its supervisor: orders and counts, in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+from app.metrics import Snapshot
+from app.service import Order, Service
+
+_REPORT_S = 1.0
+
+
+class Ready(NamedTuple):
+    """The worker takes connections."""
+
+
+class Counts(NamedTuple):
+    """What a worker has counted; or, on the way back, what the others have."""
+
+    snapshot: Snapshot
+
+
+class Link:
+    """Speaks with the supervisor for one service."""
+
+    def __init__(self, pipe: Connection, service: Service) -> None:
+        self._pipe = pipe
+        self._service = service
+        self._lock = threading.Lock()
+
+    def start(self) -> asyncio.Task[None]:
+        """Say that the worker is ready, listen from now on, and report again and again."""
+        self._service.tell_others = self._send
+        threading.Thread(target=self._listen, daemon=True).start()
+        self._send(Ready())
+        return asyncio.create_task(self._report())
+
+    def _send(self, message: Ready | Counts | Order) -> None:
+        with self._lock, suppress(OSError):
+            self._pipe.send(message)
+
+    def _listen(self) -> None:
+        """Hear what the supervisor says; stop when it is gone, however it went."""
+        with suppress(OSError, EOFError):
+            while True:
+                said = self._pipe.recv()
+                if isinstance(said, Counts):
+                    self._service.metrics.others = said.snapshot
+                else:
+                    threading.Thread(target=self._service.obey, args=(said,), daemon=True).start()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(_REPORT_S)
+            await asyncio.to_thread(self._send, Counts(self._service.metrics.snapshot()))

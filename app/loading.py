@@ -1,0 +1,100 @@
+"""From a file of the model repository to a model that is loaded, checked and warm."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+from app import devices, memory
+from app.errors import DeviceUnavailable, InvalidArtifact
+from app.model import Device, Model
+
+log = logging.getLogger(__name__)
+
+_TRIAL_S = 60
+_SAID_ERROR = re.compile(r"^error: (.*)$", re.MULTILINE)
+
+
+class Loader:
+    """Opens artifacts on the device that the service runs on."""
+
+    def __init__(self, *, device: Literal["auto", "cuda", "cpu"], threads: int, max_batch_size: int) -> None:
+        self._asked = device
+        self._device: Device | None = None
+        self._threads = threads
+        self._max_batch_size = max_batch_size
+
+    def check(self) -> None:
+        """See that the device asked for is there.
+
+        Raises:
+            DeviceUnavailable: It is not; says why.
+        """
+        if self._asked == "cuda" and (reason := devices.why_no_cuda()) is not None:
+            raise DeviceUnavailable(f"CUDA cannot be used: {reason}")
+
+    def open(self, path: Path, *, on_trial: bool = False) -> tuple[Model, int]:
+        """Load a file and warm the model up.
+
+        Args:
+            path: The artifact.
+            on_trial: First load it in a process of its own, bounded in time and memory: a file that hangs or crashes
+                ONNX Runtime, or eats all memory, then does no harm here.
+
+        Returns:
+            The model, and about how many bytes of memory it takes.
+
+        Raises:
+            InvalidArtifact: It cannot be served; says why.
+            DeviceUnavailable: The device cannot be used.
+        """
+        memory.give_back()  # what was freed would hide what is taken
+        before = memory.resident()
+        try:
+            data = path.read_bytes()
+            if on_trial:
+                self._try(data)
+            model = self._load(data, path)
+            model.warm_up(model.batch_sizes(self._max_batch_size))
+        except OSError as error:
+            raise InvalidArtifact(f"it cannot be read: {error.strerror}") from None
+        except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+            # Its metadata is of the right form, but nothing can be computed from it.
+            raise InvalidArtifact(f"its metadata cannot be used: {type(error).__name__}: {error}") from None
+        # What the process has grown by, unless something else made it grow or shrink at the same time.
+        smallest = 2 * len(data) + 1_000_000
+        return model, min(max(smallest, memory.resident() - before), 8 * smallest + 64_000_000)
+
+    def _load(self, data: bytes, path: Path) -> Model:
+        device = self._choose_device()
+        try:
+            return Model.load(data, device, self._threads)
+        except DeviceUnavailable as error:
+            if self._asked != "auto":
+                raise
+            log.warning("device auto: running %s on the CPU, because %s", path, error)
+            return Model.load(data, "cpu", self._threads)
+
+    def _choose_device(self) -> Device:
+        if self._device is None:
+            reason = devices.why_no_cuda() if self._asked == "auto" else None
+            if reason is not None:
+                log.info("device auto: running on the CPU, because %s", reason)
+            self._device = "cuda" if self._asked != "cpu" and reason is None else "cpu"
+        return self._device
+
+    def _try(self, data: bytes) -> None:
+        command = [sys.executable, "-m", "app.trial", str(self._max_batch_size)]
+        try:
+            done = subprocess.run(  # noqa: S603  # our own module
+                command, input=data, capture_output=True, timeout=_TRIAL_S, check=False, cwd=Path(__file__).parents[1]
+            )
+        except subprocess.TimeoutExpired:
+            raise InvalidArtifact(f"it was not loaded and run within {_TRIAL_S} s") from None
+        if done.returncode != 0:
+            said = _SAID_ERROR.search(done.stderr.decode(errors="replace"))
+            raise InvalidArtifact(said[1] if said else f"loading it ends the process ({done.returncode})")

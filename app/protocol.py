@@ -1,0 +1,256 @@
+"""HTTP as uvicorn speaks it, with the limits on time and size that it lacks.
+
+uvicorn with httptools waits for ever for the rest of a request, and takes a header of any size. Here every state of a
+connection has an end: a header has to be complete in time, a body has to keep coming, an answer has to be fetched, and
+neither a header nor the framing of a body may grow at will. What breaks a limit is answered with a problem (RFC 9457)
+where HTTP still allows an answer, and the connection is closed.
+
+A client that leaves takes its request with it: the task that would have answered is cancelled, so that its images are
+dropped before they reach the model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from app import problems
+from app.limits import Fault, Limits
+from app.middleware import choose_id
+
+log = logging.getLogger("app.access")
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. Its limits come from the application's state, where the lifespan puts them."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits: Limits = app_state.get("limits") or Limits()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
+        self._running: tuple[RequestResponseCycle, asyncio.Task[None]] | None = None
+        self._fault: Fault | None = None
+        self._in_header, self._in_body = True, False
+        self._header_bytes = 0
+        self._body_received = 0  # with its framing
+        self._body_bytes = 0
+        self._window_start = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Count the connection; from now on the header is awaited."""
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.connections:
+            self._refuse(Fault(503, f"{self._limits.connections} connections are open already; try again in a moment"))
+            transport.abort()
+        else:
+            self._set_deadline(self._limits.header_s, self._header_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Drop the work for a client that is gone."""
+        self._clear_deadline()
+        self.resume_writing()
+        self.pipeline.clear()
+        self._cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Have the bytes parsed, and see that a request still under way stays within its limits."""
+        if self._fault is not None:
+            return
+        was_in_body, scope = self._in_body, self.scope
+        super().data_received(data)
+        if self._fault is not None or self.transport.is_closing():
+            return
+        same = self.scope is scope  # no other request began in these bytes
+        if self._in_body:
+            self._body_received += len(data) if was_in_body and same else 0
+            if self._limits.outweighs(self._body_received, self._body_bytes):
+                self._refuse(Fault(400, "the chunks of the body are too small, or carry too much beside it"))
+            elif self._deadline is None:
+                self._start_window()
+        elif self._in_header or (same and not was_in_body and self.cycle.response_complete):
+            self._header_bytes += len(data) if same else 1
+            if self._header_bytes > self._limits.header_bytes:
+                self._refuse(Fault(431, f"the header exceeds {self._limits.header_bytes:,} bytes"))
+            elif self._deadline is None:
+                self._set_deadline(self._limits.header_s, self._header_late)
+
+    # Time
+
+    def _set_deadline(self, seconds: float, callback: Callable[[], object]) -> None:
+        self._clear_deadline()
+        self._deadline = self.loop.call_later(seconds, callback)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _header_late(self) -> None:
+        if self._header_bytes:
+            self._refuse(Fault(408, f"no complete header came within {self._limits.header_s:g} s"))
+        else:
+            self.transport.close()
+
+    def _start_window(self) -> None:
+        self._window_start = self._body_bytes
+        self._set_deadline(self._limits.window_s, self._end_window)
+
+    def _end_window(self) -> None:
+        # While reading is paused, it is the service that is slow.
+        if self.flow.read_paused or self._body_bytes - self._window_start >= self._limits.window_bytes:
+            self._start_window()
+        else:
+            self._refuse(Fault(408, "the body stopped coming, or came too slowly; send it again"))
+
+    def pause_writing(self) -> None:
+        """Give the client a time to fetch its answer."""
+        super().pause_writing()
+        if self._write_deadline is None:
+            self._write_deadline = self.loop.call_later(self._limits.write_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the answer is being fetched."""
+        super().resume_writing()
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, with what was not fetched if need be."""
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(self._limits.linger_s, self.transport.abort)
+
+    # Parser callbacks
+
+    def on_message_begin(self) -> None:
+        """Await the header of the next request."""
+        super().on_message_begin()
+        self._unset_keepalive_if_required()
+        self._in_header = True
+        self._body_received = self._body_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Keep a part of the address."""
+        super().on_url(url)
+        if len(self.url) > self._limits.url_bytes:
+            self._stop(Fault(414, f"the address exceeds {self._limits.url_bytes:,} bytes"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a field of the header; trailers are read over."""
+        if self._in_body:
+            return
+        super().on_header(name, value)
+        if len(self.headers) > self._limits.header_fields:
+            self._stop(Fault(431, f"the header has more than {self._limits.header_fields} fields"))
+
+    def on_headers_complete(self) -> None:
+        """Start on the request, if its header is as it should be."""
+        fault = self._limits.fault(self.parser.get_http_version(), self.headers)
+        if fault is not None:
+            self._stop(fault)
+        super().on_headers_complete()
+        self._in_header, self._in_body = False, True
+        self._header_bytes = 0
+        self._clear_deadline()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass a part of the body on."""
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Wait for nothing more of this request."""
+        self._in_body = False
+        self._clear_deadline()
+        super().on_message_complete()
+        if self.cycle.response_complete:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        """Await the next request; of a body that was answered before its end, the rest is read over."""
+        super().on_response_complete()
+        if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self._set_deadline(self._limits.linger_s, self.transport.close)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if cycle.scope["path"] in self._limits.admitted and self._limits.is_full():
+            # The application would say the same, at twice the cost, and when it is least affordable.
+            self._shed(cycle)
+            return
+        # As in uvicorn, which does not keep hold of the task.
+        task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+        self._running = cycle, task
+
+    # Refusal
+
+    def _shed(self, cycle: RequestResponseCycle) -> None:
+        draining = (b"connection", b"close") in self.server_state.default_headers
+        close = draining or not cycle.keep_alive
+        fault = Fault(503, "as many images as allowed are in work; try again in a moment")
+        self._write_problem(fault, close=close, level=logging.DEBUG)  # thousands a second; the metrics count them
+        cycle.response_started = cycle.response_complete = True
+        self.app_state["service"].metrics.requests.add(cycle.scope["path"], cycle.scope["method"], "503")
+        if close:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _stop(self, fault: Fault) -> None:
+        """Have the parser stop, whereupon uvicorn calls :meth:`send_400_response`."""
+        self._fault = fault
+        raise ValueError(fault.detail)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words say less
+        """Answer what the parser cannot read."""
+        self._refuse(self._fault or Fault(400, "this is not an HTTP request, or a broken one"))
+
+    def _refuse(self, fault: Fault) -> None:
+        """Answer with a problem if the request has no answer yet, and close once the client had time to read it."""
+        self._fault = fault
+        self._clear_deadline()
+        earlier = self._running[0] if self._running and not self._running[0].response_complete else None
+        if earlier is not None and not self._in_body:
+            earlier.keep_alive = False  # the fault is in what was sent after it, and is dropped with the connection
+            return
+        if earlier is None or not earlier.response_started:
+            self._write_problem(fault, close=True)
+        self._cancel()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(self._limits.linger_s, self.transport.abort)
+
+    def _write_problem(self, fault: Fault, *, close: bool, level: int = logging.INFO) -> None:
+        asked = dict(self.headers or ()).get(b"x-request-id", b"")
+        request_id = choose_id(asked.decode("latin-1"))
+        self.transport.write(problems.as_bytes(fault.status, fault.detail, request_id, close=close))
+        if (service := self.app_state.get("service")) is not None:
+            service.metrics.problems.add(problems.of_status(fault.status).code)
+        log.log(level, "refused with %d: %s", fault.status, fault.detail, extra={"request_id": request_id})
+
+    def _cancel(self) -> None:
+        """End the task of a request that nobody waits for."""
+        if self._running is None:
+            return
+        cycle, task = self._running
+        if not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.scope["state"]["client_gone"] = True
+            task.cancel()

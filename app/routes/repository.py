@@ -1,0 +1,73 @@
+"""Models in and out of service by request: the model repository extension of KServe's and Triton's protocol.
+
+Only there when an admin key is set. What is loaded is what lies in the model repository's folder; nothing can be sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from app import catalogue, problems
+from app.errors import InvalidArtifact, MalformedRequest
+from app.service import AnyService, Order
+from app.uploads import read_body
+
+router = APIRouter(prefix="/v2/repository", tags=["repository"])
+
+_LARGEST_BODY = 64 * 1024
+_JSON = {"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}}
+
+
+class _Filter(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    ready: bool = False
+
+
+@router.post("/index", openapi_extra=_JSON, responses=problems.documented(400, 401, 413, 500))
+async def index(request: Request, service: AnyService) -> list[dict[str, str]]:
+    """List every version that was found, its state, and the reason; with `{"ready": true}` those that are served."""
+    try:
+        wanted = _Filter.model_validate(await _document(request))
+    except ValidationError as error:
+        raise MalformedRequest(f'the body: {error.errors()[0]["msg"]}; send {{}} or {{"ready": true}}') from None
+    found = catalogue.index(service.repository)
+    return [one for one in found if one["state"] == "READY"] if wanted.ready else found
+
+
+@router.post("/models/{name}/load", openapi_extra=_JSON, responses=problems.documented(400, 401, 404, 413, 422, 500))
+async def load(request: Request, service: AnyService, name: str) -> dict[str, Any]:
+    """Serve what lies in the folder of a model now, without waiting for the next look at it."""
+    await _document(request)
+    await asyncio.to_thread(service.restore, name)
+    service.tell_others(Order("restore", name))
+    refused = [entry for entry in service.repository.entries() if entry.name == name and entry.refused]
+    if refused:
+        raise InvalidArtifact(refused[-1].refused)
+    return {}
+
+
+@router.post("/models/{name}/unload", openapi_extra=_JSON, responses=problems.documented(400, 401, 404, 413, 500))
+async def unload(request: Request, service: AnyService, name: str) -> dict[str, Any]:
+    """Serve no version of a model until it is loaded again, and free its memory once its last request is done."""
+    await _document(request)
+    service.repository.withdraw(name)
+    service.tell_others(Order("withdraw", name))
+    return {}
+
+
+async def _document(request: Request) -> Any:
+    """Read the body, a JSON object; orjson itself bounds how deep it may be nested."""
+    body = await read_body(request, _LARGEST_BODY)
+    try:
+        document = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequest(f"the body is not JSON: {error.msg}") from None
+    if not isinstance(document, dict):
+        raise MalformedRequest("the body must be a JSON object")
+    return document

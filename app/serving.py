@@ -1,0 +1,133 @@
+"""The process: its socket, its signals, its logging, and one server or several workers."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import os
+import resource
+import signal
+import socket
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+import uvicorn
+from PIL import Image
+
+from app import logs
+from app.errors import MultipoolError
+from app.link import Link
+from app.main import build, create_app
+from app.metrics import Metrics
+from app.protocol import Protocol
+from app.server import Server
+from app.service import Service
+from app.settings import PREFIX, Settings
+from app.workers import Supervisor
+
+_BACKLOG = 2048
+_OPEN_FILES = 65_536
+
+log = logging.getLogger("app")
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        MultipoolError: What keeps the service from starting.
+        OSError: The address cannot be listened on.
+    """
+    settings.keys()
+    build(settings, Metrics()).repository.check()  # what is plainly wrong is said before anything else is
+    with _listen(settings.host, settings.port) as listener:
+        _prepare(settings)
+        log.info("listening on http://%s", _address(listener))
+        if settings.workers == 1:
+            _serve_one(settings, listener)
+        else:
+            limit_s = settings.lame_duck_s + settings.shutdown_timeout_s + 5
+            Supervisor(work, (settings, listener), settings.workers, limit_s).run()
+
+
+def work(pipe: Connection, settings: Settings, listener: socket.socket) -> None:
+    """Be one of several workers: say on the pipe that all is well, or what is not; end when the pipe does."""
+    os.setsid()  # a terminal's Ctrl-C goes to the supervisor alone, which passes it on
+    _prepare(settings)
+
+    try:
+        _serve_one(settings, listener, lambda service: Link(pipe, service).start())
+    except MultipoolError as error:
+        with suppress(OSError):
+            pipe.send(error)
+        sys.exit(1)
+
+
+def _prepare(settings: Settings) -> None:
+    # Our own limit on pixels is checked before Pillow's warning could matter.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    logging.captureWarnings(True)
+    logging.config.dictConfig(logs.configuration(settings.log_level, settings.log_format))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    # uvicorn passes the signal on after it has shut down in order; this makes that an end as it should be.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+
+
+def _serve_one(
+    settings: Settings, listener: socket.socket, on_started: Callable[[Service], object] = lambda _: None
+) -> None:
+    failures: list[MultipoolError] = []
+
+    def stop(error: MultipoolError) -> None:
+        failures.append(error)
+        server.fail()
+
+    def started(service: Service) -> None:
+        if not failures:
+            on_started(service)
+
+    config = uvicorn.Config(create_app(settings, stop), **_options(settings))
+    server = Server(config, lame_duck_s=settings.lame_duck_s, on_started=started)
+    server.run(sockets=[listener])
+    if failures:
+        raise failures[0]
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
+        "http": Protocol,
+        "ws": "none",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,  # nothing depends on who the client is
+        "timeout_graceful_shutdown": settings.shutdown_timeout_s,
+        "timeout_keep_alive": settings.keep_alive_s,
+        "backlog": _BACKLOG,
+    }
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind before anything is loaded: a port in use is said at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}; set {PREFIX}HOST or {PREFIX}PORT") from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

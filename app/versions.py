@@ -1,0 +1,64 @@
+"""One version of a model: loaded, known, or refused."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from app.artifacts import Found, Stamp
+from app.images import Shape
+from app.metadata import Metadata
+from app.model import Model
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a model, loaded and warm. Who holds it can use it, whatever becomes of the repository."""
+
+    name: str
+    number: int
+    model: Model
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a version that was loaded once, whether it still is or not."""
+
+    metadata: Metadata
+    shape: Shape
+    execution_provider: str
+    sha256: str
+
+
+@dataclass(eq=False)
+class Entry:
+    """One version of a model, as the repository keeps it."""
+
+    found: Found
+    stamp: Stamp | None = None
+    """Of the file that was loaded or refused last."""
+    card: Card | None = None
+    version: Version | None = None
+    """None while it is not in memory."""
+    memory_bytes: int = 0
+    used: int = 0
+    """When it was asked for last, as a count of requests."""
+    refused: str | None = None
+    """Why the file that lies there now is not served."""
+    loading: asyncio.Task[Version] | None = None
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self.found.name
+
+    @property
+    def number(self) -> int:
+        """The version's."""
+        return self.found.number
+
+    def known(self) -> Card:
+        """Return the card of a version that is served, and so was loaded once."""
+        if self.card is None:
+            raise LookupError(f"{self.name}:{self.number} was never loaded")
+        return self.card

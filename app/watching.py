@@ -1,0 +1,63 @@
+"""Sees to it that what is published while the service runs is served, and what is deleted is not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from app.artifacts import Found, Stamp, discover
+from app.errors import MultipoolError, NothingToServe
+from app.repository import Repository
+
+log = logging.getLogger(__name__)
+
+
+class Watcher:
+    """Looks at the model repository's folder again and again.
+
+    A file is read once it has not changed from one look to the next, and tried once per content: one that is refused
+    is tried again when it has changed. A version is forgotten when its file is gone; when everything is gone, because
+    a volume is not mounted for instance, what is loaded goes on being served.
+    """
+
+    def __init__(self, repository: Repository, interval_s: float) -> None:
+        self._repository = repository
+        self._interval_s = interval_s
+        self._last_look: dict[Found, Stamp | None] = {}
+        self._problem = ""
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval_s)
+            try:
+                await asyncio.to_thread(self.look)
+            except (MultipoolError, OSError) as error:
+                if str(error) != self._problem:
+                    log.error("nothing is loaded or removed: %s", error)  # noqa: TRY400  # a line for the operator
+                self._problem = str(error)
+            else:
+                self._problem = ""
+
+    def look(self, *, settled: bool = False) -> None:
+        """Look once, and load or remove what has changed.
+
+        Args:
+            settled: Do not wait for another look at what is new or gone.
+
+        Raises:
+            NothingToServe: The folder cannot be read, or is empty.
+        """
+        look = {found: found.stamp() for found in discover(self._repository.root)}
+        if not any(look.values()):
+            raise NothingToServe(f"the model repository {str(self._repository.root)!r} holds no file that can be read")
+        for found, stamp in look.items():
+            entry = self._repository.entry(found)
+            if stamp is None or (entry is not None and entry.stamp == stamp):
+                continue
+            if settled or self._last_look.get(found) == stamp:
+                self._repository.admit(found, on_trial=True)
+        for entry in list(self._repository.entries()):
+            if look.get(entry.found) is None and (settled or self._last_look.get(entry.found) is None):
+                self._repository.remove(entry)
+        self._last_look = look

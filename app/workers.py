@@ -1,0 +1,224 @@
+"""Several processes that share one listening socket: started, replaced when they die, renewed one by one on SIGHUP.
+
+A worker says on its pipe (:mod:`app.link`) that it takes connections, or why it cannot, and what it counts. One that
+dies is replaced at once; one that dies before it ever served, ever more slowly. The workers are forked from a process
+that has imported everything and started nothing, so that a new one is up in a fraction of a second and shares most of
+its memory with the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+
+from app.errors import MultipoolError
+from app.link import Counts, Ready
+from app.metrics import Snapshot, add_up, without_gauges
+from app.service import Order
+
+log = logging.getLogger("app")
+
+_SLOWEST_RESTART_S = 30.0
+_LONGEST_TURN_S = 0.5
+
+
+@dataclass(eq=False)
+class Worker:
+    """One process, as the supervisor sees it."""
+
+    process: BaseProcess
+    pipe: Connection
+    ready: bool = False
+    retired: bool = False
+    silent: bool = False
+    """Its end of the pipe is closed."""
+    counted: Snapshot = field(default_factory=dict)
+    """What it reported last."""
+
+
+class Supervisor:
+    """Keeps the workers running."""
+
+    def __init__(self, target: Callable[..., None], arguments: tuple[object, ...], count: int, limit_s: float) -> None:
+        """Prepare; nothing is started yet.
+
+        Args:
+            target: What a worker does; gets a pipe, speaks on it as :mod:`app.link` does, or says the error that keeps
+                it from starting, and ends when the pipe does.
+            arguments: What else it gets.
+            count: How many workers there are to be.
+            limit_s: How long a worker may take to end when told to.
+        """
+        self._target = target
+        self._arguments = arguments
+        self._count = count
+        self._limit_s = limit_s
+        self._context = _context(target.__module__)
+        self._workers: list[Worker] = []
+        self._orders: dict[str, Order] = {}  # the last one for each model
+        self._counted_before: Snapshot = {}  # by workers that have ended
+        self._failures = 0
+        self._restart_at = 0.0
+        self._stop_signal: int | None = None
+        self._renewing: list[Worker] = []
+        self._bell, self._ringer = socket.socketpair()
+
+    def run(self) -> None:
+        """Keep the workers running until told to stop.
+
+        Raises:
+            MultipoolError: The first one could not start.
+        """
+        self._ringer.setblocking(False)
+        signal.set_wakeup_fd(self._ringer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_renew)
+        try:
+            first = self._start()
+            if first is None:
+                raise MultipoolError("no worker could be started; what is wrong is above")
+            while self._stop_signal is None and not first.ready:
+                self._turn(first)
+            while self._stop_signal is None:
+                self._fill()
+                self._turn(None)
+        finally:
+            self._end()
+
+    def _on_stop(self, number: int, _: object) -> None:
+        self._stop_signal = number
+
+    def _on_renew(self, *_: object) -> None:
+        log.info("renewing %d workers", self._count)
+        self._renewing = [worker for worker in self._workers if not worker.retired]
+
+    def _start(self) -> Worker | None:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=self._target, args=(theirs, *self._arguments))
+        try:
+            process.start()
+        except (OSError, EOFError) as error:  # no memory, or what workers are forked from is just dying
+            log.error("no worker could be started: %s", error)  # noqa: TRY400  # a line for the operator
+            ours.close()
+            self._restart_at = time.monotonic() + _LONGEST_TURN_S
+            return None
+        finally:
+            theirs.close()
+        worker = Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+    def _fill(self) -> None:
+        """Start what is missing; while renewing, one more, and send an old one off once the new one is ready."""
+        current = [worker for worker in self._workers if not worker.retired]
+        self._renewing = [worker for worker in self._renewing if worker in current]
+        wanted = self._count + bool(self._renewing)
+        if self._renewing and len(current) == wanted and all(worker.ready for worker in current):
+            self._retire(self._renewing.pop(0))
+        elif len(current) < wanted and time.monotonic() >= self._restart_at:
+            for _ in range(wanted - len(current)):
+                if self._start() is None:
+                    return
+
+    def _retire(self, worker: Worker) -> None:
+        worker.retired = True
+        worker.process.terminate()
+
+    def _turn(self, first: Worker | None) -> None:
+        """Wait for something to happen, and take note of it; what keeps the first worker from starting is raised."""
+        pipes = {worker.pipe: worker for worker in self._workers if not worker.silent}
+        ends = {worker.process.sentinel: worker for worker in self._workers}
+        for happened in wait([self._bell, *pipes, *ends], timeout=_LONGEST_TURN_S):
+            if happened is self._bell:
+                self._bell.recv(64)
+            elif isinstance(happened, Connection):
+                self._hear(pipes[happened], first)
+            elif isinstance(happened, int):
+                worker = ends[happened]
+                while not worker.silent and worker.pipe.poll():
+                    self._hear(worker, first)
+                self._bury(worker, first)
+
+    def _hear(self, worker: Worker, first: Worker | None) -> None:
+        try:
+            said = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.silent = True
+            return
+        if isinstance(said, Ready):
+            worker.ready = True
+            self._failures = 0
+            for order in self._orders.values():
+                self._tell(worker, order)
+            log.info("worker %d is ready", worker.process.pid)
+        elif isinstance(said, Counts):
+            worker.counted = said.snapshot
+            others = [other.counted for other in self._workers if other is not worker]
+            self._tell(worker, Counts(add_up([self._counted_before, *others])))
+        elif isinstance(said, Order):
+            self._orders[said.model] = said  # for those too that are yet to come
+            for other in self._workers:
+                if other is not worker and other.ready:
+                    self._tell(other, said)
+        elif worker is first:
+            raise said
+        else:
+            log.error("worker %s cannot start: %s", worker.process.pid, said)
+
+    def _tell(self, worker: Worker, message: Counts | Order) -> None:
+        with suppress(OSError):
+            worker.pipe.send(message)
+
+    def _bury(self, worker: Worker, first: Worker | None) -> None:
+        """Forget a worker that has ended; :meth:`_fill` starts another."""
+        self._workers.remove(worker)
+        worker.pipe.close()
+        worker.process.join()
+        self._counted_before = add_up([self._counted_before, without_gauges(worker.counted)])
+        if worker.retired:
+            log.info("worker %s ended", worker.process.pid)
+            return
+        log.error("worker %s died (%s); another takes its place", worker.process.pid, worker.process.exitcode)
+        if worker is first:
+            raise MultipoolError("the service could not start; what it says is above")
+        if not worker.ready:
+            self._failures += 1
+            self._restart_at = time.monotonic() + min(2.0**self._failures, _SLOWEST_RESTART_S)
+
+    def _end(self) -> None:
+        """Tell all to end; who does not in time is killed."""
+        signal.set_wakeup_fd(-1)
+        for worker in self._workers:
+            if worker.process.pid is not None and worker.process.is_alive():
+                os.kill(worker.process.pid, self._stop_signal or signal.SIGTERM)
+        deadline = time.monotonic() + self._limit_s
+        for worker in self._workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._bell.close()
+        self._ringer.close()
+
+
+def _context(module: str) -> ForkServerContext | SpawnContext:
+    """Choose how processes are made: forked from one that has imported ``module``, or anew where that cannot be."""
+    try:
+        tempfile.gettempdir()  # the process to fork from is spoken to by a socket that lies in a folder
+    except FileNotFoundError:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context

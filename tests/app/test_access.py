@@ -1,0 +1,80 @@
+"""Who may, how often, and from which pages."""
+
+import time
+
+import pytest
+
+from app.errors import InvalidSettings
+from app.settings import Settings
+from tests.app.test_predictions import assert_problem
+from tests.conftest import serving
+
+
+def test_each_key_has_its_own_rate(models):
+    with serving(models, API_KEYS="one,two", RATE_LIMIT=2) as client:
+        first = [client.get("/models", headers={"X-API-Key": "one"}) for _ in range(5)]
+        limited = [response for response in first if response.status_code != 200]
+        assert 2 <= len(limited) <= 3
+        assert_problem(limited[0], 429, "rate_limited")
+        assert limited[0].headers["retry-after"] == "1"
+        assert client.get("/models", headers={"Authorization": "Bearer two"}).status_code == 200
+        assert all(client.get("/readyz").status_code == 200 for _ in range(10))
+        time.sleep(1.1)
+        assert client.get("/models", headers={"X-API-Key": "one"}).status_code == 200
+
+
+def test_pages_of_the_origins_listed_may_call_and_no_others(models):
+    with serving(models, CORS_ORIGINS="https://shop.example, https://lab.example", API_KEYS="key") as client:
+        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+        preflight = client.options("/predict", headers={"Origin": "https://lab.example", **asked})
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == "https://lab.example"
+        refused = client.options("/predict", headers={"Origin": "https://evil.example", **asked})
+        assert "access-control-allow-origin" not in refused.headers
+        answer = client.get("/models", headers={"Origin": "https://shop.example", "X-API-Key": "key"})
+        assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+        assert client.get("/models", headers={"Origin": "https://shop.example"}).status_code == 401
+
+
+def test_no_page_may_call_unless_it_is_said(server):
+    answer = server.get("/models", headers={"Origin": "https://shop.example"})
+
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_no_answer_is_to_be_taken_for_another_type(server):
+    for path in ("/livez", "/models", "/nothing", "/docs"):
+        assert server.get(path).headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/livez", "/models", "/models/grey", "/openapi.json", "/metrics"])
+def test_head_is_get_without_the_body(server, path):
+    head, get = server.head(path), server.get(path)
+
+    assert head.status_code == 200
+    assert head.content == b""
+    assert head.headers["content-type"] == get.headers["content-type"]
+
+
+def test_head_is_not_possible_where_get_is_not(server):
+    response = server.head("/predict")
+
+    assert response.status_code == 405
+    assert response.headers["allow"] == "POST"
+
+
+def test_the_document_says_what_key_is_asked_for(models):
+    with serving(models, API_KEYS="key") as client:
+        document = client.get("/openapi.json", headers={"X-API-Key": "key"}).json()
+
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "key"}
+    assert document["security"] == [{"bearer": []}, {"key": []}]
+    assert document["paths"]["/livez"]["get"]["security"] == []
+
+
+def test_a_key_that_is_too_short_is_not_shown(monkeypatch):
+    monkeypatch.setenv("MULTIPOOL_ADMIN_KEY", "hunter2")
+
+    with pytest.raises(InvalidSettings, match="MULTIPOOL_ADMIN_KEY") as caught:
+        Settings.load()
+    assert "hunter2" not in str(caught.value)

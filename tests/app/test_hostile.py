@@ -1,0 +1,151 @@
+"""Hundreds of broken, truncated, huge and odd files over HTTP, bombs, and a fuzzer that reads the OpenAPI document."""
+
+import math
+import os
+import re
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+
+from tests import toys
+from tests.conftest import ROOT, serving
+
+BATCH = 24
+LIMIT_S = 2
+
+
+def resident_mb(client):
+    """Memory the service has, once it is quiet."""
+    status = Path(f"/proc/{client.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    root = tmp_path_factory.mktemp("hostile")
+    toys.publish(root, "toy")
+    toys.publish(root, "bands", 1, toys.artifact(16, 16, 13))
+    with serving(root, DEFAULT_MODEL="toy") as client:
+        yield client
+
+
+def numbers(value):
+    """Every number in a document."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from numbers(one)
+    elif isinstance(value, int | float):
+        yield value
+
+
+def check(status, document):
+    """A good answer has finite numbers; anything else is the caller's fault, and says so."""
+    if status == 200:
+        assert all(math.isfinite(number) for number in numbers(document))
+    else:
+        assert 400 <= status < 500
+        assert set(document) == {"type", "title", "status", "detail", "code", "request_id", "error"}
+        assert document["status"] == status
+        assert len(document["detail"]) < 400
+
+
+def test_every_hostile_file_is_answered_soon(client, data):
+    paths = sorted(path for path in (data / "hostile").rglob("*") if path.is_file() and path.suffix != ".tsv")
+    assert len(paths) > 700
+    statuses = {}
+    for path in paths:
+        content, start = path.read_bytes(), time.monotonic()
+        response = client.post("/predict", content=content, headers={"Content-Type": "application/octet-stream"})
+        assert time.monotonic() - start < LIMIT_S, path
+        check(response.status_code, response.json())
+        statuses[path] = response.status_code
+    assert set(statuses.values()) >= {200, 415, 422}
+    for start in range(0, len(paths), BATCH):
+        part = [path for path in paths[start : start + BATCH] if path.stat().st_size < 1_000_000]
+        files = [("file", path.read_bytes()) for path in part]
+        response = client.post("/predict/batch", files=files, params={"model": "toy"})
+        assert response.status_code == 200
+        for path, result in zip(part, response.json()["results"], strict=True):
+            problem = result.get("error")
+            check(problem["status"] if problem else 200, problem or result)
+            assert (problem["status"] if problem else 200) == statuses[path], path
+    assert client.get("/readyz").status_code == 200
+    assert "Traceback" not in client.log.text
+
+
+def png(width, height, depth=8, colour=2):
+    """A PNG of which nothing but the header is true."""
+
+    def chunk(kind, content):
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    pixels = zlib.compress(b"\0" * 5_000_000, 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def jpeg(width, height):
+    """A small JPEG that says it is large."""
+    data = bytearray(toys.plain(128, (16, 16), "JPEG"))
+    start = data.index(b"\xff\xc0")
+    data[start + 5 : start + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+BOMBS = {
+    "a png of 400 megapixels": png(20_000, 20_000),
+    "a png of 100 megapixels": png(10_000, 10_000),
+    "a png of one bit a pixel": png(9_000, 9_000, 1, 0),
+    "a png beyond all bounds": png(2**31 - 1, 2**31 - 1),
+    "a jpeg of 144 megapixels": jpeg(12_000, 12_000),
+    "a jpeg of 4 gigapixels": jpeg(65_500, 65_500),
+    "a gif of 4 gigapixels": b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0x80, 0, 0) + b"\0" * 6 + b",",
+    "an array of petabytes": b"\x93NUMPY\x01\x00\x76\x00"
+    + b"{'descr': '|u1', 'fortran_order': False, 'shape': (99999999, 9999999, 3), }".ljust(117)
+    + b"\n",
+}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_bombs_are_refused_before_they_are_decoded(client, case):
+    before = resident_mb(client)
+    for _ in range(5):
+        start = time.monotonic()
+        response = client.post("/predict", files={"file": BOMBS[case]})
+        assert time.monotonic() - start < 0.5
+        check(response.status_code, response.json())
+        assert response.status_code in (415, 422)
+    assert resident_mb(client) - before < 10
+
+
+def test_a_text_chunk_that_unpacks_to_much_is_refused(client):
+    body = b"zTXtComment\0\0" + zlib.compress(b"\0" * 64_000_000, 9)
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    image = toys.plain(128)
+    start = image.index(b"IDAT") - 4
+
+    response = client.post("/predict", files={"file": image[:start] + chunk + image[start:]})
+
+    assert response.status_code == 422
+
+
+def test_a_fuzzer_that_knows_the_interface_finds_nothing(client, tmp_path):
+    """All of schemathesis' checks but one: no schema can say of bytes that they are an image, so some are refused."""
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{client.base_url}/openapi.json", "--checks", "all"]
+    options = ["--exclude-checks", "positive_data_acceptance", "--max-examples", "20", "--no-color", "--seed", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert int(re.search(r"(\d+) generated", done.stdout)[1]) > 100
+    assert "Traceback" not in client.log.text

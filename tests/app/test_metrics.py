@@ -1,0 +1,155 @@
+"""What Prometheus reads: counted right, by one process or several, and used right by the dashboard and the alerts."""
+
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.metrics import SECONDS, Histogram, add_up, without_gauges
+from tests import toys
+from tests.conftest import ROOT, serving
+
+PHOTO = {"file": toys.plain(1)}
+
+
+def scrape(client, **headers):
+    """All samples, by name and labels."""
+    response = client.get("/metrics", headers=headers)
+    assert response.status_code == 200
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_everything_is_counted_once(models, workers):
+    with serving(models, WORKERS=workers, DEFAULT_MODEL="brightness") as client:
+        if workers > 1:
+            client.log.wait_for(r"(?s)is ready.*is ready")
+        for _ in range(20):
+            assert client.post("/predict", files=PHOTO, headers={"Connection": "close"}).status_code == 200
+        files = [("file", toys.plain(1))] * 5 + [("file", b"not an image")]
+        assert client.post("/predict/batch", files=files, params={"model": "brightness:1"}).status_code == 200
+        assert client.get("/nothing").status_code == 404
+        assert client.get("/models/grey").status_code == 200
+        if workers > 1:
+            time.sleep(2.5)  # the workers tell each other every second
+        found = scrape(client)
+
+    def value(name, **labels):
+        return found[(name, *sorted(labels.items()))]
+
+    assert value("multipool_requests_total", route="/predict", method="POST", status="200") == 20
+    assert value("multipool_requests_total", route="/predict/batch", method="POST", status="200") == 1
+    assert value("multipool_requests_total", route="other", method="GET", status="404") == 1
+    assert value("multipool_requests_total", route="/models/{name}", method="GET", status="200") == 1
+    assert value("multipool_request_seconds_count", route="/predict") == 20
+    assert 0 < value("multipool_request_seconds_sum", route="/predict") < 20
+    for stage in ("read", "decode", "queue", "inference", "total"):
+        assert value("multipool_stage_seconds_count", stage=stage) == 21
+    assert value("multipool_images_total", model="brightness", version="2") == 20
+    assert value("multipool_images_total", model="brightness", version="1") == 5
+    assert 1 <= value("multipool_batches_total", model="brightness", version="1") <= 5
+    assert value("multipool_problems_total", code="not_found") == 1
+    assert value("multipool_problems_total", code="unsupported_media_type") == 1
+    assert value("multipool_in_flight") == 1  # the scrape itself
+    assert value("multipool_images_in_work") == 0
+    assert value("multipool_ready") == 1
+    assert value("multipool_queue_size") == 256 * workers
+    (info,) = [key for key in found if key[0] == "multipool_model_info" and ("model", "grey") in key]
+    assert dict(info[1:])["execution_provider"] == "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_camera_that_goes_blind_is_seen(models, workers):
+    random = np.random.default_rng(0)
+    usual = [toys.save(random.integers(127, 255, (8, 8, 3), np.uint8)) for _ in range(64)]
+
+    def drift(client):
+        found = scrape(client)
+        return {dict(key[1:])["branch"]: value for key, value in found.items() if key[0] == "multipool_feature_drift"}
+
+    def send(client, images, times):
+        for _ in range(times):
+            files = [("file", image) for image in images]
+            assert client.post("/predict/batch", files=files, headers={"Connection": "close"}).status_code == 200
+        if workers > 1:
+            time.sleep(2.5)
+
+    with serving(models, WORKERS=workers, DEFAULT_MODEL="brightness") as client:
+        assert drift(client) == {}
+        send(client, usual, 10)
+        before = drift(client)
+        # Each worker looks at its own latest thousand images, and the system deals the connections unevenly.
+        for _ in range(10):
+            send(client, [toys.plain(0)] * 64, 40)
+            blind = drift(client)
+            if min(blind.values()) > 0.8:
+                break
+
+    assert list(before) == ["joint", *toys.QUADRANTS]
+    assert max(before.values()) < 0.5
+    assert min(blind.values()) > 0.8
+
+
+def test_open_metrics_for_those_who_ask(server):
+    response = server.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+
+    assert response.headers["content-type"].startswith("application/openmetrics-text")
+    assert response.text.endswith("# EOF\n")
+
+
+def test_a_key_is_asked_for_where_there_are_keys(models):
+    with serving(models, API_KEYS="secret") as client:
+        assert client.get("/metrics").status_code == 401
+        assert client.get("/metrics", headers={"Authorization": "Bearer secret"}).status_code == 200
+
+
+@given(st.lists(st.floats(0, 100)))
+def test_a_histogram_counts_each_time_once_and_in_its_bucket(times):
+    histogram = Histogram()
+    for seconds in times:
+        histogram.observe(seconds, "a")
+    row = histogram.rows.get(("a",), [0.0] * (len(SECONDS) + 2))
+
+    assert sum(row[:-1]) == len(times)
+    assert row[-1] == pytest.approx(sum(times))
+    for index, bound in enumerate(SECONDS):
+        assert sum(row[: index + 1]) == sum(seconds <= bound for seconds in times)
+
+
+def test_what_has_ended_counts_on_but_is_in_no_gauge():
+    ended = {"requests": {("a",): [2.0]}, "in_flight": {(): [3.0]}}
+    alive = {"requests": {("a",): [1.0], ("b",): [5.0]}, "in_flight": {(): [1.0]}}
+
+    total = add_up([without_gauges(ended), alive])
+
+    assert total == {"requests": {("a",): [3.0], ("b",): [5.0]}, "in_flight": {(): [1.0]}}
+
+
+def series(expression):
+    return set(re.findall(r"\b(?:multipool|process)_[a-z_]+", expression))
+
+
+def test_the_dashboard_and_the_alerts_name_only_series_that_there_are(server):
+    server.post("/predict/batch", files=[("file", toys.plain(1))] * 64)
+    server.post("/predict/batch", files=[("file", toys.plain(1))] * 64)
+    server.get("/nothing")
+    families = text_string_to_metric_families(server.get("/metrics").text)
+    known = {key[0] for key in scrape(server)} | {family.name for family in families}
+    dashboard = json.loads((ROOT / "deploy" / "grafana" / "multipool.json").read_text())
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    expressions += [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+
+    assert len(expressions) > 20
+    for expression in expressions:
+        assert series(expression) <= known, expression

@@ -1,0 +1,259 @@
+"""What a connection may not do: be slow, be endless, or not be HTTP. Raw sockets, since no client library would."""
+
+import contextlib
+import json
+import re
+import socket
+import time
+
+import pytest
+
+from tests import toys
+from tests.conftest import serving
+
+OPEN = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
+
+
+def connect(client):
+    """Open a connection that gives up after 20 s, which no case may take."""
+    return socket.create_connection((client.base_url.host, client.base_url.port), timeout=20)
+
+
+def read_all(connection):
+    """Read until the service closes the connection."""
+    received = b""
+    try:
+        while part := connection.recv(65536):
+            received += part
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def read_one(connection):
+    """Read one answer, a problem or a prediction, of a connection that stays open."""
+    received = b""
+    while not received.endswith(b"}"):
+        received += connection.recv(65536)
+    return received
+
+
+def exchange(client, request):
+    """Send bytes, and read all that comes; the service has to close the connection."""
+    with connect(client) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(request)
+        return read_all(connection)
+
+
+def problem(answer):
+    """Read the one answer in ``answer``; returns its status and code."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    document = json.loads(body)
+    assert b"application/problem+json" in head
+    assert re.search(rb"x-request-id: [0-9a-f]{32}", head)
+    assert int(head.split()[1]) == document["status"]
+    assert b"connection: close" in head
+    return document["status"], document["code"]
+
+
+def get(*lines, path=b"/livez"):
+    return b"\r\n".join([b"GET " + path + b" HTTP/1.1", *lines]) + b"\r\n\r\n"
+
+
+def post(*lines, body=b""):
+    return OPEN + b"\r\n".join([*lines, b"", b""]) + body
+
+
+CASES = {
+    "one huge header": (get(b"Host: x", b"X: " + b"a" * 5_000_000), 431, "header_too_large"),
+    "a header just too large": (get(b"Host: x", b"X: " + b"a" * 33_000), 431, "header_too_large"),
+    "too many fields": (get(b"Host: x", *[b"A: b"] * 101), 431, "header_too_large"),
+    "a long address": (get(b"Host: x", path=b"/" + b"a" * 9_000), 414, "uri_too_long"),
+    "no host": (get(b"A: b"), 400, "malformed_request"),
+    "two hosts": (get(b"Host: x", b"Host: y"), 400, "malformed_request"),
+    "two lengths": (post(b"Content-Length: 1", b"Content-Length: 2", body=b"ab"), 400, "malformed_request"),
+    "length and chunks": (post(b"Content-Length: 1", b"Transfer-Encoding: chunked"), 400, "malformed_request"),
+    "a negative length": (post(b"Content-Length: -1"), 400, "malformed_request"),
+    "another coding": (post(b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"), 400, "malformed_request"),
+    "a compressed body": (
+        post(b"Content-Encoding: gzip", b"Content-Length: 1", body=b"a"),
+        415,
+        "unsupported_media_type",
+    ),
+    "a broken chunk": (post(b"Transfer-Encoding: chunked", body=b"ZZ\r\n"), 400, "malformed_request"),
+    "an endless chunk extension": (
+        post(b"Transfer-Encoding: chunked", body=b"1;" + b"a" * 400_000),
+        400,
+        "malformed_request",
+    ),
+    "tiny chunks": (post(b"Transfer-Encoding: chunked", body=b"1\r\na\r\n" * 400_000), 400, "malformed_request"),
+    "another expectation": (post(b"Expect: 200-ok", b"Content-Length: 1"), 417, "expectation_failed"),
+    "an old protocol": (b"GET /livez\r\n\r\n", 400, "malformed_request"),
+    "another protocol": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "malformed_request"),
+    "a control character": (get(b"Host: x", b"A: \x00"), 400, "malformed_request"),
+    "a tunnel": (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "malformed_request"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_not_proper_http_is_refused_and_the_connection_closed(server, case):
+    request, status, code = CASES[case]
+
+    assert problem(exchange(server, request)) == (status, code)
+    assert server.get("/livez").status_code == 200
+    assert "Traceback" not in server.log.text
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent(server):
+    with connect(server) as connection:
+        connection.sendall(post(b"Content-Length: 1000001", b"Expect: 100-continue"))
+        answer = read_all(connection)
+
+    assert problem(answer) == (413, "body_too_large")
+
+
+def test_a_body_that_may_be_sent_is_asked_for(server):
+    image = toys.plain(255)
+    with connect(server) as connection:
+        connection.sendall(post(b"Content-Length: %d" % len(image), b"Expect: 100-continue", b"Connection: close"))
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(image)
+        assert b" 200 OK" in read_all(connection)
+
+
+def test_the_connection_outlives_an_error_whose_body_was_not_read(server):
+    """A client whose request is refused early sends the rest, and goes on."""
+    with connect(server) as connection:
+        connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"a" * 50_000)
+        assert b" 404 " in read_one(connection)
+        connection.sendall(b"a" * 50_000 + get(b"Host: x", b"Connection: close"))
+        assert b" 200 OK" in read_all(connection)
+
+
+def test_the_end_of_one_body_and_the_start_of_the_next_may_come_together(server):
+    with connect(server) as connection:
+        connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + b"a" * 200_000)
+        assert b" 404 " in read_one(connection)
+        following = post(b"Content-Length: 100000", b"Connection: close", body=toys.plain(255).ljust(100_000, b"\0"))
+        connection.sendall(b"a" * 100_000 + following[:200])
+        time.sleep(0.05)
+        connection.sendall(following[200:])
+        assert b" 200 OK" in read_all(connection)
+
+
+def test_an_idle_connection_is_closed_without_a_word(server):
+    """Whatever was sent over it before: here a body that was answered before its end."""
+    with connect(server) as connection:
+        connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + b"a" * 30_000)
+        assert b" 404 " in read_one(connection)
+        connection.sendall(b"a" * 30_000)
+        assert read_all(connection) == b""
+
+
+def test_a_crowd_that_is_turned_away_keeps_its_connections(tmp_path):
+    """The refusal comes before the body is read, and the body is read over."""
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, QUEUE_SIZE=1, MAX_FILES=1) as client, connect(client) as holding, connect(client) as other:
+        holding.sendall(post(b"Content-Length: 1000") + b"a")
+        time.sleep(0.2)
+        image = toys.plain(255).ljust(100_000, b"\0")
+        for _ in range(3):
+            other.sendall(post(b"Content-Length: %d" % len(image), b"X-Request-ID: mine", body=image))
+            answer = read_one(other)
+            assert b"x-request-id: mine\r\n" in answer
+            assert b" 503 " in answer
+            assert b"retry-after: 1" in answer.lower()
+            assert b"connection: close" not in answer
+        holding.close()
+        time.sleep(0.2)
+        other.sendall(post(b"Content-Length: %d" % len(image), b"Connection: close", body=image))
+        assert b" 200 OK" in read_all(other)
+
+
+def test_pipelined_requests_are_answered_in_order(server):
+    answers = exchange(
+        server, get(b"Host: x") + get(b"Host: x", path=b"/nothing") + get(b"Host: x", b"Connection: close")
+    )
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"404", b"200"]
+
+
+def test_an_upgrade_is_not_taken_up(server):
+    answer = exchange(server, get(b"Host: x", b"Upgrade: h2c", b"Connection: upgrade, close"))
+
+    assert b" 200 OK" in answer
+
+
+def test_slow_clients_are_cut_off(server):
+    """All at once, since each takes its time: 5 s for a header and for each window of a body, 2 s for what is left."""
+    cases = {
+        "silent": (b"", b"", (0, "")),
+        "half a header": (b"GET /livez HTTP/1.1\r\nHost: x\r\n", b"", (408, "request_timeout")),
+        "a header by the byte": (b"GET /livez HTTP/1.1\r\n", b"a", (408, "request_timeout")),
+        "blank lines": (b"\r\n", b"\r\n", (408, "request_timeout")),
+        "no body": (post(b"Content-Length: 1000"), b"", (408, "request_timeout")),
+        "a body by the byte": (post(b"Content-Length: 1000"), b"a", (408, "request_timeout")),
+        "chunks by the byte": (post(b"Transfer-Encoding: chunked"), b"1\r\na\r\n", (408, "request_timeout")),
+    }
+    connections = {case: connect(server) for case in cases}
+    answers, ends = dict.fromkeys(cases, b""), {}
+    for case, (start, _, _) in cases.items():
+        connections[case].sendall(start)
+        connections[case].setblocking(False)
+    began = time.monotonic()
+    while len(ends) < len(cases) and time.monotonic() - began < 20:
+        for case, connection in connections.items():
+            try:
+                connection.send(cases[case][1])
+                part = connection.recv(65536)
+                answers[case] += part
+                if not part:
+                    ends.setdefault(case, time.monotonic() - began)
+            except BlockingIOError:
+                continue
+            except OSError:
+                ends.setdefault(case, time.monotonic() - began)
+        time.sleep(0.5)
+    for connection in connections.values():
+        connection.close()
+
+    assert set(ends) == set(cases)
+    for case, (_, _, expected) in cases.items():
+        assert (problem(answers[case]) if answers[case] else (0, "")) == expected, case
+    assert server.get("/livez").status_code == 200
+
+
+def test_connections_have_a_number(tmp_path):
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, MAX_CONNECTIONS=3) as client:
+        others = [connect(client) for _ in range(2)]
+        time.sleep(0.1)
+        with connect(client) as one_too_many:
+            answer = read_all(one_too_many)
+            assert not answer or problem(answer) == (503, "overloaded")
+        for other in others:
+            other.close()
+        time.sleep(0.1)
+        assert client.get("/livez").status_code == 200
+
+
+def test_what_nobody_waits_for_is_not_run_and_hurts_nobody(tmp_path):
+    """Of three clients whose images wait for the same batch, two hang up."""
+    toys.publish(tmp_path, "toy")
+    image = toys.plain(255)
+    request = post(b"Content-Length: %d" % len(image), body=image)
+    with serving(tmp_path, MAX_BATCH_DELAY_MS=700, MAX_BATCH_SIZE=8) as client:
+        connections = [connect(client) for _ in range(3)]
+        for connection in connections:
+            connection.sendall(request)
+        time.sleep(0.2)
+        for connection in connections[:2]:
+            connection.close()
+        assert b" 200 OK" in read_one(connections[2])
+        connections[2].close()
+        counted = client.get("/metrics").text
+        client.log.wait_for("(?s)(POST /predict 499.*){2}")
+
+    assert 'multipool_images_total{model="toy",version="1"} 1.0' in counted
+    assert 'multipool_requests_total{method="POST",route="/predict",status="499"} 2.0' in counted

@@ -1,0 +1,83 @@
+"""Models in and out of service by request, for those who hold the admin key."""
+
+import shutil
+import time
+
+import pytest
+
+from tests import toys
+from tests.app.test_predictions import assert_problem
+from tests.conftest import serving
+
+KEY = "an admin key that is long"
+ADMIN = {"Authorization": f"Bearer {KEY}"}
+PHOTO = {"file": toys.plain(128)}
+
+
+@pytest.fixture(params=[1, 2])
+def client(request, tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+    toys.publish(tmp_path, "other", 1)
+    with serving(tmp_path, ADMIN_KEY=KEY, MODELS_POLL_S=0, WORKERS=request.param) as client:
+        client.root = tmp_path
+        if request.param > 1:
+            client.log.wait_for(r"(?s)is ready.*is ready")
+        yield client
+
+
+def everywhere(client, status, model="toy"):
+    """Ask until every worker must have answered; returns whether all gave this status."""
+    found = set()
+    for _ in range(30):
+        response = client.post("/predict", params={"model": model}, files=PHOTO, headers={"Connection": "close"})
+        found.add(response.status_code)
+    return found == {status}
+
+
+def test_models_are_loaded_and_unloaded(client):
+    def post(path, **options):
+        return client.post(f"/v2/repository{path}", headers=ADMIN, **options)
+
+    def index(**body):
+        return {(one["name"], one["version"]): one["state"] for one in post("/index", json=body).json()}
+
+    assert index() == {("other", "1"): "READY", ("toy", "1"): "READY"}
+    assert post("/models/toy/unload").status_code == 200
+    time.sleep(0.1)  # the other workers are told
+    assert everywhere(client, 404)
+    assert everywhere(client, 200, "other")
+    assert index() == {("other", "1"): "READY", ("toy", "1"): "UNAVAILABLE"}
+    assert index(ready=True) == {("other", "1"): "READY"}
+
+    assert post("/models/toy/load", json={}).status_code == 200
+    time.sleep(0.1)
+    assert everywhere(client, 200)
+
+    toys.publish(client.root, "toy", 2, b"not a model")
+    assert "not a multi-pool" in assert_problem(post("/models/toy/load"), 422, "model_refused")["detail"]
+    assert everywhere(client, 200)
+    shutil.rmtree(client.root / "toy" / "2")
+    toys.publish(client.root, "toy", 3, toys.artifact(offset=0.25))
+    assert post("/models/toy/load").status_code == 200
+    assert client.post("/predict", params={"model": "toy:3"}, files=PHOTO).json()["version"] == 3
+
+    assert_problem(post("/models/nothing/load"), 404, "model_not_found")
+    assert_problem(post("/models/nothing/unload"), 404, "model_not_found")
+    assert_problem(post("/models/..%2ftoy/load"), 404, "not_found")
+    for body in (b"{", b"[]", b"[" * 50_000, b'{"ready": 1}', b'{"fast": true}', b"\xff"):
+        assert_problem(post("/index", content=body), 400, "malformed_request")
+    assert_problem(post("/index", content=b" " * 70_000), 413, "body_too_large")
+
+
+def test_only_with_the_admin_key(tmp_path):
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, ADMIN_KEY=KEY, API_KEYS="a-key") as client:
+        for headers in ({}, {"X-API-Key": "a-key"}, {"X-API-Key": KEY + "!"}):
+            assert_problem(client.post("/v2/repository/index", headers=headers), 401, "unauthorized")
+        assert client.get("/models").status_code == 401
+        assert client.get("/models", headers={"X-API-Key": "a-key"}).status_code == 200
+        assert client.post("/v2/repository/index", headers=ADMIN).status_code == 200
+
+
+def test_there_is_no_such_route_without_one(server):
+    assert_problem(server.post("/v2/repository/index"), 404, "not_found")

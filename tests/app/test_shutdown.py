@@ -1,0 +1,143 @@
+"""An orderly end: nothing that was begun is lost, and it is over in time; workers are replaced and renewed."""
+
+import os
+import re
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import toys
+from tests.app.test_predictions import assert_problem
+from tests.conftest import serving
+
+PHOTO = {"file": toys.plain(1)}
+
+
+def workers(client):
+    """The processes that answer, found by what each says when its models are loaded."""
+    return [int(pid) for pid in re.findall(r"worker (\d+) is ready", client.log.text)]
+
+
+class Crowd:
+    """Clients that ask again and again, each over a connection that it keeps."""
+
+    def __init__(self, address, size=8):
+        self.answers, self.failures = 0, []
+        self._address = address
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(size)
+        self._running = [self._pool.submit(self._ask) for _ in range(size)]
+
+    def _ask(self):
+        with httpx.Client(base_url=self._address, timeout=30) as client:
+            while not self._stop.is_set():
+                try:
+                    status = client.post("/predict", files=PHOTO).status_code
+                except httpx.TransportError as error:
+                    self.failures.append(repr(error))
+                else:
+                    self.answers += status == 200
+                    if status != 200:
+                        self.failures.append(status)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for one in self._running:
+            one.result()
+        self._pool.shutdown()
+
+
+def test_on_sigterm_it_is_not_ready_but_goes_on_for_a_while(models):
+    with serving(models, LAME_DUCK_S=2, DEFAULT_MODEL="brightness") as client:
+        client.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        client.log.wait_for("draining")
+        assert time.monotonic() - began < 0.5
+        assert_problem(client.get("/readyz"), 503, "draining")
+        for _ in range(3):
+            response = client.post("/predict", files=PHOTO)
+            assert response.status_code == 200
+            assert response.headers["connection"] == "close"
+        assert client.get("/livez").status_code == 200
+        assert client.process.wait(10) == 0
+        assert 1.9 < time.monotonic() - began < 5
+
+
+def test_what_was_begun_is_finished(tmp_path):
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, MAX_BATCH_DELAY_MS=1000) as client, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.post, "/predict", files=PHOTO)
+        time.sleep(0.3)
+        client.process.send_signal(signal.SIGTERM)
+        assert client.process.wait(10) == 0
+        assert waiting.result().status_code == 200
+
+
+def test_what_takes_too_long_is_cut_off(tmp_path):
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, MAX_BATCH_DELAY_MS=1000, SHUTDOWN_TIMEOUT_S=0.1) as client, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.post, "/predict", files=PHOTO)
+        time.sleep(0.3)
+        client.process.send_signal(signal.SIGTERM)
+        assert_problem(waiting.result(), 503, "draining")
+        assert client.process.wait(10) == 0
+
+
+def test_workers_are_renewed_without_losing_a_request(models):
+    with serving(models, WORKERS=2, LAME_DUCK_S=0.5, DEFAULT_MODEL="brightness") as client:
+        client.log.wait_for(r"(?s)is ready.*is ready")
+        before = set(workers(client))
+        with Crowd(client.base_url) as crowd:
+            client.process.send_signal(signal.SIGHUP)
+            client.log.wait_for(r"(?s)worker \d+ ended.*worker \d+ ended")
+        after = set(workers(client)) - before
+
+        assert crowd.failures == []
+        assert crowd.answers > 20
+        assert len(after) == 2
+        assert not [pid for pid in before if os.path.exists(f"/proc/{pid}")]
+
+
+def test_a_worker_that_is_killed_is_replaced(models):
+    with serving(models, WORKERS=2, DEFAULT_MODEL="brightness") as client:
+        client.log.wait_for(r"(?s)is ready.*is ready")
+        victim = workers(client)[0]
+        with Crowd(client.base_url) as crowd:
+            time.sleep(0.2)
+            os.kill(victim, signal.SIGKILL)
+            client.log.wait_for(r"(?s)(is ready.*){3}")
+        assert len(crowd.failures) <= 8, "more than what was in work when it died"
+        assert client.post("/predict", files=PHOTO).status_code == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_worker_outlives_its_supervisor(models, number):
+    with serving(models, WORKERS=2) as client:
+        client.log.wait_for(r"(?s)is ready.*is ready")
+        before = workers(client)
+        client.process.send_signal(number)
+        client.process.wait(10)
+        deadline = time.monotonic() + 10
+        while any(os.path.exists(f"/proc/{pid}") for pid in before) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not [pid for pid in before if os.path.exists(f"/proc/{pid}")]
+
+
+def test_it_outlives_the_process_that_workers_are_forked_from(models):
+    with serving(models, WORKERS=2, DEFAULT_MODEL="brightness") as client:
+        client.log.wait_for(r"(?s)is ready.*is ready")
+        parent = int(re.search(r"PPid:\s+(\d+)", Path(f"/proc/{workers(client)[0]}/status").read_text())[1])
+        assert parent != client.process.pid
+        os.kill(parent, signal.SIGKILL)
+        client.log.wait_for(r"(?s)(is ready.*){4}")
+        assert client.post("/predict", files=PHOTO).status_code == 200
+        client.process.send_signal(signal.SIGTERM)
+        assert client.process.wait(15) == 0

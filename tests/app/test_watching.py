@@ -1,0 +1,206 @@
+"""Versions that are published or deleted while the service runs, good ones and bad ones."""
+
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from app import loading
+from app.errors import InvalidArtifact
+from tests import toys
+from tests.conftest import serving
+
+PHOTO = {"file": toys.plain(128)}
+
+
+def wait_for(condition, limit_s=30):
+    deadline = time.monotonic() + limit_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+    return found
+
+
+def version(client, model="toy"):
+    """Which version answers."""
+    response = client.post("/predict", params={"model": model}, files=PHOTO)
+    return response.json()["version"] if response.status_code == 200 else None
+
+
+def refused(client):
+    """The reasons for which versions were refused, by version."""
+    return {entry["version"]: entry["reason"] for entry in client.get("/models").json()["refused"]}
+
+
+def appear(root, name, number, data):
+    """Publish as the export does: complete, by one rename."""
+    staged = root / f".staging-{number}"
+    staged.mkdir()
+    (staged / "model.onnx").write_bytes(data)
+    (root / name).mkdir(exist_ok=True)
+    os.rename(staged, root / name / str(number))
+
+
+def never_ends():
+    """A toy behind a loop of 2^62 rounds."""
+    model = toys.proto(head=False)
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Cos", ["x"], ["y"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
+        ],
+    )
+    softmax = model.graph.node.pop()
+    model.graph.initializer.append(numpy_helper.from_array(np.array(2**62), "rounds"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "true"))
+    model.graph.node.append(helper.make_node("Loop", ["rounds", "true", "logits"], ["looped"], body=body))
+    softmax.input[0] = "looped"
+    model.graph.node.append(softmax)
+    return toys.serialize(model)
+
+
+def eats_memory():
+    """A toy with a constant of 2^40 numbers."""
+    model = toys.proto(head=False)
+    softmax = model.graph.node.pop()
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2**40]), "size"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "first"))
+    model.graph.node.extend(
+        [
+            helper.make_node("ConstantOfShape", ["size"], ["huge"]),
+            helper.make_node("Gather", ["huge", "first"], ["zero"]),
+            helper.make_node("Add", ["logits", "zero"], ["shifted"]),
+        ]
+    )
+    softmax.input[0] = "shifted"
+    model.graph.node.append(softmax)
+    return toys.serialize(model)
+
+
+def external_data():
+    """A toy whose weights lie in another file."""
+    model = toys.proto(head=False)
+    tensor = next(one for one in model.graph.initializer if one.name == "weights")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    tensor.ClearField("raw_data")
+    return toys.serialize(model)
+
+
+def flipped():
+    data = bytearray(toys.artifact())
+    data[len(data) // 2] ^= 1
+    return bytes(data)
+
+
+def wrong_labels():
+    return toys.serialize(toys.proto(text=toys.metadata(labels=("a", "b", "c")).dumps()))
+
+
+BAD = {
+    "empty": (b"", "not a multi-pool artifact"),
+    "truncated": (toys.artifact()[:-100], "digest does not fit|not a multi-pool artifact"),
+    "one bit flipped": (flipped(), "digest does not fit|not a multi-pool artifact"),
+    "a web page": (b"<html>404</html>", "not a multi-pool artifact"),
+    "external data": (external_data(), "refuses it"),
+    "labels that do not fit": (wrong_labels(), "must be float32"),
+    "a huge constant": (eats_memory(), "refuses it|does not run|memory"),
+}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    root = tmp_path_factory.mktemp("watched")
+    toys.publish(root, "toy", 1)
+    with serving(root, MODELS_POLL_S=0.05) as client:
+        client.root = root
+        yield client
+
+
+def test_a_new_version_takes_over_and_the_old_one_can_still_be_named(client):
+    appear(client.root, "toy", 2, toys.artifact(offset=0.25))
+
+    wait_for(lambda: version(client) == 2)
+    assert version(client, "toy:1") == 1
+    assert client.get("/models/toy").json()["versions"] == [1, 2]
+
+
+def test_a_new_model_is_served(client):
+    appear(client.root, "another", 1, toys.artifact(16, 16))
+
+    wait_for(lambda: version(client, "another") == 1)
+    shutil.rmtree(client.root / "another")
+    wait_for(lambda: version(client, "another") is None)
+    assert [model["name"] for model in client.get("/models").json()["models"]] == ["toy"]
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_version_is_refused_and_the_old_one_goes_on(client, case):
+    data, words = BAD[case]
+    appear(client.root, "toy", 3, data)
+
+    reason = wait_for(lambda: refused(client).get(3))
+    assert version(client) == 2
+    assert client.get("/readyz").status_code == 200
+    client.log.wait_for(f"refused toy:3: .*({words})")
+    assert any(word in reason for word in words.split("|"))
+    shutil.rmtree(client.root / "toy" / "3")
+    wait_for(lambda: not refused(client))
+
+
+def test_a_version_that_arrives_in_pieces_is_served_when_it_is_whole(client):
+    data = toys.artifact(offset=0.75)
+    folder = client.root / "toy" / "4"
+    folder.mkdir()
+    with (folder / "model.onnx").open("wb") as file:
+        for start in range(0, len(data), len(data) // 4):
+            file.write(data[start : start + len(data) // 4])
+            file.flush()
+            time.sleep(0.2)
+            assert version(client) == 2
+    wait_for(lambda: version(client) == 4)
+    assert refused(client) == {}
+
+
+def test_a_version_that_is_deleted_gives_way_to_the_one_before(client):
+    shutil.rmtree(client.root / "toy" / "4")
+
+    wait_for(lambda: version(client) == 2)
+    assert version(client, "toy:4") is None
+
+
+def test_when_everything_is_gone_what_is_loaded_goes_on(client):
+    client.root.rename(client.root.with_name("elsewhere"))
+    client.log.wait_for("nothing is loaded or removed")
+    assert version(client) == 2
+    client.root.with_name("elsewhere").rename(client.root)
+    assert version(client) == 2
+
+
+def test_a_model_that_hangs_is_given_up(tmp_path, monkeypatch):
+    """In a process of its own, with a limit on its processor time; the service answers meanwhile."""
+    monkeypatch.setattr(loading, "_TRIAL_S", 3)
+    path = toys.publish(tmp_path, "toy", 1, never_ends())
+    with pytest.raises(InvalidArtifact, match="not loaded and run within 3 s"):
+        loading.Loader(device="cpu", threads=1, max_batch_size=2).open(path, on_trial=True)
+
+
+def test_at_the_start_a_bad_version_is_passed_over_where_there_is_a_good_one(tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+    toys.publish(tmp_path, "toy", 2, b"not a model")
+    with serving(tmp_path) as client:
+        assert version(client) == 1
+        assert "not a multi-pool artifact" in refused(client)[2]
