@@ -1,105 +1,38 @@
-"""``python -m app``: start the service."""
+"""``python -m app``: start the service, look whether it can, or classify without one."""
 
 from __future__ import annotations
 
 import argparse
-import logging
-import logging.config
-import signal
-import socket
 import sys
-import warnings
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
-import uvicorn
-from PIL import Image
-from uvicorn.supervisors import Multiprocess
-
-from app import logs
-from app.errors import DeviceUnavailable, InvalidArtifact, InvalidSettings, MultipoolError, NothingToServe
-from app.main import build, create_app
+from app.errors import (
+    DeviceUnavailable,
+    InvalidArtifact,
+    InvalidRequest,
+    InvalidSettings,
+    InvalidUsage,
+    MissingInput,
+    ModelNotFound,
+    MultipoolError,
+    NothingToServe,
+)
 from app.settings import PREFIX, Settings
 
 EXIT_CODES: tuple[tuple[type[MultipoolError], int], ...] = (
     (InvalidArtifact, 65),
+    (InvalidRequest, 65),
     (NothingToServe, 66),
+    (MissingInput, 66),
+    (ModelNotFound, 66),
     (DeviceUnavailable, 69),
     (InvalidSettings, 78),
+    (InvalidUsage, 2),
 )
 
-_BACKLOG = 2048
-
-log = logging.getLogger("app")
-
-
-def serve(settings: Settings) -> int:
-    """Serve until told to stop; returns the exit code."""
-    # Our own limit on pixels is checked before Pillow's warning could matter.
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-    settings.keys()
-    build(settings).repository.check()  # what is plainly wrong is said before anything else is
-    with _listen(settings.host, settings.port) as listener:
-        logging.captureWarnings(True)
-        logging.config.dictConfig(logs.configuration(settings.log_level, settings.log_format))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: sys.exit(0))
-        return _serve_one(settings, listener) if settings.workers == 1 else _serve_many(settings, listener)
-
-
-def _serve_one(settings: Settings, listener: socket.socket) -> int:
-    failures: list[MultipoolError] = []
-
-    def stop(error: MultipoolError) -> None:
-        failures.append(error)
-        server.should_exit = True
-
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, stop), **_options(settings)))
-    log.info("listening on http://%s", _address(listener))
-    # uvicorn passes the signal on after it has shut down in order; the handlers above make that an end as it should be.
-    server.run(sockets=[listener])
-    if failures:
-        raise failures[0]
-    return 0
-
-
-def _serve_many(settings: Settings, listener: socket.socket) -> int:
-    # Loaded once here, so that what is wrong with the models is said once and ends the start; a supervisor would
-    # restart its workers for ever.
-    build(settings).repository.load()
-    log.info("listening on http://%s", _address(listener))
-    config = uvicorn.Config("app.main:create_app", factory=True, workers=settings.workers, **_options(settings))
-    Multiprocess(config, sockets=[listener]).run()
-    return 0
-
-
-def _options(settings: Settings) -> dict[str, Any]:
-    return {
-        "log_config": logs.configuration(settings.log_level, settings.log_format),
-        "access_log": False,
-        "server_header": False,
-        "timeout_graceful_shutdown": int(settings.request_timeout_s) + 1,
-        "backlog": _BACKLOG,
-    }
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Bind before anything is loaded: a port in use is said at once."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}; set {PREFIX}HOST or {PREFIX}PORT") from None
-    listener.set_inheritable(True)
-    return listener
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+TABLES = (".csv", ".jsonl", ".parquet")
+"""What predictions can be written to."""
 
 
 def _exit_code(error: MultipoolError) -> int:
@@ -123,21 +56,65 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"settings, read from the environment [default]:\n{settings}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("command", nargs="?", choices=["serve"], default="serve", help="what to do (default: serve)")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("serve", help="serve the models over HTTP (the default)")
+    doctor = commands.add_parser("doctor", help="look at all that the service stands on, and say what to do about it")
+    doctor.add_argument("--json", action="store_true", help="print the findings as a JSON document")
+    _add_predict(commands.add_parser("predict", help="classify images on the disk, without a service"))
     return top
+
+
+def _add_predict(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("images", nargs="+", type=Path, metavar="IMAGE", help="image, or folder of images at any depth")
+    add("--model", metavar="NAME[:VERSION]", help="default: MULTIPOOL_DEFAULT_MODEL, or the first by name")
+    add("--json", action="store_true", help="print what the service would answer")
+    add("--explain", type=Path, metavar="OUT.png", help="draw where in the one image its label comes from")
+    add("--output", type=_table, metavar="TABLE", help="write a table instead: .csv, .jsonl or .parquet; resumable")
+    add("--top", type=_positive, metavar="K", help="only the K most probable classes")
+    text = "leave out what the branches pooled, which is most of a table"
+    add("--no-features", dest="features", action="store_false", help=text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def _table(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in TABLES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no table; it is to end in {', '.join(TABLES)}")
+    return path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     try:
-        return serve(Settings.load())
+        settings = Settings.load()
+        if parsed.command == "predict":
+            from app import predict  # noqa: PLC0415  # none of the three needs what the others import
+
+            return predict.run(parsed, settings)
+        if parsed.command == "doctor":
+            from app import doctor  # noqa: PLC0415
+
+            error = doctor.run(settings, json=parsed.json)
+            return 0 if error is None else _exit_code(error)
+        from app.serving import serve  # noqa: PLC0415
+
+        serve(settings)
+    except KeyboardInterrupt:
+        return 130
     except MultipoolError as error:
         print(f"error: {error}", file=sys.stderr)
         return _exit_code(error)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -10,23 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from app import explanation as algebra
 from app.batching import Answer
 from app.errors import InvalidParameter
-from app.model import Outputs
-from app.repository import Repository, Version
+from app.explanation import Head
+from app.model import Explained, Outputs
+from app.versions import Version
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 
 def prediction(
-    version: Version, answer: Answer[Outputs], *, top: int | None, features: bool, explain: bool
+    version: Version, answer: Answer[Outputs], *, top: int | None, features: bool, explain: bool, min_confidence: float
 ) -> dict[str, Any]:
     """Fill a :class:`app.schemas.Prediction` from one row of a batch."""
     outputs, row = answer.result, answer.row
     metadata = version.model.metadata
-    probabilities = outputs.probabilities[row]
-    order = np.argsort(-probabilities, kind="stable")
+    probabilities = list(outputs.probabilities[row])  # float32 scalars, which are written in their shortest form
+    order = sorted(range(len(probabilities)), key=outputs.probabilities[row].tolist().__getitem__, reverse=True)
     body: dict[str, Any] = {
         "model": version.name,
         "version": version.number,
@@ -34,59 +38,84 @@ def prediction(
         "probability": probabilities[order[0]],
         "probabilities": {metadata.labels[index]: probabilities[index] for index in order[:top]},
     }
+    if min_confidence:
+        body["uncertain"] = bool(probabilities[order[0]] < min_confidence)
+        if body["uncertain"]:
+            body["label"] = None
+    if outputs.familiarity is not None:
+        joint, *each = outputs.familiarity[row]
+        names = (branch.name for branch in metadata.branches)
+        body["familiarity"] = {"joint": joint, "branches": dict(zip(names, each, strict=True))}
     if features:
         body["branches"] = [
             {"name": branch.name, "pooling": branch.pooling, "features": vectors[row]}
             for branch, vectors in zip(metadata.branches, outputs.features, strict=True)
         ]
     if explain:
-        body["explanation"] = explanation(version, answer)
+        body["explanation"] = explanation(version, outputs, row)
     return body
 
 
-def explanation(version: Version, answer: Answer[Outputs]) -> dict[str, Any]:
+def explanation(version: Version, outputs: Outputs, row: int) -> dict[str, Any]:
     """Fill an :class:`app.schemas.Explanation` from one row of a batch.
 
     Raises:
         InvalidParameter: The artifact does not carry its head.
     """
-    model, outputs, row = version.model, answer.result, answer.row
-    if model.head is None:
-        raise InvalidParameter(
-            f"query parameter 'explain': model {version.name}:{version.number} carries no head to explain its logits "
-            "with; export it again with this version"
-        )
-    contributions = model.head.contributions([vectors[row] for vectors in outputs.features])
+    labels, branches, head = version.model.metadata.labels, version.model.metadata.branches, _head(version)
+    contributions = head.contributions([vectors[row] for vectors in outputs.features])
+    votes = algebra.votes(head.bias, contributions)
+    winner = outputs.logits[row].argmax()
+    alone, without = ([labels[index] for index in chosen] for chosen in (votes.alone, votes.without))
 
     def by_label(values: NDArray[np.float32]) -> dict[str, np.float32]:
-        return dict(zip(model.metadata.labels, values, strict=True))
+        return dict(zip(labels, values, strict=True))
 
     return {
-        "bias": by_label(model.head.bias),
+        "bias": by_label(head.bias),
         "logits": by_label(outputs.logits[row]),
         "branches": [
-            {"name": branch.name, "contributions": by_label(share)}
-            for branch, share in zip(model.metadata.branches, contributions, strict=True)
+            {"name": branch.name, "contributions": by_label(share), "alone": own, "without": others}
+            for branch, share, own, others in zip(branches, contributions, alone, without, strict=True)
         ],
+        "agreement": [branch.name for branch, own in zip(branches, votes.alone, strict=True) if own == winner],
     }
 
 
-def summary(version: Version, repository: Repository) -> dict[str, Any]:
-    """Fill a :class:`app.schemas.ModelSummary`."""
-    model = version.model
+def maps(version: Version, explained: Explained, *, label: str | None, branch: str | None) -> dict[str, Any]:
+    """Fill an :class:`app.schemas.Maps` for one image; without a label for the most probable one, or for all branches.
+
+    Raises:
+        InvalidParameter: There is no such label or branch, or the artifact does not carry its head.
+    """
+    outputs, pooled = explained
+    labels, branches, head = version.model.metadata.labels, version.model.metadata.branches, _head(version)
+    index = _position("label", label, labels) if label is not None else int(outputs.logits[0].argmax())
+    names = [one.name for one in branches]
+    chosen = [_position("branch", branch, names)] if branch is not None else list(range(len(names)))
+    contributions = head.contributions([vectors[0] for vectors in outputs.features])
     return {
-        "name": version.name,
+        "model": version.name,
         "version": version.number,
-        "versions": repository.versions(version.name),
-        "labels": list(model.metadata.labels),
-        "branches": [branch.model_dump() for branch in model.metadata.branches],
-        "input": model.shape._asdict(),
-        "ready": repository.ready,
-        "execution_provider": model.execution_provider,
-        "sha256": model.sha256,
+        "label": labels[index],
+        "logit": outputs.logits[0, index],
+        "bias": head.bias[index],
+        "branches": [{"name": names[i], "contribution": contributions[i, index]} for i in chosen],
+        "maps": head.maps(branches, [one[0] for one in pooled], index)[chosen],
     }
 
 
-def detail(version: Version, repository: Repository) -> dict[str, Any]:
-    """Fill a :class:`app.schemas.ModelDetail`: the summary, and everything in the metadata document."""
-    return {**version.model.metadata.model_dump(mode="json"), **summary(version, repository)}
+def _position(parameter: str, value: str, among: Sequence[str]) -> int:
+    if value not in among:
+        there = ", ".join(among)
+        raise InvalidParameter(f"query parameter {parameter!r}: there is no {value[:80]!r}; there are {there}")
+    return among.index(value)
+
+
+def _head(version: Version) -> Head:
+    if version.model.head is None:
+        raise InvalidParameter(
+            f"model {version.name}:{version.number} carries no head to explain its logits with: either something "
+            "stands between its pools and its logits, so that they are no sums, or it is to be exported again"
+        )
+    return version.model.head

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import io
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import onnxruntime as ort
@@ -47,3 +48,20 @@ def missing_library() -> str | None:
     except OSError as error:
         return f"{str(error).partition(':')[0]} cannot be loaded; install onnxruntime-gpu[cuda,cudnn]"
     return None
+
+
+def driver_version() -> tuple[int, int]:
+    """Ask the driver for the newest CUDA that it can run (``cuDriverGetVersion``); (0, 0) where there is none."""
+    number = ctypes.c_int(0)
+    with contextlib.suppress(OSError):
+        ctypes.CDLL(_DRIVER).cuDriverGetVersion(ctypes.byref(number))
+    return number.value // 1000, number.value % 1000 // 10
+
+
+def built_for() -> str:
+    """Tell the CUDA version that this ONNX Runtime was built for, such as ``13.0``; empty where for none."""
+    try:
+        information = import_module("onnxruntime.capi.build_and_package_info")
+    except ImportError:
+        return ""
+    return str(getattr(information, "cuda_version", "") or "")

@@ -13,13 +13,17 @@
     │       ├── TooManyPixels
     │       └── WrongChannels
     ├── Unauthorized              no valid API key
+    ├── RateLimited               more requests than this client may send
     ├── NotAcceptable             none of the media types asked for can be made
     ├── ModelNotFound             no such model or version
     ├── Unavailable               not now; try again
     │   ├── Overloaded
     │   ├── NotReady
-    │   └── Draining
+    │   ├── Draining
+    │   └── DeviceFailed
     ├── DeadlineExceeded          not answered in time
+    ├── MissingInput              a file or folder that was named does not exist
+    ├── InvalidUsage              a command line that asks for what cannot be
     ├── InvalidSettings           a setting is unknown or has no such value
     ├── InvalidArtifact           a model file that is not one of ours, or is damaged
     ├── NothingToServe            the model repository is absent or empty
@@ -81,6 +85,10 @@ class Unauthorized(MultipoolError):
     """The request carries no valid API key."""
 
 
+class RateLimited(MultipoolError):
+    """The client sends more requests than it may."""
+
+
 class NotAcceptable(MultipoolError):
     """None of the media types that the caller accepts can be made."""
 
@@ -105,8 +113,20 @@ class Draining(Unavailable):
     """The service is shutting down."""
 
 
+class DeviceFailed(Unavailable):
+    """The device that runs the models is of no more use to this process."""
+
+
 class DeadlineExceeded(MultipoolError):
     """The answer was not ready in time."""
+
+
+class MissingInput(MultipoolError):
+    """A file or folder that was named does not exist, or holds nothing."""
+
+
+class InvalidUsage(MultipoolError):
+    """A command line asks for what cannot be."""
 
 
 class InvalidSettings(MultipoolError):

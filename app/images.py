@@ -10,6 +10,8 @@ many pixels is refused before any of them is decoded.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_PIXELS = 50_000_000
+_LARGE = 1_000_000  # smaller images need not wait for room
+
+Room = Callable[[int], AbstractContextManager[None]]
 
 MEDIA_TYPES = {
     "image/jpeg": "JPEG",
@@ -73,6 +78,10 @@ _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _WHITE = (255, 255, 255, 255)
 
 
+def _ample(_: int) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class Shape(NamedTuple):
     """Size of the images a model reads."""
 
@@ -95,6 +104,7 @@ def decode(
     media_type: str | None = None,
     value_range: tuple[float, float] | None = None,
     max_pixels: int = MAX_PIXELS,
+    room: Room = _ample,
 ) -> NDArray[np.uint8]:
     """Decode one image and bring it to the size a model reads.
 
@@ -106,6 +116,7 @@ def decode(
         media_type: What the sender declared; None or ``application/octet-stream`` when unknown.
         value_range: Values of more than 8 bits that become 0 and 255; None for the full range of their type.
         max_pixels: Largest height times width that is decoded.
+        room: Waited for, with the number of pixels, before a large image is decoded.
 
     Returns:
         ``uint8 [H, W, C]``, perhaps read-only.
@@ -115,7 +126,7 @@ def decode(
     """
     kind = _kind(data, media_type)
     try:
-        return _read(data, kind, shape, value_range, max_pixels)
+        return _read(data, kind, shape, value_range, max_pixels, room=room)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise TooManyPixels(f"the image has more pixels than the limit of {max_pixels:,}; send a smaller one") from None
     except InvalidRequest:
@@ -125,21 +136,22 @@ def decode(
 
 
 def _read(
-    data: bytes, kind: str, shape: Shape, value_range: tuple[float, float] | None, max_pixels: int
+    data: bytes, kind: str, shape: Shape, value_range: tuple[float, float] | None, max_pixels: int, *, room: Room
 ) -> NDArray[np.uint8]:
     """Choose who reads the file: NumPy, tifffile or Pillow."""
     if kind == "NPY":
         array = bands.read_npy(data, shape.channels, value_range, max_pixels)
         return bands.resize(array, shape.height, shape.width)
     if kind == "TIFF" and (shape.channels not in (1, 3) or value_range is not None):
-        array = bands.read_tiff(data, shape.channels, value_range, max_pixels)
+        with room(max_pixels):  # what a TIFF file takes is known only to who reads it
+            array = bands.read_tiff(data, shape.channels, value_range, max_pixels)
         return bands.resize(array, shape.height, shape.width)
     if shape.channels not in _PILLOW_MODES:
         raise WrongChannels(
             f"the model reads {shape.channels} channels and a {kind} file cannot carry them; "
             "send a multi-band TIFF or a .npy array [H, W, C]"
         )
-    return _decode_with_pillow(data, kind, shape, value_range, max_pixels)
+    return _decode_with_pillow(data, kind, shape, value_range, max_pixels, room=room)
 
 
 def _kind(data: bytes, media_type: str | None) -> str:
@@ -162,7 +174,7 @@ def _kind(data: bytes, media_type: str | None) -> str:
 
 
 def _decode_with_pillow(
-    data: bytes, kind: str, shape: Shape, value_range: tuple[float, float] | None, max_pixels: int
+    data: bytes, kind: str, shape: Shape, value_range: tuple[float, float] | None, max_pixels: int, *, room: Room
 ) -> NDArray[np.uint8]:
     mode = _PILLOW_MODES[shape.channels]
     with Image.open(io.BytesIO(data), formats=(kind,)) as image:
@@ -176,9 +188,11 @@ def _decode_with_pillow(
         # whichever way the image is turned: for a 12-megapixel photo a fraction of the decoding time.
         side = 2 * max(shape.height, shape.width)
         image.draft(None, (side, side))
-        image.load()
-        pixels = _to_mode(_upright(image), mode, value_range)
-    pixels = pixels.resize((shape.width, shape.height), Image.Resampling.BILINEAR)
+        size = image.width * image.height
+        with room(size) if size > _LARGE else nullcontext():
+            image.load()
+            pixels = _to_mode(_upright(image), mode, value_range)
+            pixels = pixels.resize((shape.width, shape.height), Image.Resampling.BILINEAR)
     return np.asarray(pixels).reshape(shape)  # (H, W, C)
 
 

@@ -45,7 +45,7 @@ class TextFormatter(logging.Formatter):
 def configuration(level: str, style: str) -> dict[str, Any]:
     """Build the ``logging.config`` dictionary for the service and its workers.
 
-    uvicorn is asked for its warnings only: the service says itself when it listens, is ready, and stops.
+    uvicorn is asked for its errors only: the service says itself when it listens, is ready, and stops.
     """
     formatter = JsonFormatter if style == "json" else TextFormatter
     return {
@@ -56,7 +56,7 @@ def configuration(level: str, style: str) -> dict[str, Any]:
         "root": {"level": "WARNING", "handlers": ["default"]},
         "loggers": {
             "app": {"level": level.upper()},
-            "uvicorn": {"level": "WARNING"},
+            "uvicorn": {"level": "ERROR"},  # its warnings repeat what the protocol answers
             "tifffile": {"level": "CRITICAL"},
         },
     }

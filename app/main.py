@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
-from app import cores, problems
+from app import cores, devices, memory, problems, tracing
+from app.admission import Admission
+from app.application import Application
 from app.classification import Classifier
 from app.errors import MultipoolError
+from app.limits import Limits
+from app.loading import Loader
+from app.metrics import Metrics
 from app.middleware import ApiKey, RequestContext
+from app.model import GPU_LANES
+from app.ratelimit import RateLimit
 from app.repository import Repository
-from app.routes import health, models, predictions
+from app.routes import explain, health, models, page, predictions, repository
+from app.routes import metrics as scrapes
+from app.routes.direct import Direct
 from app.service import Service
 from app.settings import Settings
+from app.watching import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -25,25 +37,12 @@ DESCRIPTION = """Classifies images with multi-pool networks: one convolutional t
 softmax head. Every answer carries the class probabilities and the pooled features of each branch."""
 
 
-class Application(FastAPI):
-    """FastAPI without the 422 that it documents for every path parameter, which these routes never give."""
-
-    def openapi(self) -> dict[str, Any]:
-        """Describe the interface in OpenAPI 3.1."""
-        document = super().openapi()
-        for path in document["paths"].values():
-            for operation in path.values():
-                if "HTTPValidationError" in str(operation["responses"].get("422")):
-                    del operation["responses"]["422"]
-        for name in ("HTTPValidationError", "ValidationError"):
-            document["components"]["schemas"].pop(name, None)
-        return document
-
-
 class State(TypedDict):
     """What lives as long as the application."""
 
     service: Service
+    limits: Limits
+    """For :class:`app.protocol.Protocol`, which has no other way to learn them."""
 
 
 def create_app(settings: Settings | None = None, on_failure: Callable[[MultipoolError], None] | None = None) -> FastAPI:
@@ -58,54 +57,104 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
         InvalidSettings: A setting is unknown or not allowed.
     """
     settings = settings or Settings.load()
-    keys = settings.keys()
+    keys, metrics = settings.keys(), Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        service = build(settings)
-        count = cores.available()
-        log.info("%d cores: %d threads per model run, %d for decoding", count, count, count)
+        service = build(settings, metrics)
+        count = _cores(settings)
+        log.info("%d cores: as many threads, each for one image; all together for an image that is alone", count)
+        service.classifier.guard.on_failure = lambda error: _fail(service.repository, error, on_failure)
         loading = asyncio.create_task(_load(service.repository, on_failure))
         if settings.workers > 1:
             await loading  # a worker takes no connection before it can answer: another one can
-        yield {"service": service}
+        watching = asyncio.create_task(_watch(loading, service.watcher)) if settings.models_poll_s else loading
+        limits = Limits(
+            connections=settings.max_connections,
+            body_bytes=settings.max_upload_bytes,
+            is_full=service.admission.is_full,
+            admitted=frozenset({"/predict", "/predict/batch", "/explain"}),
+        )
+        yield {"service": service, "limits": limits}
         if service.repository.ready:
             log.info("stopped")
         service.repository.stop()
         loading.cancel()
+        watching.cancel()
         service.classifier.close()
 
     app = Application(
         title="Multipool", version="1.0.0", description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False
     )
-    for router in (predictions.router, models.router, health.router):
+    routers = (predictions.router, explain.router, models.router, health.router, scrapes.router, page.router)
+    for router in routers:
         app.include_router(router)
+    if settings.admin_key is not None:
+        app.include_router(repository.router)
     problems.handle(app)
-    if keys:
-        app.add_middleware(ApiKey, keys=keys)
-    app.add_middleware(RequestContext)
+    app.asks_for_keys = bool(keys)
+    app.around = list(_layers(settings, keys, metrics))
     return app
 
 
-def build(settings: Settings) -> Service:
+def _layers(settings: Settings, keys: tuple[bytes, ...], metrics: Metrics) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
+    """Go through what is put around the application, from the inside out."""
+    yield lambda app: Direct(app, predictions.DIRECT)
+    if settings.rate_limit is not None:
+        # Each worker sees its share of a client's requests.
+        per_second = settings.rate_limit / settings.workers
+        yield lambda app: RateLimit(app, per_second)
+    admin = () if settings.admin_key is None else (settings.admin_key.get_secret_value().encode(),)
+    if keys or admin:
+        yield lambda app: ApiKey(app, keys, admin)
+    if settings.cors_origins:
+        yield lambda app: CORSMiddleware(
+            app,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["Retry-After", "Server-Timing", "X-Request-ID"],
+        )
+    if tracing.wanted():
+        yield tracing.layer
+    yield lambda app: RequestContext(app, metrics)
+
+
+def build(settings: Settings, metrics: Metrics) -> Service:
     """Make the parts of the service; nothing is loaded yet."""
-    count = cores.available()
-    repository = Repository(
-        settings.models_dir,
-        default=settings.default_model,
-        device=settings.device,
-        threads=count,
-        max_batch_size=settings.max_batch_size,
-    )
+    count = _cores(settings)
+    loader = Loader(device=settings.device, threads=count, max_batch_size=settings.max_batch_size)
+    memory_bytes = settings.models_memory_bytes or memory.available() // 2 // settings.workers
+    models = Repository(settings.models_dir, default=settings.default_model, loader=loader, memory_bytes=memory_bytes)
     classifier = Classifier(
-        cores=count,
-        queue_size=settings.queue_size,
-        timeout_s=settings.request_timeout_s,
+        threads=count + (GPU_LANES if settings.device != "cpu" and devices.why_no_cuda() is None else 0),
         max_pixels=settings.max_pixels,
         max_batch_size=settings.max_batch_size,
         max_batch_delay_s=settings.max_batch_delay_ms / 1000,
+        cached_answers=settings.cached_answers,
     )
-    return Service(settings, repository, classifier)
+    admission = Admission(settings.queue_size, settings.request_timeout_s)
+    metrics.images_in_work = lambda: admission.images
+    metrics.drift = models.drift
+    return Service(settings, models, admission, classifier, Watcher(models, settings.models_poll_s), metrics)
+
+
+def _cores(settings: Settings) -> int:
+    """Share of the cores that this process takes."""
+    return max(1, cores.available() // settings.workers)
+
+
+async def _watch(loading: asyncio.Task[None], watcher: Watcher) -> None:
+    await loading
+    await watcher.run()
+
+
+def _fail(repository: Repository, error: MultipoolError, on_failure: Callable[[MultipoolError], None] | None) -> None:
+    """Be ready no more; where there is a process to end, end it."""
+    repository.ready, repository.reason = False, str(error)
+    log.error("not ready: %s", error)
+    if on_failure is not None:
+        on_failure(error)
 
 
 async def _load(repository: Repository, on_failure: Callable[[MultipoolError], None] | None) -> None:

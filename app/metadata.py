@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from app.digest import UNSTAMPED
 from app.errors import InvalidArtifact
+from app.probe import Probe
+from app.statistics import FORMAT, Statistics
 
 KEY = "multipool"
 RECIPE = "draft-bilinear-1"
@@ -31,11 +33,26 @@ class Branch(_Document):
     """What it pools over, in words."""
     width: int = Field(ge=1)
     """Length of its vector of pooled features."""
+    region: tuple[float, float, float, float] = (0, 0, 1, 1)
+    """Top, left, bottom and right of the part of the image that it pools over, as fractions of height and width."""
+
+    @field_validator("region")
+    @classmethod
+    def _lies_in_the_image(cls, value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        top, left, bottom, right = value
+        if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1):
+            raise ValueError("region must be top, left, bottom and right, as fractions from 0 to 1")
+        return value
 
     @property
     def output(self) -> str:
         """Name of the graph output that carries this branch's pooled features."""
         return f"features_{self.name}"
+
+    @property
+    def maps_output(self) -> str:
+        """Name of the graph output that carries the feature maps which this branch pools."""
+        return f"maps_{self.name}"
 
 
 class Recipe(_Document):
@@ -80,12 +97,38 @@ class Metadata(_Document):
     metrics: dict[str, dict[str, float]] = {}
     """Figures per split, e.g. ``{"validation": {"accuracy": 0.97, "loss": 0.1, "images": 2000}}``."""
 
+    statistics: Statistics | None = None
+    """Of the pooled features of the training images: what :mod:`app.familiarity` needs."""
+
+    precision: str = "float32"
+    """In which numbers the graph computes: ``float32``, ``float16`` or ``int8``."""
+    calibration: dict[str, Any] = {}
+    """The temperature that was folded into the head, and the expected calibration error before and after."""
+    parity: tuple[dict[str, Any], ...] = ()
+    """The largest difference between Keras and ONNX per ``output`` and ``batch``."""
+    probe: Probe | None = None
+    """Images with known answers, which :meth:`app.model.Model.warm_up` asks again."""
+
+    @field_validator("statistics", mode="before")
+    @classmethod
+    def _is_of_a_known_format(cls, value: Any) -> Any:
+        return None if isinstance(value, dict) and value.get("format") != FORMAT else value
+
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
         for what, names in (("labels", self.labels), ("branches", tuple(b.name for b in self.branches))):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} are not unique")
         return self
+
+    def described(self) -> dict[str, Any]:
+        """Say all that a reader can make sense of, as JSON values."""
+        document = self.model_dump(mode="json", exclude={"statistics", "probe"})
+        return {
+            **document,
+            "statistics": self.statistics and self.statistics.described(),
+            "probe": self.probe and self.probe.described(),
+        }
 
     def dumps(self) -> str:
         """Serialise to the JSON text stored in the artifact."""

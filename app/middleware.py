@@ -2,62 +2,82 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import re
 import time
-import uuid
+from random import getrandbits
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import problems
-from app.errors import Unauthorized
+from app.errors import Draining, Unauthorized
+from app.metrics import Metrics
 
 log = logging.getLogger("app.access")
 
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _SANE_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
 _CLIENT_CLOSED = 499  # only ever logged: there is no one left to answer
-_OPEN_PATHS = frozenset({"/livez", "/readyz"})
+_COUNTED_PATHS = frozenset({"/predict", "/predict/batch"})  # others are known by the route that they match
+_ADMIN_PATH = "/v2/repository/"
+OPEN_PATHS = frozenset({"/livez", "/readyz"})
+"""Health checks carry no key and are not limited."""
+_PAGE, _PAGE_FILES = "/", "/web/"  # hold nothing of anyone's, and ask for the key themselves
+
+
+def choose_id(asked: str) -> str:
+    """Take the id that a client gave its request, if it is sane, or make one."""
+    return asked if _SANE_ID.fullmatch(asked) else f"{getrandbits(128):032x}"
 
 
 class RequestContext:
-    """Gives each request an id, returns it as ``X-Request-ID``, and logs the request when it is answered.
+    """Gives each request an id, returns it as ``X-Request-ID``, and logs and counts the request when it is answered.
 
     What no one else has caught ends here, so that even that answer carries the id.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = Headers(scope=scope).get("x-request-id", "")
-        request_id = asked if _SANE_ID.fullmatch(asked) else uuid.uuid4().hex
+        request_id = choose_id(Headers(scope=scope).get("x-request-id", ""))
         scope.setdefault("state", {})["request_id"] = request_id
         start, status = time.monotonic(), 0
+        self._metrics.in_flight += 1
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode()), _NO_SNIFFING]
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             status = _CLIENT_CLOSED
+        except asyncio.CancelledError:
+            # The client is gone, as the protocol notes, or the time for shutting down is over.
+            if scope["state"].get("client_gone"):
+                status = _CLIENT_CLOSED
+            elif not status:
+                await problems.of(Draining("the service is shutting down"), scope)(scope, receive, send_with_id)
         except Exception:
             log.exception("%s %s failed", scope["method"], _printable(scope), extra={"request_id": request_id})
             if status:
                 raise  # too late for another answer; the server cuts the connection
             await problems.internal(scope)(scope, receive, send_with_id)
         finally:
-            level = logging.DEBUG if scope["path"] in _OPEN_PATHS else logging.INFO
+            self._count(scope, status, time.monotonic() - start)
+            level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO
             fields = {
                 "request_id": request_id,
                 "method": scope["method"],
@@ -67,29 +87,56 @@ class RequestContext:
             }
             log.log(level, "%(method)s %(path)s %(status)d %(duration_ms).1f ms", fields, extra=fields)
 
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route = scope["path"] if scope["path"] in _COUNTED_PATHS else getattr(scope.get("route"), "path", "other")
+        self._metrics.in_flight -= 1
+        self._metrics.requests.add(route, scope["method"], str(status))
+        self._metrics.request_seconds.observe(seconds, route)
+        if (code := scope["state"].get("problem")) is not None:
+            self._metrics.problems.add(code)
+
 
 def _printable(scope: Scope) -> str:
     """Cut the path, and escape what could forge a line of the log."""
     return str(scope["path"])[:200].encode("unicode_escape").decode()
 
 
-class ApiKey:
-    """Lets a request through when it carries one of the keys; health checks need none."""
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path == _PAGE or path.startswith(_PAGE_FILES)
 
-    def __init__(self, app: ASGIApp, keys: tuple[bytes, ...]) -> None:
+
+class ApiKey:
+    """Lets a request through when it carries one of the keys.
+
+    Health checks and the files of the page need none, and ``/v2`` one of its own.
+    """
+
+    def __init__(self, app: ASGIApp, keys: tuple[bytes, ...], admin_keys: tuple[bytes, ...] = ()) -> None:
         self._app = app
         self._keys = keys
+        self._admin_keys = admin_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _OPEN_PATHS or self._knows(Headers(scope=scope)):
+        if scope["type"] != "http" or _is_open(scope["path"]) or self._may_pass(scope):
             await self._app(scope, receive, send)
             return
         error = Unauthorized("send an API key, as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
         await problems.of(error, scope)(scope, receive, send)
 
-    def _knows(self, headers: Headers) -> bool:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        text = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        given = text.encode("latin-1")  # the bytes as they were sent
-        # Every key is compared, each in constant time, so that the time taken tells nothing.
-        return sum(hmac.compare_digest(given, key) for key in self._keys) > 0
+    def _may_pass(self, scope: Scope) -> bool:
+        if self._admin_keys and scope["path"].startswith(_ADMIN_PATH):
+            return _carries_one_of(self._admin_keys, scope)
+        return not self._keys or _carries_one_of((*self._keys, *self._admin_keys), scope)
+
+
+def given_key(headers: Headers) -> bytes:
+    """Read the key that a request carries, if any, as the bytes that were sent."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    text = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    return text.encode("latin-1")
+
+
+def _carries_one_of(keys: tuple[bytes, ...], scope: Scope) -> bool:
+    given = given_key(Headers(scope=scope))
+    # Every key is compared, each in constant time, so that the time taken tells nothing.
+    return sum(hmac.compare_digest(given, key) for key in keys) > 0

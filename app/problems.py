@@ -44,8 +44,11 @@ KINDS: dict[type[Exception], Kind] = {
     errors.UndecodableImage: Kind(422, "undecodable_image", "Undecodable image"),
     errors.TooManyPixels: Kind(422, "too_many_pixels", "Too many pixels"),
     errors.WrongChannels: Kind(422, "wrong_channels", "Wrong number of channels"),
+    errors.RateLimited: Kind(429, "rate_limited", "Too many requests", _RETRY),
+    errors.InvalidArtifact: Kind(422, "model_refused", "Model refused"),
     errors.Overloaded: Kind(503, "overloaded", "Overloaded", _RETRY),
     errors.NotReady: Kind(503, "not_ready", "Not ready", _RETRY),
+    errors.DeviceFailed: Kind(503, "not_ready", "Not ready", _RETRY),
     errors.Draining: Kind(503, "draining", "Shutting down", _RETRY),
     errors.DeadlineExceeded: Kind(504, "deadline_exceeded", "Deadline exceeded"),
 }
@@ -56,13 +59,25 @@ _OF_STATUS = {
     400: Kind(400, "malformed_request", "Malformed request"),
     404: Kind(404, "not_found", "Not found"),
     405: Kind(405, "method_not_allowed", "Method not allowed"),
+    408: Kind(408, "request_timeout", "Request too slow"),
     413: KINDS[errors.BodyTooLarge],
+    414: Kind(414, "uri_too_long", "Address too long"),
+    415: KINDS[errors.UnsupportedMediaType],
+    417: Kind(417, "expectation_failed", "Expectation failed"),
+    431: Kind(431, "header_too_large", "Header too large"),
+    503: KINDS[errors.Overloaded],
 }
 
 
 def kind_of(error: Exception) -> Kind:
     """Look up how an error is answered; what is not in the table is our fault."""
     return next((KINDS[base] for base in type(error).__mro__ if base in KINDS), _INTERNAL)
+
+
+def of_status(status: int) -> Kind:
+    """Look up how an error is answered that HTTP itself has a status for."""
+    phrase = HTTPStatus(status).phrase
+    return _OF_STATUS.get(status) or Kind(status, phrase.lower().replace(" ", "_"), phrase)
 
 
 def body(kind: Kind, detail: str, scope: Scope) -> dict[str, Any]:
@@ -79,7 +94,8 @@ def body(kind: Kind, detail: str, scope: Scope) -> dict[str, Any]:
 
 
 def response(kind: Kind, detail: str, scope: Scope, headers: dict[str, str] | None = None) -> Response:
-    """Write a problem as a response."""
+    """Write a problem as a response, and leave its code where the request is counted."""
+    scope.setdefault("state", {})["problem"] = kind.code
     return Response(
         orjson.dumps(body(kind, detail, scope)),
         kind.status,
@@ -93,9 +109,31 @@ def of(error: Exception, scope: Scope) -> Response:
     return response(kind_of(error), str(error), scope)
 
 
+def as_bytes(status: int, detail: str, request_id: str, *, close: bool) -> bytes:
+    """Write a problem as HTTP/1.1, for what is refused before there is an application to ask."""
+    kind = of_status(status)
+    content = orjson.dumps(body(kind, detail, {"state": {"request_id": request_id}}))
+    headers = {
+        "content-type": MEDIA_TYPE,
+        "content-length": len(content),
+        "x-request-id": request_id,
+        "x-content-type-options": "nosniff",
+        **({"connection": "close"} if close else {}),
+        **kind.headers,
+    }
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return f"HTTP/1.1 {status} {kind.title}\r\n{lines}\r\n".encode() + content
+
+
 def internal(scope: Scope) -> Response:
     """Answer what should not have happened; the log has the traceback, the caller gets nothing of it."""
     return response(_INTERNAL, "something went wrong inside the service; its log says more", scope)
+
+
+def explain_invalid(where: str, error: Mapping[str, Any]) -> str:
+    """Say which parameter was wrong, and why, from what pydantic found first."""
+    reason = "there is no such parameter" if error["type"] == "extra_forbidden" else error["msg"]
+    return f"{where} parameter {str(error['loc'][-1])[:80]!r}: {reason}; see GET /docs"
 
 
 def handle(app: FastAPI) -> None:
@@ -127,16 +165,13 @@ async def _ours(request: Request, error: Exception) -> Response:
 async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    where, name = first["loc"][0], first["loc"][-1]
-    reason = "there is no such parameter" if first["type"] == "extra_forbidden" else first["msg"]
-    detail = f"{where} parameter {str(name)[:80]!r}: {reason}; see GET /docs"
+    detail = explain_invalid(first["loc"][0], first)
     return response(KINDS[errors.InvalidParameter], detail, request.scope)
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    phrase = HTTPStatus(error.status_code).phrase
-    kind = _OF_STATUS.get(error.status_code, Kind(error.status_code, phrase.lower().replace(" ", "_"), phrase))
+    kind = of_status(error.status_code)
     details = {
         404: f"there is no {request.scope['path'][:200]!r} here; GET /docs lists what there is",
         405: f"{request.method} is not possible here; use {(error.headers or {}).get('Allow', 'another method')}",

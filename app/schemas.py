@@ -36,6 +36,8 @@ class BranchContributions(_Body):
 
     name: str
     contributions: dict[str, float]
+    alone: str = Field(description="The label that bias and this branch would give without the others.")
+    without: str = Field(description="The label that the others would give without this branch.")
 
 
 class Explanation(_Body):
@@ -44,6 +46,35 @@ class Explanation(_Body):
     bias: dict[str, float]
     logits: dict[str, float]
     branches: list[BranchContributions]
+    agreement: list[str] = Field(description="The branches that alone would give the most probable label.")
+
+
+class BranchShare(_Body):
+    """One branch's share of one logit."""
+
+    name: str
+    contribution: float
+
+
+class Maps(_Body):
+    """Where in the image the logit of one label comes from: the values of a map sum to the branch's contribution."""
+
+    model: str
+    version: int
+    label: str
+    logit: float
+    bias: float
+    branches: list[BranchShare]
+    maps: list[list[list[float]]] = Field(
+        description="`[branches, h, w]` over the whole image, 0 where a branch does not look."
+    )
+
+
+class Familiarity(_Body):
+    """Does the model know this kind of image? Shares of images held out in training that are at least as unusual."""
+
+    joint: float = Field(description="By the pooled features of all branches together, 0 to 1; near 0: unlike them.")
+    branches: dict[str, float] = Field(description="By those of each branch.")
 
 
 class Prediction(_Body):
@@ -51,9 +82,13 @@ class Prediction(_Body):
 
     model: str
     version: int
-    label: str = Field(description="The most probable class.")
+    label: str | None = Field(description="The most probable class; null below `min_confidence`.")
     probability: float
     probabilities: dict[str, float] = Field(description="Most probable first.")
+    uncertain: bool | None = Field(
+        None, description="Whether the probability is below `min_confidence`; absent where that is 0."
+    )
+    familiarity: Familiarity | None = Field(None, description="Absent where the artifact carries no statistics.")
     branches: list[BranchFeatures] | None = Field(
         None, description="The pooled features of every branch, in the model's order; absent with `features=false`."
     )
@@ -110,6 +145,7 @@ class ModelSummary(BaseModel):
     branches: list[Branch]
     input: InputSize
     ready: bool
+    loaded: bool = Field(description="Whether it is in memory; if not, the next request that names it loads it.")
     execution_provider: str = Field(description="The ONNX Runtime execution provider that really runs it.")
     sha256: str
 
@@ -129,11 +165,20 @@ class ModelDetail(ModelSummary):
     metrics: dict[str, dict[str, float]]
 
 
+class RefusedVersion(_Body):
+    """A version that is not served, or whose changed file is not."""
+
+    name: str
+    version: int
+    reason: str
+
+
 class Models(_Body):
-    """The models that are served."""
+    """The models that are served, and what was refused."""
 
     default: str
     models: list[ModelSummary]
+    refused: list[RefusedVersion]
 
 
 class Health(_Body):

@@ -2,24 +2,71 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, NamedTuple
 
 from fastapi import Depends, Request
 
+from app.admission import Admission
 from app.classification import Classifier
-from app.errors import NotReady
+from app.errors import ModelNotFound, MultipoolError, NotReady
+from app.metrics import Metrics
 from app.repository import Repository
 from app.settings import Settings
+from app.watching import Watcher
+
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+class Order(NamedTuple):
+    """What an operator wants of a model."""
+
+    action: Literal["withdraw", "restore"]
+    model: str
+
+
+@dataclass
 class Service:
     """The state of one process."""
 
     settings: Settings
     repository: Repository
+    admission: Admission
     classifier: Classifier
+    watcher: Watcher
+    metrics: Metrics = field(default_factory=Metrics)
+    draining: threading.Event = field(default_factory=threading.Event)
+    """Set once the process has been told to stop."""
+    tell_others: Callable[[Order], None] = lambda _: None
+    """Passes an operator's order on to the other workers."""
+
+    def is_ready(self) -> bool:
+        """Tell what ``/readyz`` does."""
+        return self.repository.ready and not self.draining.is_set()
+
+    def restore(self, name: str) -> None:
+        """Load what lies in the folder of a model, and serve it again if it was withdrawn; blocks.
+
+        Raises:
+            ModelNotFound: There is no such folder.
+        """
+        self.watcher.look(settled=True)
+        if not any(entry.name == name for entry in self.repository.entries()):
+            raise ModelNotFound(f"there is no model {name[:80]!r} in the model repository")
+        self.repository.restore(name)
+
+    def obey(self, order: Order) -> None:
+        """Do what an operator told another worker; blocks."""
+        try:
+            if order.action == "withdraw":
+                self.repository.withdraw(order.model)
+            else:
+                self.restore(order.model)
+        except MultipoolError as error:
+            log.error("%s %s: %s", order.action, order.model, error)  # noqa: TRY400  # a line for the operator
 
 
 def _any(request: Request) -> Service:
@@ -27,7 +74,12 @@ def _any(request: Request) -> Service:
     return service
 
 
-def _ready(request: Request) -> Service:
+def ready(request: Request) -> Service:
+    """Return the service once every model is loaded.
+
+    Raises:
+        NotReady: Some are not.
+    """
     service = _any(request)
     if not service.repository.ready:
         raise NotReady(service.repository.reason)
@@ -37,5 +89,5 @@ def _ready(request: Request) -> Service:
 AnyService = Annotated[Service, Depends(_any)]
 """The service, loaded or not."""
 
-ReadyService = Annotated[Service, Depends(_ready)]
+ReadyService = Annotated[Service, Depends(ready)]
 """The service once every model is loaded; until then the request is answered with 503."""

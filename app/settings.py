@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from app.errors import InvalidSettings
 from app.images import MAX_PIXELS
 
 PREFIX = "MULTIPOOL_"
+_SECRETS = ("api_keys", "admin_key")
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What an operator can set; every name takes the prefix ``MULTIPOOL_`` in the environment."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     models_dir: Path = Path("models")
     """Folder of the model repository: `<name>/<version>/model.onnx`."""
     default_model: str | None = None
     """Model that answers when a request names none, `name` or `name:version`; unset: the first by name."""
+    models_poll_s: float = Field(default=1, ge=0, le=3600)
+    """How often to look for versions that were published or deleted; 0: never."""
+    models_memory_bytes: int | None = Field(default=None, ge=1)
+    """Memory for models in each process; beyond it, those used least recently wait on disk; unset: half there is."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """Where models run: `auto`, `cuda` or `cpu`; `cuda` never falls back: the start fails with exit code 69."""
     host: str = "127.0.0.1"
@@ -42,16 +44,34 @@ class Settings(BaseSettings):
     """Images that may be in work at once; more are refused at once with 503."""
     request_timeout_s: float = Field(default=60, gt=0, le=3600)
     """Time for a request, its upload included; what takes longer is answered with 504."""
+    cached_answers: int = Field(default=0, ge=0, le=10_000_000)
+    """Answers that each process remembers, by model version and the SHA-256 of the image's bytes; 0: none."""
     max_upload_bytes: int = Field(default=32 * 1024 * 1024, ge=1)
     """Largest request body."""
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=178_956_970)
     """Largest height × width of an image, checked before it is decoded; the upper bound is Pillow's own."""
     max_files: int = Field(default=64, ge=1, le=10_000)
     """Most files in one batch request."""
-    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    min_confidence: float = Field(default=0, ge=0, le=1)
+    """Least probability for which an answer names a label, unless the request says otherwise; 0: always."""
+    max_connections: int = Field(default=1024, ge=1, le=60_000)
+    """Connections that one process keeps open; more are refused at once with 503."""
+    keep_alive_s: int = Field(default=5, ge=1, le=3600)
+    """How long an idle connection is kept; behind a proxy, longer than the proxy keeps it (nginx: 60)."""
+    lame_duck_s: float = Field(default=2, ge=0, le=300)
+    """How long to go on serving after SIGTERM, not ready any more, so that load balancers take notice."""
+    shutdown_timeout_s: float = Field(default=20, ge=0, le=3600)
+    """How long requests in work may take to finish after that; then they are cut off."""
+    rate_limit: float | None = Field(default=None, gt=0)
+    """Requests a second that each key, or without keys each address, may send; more are answered 429; unset: any."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins, separated by commas, whose pages may call the service from a browser; unset: none; `*`: all."""
+    api_keys: tuple[SecretStr, ...] = ()
     """Keys, separated by commas, one of which every request but health checks must carry; unset: none is asked for."""
     api_keys_file: Path | None = None
     """File with one key per line, added to the above."""
+    admin_key: SecretStr | None = Field(default=None, min_length=16)
+    """Key that opens `/v2/repository`, where models are loaded and unloaded by request; unset: no such route."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least important messages to log: `debug`, `info`, `warning` or `error`."""
     log_format: Literal["text", "json"] = "text"
@@ -59,10 +79,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _split_keys(cls, values: dict[str, Any]) -> dict[str, Any]:
-        keys = values.get("api_keys")
-        if isinstance(keys, str):
-            values = {**values, "api_keys": [key.strip() for key in keys.split(",") if key.strip()]}
+    def _split_lists(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name in ("api_keys", "cors_origins"):
+            if isinstance(text := values.get(name), str):
+                values = {**values, name: [part.strip() for part in text.split(",") if part.strip()]}
         return values
 
     @model_validator(mode="after")
@@ -80,19 +100,20 @@ class Settings(BaseSettings):
         Raises:
             InvalidSettings: A name is unknown or a value is not allowed; one line that says which and why.
         """
-        unknown = sorted(
-            name
-            for name in os.environ
-            if name.startswith(PREFIX) and name[len(PREFIX) :].lower() not in cls.model_fields
-        )
-        if unknown:
-            raise InvalidSettings(f"unknown setting {unknown[0]}; the settings are listed by 'python -m app --help'")
+        given = {
+            name[len(PREFIX) :].lower(): os.environ[name] for name in sorted(os.environ) if name.startswith(PREFIX)
+        }
+        if unknown := [name for name in given if name not in cls.model_fields]:
+            raise InvalidSettings(
+                f"unknown setting {PREFIX}{unknown[0].upper()}; the settings are listed by 'python -m app --help'"
+            )
         try:
-            settings = cls()
+            # An empty value is as good as none: Compose passes on what is unset so.
+            settings = cls.model_validate({name: value for name, value in given.items() if value})
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             name = PREFIX + str(first["loc"][0]).upper() + " " if first["loc"] else ""
-            value = f"= {first['input']!r}: " if first["loc"] and "api_keys" not in first["loc"] else ""
+            value = f"= {first['input']!r}: " if first["loc"] and first["loc"][0] not in _SECRETS else ""
             raise InvalidSettings(f"{name}{value}{first['msg'].removeprefix('Value error, ')}") from None
         if f"{PREFIX}API_KEYS" in os.environ and not settings.api_keys:
             # An empty secret must not open the service.

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class Service:
 
     port: int
     pid: int
+    process: subprocess.Popen[bytes]
 
     def connect(self) -> http.client.HTTPConnection:
         """Open a connection that stays open."""
@@ -35,6 +36,25 @@ class Service:
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
+    def open_files(self) -> int:
+        """Count its file descriptors."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def threads(self) -> int:
+        """Count its threads."""
+        return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
+
+    def workers(self) -> set[int]:
+        """Find the processes that answer, those that descend from it and listen."""
+        parents = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        found = {self.pid}
+        while more := {child for child, parent in parents.items() if parent in found} - found:
+            found |= more
+        return {pid for pid in found - {self.pid} if parents[pid] != self.pid}  # those between are multiprocessing's
+
     def cpu_s(self) -> float:
         """Processor seconds it has used so far, user and system."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
@@ -42,21 +62,31 @@ class Service:
 
 
 @contextmanager
-def serving(models: str = "models", **settings: object) -> Iterator[Service]:
-    """Start the service on a free port of the loopback address, and wait until it is ready."""
+def serving(
+    models: str = "models", *, cores: set[int] | None = None, code: str = "", **settings: object
+) -> Iterator[Service]:
+    """Start the service on a free port of the loopback address, and wait until it is ready.
+
+    Args:
+        models: The model repository.
+        cores: Those it may use; None for all.
+        code: What to run instead of ``python -m app``.
+        settings: Named without their prefix.
+    """
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MULTIPOOL_")}
-    chosen = {"MODELS_DIR": models, "PORT": port, "DEVICE": "cpu", "LOG_LEVEL": "warning", **settings}
+    chosen = {"MODELS_DIR": models, "PORT": port, "DEVICE": "cpu", "LOG_LEVEL": "warning", "LAME_DUCK_S": 0, **settings}
     environment |= {f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}
-    process = subprocess.Popen([sys.executable, "-m", "app"], env=environment)
+    pinned = ["taskset", "-c", ",".join(map(str, sorted(cores)))] if cores else []
+    process = subprocess.Popen([*pinned, sys.executable, *(["-c", code] if code else ["-m", "app"])], env=environment)
     try:
-        service = Service(port, process.pid)
+        service = Service(port, process.pid, process)
         _wait(service, process)
         yield service
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(60)
 
 
 def _wait(service: Service, process: subprocess.Popen[bytes]) -> None:
@@ -73,9 +103,9 @@ def _wait(service: Service, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit("the service did not start; what it says is above")
 
 
-def ask(connection: http.client.HTTPConnection, path: str, image: bytes) -> bytes:
+def ask(connection: http.client.HTTPConnection, path: str, image: bytes, accept: str = "*/*") -> bytes:
     """Send one image as a raw body; returns the body of the answer."""
-    connection.request("POST", path, image, {"Content-Type": "application/octet-stream"})
+    connection.request("POST", path, image, {"Content-Type": "application/octet-stream", "Accept": accept})
     response = connection.getresponse()
     body = response.read()
     if response.status != 200:

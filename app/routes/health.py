@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from app import problems
+from app.errors import Draining
 from app.schemas import Health
 from app.service import AnyService, ReadyService
 
@@ -16,6 +17,8 @@ async def live(_: AnyService) -> Health:
 
 
 @router.get("/readyz", responses=problems.documented(500, 503))
-async def ready(_: ReadyService) -> Health:
-    """Answer 200 once every model is loaded and warmed up, and 503 with the reason before."""
+async def ready(service: ReadyService) -> Health:
+    """Answer 200 once every model is loaded and warmed up, and 503 with the reason before, and while shutting down."""
+    if service.draining.is_set():
+        raise Draining("the service is shutting down")
     return Health(status="ready")

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from app import answers, problems
+from app import catalogue, problems
 from app.schemas import ModelDetail, Models
 from app.service import ReadyService
 
@@ -13,21 +13,17 @@ router = APIRouter(prefix="/models", tags=["models"])
 
 @router.get("", response_model=Models, responses=problems.documented(401, 500, 503))
 async def list_models(service: ReadyService) -> dict[str, Any]:
-    """List every model with its highest version."""
-    repository = service.repository
-    return {
-        "default": repository.default,
-        "models": [answers.summary(version, repository) for version in repository],
-    }
+    """List every model with its highest version, and the versions that are not served, with the reason."""
+    return catalogue.listing(service.repository)
 
 
 @router.get("/{name}", response_model=ModelDetail, responses=problems.documented(401, 404, 500, 503))
 async def show_model(service: ReadyService, name: str) -> dict[str, Any]:
     """Show the highest version of a model, with all that its artifact says about itself."""
-    return answers.detail(service.repository.find(name), service.repository)
+    return catalogue.detail(service.repository.find(name), service.repository)
 
 
 @router.get("/{name}/{version}", response_model=ModelDetail, responses=problems.documented(401, 404, 500, 503))
 async def show_version(service: ReadyService, name: str, version: str) -> dict[str, Any]:
     """Show one version of a model, with all that its artifact says about itself."""
-    return answers.detail(service.repository.resolve(f"{name}:{version}"), service.repository)
+    return catalogue.detail(service.repository.resolve(f"{name}:{version}"), service.repository)

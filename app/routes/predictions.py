@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from functools import lru_cache
+from typing import Annotated, Any, Self
+from urllib.parse import parse_qsl
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app import answers, problems
+from app import answers, arrays, problems
 from app.classification import Classified
-from app.errors import InvalidRequest
+from app.errors import InvalidParameter, InvalidRequest
 from app.images import MEDIA_TYPES
+from app.negotiation import JSON, NPZ, choose
 from app.schemas import BatchPrediction, Prediction
-from app.service import ReadyService
+from app.service import Service, ready
 from app.uploads import PART, Upload, parse_many, parse_one, read_body
+from app.versions import Version
 
 router = APIRouter(tags=["predictions"])
 
+_OFFERED = (NPZ, JSON)  # the last wins where the caller has no preference
 _BINARY = {"type": "string", "format": "binary"}
-_ERRORS = problems.documented(400, 401, 404, 413, 415, 422, 500, 503, 504)
+_RESPONSES = {200: {"content": {NPZ: {"schema": _BINARY}}}} | problems.documented(
+    400, 401, 404, 406, 413, 415, 422, 500, 503, 504
+)
 
 
 class Parameters(BaseModel):
@@ -33,15 +40,41 @@ class Parameters(BaseModel):
     features: bool = Field(True, description="Whether to return the pooled features of every branch.")
     explain: bool = Field(False, description="Whether to return each branch's contribution to every logit.")
 
-    def contents(self) -> dict[str, Any]:
-        """What the answer for each image is to contain."""
-        return {"top": self.top, "features": self.features, "explain": self.explain}
+    min_confidence: float | None = Field(
+        None, ge=0, le=1, description="Least probability for which a label is named; the service's own when absent."
+    )
+
+    def contents(self, min_confidence: float) -> dict[str, Any]:
+        """What the answer for each image is to contain, with the service's own least confidence."""
+        least = min_confidence if self.min_confidence is None else self.min_confidence
+        return {"top": self.top, "features": self.features, "explain": self.explain, "min_confidence": least}
+
+    @classmethod
+    @lru_cache(maxsize=64)  # clients ask the same again and again
+    def parse(cls, query: bytes) -> Self:
+        """Read a query string.
+
+        Raises:
+            InvalidParameter: A parameter is unknown, or its value is not allowed.
+        """
+        try:
+            return cls.model_validate(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
+        except ValidationError as error:
+            raise InvalidParameter(problems.explain_invalid("query", error.errors()[0])) from None
+
+
+def _documented(parameters: Annotated[Parameters, Query()]) -> None:
+    """Only ever read by FastAPI, for the OpenAPI document."""
+
+
+_DOCUMENTED = [Depends(_documented)]
 
 
 @router.post(
     "/predict",
     response_model=Prediction,
-    responses=_ERRORS,
+    responses=_RESPONSES,
+    dependencies=_DOCUMENTED,
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -54,25 +87,31 @@ class Parameters(BaseModel):
         }
     },
 )
-async def predict(request: Request, service: ReadyService, parameters: Annotated[Parameters, Query()]) -> Response:
+async def predict(request: Request) -> Response:
     """Classify one image, sent as a form with one part named `file` or as the raw body."""
     start = time.monotonic()
-    version = service.repository.resolve(parameters.model)
-    async with service.classifier.admitted():
+    service, parameters = ready(request), Parameters.parse(request.scope["query_string"])
+    media_type = _choose(request, parameters)
+    async with service.admission.request():
+        version = await service.repository.acquire(parameters.model)
         body = await read_body(request, service.settings.max_upload_bytes)
         read_s = time.monotonic() - start
         upload = parse_one(body, request.headers.get("content-type"))
-        (classified,) = await service.classifier.classify(version, [upload])
-    if isinstance(classified.answer, InvalidRequest):
-        raise classified.answer
-    answer = answers.prediction(version, classified.answer, **parameters.contents())
-    return _respond(answer, read_s, [classified], start)
+        (classified,) = await service.classifier.classify(version.model, [upload])
+    if isinstance(classified, InvalidRequest):
+        raise classified
+    if media_type == NPZ:
+        content = arrays.write(version, [classified], features=parameters.features)
+    else:
+        content = _json(answers.prediction(version, classified, **parameters.contents(service.settings.min_confidence)))
+    return _respond(service, version, content, media_type, [classified], read_s, start)
 
 
 @router.post(
     "/predict/batch",
     response_model=BatchPrediction,
-    responses=_ERRORS,
+    responses=_RESPONSES,
+    dependencies=_DOCUMENTED,
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -88,37 +127,79 @@ async def predict(request: Request, service: ReadyService, parameters: Annotated
         }
     },
 )
-async def predict_batch(
-    request: Request, service: ReadyService, parameters: Annotated[Parameters, Query()]
-) -> Response:
+async def predict_batch(request: Request) -> Response:
     """Classify the images of several parts named `file`; one that cannot be used fails alone."""
     start = time.monotonic()
-    version = service.repository.resolve(parameters.model)
-    async with service.classifier.admitted():
+    service, parameters = ready(request), Parameters.parse(request.scope["query_string"])
+    media_type = _choose(request, parameters)
+    async with service.admission.request() as admitted:
+        version = await service.repository.acquire(parameters.model)
         body = await read_body(request, service.settings.max_upload_bytes)
         read_s = time.monotonic() - start
         uploads = parse_many(body, request.headers.get("content-type"), service.settings.max_files)
-        classified = await service.classifier.classify(version, uploads)
+        admitted.take(len(uploads) - 1)
+        classified = await service.classifier.classify(version.model, uploads)
 
     def result(upload: Upload, one: Classified) -> dict[str, Any]:
-        if isinstance(one.answer, InvalidRequest):
-            problem = problems.body(problems.kind_of(one.answer), str(one.answer), request.scope)
+        if isinstance(one, InvalidRequest):
+            kind = problems.kind_of(one)
+            service.metrics.problems.add(kind.code)
+            problem = problems.body(kind, str(one), request.scope)
             return {"filename": upload.filename, "error": problem}
-        prediction = answers.prediction(version, one.answer, **parameters.contents())
+        prediction = answers.prediction(version, one, **parameters.contents(service.settings.min_confidence))
         return {"filename": upload.filename, **prediction}
 
-    results = [result(upload, one) for upload, one in zip(uploads, classified, strict=True)]
-    answer = {"model": version.name, "version": version.number, "results": results}
-    return _respond(answer, read_s, classified, start)
+    if media_type == NPZ:
+        content = arrays.write(version, classified, features=parameters.features)
+    else:
+        results = [result(upload, one) for upload, one in zip(uploads, classified, strict=True)]
+        content = _json({"model": version.name, "version": version.number, "results": results})
+    return _respond(service, version, content, media_type, classified, read_s, start)
 
 
-def _respond(answer: dict[str, Any], read_s: float, classified: list[Classified], start: float) -> Response:
-    """Write the answer, with the longest time any of its images spent in each stage."""
-    stages = {"read": read_s}
-    for one in classified:
-        for stage, seconds in one.stages.items():
-            stages[stage] = max(seconds, stages.get(stage, 0))
-    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    stages["total"] = time.monotonic() - start
-    timing = ", ".join(f"{stage};dur={1000 * seconds:.2f}" for stage, seconds in stages.items())
-    return Response(content, headers={"Server-Timing": timing}, media_type="application/json")
+def _choose(request: Request, parameters: Parameters) -> str:
+    media_type = choose(",".join(request.headers.getlist("accept")), _OFFERED)
+    if media_type == NPZ and parameters.explain:
+        raise InvalidParameter(f"query parameter 'explain': is answered in {JSON} alone, not in {NPZ}")
+    return media_type
+
+
+def _json(answer: dict[str, Any]) -> bytes:
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _respond(  # noqa: PLR0917  # all of it is what was answered
+    service: Service,
+    version: Version,
+    content: bytes,
+    media_type: str,
+    classified: list[Classified],
+    read_s: float,
+    start: float,
+) -> Response:
+    """Send the answer, with the longest time any of its images spent in each stage, and count it."""
+    answered = [one for one in classified if not isinstance(one, InvalidRequest)]
+    ran = [one for one in answered if not one.cached]
+    stages = {
+        "read": read_s,
+        "decode": max((one.decoded_s for one in ran), default=0),
+        "queue": max((one.queued_s for one in ran), default=0),
+        "inference": max((one.ran_s for one in ran), default=0),
+        "total": time.monotonic() - start,
+    }
+    # The first row of a batch stands for the batch.
+    service.metrics.count_prediction(
+        version.name, version.number, images=len(ran), batches=sum(one.row == 0 for one in ran), stages=stages
+    )
+    headers = {"Vary": "Accept"}
+    if service.settings.cached_answers:
+        service.metrics.count_cached(hits=len(answered) - len(ran), misses=len(ran))
+        # RFC 9211; of several images, whether all were remembered
+        headers["Cache-Status"] = "multipool; " + ("fwd=miss" if ran else "hit")
+    timing = ", ".join([f"{stage};dur={1000 * seconds:.2f}" for stage, seconds in stages.items()])
+    headers["Server-Timing"] = timing
+    return Response(content, headers=headers, media_type=media_type)
+
+
+DIRECT = {("POST", "/predict"): predict, ("POST", "/predict/batch"): predict_batch}
+"""Endpoints that are called without FastAPI in between."""

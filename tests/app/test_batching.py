@@ -19,9 +19,13 @@ class Recorder:
         self.batches = []
         self.gate = threading.Event()
         self.gate.set()
+        self.inside = 0
+        self._lock = threading.Lock()
         self._fail_on = fail_on
 
     def __call__(self, batch):
+        with self._lock:
+            self.inside += 1
         self.gate.wait(10)
         self.batches.append(batch[:, 0].tolist())
         if self._fail_on & set(self.batches[-1]):
@@ -30,14 +34,15 @@ class Recorder:
 
 
 def image(number):
-    return np.array([number])
+    """What prepares the image of that number."""
+    return lambda: np.array([number])
 
 
-def run(scenario, model, **options):
+def run(scenario, model, threads=10, **options):
     """Run a scenario with a batcher over the model."""
 
     async def main():
-        with ThreadPoolExecutor(1) as executor:
+        with ThreadPoolExecutor(threads) as executor:
             return await asyncio.wait_for(scenario(Batcher(model, executor, **options)), 30)
 
     return asyncio.run(main())
@@ -55,6 +60,7 @@ def test_a_lone_image_goes_out_at_once():
 
     assert number_of(answer) == 5
     assert 0 <= answer.queued_s < 1
+    assert answer.decoded_s >= 0
     assert answer.ran_s >= 0
 
 
@@ -73,18 +79,66 @@ def test_images_that_wait_together_run_together_in_order():
     answers = run(scenario, model, max_batch_size=4)
 
     assert [number_of(answer) for answer in answers] == list(range(8))
-    assert model.batches == [[0], [1, 2, 3, 4], [5, 6, 7]]
+    first, *others = model.batches
+    assert first == [0]
+    assert [len(batch) for batch in others] == [4, 3]
 
 
-def test_the_images_of_one_request_share_a_batch():
+def test_as_many_batches_run_at_once_as_there_are_lanes():
     model = Recorder()
 
     async def scenario(batcher):
-        return await asyncio.gather(*(batcher.submit(image(i)) for i in range(5)))
+        model.gate.clear()
+        tasks = []
+        for number in range(6):
+            tasks.append(asyncio.create_task(batcher.submit(image(number))))
+            await asyncio.sleep(0.02)
+        running = model.inside
+        model.gate.set()
+        await asyncio.gather(*tasks)
+        return running
 
-    run(scenario, model)
+    assert run(scenario, model, lanes=3) == 3
+    assert sorted(model.batches) == [[0], [1], [2], [3, 4, 5]]
 
-    assert model.batches == [[0, 1, 2, 3, 4]]
+
+def test_an_image_that_cannot_be_prepared_fails_alone():
+    def broken():
+        raise ValueError("not an image")
+
+    async def scenario(batcher):
+        return await asyncio.gather(
+            batcher.submit(image(0)), batcher.submit(broken), batcher.submit(image(2)), return_exceptions=True
+        )
+
+    first, second, third = run(scenario, Recorder())
+
+    assert number_of(first) == 0
+    assert isinstance(second, ValueError)
+    assert number_of(third) == 2
+
+
+def test_who_leaves_before_a_thread_is_free_is_not_even_decoded():
+    model, prepared = Recorder(), []
+
+    def noted():
+        prepared.append(1)
+        return np.array([1])
+
+    async def scenario(batcher):
+        model.gate.clear()
+        running = asyncio.create_task(batcher.submit(image(0)))
+        await asyncio.sleep(0.05)
+        gone = asyncio.create_task(batcher.submit(noted))
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        await asyncio.sleep(0)
+        model.gate.set()
+        await running
+
+    run(scenario, model, threads=1)
+
+    assert prepared == []
 
 
 def test_a_delay_lets_a_batch_fill():
@@ -101,6 +155,17 @@ def test_a_delay_lets_a_batch_fill():
     assert model.batches == [[0, 1]]
 
 
+def test_who_leaves_during_the_delay_leaves_the_queue():
+    async def scenario(batcher):
+        task = asyncio.create_task(batcher.submit(image(0)))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.sleep(0.3)
+        return len(batcher._queue)
+
+    assert run(scenario, Recorder(), max_delay_s=0.1) == 0
+
+
 def test_a_full_batch_does_not_wait_for_the_delay():
     model = Recorder()
 
@@ -109,7 +174,7 @@ def test_a_full_batch_does_not_wait_for_the_delay():
 
     run(scenario, model, max_delay_s=20, max_batch_size=2)
 
-    assert model.batches == [[0, 1]]
+    assert [sorted(batch) for batch in model.batches] == [[0, 1]]
 
 
 def test_who_has_gone_is_not_run():
@@ -138,14 +203,14 @@ def test_a_caller_who_leaves_while_its_batch_runs_hurts_nobody():
     async def scenario(batcher):
         model.gate.clear()
         leaves, stays = (asyncio.create_task(batcher.submit(image(i))) for i in range(2))
-        await asyncio.sleep(0.1)  # both are being run now
+        await asyncio.sleep(0.1)  # both are being run now, as a batch of two
         leaves.cancel()
         await asyncio.sleep(0)
         model.gate.set()
         return await stays
 
-    assert number_of(run(scenario, model)) == 1
-    assert model.batches == [[0, 1]]
+    assert number_of(run(scenario, model, max_batch_size=2, max_delay_s=20)) == 1
+    assert [sorted(batch) for batch in model.batches] == [[0, 1]]
 
 
 def test_a_batch_that_cannot_be_started_fails_alone():
@@ -185,9 +250,13 @@ def test_a_failure_reaches_its_own_batch_alone():
     failing=st.sets(st.integers(0, 39), max_size=3),
     max_batch_size=st.integers(1, 8),
     max_delay_ms=st.sampled_from([0, 0, 1]),
+    lanes=st.integers(1, 3),
+    threads=st.integers(1, 4),
 )
 @settings(max_examples=60, deadline=None)
-def test_every_image_is_answered_exactly_once(arrivals, cancelled, failing, max_batch_size, max_delay_ms):
+def test_every_image_is_answered_exactly_once(
+    *, arrivals, cancelled, failing, max_batch_size, max_delay_ms, lanes, threads
+):
     model = Recorder(fail_on=failing)
 
     async def scenario(batcher):
@@ -199,7 +268,8 @@ def test_every_image_is_answered_exactly_once(arrivals, cancelled, failing, max_
                 tasks[-1].cancel()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    answers = run(scenario, model, max_batch_size=max_batch_size, max_delay_s=max_delay_ms / 1000)
+    limits = {"max_batch_size": max_batch_size, "max_delay_s": max_delay_ms / 1000, "lanes": lanes}
+    answers = run(scenario, model, threads, **limits)
 
     ran = [number for batch in model.batches for number in batch]
     assert len(ran) == len(set(ran))

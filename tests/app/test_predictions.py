@@ -13,6 +13,7 @@ import tifffile
 
 from app.schemas import BatchPrediction, Prediction
 from tests import toys
+from tests.conftest import serving
 
 NOISE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 
@@ -252,3 +253,45 @@ def test_many_at_once_each_get_their_own_answer(server):
 
     for value, body in zip(values, bodies, strict=True):
         assert body["branches"][0]["features"] == pytest.approx([value / 255] * 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("url", ["/predict", "/predict/batch"])
+def test_below_the_least_confidence_no_label_is_named(server, url):
+    def ask(least):
+        body = server.post(url, params={"min_confidence": least}, files={"file": toys.plain(90)}).json()
+        return body if url == "/predict" else body["results"][0]
+
+    sure = expected(90)
+
+    assert 0.6 < sure < 0.9
+    assert (ask(sure - 0.01)["label"], ask(sure - 0.01)["uncertain"]) == ("bright", False)
+    unsure = ask(sure + 0.01)
+    Prediction.model_validate({key: value for key, value in unsure.items() if key != "filename"})
+    assert (unsure["label"], unsure["uncertain"]) == (None, True)
+    assert unsure["probability"] == pytest.approx(sure, abs=1e-6)
+    assert "uncertain" not in ask(0)
+
+
+def test_the_service_has_a_least_confidence_of_its_own(models):
+    with serving(models, DEFAULT_MODEL="brightness", MIN_CONFIDENCE=0.99) as client:
+        assert client.post("/predict", files={"file": toys.plain(90)}).json()["label"] is None
+        named = client.post("/predict", params={"min_confidence": 0}, files={"file": toys.plain(90)}).json()
+        assert named["label"] == "bright"
+
+
+def test_an_answer_says_how_familiar_the_image_is(server):
+    random = np.random.default_rng(1)
+
+    def ask(image, **parameters):
+        return server.post("/predict", params=parameters, files={"file": toys.save(image.astype(np.uint8))}).json()
+
+    known = [ask(random.integers(127, 255, (8, 8, 3)))["familiarity"] for _ in range(20)]
+    half = np.zeros((8, 8, 3))
+    half[:4] = random.integers(127, 255, (4, 8, 3))
+    strange = ask(half)["familiarity"]
+
+    assert 0.2 < np.mean([one["joint"] for one in known]) < 0.8
+    assert list(strange["branches"]) == list(toys.QUADRANTS)
+    assert strange["joint"] < 0.01
+    assert strange["branches"]["bottom_left"] < 0.01 < strange["branches"]["top_left"]
+    assert "familiarity" not in ask(half, model="brightness:1")

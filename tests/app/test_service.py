@@ -47,19 +47,22 @@ def test_the_documentation_describes_every_route_and_error(server):
     assert set(document["paths"]) == {
         "/predict",
         "/predict/batch",
+        "/explain",
         "/models",
         "/models/{name}",
         "/models/{name}/{version}",
         "/livez",
         "/readyz",
+        "/metrics",
     }
     predict = document["paths"]["/predict"]["post"]
-    assert set(predict["responses"]) == {"200", "400", "401", "404", "413", "415", "422", "500", "503", "504"}
+    assert set(predict["responses"]) == {"200", "400", "401", "404", "406", "413", "415", "422", "500", "503", "504"}
     assert {"multipart/form-data", "image/jpeg", "application/x-npy"} <= set(predict["requestBody"]["content"])
-    for path in document["paths"].values():
+    for name, path in document["paths"].items():
         for operation in path.values():
             for status, response in operation["responses"].items():
-                media_type = "application/json" if status == "200" else "application/problem+json"
+                good = "text/plain" if name == "/metrics" else "application/json"
+                media_type = good if status == "200" else "application/problem+json"
                 assert media_type in response["content"], (operation["summary"], status)
     assert "`too_many_pixels`" in predict["responses"]["422"]["description"]
     assert server.get("/docs").status_code == 200

@@ -1,0 +1,66 @@
+"""FastAPI with our layers around it, HEAD wherever there is GET, and a document that says what is so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.middleware import OPEN_PATHS
+
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+class Application(FastAPI):
+    """FastAPI behind the layers of ours, which predictions pass straight through (see :mod:`app.routes.direct`).
+
+    Its document lacks the 422 that FastAPI adds for every path parameter, which these routes never give.
+    """
+
+    around: Sequence[Callable[[ASGIApp], ASGIApp]] = ()
+    """What is put around the application, the innermost first."""
+    asks_for_keys = False
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put our layers around FastAPI's."""
+        app: ASGIApp = Head(super().build_middleware_stack())
+        for layer in self.around:
+            app = layer(app)
+        return app
+
+    def openapi(self) -> dict[str, Any]:
+        """Describe the interface in OpenAPI 3.1."""
+        document = super().openapi()
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
+                if path in OPEN_PATHS and self.asks_for_keys:
+                    operation["security"] = []
+        for name in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(name, None)
+        if self.asks_for_keys:
+            document["components"]["securitySchemes"] = _SCHEMES
+            document["security"] = [{name: []} for name in _SCHEMES]
+        return document
+
+
+class Head:
+    """Answers HEAD as GET; the server leaves the body out (RFC 9110, section 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        as_get = {**scope, "method": "GET"}
+        await self._app(as_get, receive, send)
+        if "route" in as_get:
+            scope["route"] = as_get["route"]

@@ -1,0 +1,162 @@
+"""``python -m app doctor``: looks at everything that the service will stand on, and says what to do about it.
+
+One finding per line, each with its advice where there is something to do. The exit code is that with which the service
+itself would refuse to start, or 0; warnings do not count.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Literal, NamedTuple
+
+import onnxruntime as ort
+import orjson
+
+from app import cores, devices
+from app.artifacts import Found
+from app.errors import DeviceUnavailable, MultipoolError
+from app.loading import Loader
+from app.repository import Repository
+from app.settings import PREFIX, Settings
+
+Level = Literal["ok", "warning", "failure"]
+
+_FILES_PER_CONNECTION = 2
+_REMOVE = "remove it, or export it again"
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    level: Level
+    subject: str
+    text: str
+    advice: str = ""
+    error: MultipoolError | None = None
+    """What the service would end with."""
+
+
+def run(settings: Settings, *, json: bool) -> MultipoolError | None:
+    """Print the findings; returns the first error that would stop the service."""
+    findings = []
+    for finding in examine(settings):
+        findings.append(finding)
+        if not json:
+            advice = f"\n{'':22}→ {finding.advice}" if finding.advice else ""
+            print(f"{finding.level:8} {finding.subject:12} {finding.text}{advice}", flush=True)
+    if json:
+        fields = ("level", "subject", "text", "advice")
+        document = [{name: getattr(finding, name) for name in fields} for finding in findings]
+        sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+    return next((finding.error for finding in findings if finding.error is not None), None)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at one thing after the other."""
+    try:
+        settings.keys()
+    except MultipoolError as error:
+        yield Finding("failure", "keys", str(error), error=error)
+    yield _packages(_installed())
+    yield _device(settings)
+    yield from _cuda()
+    yield _cores(settings)
+    yield _files(settings)
+    yield from _models(settings)
+
+
+def _installed() -> dict[str, str]:
+    """Versions of the ONNX Runtime packages that are installed."""
+    names = ("onnxruntime", "onnxruntime-gpu")
+    return {one.name: one.version for one in metadata.distributions() if one.name in names}
+
+
+def _packages(installed: dict[str, str]) -> Finding:
+    text = ", ".join(f"{name} {version}" for name, version in sorted(installed.items()))
+    providers = ", ".join(ort.get_available_providers())
+    if len(installed) > 1:
+        advice = "they overwrite each other's files: uninstall both, then install deploy/requirements/serve-cuda.txt"
+        return Finding("warning", "onnxruntime", f"{text} are both installed ({providers})", advice)
+    return Finding("ok", "onnxruntime", f"{text} ({providers})")
+
+
+def _device(settings: Settings) -> Finding:
+    reason = devices.why_no_cuda()
+    if reason is None:
+        if settings.device == "cpu":
+            return Finding("warning", "device", "cpu, although there is a GPU", f"unset {PREFIX}DEVICE to use it")
+        return Finding("ok", "device", f"{settings.device}: CUDA")
+    if settings.device == "cuda":
+        error = DeviceUnavailable(f"CUDA cannot be used: {reason}")
+        return Finding("failure", "device", str(error), f"mend it, or set {PREFIX}DEVICE=cpu", error)
+    return Finding("ok", "device", f"{settings.device}: the CPU" + (f", {reason}" if settings.device == "auto" else ""))
+
+
+def _cuda() -> Iterator[Finding]:
+    """Compare what the wheel was built for with what the driver can do; nothing to say where there is no GPU."""
+    if devices.why_no_cuda() is not None:
+        return
+    driver, wheel = devices.driver_version(), devices.built_for()
+    text = f"driver up to CUDA {driver[0]}.{driver[1]}, onnxruntime built for CUDA {wheel or 'unknown'}"
+    if wheel and driver[0] < int(wheel.partition(".")[0]):
+        yield Finding("warning", "cuda", text, "update the NVIDIA driver, or install an onnxruntime-gpu for this CUDA")
+    else:
+        yield Finding("ok", "cuda", text)
+    missing = devices.missing_library()
+    if missing is not None:
+        yield Finding("warning", "libraries", missing, "install deploy/requirements/serve-cuda.txt, which brings them")
+    else:
+        yield Finding("ok", "libraries", "CUDA and cuDNN load")
+
+
+def _cores(settings: Settings) -> Finding:
+    usable, there = cores.available(), os.cpu_count() or 1
+    text = f"{usable} of {there} usable, {settings.workers} workers"
+    if settings.workers > usable:
+        advice = f"set {PREFIX}WORKERS to {usable} or less, or allow the container more processors"
+        return Finding("warning", "cores", text, advice)
+    return Finding("ok", "cores", text)
+
+
+def _files(settings: Settings) -> Finding:
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _FILES_PER_CONNECTION * settings.max_connections
+    text = f"{'no limit' if allowed == resource.RLIM_INFINITY else allowed} open files allowed"
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        advice = f"raise it to {needed} (ulimit -n), or lower {PREFIX}MAX_CONNECTIONS"
+        return Finding("warning", "files", text, advice)
+    return Finding("ok", "files", text)
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    """Load every version as the service would, and say where it really runs."""
+    loader = Loader(device=settings.device, threads=cores.available(), max_batch_size=settings.max_batch_size)
+    try:
+        found = Repository(settings.models_dir, default=settings.default_model, loader=loader).check()
+    except MultipoolError as error:
+        yield Finding("failure", "models", str(error), error=error)
+        return
+    loaded = [(one, _load(one, loader)) for one in found]
+    sound = {one.name for one, said in loaded if isinstance(said, str)}
+    for one, said in loaded:
+        text = f"{one.reference}: {said}"
+        if isinstance(said, str):
+            yield Finding("ok", "model", text)
+        elif one.name in sound:
+            yield Finding("warning", "model", f"{text}; it is passed over", _REMOVE)
+        else:
+            yield Finding("failure", "model", text, _REMOVE, said)
+
+
+def _load(found: Found, loader: Loader) -> str | MultipoolError:
+    """Say what a model is, or why it cannot be served; it is not kept."""
+    try:
+        model, _ = loader.open(found.path)
+    except MultipoolError as error:
+        return error
+    size = "×".join(map(str, model.shape))
+    return f"{size}, {len(model.metadata.labels)} classes, on {model.execution_provider}"

@@ -1,0 +1,39 @@
+"""Which of several media types to answer with (RFC 9110, section 12.5.1)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import mimeparse
+
+from app.errors import NotAcceptable
+
+JSON, PNG, NPY, NPZ = "application/json", "image/png", "application/x-npy", "application/x-npz"
+
+
+@lru_cache(maxsize=64)  # clients ask the same again and again
+def choose(accept: str | None, offered: tuple[str, ...]) -> str:
+    """Choose what to answer with.
+
+    Args:
+        accept: The headers ``Accept``, joined by commas; empty or None when there is none.
+        offered: What can be made; where the caller has no preference, the last.
+
+    Raises:
+        NotAcceptable: Nothing that the caller accepts can be made.
+    """
+    members = [member for member in (accept or "*/*").split(",") if _is_media_range(member)]
+    chosen: str = mimeparse.best_match(offered, ",".join(members)) if members else ""
+    if not chosen:
+        *others, last = reversed(offered)
+        raise NotAcceptable(f"the header Accept asks for none of {', '.join(others)} and {last}; name one, or */*")
+    return chosen
+
+
+def _is_media_range(text: str) -> bool:
+    """Tell whether a member of the header can be read; one that cannot does not spoil the others."""
+    try:
+        mimeparse.parse_media_range(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,134 @@
+"""``python -m benchmarks.stages``: where the time of one request goes, stage by stage, in one thread.
+
+Each stage is called alone, many times, on a 32×32 image, so that what does not depend on the image shows; the figure is
+the least of several medians. *Application* is everything between the server and the model: routing, limits, form,
+queue, answer, counting and logging, with decoding and inference left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import orjson
+
+from app import answers, images
+from app.batching import Answer, Batcher
+from app.main import create_app
+from app.settings import Settings
+from app.uploads import parse_one
+from app.versions import Version
+from benchmarks import comparison, wrk
+
+_CALLS = 500
+_REPEATS = 7
+
+
+def main() -> None:
+    """Measure and print."""
+    model, image = comparison.prepare("tiny")
+    logging.disable()
+    asyncio.run(_measure(Settings(models_dir=model.parents[2], device="cpu"), image.read_bytes()))
+
+
+async def _measure(settings: Settings, data: bytes) -> None:
+    async with _running(settings) as (app, state):
+        version: Version = await state["service"].repository.acquire(None)
+        model = version.model
+        decoded = images.decode(data, model.shape)[None]
+        answer = Answer(model.run(decoded), 0, 0.0, 0.0, 0.0)
+        contents = {"top": None, "features": True, "explain": False, "min_confidence": 0}
+        body = answers.prediction(version, answer, **contents)
+        form, headers = wrk.form(data)
+        content_type = headers["Content-Type"]
+        _show("decode", lambda: images.decode(data, model.shape))
+        _show("inference", lambda: model.run(decoded))
+        _show("form", lambda: parse_one(form, content_type))
+        _show("answer", lambda: answers.prediction(version, answer, **contents))
+        _show("JSON", lambda: orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
+        for name, (sent, sent_headers) in {"raw": wrk.raw(data), "multipart": wrk.form(data)}.items():
+            hop = await _ask(app, state, sent, sent_headers)
+            with _answered(answer):
+                alone = await _ask(app, state, sent, sent_headers)
+            print(f"application, {name:13} {alone:6.0f} µs   with decoding, inference and threads {hop:6.0f} µs")
+
+
+def _show(name: str, call: Callable[[], object]) -> None:
+    def repeat() -> float:
+        before = time.process_time()
+        for _ in range(_CALLS):
+            call()
+        return (time.process_time() - before) / _CALLS
+
+    repeat()
+    print(f"{name:26} {1e6 * min(statistics.median(repeat() for _ in range(3)) for _ in range(_REPEATS)):6.0f} µs")
+
+
+async def _ask(app: Callable[..., Awaitable[None]], state: dict, body: bytes, headers: dict[str, str]) -> float:
+    """Send a request through the application, as the server would; returns microseconds of processor time."""
+    length = (b"content-length", str(len(body)).encode())
+    pairs = [length, *((name.lower().encode(), value.encode()) for name, value in headers.items())]
+
+    async def receive() -> dict:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict) -> None:
+        if message.get("status", 200) != 200:
+            raise SystemExit(f"answered {message['status']}")
+
+    best = float("inf")
+    for _ in range(_REPEATS):
+        before = time.process_time()
+        for _ in range(_CALLS):
+            scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": pairs}
+            await app({**scope, "http_version": "1.1", "root_path": "", "state": dict(state)}, receive, send)
+        best = min(best, (time.process_time() - before) / _CALLS)
+    return 1e6 * best
+
+
+@asynccontextmanager
+async def _running(settings: Settings):  # noqa: ANN202
+    """Start the application without a server, and wait until it is ready."""
+    app, state = create_app(settings), {}
+    inbox: asyncio.Queue[dict] = asyncio.Queue()
+    started = asyncio.Event()
+
+    async def send(_: dict) -> None:
+        started.set()
+
+    inbox.put_nowait({"type": "lifespan.startup"})
+    living = asyncio.create_task(app({"type": "lifespan", "state": state}, inbox.get, send))
+    await started.wait()
+    while not state["service"].repository.ready:
+        await asyncio.sleep(0.01)
+    try:
+        yield app, state
+    finally:
+        inbox.put_nowait({"type": "lifespan.shutdown"})
+        await living
+
+
+class _answered:  # noqa: N801  # a context manager, used as a function
+    """Have every image answered at once, without decoding or running it."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def __enter__(self) -> None:
+        self._submit = Batcher.submit
+
+        async def submit(*_: object) -> Answer:
+            return self._answer
+
+        Batcher.submit = submit
+
+    def __exit__(self, *_: object) -> None:
+        Batcher.submit = self._submit
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The doctor finds what would stop the service, says what to do, and exits as the service would."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from app import doctor
+from tests import toys
+
+
+def ask(models, *arguments, **settings):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MULTIPOOL_")}
+    chosen = {"MODELS_DIR": models, "DEVICE": "cpu", **settings}
+    environment |= {f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}
+    command = [sys.executable, "-m", "app", "doctor", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_sound_set_up_has_no_failures_and_names_the_provider_of_each_model(tmp_path):
+    toys.publish(tmp_path, "toy")
+
+    done = ask(tmp_path, "--json")
+
+    findings = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert not done.stderr
+    assert {finding["level"] for finding in findings} <= {"ok", "warning"}
+    (model,) = (finding for finding in findings if finding["subject"] == "model")
+    assert model["text"].startswith("toy:1: ")
+    assert model["text"].endswith("on CPUExecutionProvider")
+
+
+def test_a_damaged_model_is_named_with_advice_and_the_services_own_exit_code(tmp_path):
+    toys.publish(tmp_path, "good")
+    file = toys.publish(tmp_path, "bad")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+    done = ask(tmp_path)
+
+    assert done.returncode == 65
+    assert "failure  model        bad:1: " in done.stdout
+    assert "→ remove it, or export it again" in done.stdout
+    assert "ok       model        good:1: " in done.stdout
+
+
+def test_a_bad_version_beside_a_good_one_is_a_warning_as_the_service_passes_it_over(tmp_path):
+    toys.publish(tmp_path, "toy")
+    toys.publish(tmp_path, "toy", 2, b"junk")
+
+    done = ask(tmp_path)
+
+    assert done.returncode == 0
+    assert "warning  model        toy:2: " in done.stdout
+
+
+def test_what_the_settings_name_must_be_there(tmp_path):
+    toys.publish(tmp_path, "toy")
+
+    assert ask(tmp_path, DEFAULT_MODEL="nope").returncode == 78
+    assert ask(tmp_path, API_KEYS_FILE=tmp_path / "nope").returncode == 78
+
+
+def test_no_models_and_bad_settings_exit_as_the_service_does(tmp_path):
+    assert ask(tmp_path).returncode == 66
+    assert ask(tmp_path, PORT="many").returncode == 78
+
+
+def test_more_workers_than_cores_are_a_warning(tmp_path):
+    toys.publish(tmp_path, "toy")
+
+    done = ask(tmp_path, WORKERS=64)
+
+    assert done.returncode == 0
+    assert "warning  cores" in done.stdout
+    assert "→ set MULTIPOOL_WORKERS to " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("installed", "level"),
+    [({"onnxruntime": "1.31.1"}, "ok"), ({"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"}, "warning")],
+)
+def test_two_onnx_runtimes_in_one_place_are_a_warning(installed, level):
+    finding = doctor._packages(installed)
+
+    assert finding.level == level
+    assert bool(finding.advice) == (level == "warning")
