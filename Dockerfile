@@ -8,13 +8,19 @@ ARG DEVICE=cpu
 COPY deploy/requirements/serve-${DEVICE}.txt /tmp/requirements.txt
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/venv \
-    && pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r /tmp/requirements.txt
+    && pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r /tmp/requirements.txt \
+    && pip --python /opt/venv/bin/python check
 COPY app /opt/multipool/app
 RUN python -m compileall -q /opt/multipool/app
 
 FROM python:${PYTHON}-slim
+ARG DEVICE=cpu
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="multipool" \
-      org.opencontainers.image.description="Serves four-branch (multi-pool) image classifiers over HTTP"
+      org.opencontainers.image.description="Serves four-branch (multi-pool) image classifiers over HTTP" \
+      org.opencontainers.image.version="1.0.0" \
+      org.opencontainers.image.revision="${REVISION}" \
+      multipool.device="${DEVICE}"
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/multipool /opt/multipool
 COPY models /models

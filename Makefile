@@ -4,7 +4,7 @@ BIN := .venv/bin
 LOCKED := deploy/requirements
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 
-.PHONY: help serve test lint export bench lock clean
+.PHONY: help serve test lint export training bench lock sbom clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,6 +23,8 @@ lint: .venv/dev  ## check style and types
 export: .venv/export  ## train on the built-in digits and publish the model into ./models
 	$(BIN)/python -m model_export train digits
 
+training: .venv/export  ## install what training takes, beside the service (2.7 GB)
+
 bench: .venv/dev  ## measure the running service against the same work in one process
 	$(BIN)/python -m benchmarks
 
@@ -34,7 +36,20 @@ lock: .venv/dev  ## resolve the dependencies again and write their hashes
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 		--extra cpu --extra export -o $(LOCKED)/export.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
-		--extra cpu --extra export --group test --group lint --group lock -o $(LOCKED)/dev.txt pyproject.toml
+		--extra cpu --extra export --extra traces --group test --group lint --group lock -o $(LOCKED)/dev.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
+		--group supply -o $(LOCKED)/supply.txt
+
+sbom:  ## list what the image holds: sbom.json (CycloneDX) and deploy/licences.md, after pip check
+	@rm -rf .venv-image .venv-supply
+	@$(PYTHON) -m venv .venv-image && $(PYTHON) -m venv .venv-supply
+	@$(INSTALL:$(BIN)/%=.venv-image/bin/%) -r $(LOCKED)/serve-cpu.txt
+	@$(INSTALL:$(BIN)/%=.venv-supply/bin/%) -r $(LOCKED)/supply.txt
+	.venv-image/bin/python -m pip check
+	@.venv-image/bin/python -m pip uninstall --quiet --yes setuptools pip
+	.venv-supply/bin/cyclonedx-py environment --output-reproducible --output-file sbom.json .venv-image/bin/python
+	.venv-supply/bin/pip-licenses --python=.venv-image/bin/python --format=markdown --with-urls \
+		--output-file=deploy/licences.md
 
 clean:  ## remove what the targets made
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

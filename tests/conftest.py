@@ -27,7 +27,7 @@ START_LIMIT_S = 60
 def start(models, *, arguments=("-m", "app"), **settings):
     """Start the service with these settings; returns the process."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MULTIPOOL_")}
-    chosen = {"MODELS_DIR": models, "PORT": 0, "DEVICE": "cpu", **settings}
+    chosen = {"MODELS_DIR": models, "PORT": 0, "DEVICE": "cpu", "LAME_DUCK_S": 0, **settings}
     environment |= {f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}
     # A file takes any number of lines; a pipe that nobody reads would bring the service to a stand.
     with tempfile.NamedTemporaryFile(delete=False) as log:
@@ -96,7 +96,7 @@ def models(tmp_path_factory):
     """A repository of three models: two versions of ``brightness``, one that reads 13 bands, one grey."""
     root = tmp_path_factory.mktemp("models")
     toys.publish(root, "brightness", 1)
-    toys.publish(root, "brightness", 2, toys.artifact(offset=0.25))
+    toys.publish(root, "brightness", 2, toys.artifact(offset=0.25, statistics=toys.statistics()))
     toys.publish(root, "bands", 1, toys.artifact(16, 16, 13))
     toys.publish(root, "grey", 7, toys.artifact(8, 8, 1, head=False, calibration={"temperature": 2}))
     return root
@@ -114,7 +114,7 @@ def committed(tmp_path_factory):
     """The models that come with the project, without those that someone has published beside them."""
     root = tmp_path_factory.mktemp("committed")
     for name in ("digits-regions", "eurosat-channel-groups", "eurosat-separable", "eurosat-regions"):
-        shutil.copytree(ROOT / "models" / name / "1", root / name / "1")
+        shutil.copytree(ROOT / "models" / name / "2", root / name / "2")
     return root
 
 

@@ -35,6 +35,11 @@ def test_each_says_where_it_came_from(published):
         assert detail["metrics"]["validation"]["accuracy"] > 0.9
         assert detail["training"]["images"]["train"] > 1000
         assert detail["recipe"]["id"]
+        assert detail["calibration"]["after"]["validation"] <= detail["calibration"]["before"]["validation"]
+        assert max(entry["largest"] for entry in detail["parity"]) < 1e-4
+        assert detail["probe"]["shape"][0] == 4
+        assert detail["statistics"]["images"] == detail["training"]["images"]["train"]
+        assert len(detail["training"]["fingerprint"]) == 64
 
 
 def test_the_sample_image_is_a_pinned_answer(published):
@@ -45,7 +50,7 @@ def test_the_sample_image_is_a_pinned_answer(published):
     assert body["probability"] == pytest.approx(PINNED, abs=1e-4)
 
 
-PINNED = 0.99999046
+PINNED = 1.0
 
 
 @pytest.mark.parametrize("name", EUROSAT)

@@ -9,32 +9,35 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from app import digest
+from app.familiarity import fit
 from app.metadata import KEY, Branch, Metadata, Recipe
 from app.model import Model
 
 QUADRANTS = ("top_left", "top_right", "bottom_left", "bottom_right")
 POOLINGS = ("average", "max", "average", "max")
+REGIONS = ((0, 0, 0.5, 0.5), (0, 0.5, 0.5, 1), (0.5, 0, 1, 0.5), (0.5, 0.5, 1, 1))
 
 
 def metadata(channels=3, labels=("dark", "bright"), **changes):
     """The metadata document of a toy."""
     branches = tuple(
-        Branch(name=name, pooling=pooling, source=f"the {name} quadrant of the image", width=channels)
-        for name, pooling in zip(QUADRANTS, POOLINGS, strict=True)
+        Branch(name=name, pooling=pooling, source=f"the {name} quadrant of the image", width=channels, region=region)
+        for name, pooling, region in zip(QUADRANTS, POOLINGS, REGIONS, strict=True)
     )
     fields = {"architecture": "regions", "labels": labels, "branches": branches, "recipe": Recipe()}
     return Metadata(**{**fields, **changes})
 
 
-def proto(height=8, width=8, channels=3, *, text=None, gain=8.0, offset=0.5, head=True, **changes):
+def proto(height=8, width=8, channels=3, *, text=None, gain=8.0, offset=0.5, head=True, weights=None, **changes):
     """A model that pools the quadrants of the image and calls it bright above ``offset`` of full brightness.
 
-    Its logits are ``±gain * (mean of the pooled features - offset)``.
+    Its logits are ``±gain * (mean of the pooled features - offset)``, unless it is given other weights.
     """
     document = metadata(channels, **changes)
     classes, features = len(document.labels), 4 * channels
-    weights = np.zeros((features, classes), np.float32)
-    weights[:, 0], weights[:, 1] = -gain / features, gain / features
+    if weights is None:
+        weights = np.zeros((features, classes), np.float32)
+        weights[:, 0], weights[:, 1] = -gain / features, gain / features
     bias = np.zeros(classes, np.float32)
     bias[0], bias[1] = gain * offset, -gain * offset
     initializers = [
@@ -56,8 +59,8 @@ def proto(height=8, width=8, channels=3, *, text=None, gain=8.0, offset=0.5, hea
         ]
         pool = "ReduceMean" if branch.pooling == "average" else "ReduceMax"
         nodes += [
-            helper.make_node("Slice", ["scaled", f"starts_{index}", f"ends_{index}", "axes"], [f"part_{index}"]),
-            helper.make_node(pool, [f"part_{index}", "axes"], [branch.output], keepdims=0),
+            helper.make_node("Slice", ["scaled", f"starts_{index}", f"ends_{index}", "axes"], [branch.maps_output]),
+            helper.make_node(pool, [branch.maps_output, "axes"], [branch.output], keepdims=0),
         ]
     nodes += [
         helper.make_node("Concat", [branch.output for branch in document.branches], ["pooled"], axis=1),
@@ -71,6 +74,8 @@ def proto(height=8, width=8, channels=3, *, text=None, gain=8.0, offset=0.5, hea
             helper.make_node("Identity", ["bias"], ["head_bias"]),
         ]
         constants = [("head_kernel", weights.shape), ("head_bias", bias.shape)]
+        quadrant = ["batch", height // 2, width // 2, channels]
+        constants += [(branch.maps_output, quadrant) for branch in document.branches]
     outputs = [("probabilities", classes), ("logits", classes), *((b.output, channels) for b in document.branches)]
     graph = helper.make_graph(
         nodes,
@@ -85,6 +90,23 @@ def proto(height=8, width=8, channels=3, *, text=None, gain=8.0, offset=0.5, hea
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     helper.set_model_props(model, {KEY: document.dumps() if text is None else text})
     return model
+
+
+def statistics(count=600, height=8, width=8, channels=3):
+    """Statistics of a toy whose training images were noise, dark or bright."""
+    random = np.random.default_rng(0)
+    targets = random.integers(0, 2, 2 * count)
+    images = random.integers(0, 128, (2 * count, height, width, channels)) + 127 * targets[:, None, None, None]
+    scaled = images.astype(np.float32) / 255
+    pooled = {}
+    for index, (name, pooling) in enumerate(zip(QUADRANTS, POOLINGS, strict=True)):
+        top, left = (index // 2) * (height // 2), (index % 2) * (width // 2)
+        part = scaled[:, top : top + height // 2, left : left + width // 2]
+        pooled[name] = part.mean((1, 2)) if pooling == "average" else part.max((1, 2))
+    train, held_out = (
+        {name: values[half] for name, values in pooled.items()} for half in (slice(count), slice(count, None))
+    )
+    return fit(train, targets[:count], held_out)
 
 
 def artifact(*arguments, **options):
