@@ -1,7 +1,9 @@
 """What the README says is true."""
 
+import importlib.util
 import json
 import re
+import shlex
 
 import pytest
 import yaml
@@ -15,6 +17,7 @@ from model_export.arguments import parser
 from tests.conftest import ROOT, serving
 
 README = (ROOT / "README.md").read_text()
+PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
 
 
 def rows(heading):
@@ -59,13 +62,25 @@ def test_every_make_target_is_listed_and_exists():
 
 
 def test_the_export_commands_parse():
-    commands = re.findall(r"python -m model_export ([a-z][^`\n]*)", README)
+    commands = [
+        command
+        for page in PAGES.values()
+        for command in re.findall(r"python -m model_export ([a-z][^`\n]*)", page)
+        if "--help" not in command
+    ]
 
-    assert len(commands) >= 4
+    assert len(commands) >= 8
     for command in commands:
-        words = [word.strip("[]") for word in command.split()]
-        if "--help" not in words:
-            parser().parse_args(words)
+        parser().parse_args(shlex.split(command))
+
+
+def test_every_benchmark_named_and_every_page_linked_exists():
+    for name, page in PAGES.items():
+        for module in re.findall(r"python -m (benchmarks\.\w+)", page):
+            assert importlib.util.find_spec(module), f"{name}: {module}"
+        for target in re.findall(r'(?:\]\(|src(?:set)?=")([^)#"]+)', page):
+            folder = ROOT if name == "README.md" else ROOT / "docs"
+            assert (folder / target).exists(), f"{name}: {target}"
 
 
 def test_the_curl_line_gives_the_printed_answer(committed):
