@@ -7,6 +7,7 @@ Other servers are measured beside it by ``python -m benchmarks.comparison``.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ _STARTS = 7
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__).parse_args()
     models = len(list(Path("models").iterdir()))
     starts = [_start() for _ in track(range(_STARTS), "start", transient=True)]
     first, memory = (statistics.median(values) for values in zip(*starts, strict=True))

@@ -7,6 +7,7 @@ queue, answer, counting and logging, with decoding and inference left out.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import statistics
@@ -30,6 +31,7 @@ _REPEATS = 7
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(prog="python -m benchmarks.stages", description=__doc__).parse_args()
     model, image = comparison.prepare("tiny")
     logging.disable()
     asyncio.run(_measure(Settings(models_dir=model.parents[2], device="cpu"), image.read_bytes()))

@@ -6,6 +6,7 @@ Writes ``docs/benchmarks/<name>.png`` and ``sweeps.json``.
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import tempfile
@@ -33,6 +34,7 @@ Point = dict[str, float]
 
 def main() -> None:
     """Measure, print and draw."""
+    argparse.ArgumentParser(prog="python -m benchmarks.sweeps", description=__doc__).parse_args()
     _OUT.mkdir(parents=True, exist_ok=True)
     sweeps = {
         "connections": connections,

@@ -5,6 +5,7 @@ Both train the same network for one epoch at a time, in turns, so that a busy ma
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import time
@@ -26,6 +27,7 @@ IMAGES, SHAPE, CLASSES, BATCH, ROUNDS = 2048, Shape(64, 64, 3), 10, 64, 4
 
 def main() -> None:
     """Print images per second of both, and the ratio, without augmentation and with it."""
+    argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__).parse_args()
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (IMAGES, *SHAPE), np.uint8)
     split = Split(images, random.integers(0, CLASSES, IMAGES))
