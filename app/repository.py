@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.artifacts import Found, discover
+from app.artifacts import Found, Stamp, discover
 from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, MultipoolError, NotReady
 from app.loading import Loader
 from app.model import Model
@@ -134,12 +134,11 @@ class Repository:
         try:
             model, memory_bytes = self._loader.open(found.path, on_trial=on_trial)
         except InvalidArtifact as error:
-            entry.refused = str(error)
+            entry.stamp, entry.refused = stamp, str(error)
             log.error("refused %s:%d: %s", found.name, found.number, error)  # noqa: TRY400  # a line for the operator
         else:
-            self._install(entry, model, memory_bytes)
+            self._install(entry, model, memory_bytes, stamp)
             log.info("loaded %s:%d on %s", found.name, found.number, model.execution_provider)
-        entry.stamp = stamp
         with self._lock:
             self._entries[found.name, found.number] = entry
             self._publish()
@@ -181,10 +180,11 @@ class Repository:
                 served[entry.name] = served[entry.found.reference] = entry
         self._served = served
 
-    def _install(self, entry: Entry, model: Model, memory_bytes: int) -> Version:
+    def _install(self, entry: Entry, model: Model, memory_bytes: int, stamp: Stamp | None) -> Version:
         version = Version(entry.name, entry.number, model)
         with self._lock:
-            entry.card = Card(model.metadata, model.shape, model.execution_provider, model.sha256)
+            entry.card = Card(model.metadata, model.shape, model.execution_provider, model.sha256, stamp)
+            entry.stamp = stamp
             # A model may have been withdrawn while it was being loaded.
             entry.version = None if entry.name in self._withdrawn else version
             entry.memory_bytes, entry.refused = memory_bytes, None
@@ -271,7 +271,7 @@ class Repository:
 
         Raises:
             ModelNotFound: There is no such model or version.
-            NotReady: It had to be loaded again, and that failed.
+            NotReady: It had to be loaded again, and cannot be.
         """
         entry = self.resolve(reference)
         entry.used = next(self._clock)
@@ -283,13 +283,20 @@ class Repository:
         return await asyncio.shield(entry.loading)
 
     def _reload(self, entry: Entry) -> Version:
+        """Load what lies there now; other bytes than those that were served are as strange as a new file."""
+        card, stamp = entry.known(), entry.found.stamp()
+        unusable = NotReady(f"model {entry.name}:{entry.number} cannot be loaded; GET /models says why")
+        if entry.refused and stamp == entry.stamp != card.stamp:
+            raise unusable  # it was tried already
         try:
-            model, memory_bytes = self._loader.open(entry.found.path)
+            model, memory_bytes = self._loader.open(entry.found.path, on_trial=True, known=card.sha256)
         except InvalidArtifact as error:
-            entry.refused = str(error)
+            entry.stamp, entry.refused = stamp, str(error)
             log.error("cannot load %s:%d again: %s", entry.name, entry.number, error)  # noqa: TRY400  # as above
-            raise NotReady(f"model {entry.name}:{entry.number} cannot be loaded; GET /models says why") from None
-        return self._install(entry, model, memory_bytes)
+            raise unusable from None
+        if model.sha256 != card.sha256:
+            log.warning("loaded %s:%d again from a file that was replaced", entry.name, entry.number)
+        return self._install(entry, model, memory_bytes, stamp)
 
 
 def _last_used(entry: Entry) -> int:
