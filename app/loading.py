@@ -12,7 +12,8 @@ from typing import Literal
 
 from app import devices, memory
 from app.errors import DeviceUnavailable, InvalidArtifact
-from app.model import Device, Model
+from app.model import Model
+from app.sessions import Device
 
 log = logging.getLogger(__name__)
 

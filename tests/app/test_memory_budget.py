@@ -54,7 +54,7 @@ def test_the_highest_versions_stay(tmp_path):
     assert loaded
     assert loaded[-1] == 6
     assert len(loaded) < 6
-    assert repository.versions("toy") == [1, 2, 3, 4, 5, 6]
+    assert repository.served.versions("toy") == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_model_that_is_gone_from_the_disk_when_it_is_needed_again(tmp_path):
