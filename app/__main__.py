@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,27 +95,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parsed = parser().parse_args(arguments)
     try:
-        settings = Settings.load()
-        if parsed.command == "predict":
-            from app import predict  # noqa: PLC0415  # none of the three needs what the others import
-
-            return predict.run(parsed, settings)
-        if parsed.command == "doctor":
-            from app import doctor  # noqa: PLC0415
-
-            error = doctor.run(settings, json=parsed.json)
-            return 0 if error is None else _exit_code(error)
-        from app.serving import serve  # noqa: PLC0415
-
-        serve(settings)
+        code = _run(parsed, Settings.load())
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # who read the output has seen enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+        return 128 + signal.SIGPIPE
     except MultipoolError as error:
         print(f"error: {error}", file=sys.stderr)
         return _exit_code(error)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    return code
+
+
+def _run(parsed: argparse.Namespace, settings: Settings) -> int:
+    if parsed.command == "predict":
+        from app import predict  # noqa: PLC0415  # none of the three needs what the others import
+
+        return predict.run(parsed, settings)
+    if parsed.command == "doctor":
+        from app import doctor  # noqa: PLC0415
+
+        error = doctor.run(settings, json=parsed.json)
+        return 0 if error is None else _exit_code(error)
+    from app.serving import serve  # noqa: PLC0415
+
+    serve(settings)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What is told of the models: which are served, which are in memory, which were refused and why."""
+"""What is told of the models: which are served, which are in memory, which were refused and why, what drifts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def listing(repository: Repository) -> dict[str, Any]:
         for entry in repository.entries()
         if entry.refused
     ]
-    models = [summary(entry, repository) for entry in repository]
-    return {"default": repository.default, "models": models, "refused": refused}
+    models = [summary(entry, repository) for entry in repository.served]
+    return {"default": repository.served.default, "models": models, "refused": refused}
 
 
 def summary(entry: Entry, repository: Repository) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def summary(entry: Entry, repository: Repository) -> dict[str, Any]:
     return {
         "name": entry.name,
         "version": entry.number,
-        "versions": repository.versions(entry.name),
+        "versions": repository.served.versions(entry.name),
         "labels": list(card.metadata.labels),
         "branches": [branch.model_dump() for branch in card.metadata.branches],
         "input": card.shape._asdict(),
@@ -56,3 +56,18 @@ def _state(entry: Entry, repository: Repository) -> tuple[str, str]:
     if entry.card is None:
         return "UNAVAILABLE", entry.refused or ""
     return "READY", entry.refused or ""
+
+
+def drift(repository: Repository) -> dict[tuple[str, ...], list[float]]:
+    """Tell how far the latest images of what is in memory are from its training set; see :mod:`app.drift`.
+
+    Returns:
+        By name, version and branch: the distance times the number of images, and that number.
+    """
+    watched = [(one, one.version.model.drift) for one in repository.entries() if one.version is not None]
+    return {
+        (one.name, str(one.number), branch): [distance * found.images, float(found.images)]
+        for one, found in watched
+        if found is not None
+        for branch, distance in found.distances().items()
+    }

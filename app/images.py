@@ -29,8 +29,8 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from app import bands
-from app.errors import EmptyFile, InvalidRequest, TooManyPixels, UndecodableImage, UnsupportedMediaType, WrongChannels
+from app import bands, formats
+from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,37 +39,6 @@ MAX_PIXELS = 50_000_000
 _LARGE = 1_000_000  # smaller images need not wait for room
 
 Room = Callable[[int], AbstractContextManager[None]]
-
-MEDIA_TYPES = {
-    "image/jpeg": "JPEG",
-    "image/jpg": "JPEG",
-    "image/pjpeg": "JPEG",
-    "image/png": "PNG",
-    "image/x-png": "PNG",
-    "image/webp": "WEBP",
-    "image/bmp": "BMP",
-    "image/x-bmp": "BMP",
-    "image/x-ms-bmp": "BMP",
-    "image/gif": "GIF",
-    "image/tiff": "TIFF",
-    "image/x-tiff": "TIFF",
-    "application/x-npy": "NPY",
-}
-"""Declared types that are accepted. What the bytes are is decided by their signature."""
-
-ACCEPTED = "JPEG, PNG, WebP, BMP, GIF, TIFF or .npy"
-
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"BM", "BMP"),
-    (b"GIF8", "GIF"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-    (b"II+\x00", "TIFF"),
-    (b"MM\x00+", "TIFF"),
-    (b"\x93NUMPY", "NPY"),
-)
 
 _PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _ORIENTATION = 0x0112
@@ -88,13 +57,6 @@ class Shape(NamedTuple):
     height: int
     width: int
     channels: int
-
-
-def sniff(data: bytes) -> str | None:
-    """Name the image format that the first bytes of ``data`` announce, or None."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    return next((name for signature, name in _SIGNATURES if data.startswith(signature)), None)
 
 
 def decode(
@@ -124,7 +86,7 @@ def decode(
     Raises:
         EmptyFile, UnsupportedMediaType, UndecodableImage, TooManyPixels, WrongChannels: see their texts.
     """
-    kind = _kind(data, media_type)
+    kind = formats.recognise(data, media_type)
     try:
         return _read(data, kind, shape, value_range, max_pixels, room=room)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -152,25 +114,6 @@ def _read(
             "send a multi-band TIFF or a .npy array [H, W, C]"
         )
     return _decode_with_pillow(data, kind, shape, value_range, max_pixels, room=room)
-
-
-def _kind(data: bytes, media_type: str | None) -> str:
-    """Decide which format the bytes are to be read as."""
-    declared = (media_type or "").partition(";")[0].strip().lower()
-    unknown = declared in ("", "application/octet-stream")
-    if not unknown and declared not in MEDIA_TYPES:
-        raise UnsupportedMediaType(
-            f"the file was sent as {declared[:80]!r}, which is not an accepted image type; send {ACCEPTED}, "
-            "and say so, for example with the header 'Content-Type: image/jpeg'"
-        )
-    if not data:
-        raise EmptyFile("the file is empty; send the bytes of an image")
-    kind = sniff(data)
-    if kind is None and unknown:
-        raise UnsupportedMediaType(f"the file is not an image of an accepted type; send {ACCEPTED}")
-    if kind is None:
-        raise UndecodableImage(f"the file was sent as {declared} but is not an image; send {ACCEPTED}")
-    return kind
 
 
 def _decode_with_pillow(

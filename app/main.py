@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from app import cores, devices, memory, problems, tracing
+from app import catalogue, cores, devices, memory, problems, tracing
 from app.admission import Admission
 from app.application import Application
 from app.classification import Classifier
@@ -135,7 +135,7 @@ def build(settings: Settings, metrics: Metrics) -> Service:
     )
     admission = Admission(settings.queue_size, settings.request_timeout_s)
     metrics.images_in_work = lambda: admission.images
-    metrics.drift = models.drift
+    metrics.drift = lambda: catalogue.drift(models)
     return Service(settings, models, admission, classifier, Watcher(models, settings.models_poll_s), metrics)
 
 
@@ -170,4 +170,4 @@ async def _load(repository: Repository, on_failure: Callable[[MultipoolError], N
         else:
             on_failure(error)
     if repository.ready:
-        log.info("ready: %d models, default %s", len(list(repository)), repository.default)
+        log.info("ready: %d models, default %s", len(list(repository.served)), repository.served.default)

@@ -1,41 +1,29 @@
-"""One ONNX Runtime session with its metadata: load, check, warm up, run."""
+"""A loaded artifact: its sessions with its metadata; checks itself, warms up, runs."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
 
-from app import devices, digest
-from app.devices import CPU, CUDA
+from app import digest, sessions
+from app.devices import CPU
 from app.drift import Drift
-from app.errors import DeviceUnavailable, InvalidArtifact, InvalidParameter
+from app.errors import InvalidArtifact, InvalidParameter
 from app.explanation import BIAS, KERNEL, Head, grid_of, maps_add_up
 from app.familiarity import JOINT, Familiarity
 from app.images import Shape
-from app.metadata import KEY, Metadata
+from app.metadata import Metadata
+from app.sessions import INPUT, Device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-Device = Literal["cuda", "cpu"]
-
-INPUT = "image"
-_FATAL = 4
-_CUDA_OPTIONS = {
-    # The default, EXHAUSTIVE, times every algorithm at the first run of each shape and may choose differently
-    # each time; the heuristic answers at once and always alike.
-    "cudnn_conv_algo_search": "HEURISTIC",
-    "arena_extend_strategy": "kSameAsRequested",
-    # Tensor cores in TF32 keep 10 bits of a factor: too few for contributions that add up to the logits.
-    "use_tf32": "0",
-}
 GPU_LANES = 2
 """Batches in flight on a GPU: one is stacked and copied while the other is computed."""
 
@@ -125,18 +113,12 @@ class Model:
             DeviceUnavailable: ``device`` is ``cuda`` and CUDA cannot be used.
         """
         digest.check(data)
-        session = _open(data, device)
-        try:
-            text = session.get_modelmeta().custom_metadata_map.get(KEY)
-        except UnicodeDecodeError:
-            raise InvalidArtifact("its metadata is not UTF-8; export it again") from None
-        if text is None:
-            raise InvalidArtifact(f"it has no metadata {KEY!r}; publish models with 'python -m model_export train'")
-        metadata = Metadata.loads(text)
-        shape, sha256 = _check_signature(session, metadata), hashlib.sha256(data).hexdigest()
+        session = sessions.open_session(data, device)
+        metadata = sessions.read_metadata(session)
+        shape, sha256 = sessions.check_signature(session, metadata), hashlib.sha256(data).hexdigest()
         if device == "cuda":
             return cls((session,), metadata, shape, sha256, GPU_LANES)
-        wide = [_session(data, [CPU], threads)] if threads > 1 else []
+        wide = [sessions.open_session(data, device, threads)] if threads > 1 else []
         return cls((session, *wide), metadata, shape, sha256, threads)
 
     def run(self, batch: NDArray[np.uint8], *, alone: bool = False) -> Outputs:
@@ -193,7 +175,7 @@ class Model:
             noise = [random.integers(0, 256, (size, *self.shape), np.uint8) for size in batch_sizes]
             answers = [self.run(batch, alone=alone) for batch in noise for alone in self._ways]
         except Exception as error:  # noqa: BLE001  # whatever the graph does wrong, it does it here first
-            raise InvalidArtifact(f"it does not run: {_first_line(error)}") from None
+            raise InvalidArtifact(f"it does not run: {sessions.first_line(error)}") from None
         self._replay_probe()
         for outputs in answers:
             if not np.isfinite(outputs.logits).all():
@@ -240,60 +222,6 @@ def _pad(batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate([batch, np.repeat(batch[:1], missing, 0)]) if missing else batch
 
 
-def _open(data: bytes, device: Device) -> ort.InferenceSession:
-    """Open a session on the device asked for, and on no other."""
-    if device == "cpu":
-        return _session(data, [CPU], 1)
-    if (reason := devices.why_no_cuda()) is not None:
-        raise DeviceUnavailable(f"CUDA cannot be used: {reason}")
-    try:
-        session = _session(data, [(CUDA, _CUDA_OPTIONS)], 1)
-    except InvalidArtifact as error:
-        _session(data, [CPU], 1)  # raises again when it is the file and not the device that is wrong
-        raise DeviceUnavailable(f"CUDA cannot be used: {devices.missing_library() or error}") from None
-    if session.get_providers()[0] != CUDA:
-        raise DeviceUnavailable(f"CUDA cannot be used: {devices.missing_library() or 'ONNX Runtime left it out'}")
-    return session
-
-
-def _session(data: bytes, providers: list[Any], threads: int) -> ort.InferenceSession:
-    ort.set_default_logger_severity(_FATAL)  # what goes wrong is raised, and said once by whoever catches it
-    options = ort.SessionOptions()
-    options.log_severity_level = _FATAL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Waiting threads that spin take the cores away from decoding.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if providers != [CPU]:
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    try:
-        session = ort.InferenceSession(data, options, providers=providers)
-    except Exception as error:  # noqa: BLE001  # ONNX Runtime's exceptions share no base class
-        raise InvalidArtifact(f"ONNX Runtime refuses it: {_first_line(error)}") from None
-    session.disable_fallback()
-    return session
-
-
-def _check_signature(session: ort.InferenceSession, metadata: Metadata) -> Shape:
-    """Compare the graph's inputs and outputs with what the metadata promises."""
-    inputs = session.get_inputs()
-    if [i.name for i in inputs] != [INPUT] or inputs[0].type != "tensor(uint8)" or len(inputs[0].shape) != 4:
-        raise InvalidArtifact(f"its input must be {INPUT!r}, uint8 [batch, H, W, C], and nothing else")
-    batch, *shape = inputs[0].shape
-    if isinstance(batch, int) or not all(isinstance(side, int) and side > 0 for side in shape):
-        raise InvalidArtifact(f"its input {INPUT!r} must have a dynamic batch axis and a fixed height, width and depth")
-    widths = {"probabilities": len(metadata.labels), "logits": len(metadata.labels)}
-    widths |= {branch.output: branch.width for branch in metadata.branches}
-    found = {output.name: output for output in session.get_outputs()}
-    for name, width in widths.items():
-        output = found.get(name)
-        if output is None:
-            raise InvalidArtifact(f"it has no output {name!r}, which its metadata promises")
-        if output.type != "tensor(float)" or output.shape[1:] != [width]:
-            raise InvalidArtifact(f"its output {name!r} must be float32 [batch, {width}], as its metadata promises")
-    return Shape(*shape)
-
-
 def _familiarity(metadata: Metadata) -> Familiarity | None:
     if metadata.statistics is None:
         return None
@@ -303,8 +231,3 @@ def _familiarity(metadata: Metadata) -> Familiarity | None:
         return Familiarity(metadata.statistics, [branch.width for branch in metadata.branches])
     except ValueError as error:
         raise InvalidArtifact(f"its statistics are damaged: {error}; export it again") from None
-
-
-def _first_line(error: BaseException) -> str:
-    """What ONNX Runtime said, without its codes."""
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip()).partition("\n")[0][:300]

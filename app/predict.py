@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import orjson
 from tqdm import tqdm
 
-from app import answers, cores, images, overlay, problems, tables
-from app.artifacts import discover
-from app.batching import Answer
-from app.errors import InvalidArtifact, InvalidRequest, InvalidUsage, MissingInput, ModelNotFound, MultipoolError
-from app.loading import Loader
+from app import answers, journal, overlay, problems, tables
+from app.errors import InvalidUsage, MissingInput, MultipoolError
+from app.journal import Journal
+from app.offline import Offline, Prediction, Result, open_version
 from app.versions import Version
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from app.settings import Settings
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
 BAD_DATA = 65
-
-Prediction = dict[str, Any]
-Result = tuple[str, Prediction | MultipoolError]
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -51,7 +41,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     results = offline.classify(files, top=arguments.top, features=arguments.json and arguments.features)
     if arguments.json:
         return _print_json(version, list(results), alone=arguments.images == files)
-    return _print_lines(results, max(len(_name(file)) for file in files))
+    return _print_lines(results, max(len(journal.name(file)) for file in files))
 
 
 def find(named: list[Path]) -> list[Path]:
@@ -72,93 +62,6 @@ def find(named: list[Path]) -> list[Path]:
     return files
 
 
-def open_version(settings: Settings, reference: str | None) -> Version:
-    """Load the one model that is asked for, ``name`` or ``name:version``; None for the default.
-
-    Raises:
-        NothingToServe, ModelNotFound, InvalidArtifact, DeviceUnavailable: See their texts.
-    """
-    found = discover(settings.models_dir)
-    wanted = reference or settings.default_model or found[0].name
-    fitting = [one for one in found if wanted in (one.name, one.reference)]
-    if not fitting:
-        there = ", ".join(sorted({one.name for one in found}))
-        raise ModelNotFound(f"there is no model {wanted!r}; there are {there}")
-    chosen = fitting[-1]
-    loader = Loader(device=settings.device, threads=cores.available(), max_batch_size=settings.max_batch_size)
-    loader.check()
-    try:
-        model, _ = loader.open(chosen.path)
-    except InvalidArtifact as error:
-        raise InvalidArtifact(f"{chosen.path} cannot be used: {error}") from None
-    return Version(chosen.name, chosen.number, model)
-
-
-@dataclass(frozen=True)
-class Offline:
-    """A model that classifies files on the disk."""
-
-    version: Version
-    settings: Settings
-    explain: bool = False
-
-    def classify(self, files: Iterable[Path], *, top: int | None, features: bool) -> Iterator[Result]:
-        """Classify in batches, in order; while one is run, the next is decoded, and no more than two are in memory.
-
-        Yields:
-            The file's name, and its prediction or why there is none.
-        """
-        model = self.version.model
-        for batch in self._batches(files):
-            good = [image for _, image in batch if not isinstance(image, MultipoolError)]
-            outputs = model.run(np.stack(good)) if good else None
-            row = 0
-            for file, image in batch:
-                if isinstance(image, MultipoolError) or outputs is None:
-                    yield _name(file), image  # type: ignore[misc]  # without outputs there are only errors
-                    continue
-                yield (
-                    _name(file),
-                    answers.prediction(
-                        self.version,
-                        Answer(outputs, row, 0, 0, 0),
-                        top=top,
-                        features=features,
-                        explain=self.explain,
-                        min_confidence=self.settings.min_confidence,
-                    ),
-                )
-                row += 1
-
-    def _batches(self, files: Iterable[Path]) -> Iterator[list[tuple[Path, NDArray[np.uint8] | MultipoolError]]]:
-        size, batch = self.settings.max_batch_size, []
-        waiting: deque[tuple[Path, Future[NDArray[np.uint8] | MultipoolError]]] = deque()
-        with ThreadPoolExecutor(cores.available()) as pool:
-            for file in files:
-                waiting.append((file, pool.submit(self.decode, file)))
-                if len(waiting) < 2 * size:
-                    continue
-                yield [(path, future.result()) for path, future in (waiting.popleft() for _ in range(size))]
-            while waiting:
-                batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
-                yield [(path, future.result()) for path, future in batch]
-
-    def decode(self, file: Path) -> NDArray[np.uint8] | MultipoolError:
-        """Read a file as the model sees it, ``uint8 [H, W, C]``, or say why that cannot be done."""
-        model = self.version.model
-        try:
-            return images.decode(
-                file.read_bytes(),
-                model.shape,
-                value_range=model.metadata.recipe.value_range,
-                max_pixels=self.settings.max_pixels,
-            )
-        except InvalidRequest as error:
-            return error
-        except OSError as error:
-            return MissingInput(f"it cannot be read: {error.strerror}")
-
-
 def _explain(version: Version, files: list[Path], arguments: argparse.Namespace, settings: Settings) -> None:
     """Draw where in the one image its label comes from."""
     if len(files) != 1 or arguments.output is not None:
@@ -171,18 +74,39 @@ def _explain(version: Version, files: list[Path], arguments: argparse.Namespace,
 
 def _tabulate(offline: Offline, files: list[Path], arguments: argparse.Namespace) -> int:
     """Write a table, image by image, going on where an earlier run was interrupted."""
-    with tables.open_journal(arguments.output, offline.version, features=arguments.features) as journal:
-        left = [file for file in files if _name(file) not in journal.done]
-        if len(left) < len(files):
-            print(f"going on after {len(files) - len(left):,} images that are done", file=sys.stderr)
-        results = offline.classify(left, top=None, features=arguments.features)
-        for name, result in tqdm(
-            results, total=len(files), initial=len(files) - len(left), unit="images", disable=None
-        ):
-            journal.write(name, result)
-    rows, failed = tables.finish(journal)
-    print(f"{arguments.output}: {rows:,} images, {failed:,} of which cannot be used", file=sys.stderr)
-    return BAD_DATA if failed == rows else 0
+    if arguments.top is not None or arguments.json:
+        raise InvalidUsage("--output writes a table of all classes; leave out --top and --json")
+    tables.check(arguments.output)
+    files = list(dict.fromkeys(files))
+    options = journal.Options(arguments.features, offline.settings.min_confidence, journal.folders(arguments.images))
+    with journal.open_journal(arguments.output, offline.version, options) as noted:
+        left = [file for file in files if not noted.has(file)]
+        if noted.lines:
+            print(_going_on(noted, files, len(files) - len(left)), file=sys.stderr)
+        reading: deque[tuple[Path, str]] = deque()
+
+        def stamped() -> Iterator[Path]:
+            for file in left:
+                reading.append((file, journal.stamp(file)))
+                yield file
+
+        failed = 0
+        results = offline.classify(stamped(), top=None, features=arguments.features)
+        for _, result in tqdm(results, total=len(files), initial=len(files) - len(left), unit="images", disable=None):
+            noted.write(*reading.popleft(), result)
+            failed += isinstance(result, MultipoolError)
+        tables.finish(noted, files)
+    print(f"{arguments.output}: {len(files):,} images, {failed:,} of which cannot be used", file=sys.stderr)
+    return BAD_DATA if failed == len(files) else 0
+
+
+def _going_on(noted: Journal, files: list[Path], done: int) -> str:
+    """Say what becomes of the lines of an earlier run."""
+    known = sum(noted.knows(file) for file in files)
+    again = f"; {known - done:,} that could not be used, or have changed, are tried again" if known > done else ""
+    gone = len(noted.lines) - known
+    left_out = f"; {gone:,} that are gone, or were not named now, are left out" if gone else ""
+    return f"going on after {done:,} images that are done{again}{left_out}"
 
 
 def _print_json(version: Version, results: list[Result], *, alone: bool) -> int:
@@ -213,8 +137,3 @@ def _print_lines(results: Iterator[Result], width: int) -> int:
         known = f"  familiarity {result['familiarity']['joint']:.2f}" if "familiarity" in result else ""
         print(f"{name:<{width}}  {result['label'] or '(uncertain)'}  {result['probability']:.4f}{known}")
     return code
-
-
-def _name(file: Path) -> str:
-    """Write a file's name down, also one that is not UTF-8."""
-    return os.fsencode(file).decode("utf-8", "backslashreplace")

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.artifacts import Found, discover
-from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, MultipoolError, NotReady
+from app.artifacts import Found, Stamp, discover
+from app.errors import InvalidArtifact, InvalidSettings, MultipoolError, NotReady
 from app.loading import Loader
 from app.model import Model
+from app.references import References
 from app.versions import Card, Entry, Version
 
 log = logging.getLogger(__name__)
-
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class Repository:
@@ -40,10 +38,11 @@ class Repository:
         """
         self.root = root
         self._default = default
+        self.served = References(default=default)
+        """What requests can name; replaced at every change."""
         self._loader = loader
         self._memory_bytes = memory_bytes
         self._entries: dict[tuple[str, int], Entry] = {}
-        self._served: dict[str, Entry] = {}  # by "name:version", and by name for the highest
         self._withdrawn: frozenset[str] = frozenset()
         self._clock = itertools.count(1)
         self._lock = threading.RLock()  # guards what is in memory; requests only read
@@ -52,20 +51,6 @@ class Repository:
         """Whether every model is loaded and warm."""
         self.reason = "the models are being loaded"
         """Why it is not ready."""
-
-    def drift(self) -> dict[tuple[str, ...], list[float]]:
-        """Tell how far the latest images of what is in memory are from its training set; see :mod:`app.drift`.
-
-        Returns:
-            By name, version and branch: the distance times the number of images, and that number.
-        """
-        watched = [(one, one.version.model.drift) for one in self.entries() if one.version is not None]
-        return {
-            (one.name, str(one.number), branch): [distance * drift.images, float(drift.images)]
-            for one, drift in watched
-            if drift is not None
-            for branch, distance in drift.distances().items()
-        }
 
     # Start and stop
 
@@ -122,7 +107,7 @@ class Repository:
         if self._default is not None:
             needed[self._default] = next(one for one in reversed(found) if self._default in (one.name, one.reference))
         for reference, one in needed.items():
-            if reference not in self._served and (entry := self.entry(one)) is not None:
+            if reference not in self.served and (entry := self.entry(one)) is not None:
                 raise InvalidArtifact(f"{one.path} cannot be served: {entry.refused}")
 
     # Changes; called from threads
@@ -134,12 +119,11 @@ class Repository:
         try:
             model, memory_bytes = self._loader.open(found.path, on_trial=on_trial)
         except InvalidArtifact as error:
-            entry.refused = str(error)
+            entry.stamp, entry.refused = stamp, str(error)
             log.error("refused %s:%d: %s", found.name, found.number, error)  # noqa: TRY400  # a line for the operator
         else:
-            self._install(entry, model, memory_bytes)
+            self._install(entry, model, memory_bytes, stamp)
             log.info("loaded %s:%d on %s", found.name, found.number, model.execution_provider)
-        entry.stamp = stamp
         with self._lock:
             self._entries[found.name, found.number] = entry
             self._publish()
@@ -158,7 +142,7 @@ class Repository:
         Raises:
             ModelNotFound: There is no such model.
         """
-        self.versions(name)
+        self.served.versions(name)
         with self._lock:
             self._withdrawn |= {name}
             for entry in self.entries():
@@ -174,17 +158,15 @@ class Repository:
             self._publish()
 
     def _publish(self) -> None:
-        """Have requests see the change: they read the table without a lock, so it is replaced as a whole."""
-        served = {}
-        for entry in self.entries():
-            if entry.card is not None and entry.name not in self._withdrawn:
-                served[entry.name] = served[entry.found.reference] = entry
-        self._served = served
+        """Have requests see the change."""
+        known = [entry for entry in self.entries() if entry.card is not None and entry.name not in self._withdrawn]
+        self.served = References(known, self._default)
 
-    def _install(self, entry: Entry, model: Model, memory_bytes: int) -> Version:
+    def _install(self, entry: Entry, model: Model, memory_bytes: int, stamp: Stamp | None) -> Version:
         version = Version(entry.name, entry.number, model)
         with self._lock:
-            entry.card = Card(model.metadata, model.shape, model.execution_provider, model.sha256)
+            entry.card = Card(model.metadata, model.shape, model.execution_provider, model.sha256, stamp)
+            entry.stamp = stamp
             # A model may have been withdrawn while it was being loaded.
             entry.version = None if entry.name in self._withdrawn else version
             entry.memory_bytes, entry.refused = memory_bytes, None
@@ -205,18 +187,7 @@ class Repository:
             excess -= entry.memory_bytes
             log.debug("let go of %s:%d", entry.name, entry.number)
 
-    # Lookups; called from the event loop
-
-    @property
-    def default(self) -> str:
-        """Name of the model that answers when none is named."""
-        if self._default:
-            return self._default.partition(":")[0]
-        return min(self._served, default="")
-
-    def __iter__(self) -> Iterator[Entry]:
-        """Go through the highest version served of every model, by name."""
-        return (entry for reference, entry in sorted(self._served.items()) if ":" not in reference)
+    # Lookups
 
     def entries(self) -> Iterator[Entry]:
         """Go through all that was found, served or not, by name and version."""
@@ -230,50 +201,14 @@ class Repository:
         """Tell whether a model was withdrawn."""
         return name in self._withdrawn
 
-    def versions(self, name: str) -> list[int]:
-        """List the versions of a model that are served, lowest first.
-
-        Raises:
-            ModelNotFound: There is no such model.
-        """
-        if name not in self._served or ":" in name:
-            raise ModelNotFound(f"there is no model {name[:80]!r}; GET /models lists those there are")
-        return sorted(entry.number for reference, entry in self._served.items() if reference.startswith(f"{name}:"))
-
-    def find(self, name: str) -> Entry:
-        """Look up the highest version of a model.
-
-        Raises:
-            ModelNotFound: There is no such model.
-        """
-        self.versions(name)
-        return self._served[name]
-
-    def resolve(self, reference: str | None) -> Entry:
-        """Look up ``name``, ``name:version``, or the default model for None.
-
-        Raises:
-            ModelNotFound: There is no such model or version.
-        """
-        if reference is None:
-            reference = self._default or self.default
-        entry = self._served.get(reference)
-        if entry is not None:
-            return entry
-        name, _, version = reference.partition(":")
-        numbers = self.versions(name)
-        if not _VERSION.fullmatch(version):
-            raise ModelNotFound(f"model {name[:80]!r} has no version {version[:20]!r}; versions are positive integers")
-        raise ModelNotFound(f"model {name!r} has no version {int(version)}; it has {numbers}")
-
     async def acquire(self, reference: str | None) -> Version:
         """Look up a model to run, and load it if it is not in memory.
 
         Raises:
             ModelNotFound: There is no such model or version.
-            NotReady: It had to be loaded again, and that failed.
+            NotReady: It had to be loaded again, and cannot be.
         """
-        entry = self.resolve(reference)
+        entry = self.served.resolve(reference)
         entry.used = next(self._clock)
         if (version := entry.version) is not None:
             return version
@@ -283,13 +218,20 @@ class Repository:
         return await asyncio.shield(entry.loading)
 
     def _reload(self, entry: Entry) -> Version:
+        """Load what lies there now; other bytes than those that were served are as strange as a new file."""
+        card, stamp = entry.known(), entry.found.stamp()
+        unusable = NotReady(f"model {entry.name}:{entry.number} cannot be loaded; GET /models says why")
+        if entry.refused and stamp == entry.stamp != card.stamp:
+            raise unusable  # it was tried already
         try:
-            model, memory_bytes = self._loader.open(entry.found.path)
+            model, memory_bytes = self._loader.open(entry.found.path, on_trial=True, known=card.sha256)
         except InvalidArtifact as error:
-            entry.refused = str(error)
+            entry.stamp, entry.refused = stamp, str(error)
             log.error("cannot load %s:%d again: %s", entry.name, entry.number, error)  # noqa: TRY400  # as above
-            raise NotReady(f"model {entry.name}:{entry.number} cannot be loaded; GET /models says why") from None
-        return self._install(entry, model, memory_bytes)
+            raise unusable from None
+        if model.sha256 != card.sha256:
+            log.warning("loaded %s:%d again from a file that was replaced", entry.name, entry.number)
+        return self._install(entry, model, memory_bytes, stamp)
 
 
 def _last_used(entry: Entry) -> int:

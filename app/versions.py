@@ -28,6 +28,8 @@ class Card:
     shape: Shape
     execution_provider: str
     sha256: str
+    stamp: Stamp | None
+    """Of the file that was loaded."""
 
 
 @dataclass(eq=False)
@@ -36,7 +38,7 @@ class Entry:
 
     found: Found
     stamp: Stamp | None = None
-    """Of the file that was loaded or refused last."""
+    """Of the file that was loaded or refused last; each content is tried once."""
     card: Card | None = None
     version: Version | None = None
     """None while it is not in memory."""

@@ -14,7 +14,7 @@ import tf2onnx
 
 from app import digest, explanation, metadata
 from app.metadata import Metadata
-from app.model import INPUT
+from app.sessions import INPUT
 from model_export.architectures import Network
 
 BATCH = "batch"

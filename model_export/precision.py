@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from app.model import INPUT, Model
+from app.model import Model
+from app.sessions import INPUT
 from model_export import conversion
 from model_export.errors import PrecisionFailure
 from model_export.evaluation import measure

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from app import images
+from app import formats
 from model_export.errors import BadData
 from model_export.sources.listing import File
 
@@ -27,7 +27,7 @@ class Header(NamedTuple):
 
 def header(data: bytes) -> Header | None:
     """Read the header of an encoded image; None where it cannot be read."""
-    kind = images.sniff(data)
+    kind = formats.sniff(data)
     try:
         if kind == "NPY":
             return _npy(data)

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import answers, problems
-from app.images import MEDIA_TYPES
+from app.formats import MEDIA_TYPES
 from app.negotiation import JSON, NPY, PNG, choose
 from app.schemas import Maps
 from app.service import ReadyService

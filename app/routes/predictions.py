@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from app import answers, arrays, problems
 from app.classification import Classified
 from app.errors import InvalidParameter, InvalidRequest
-from app.images import MEDIA_TYPES
+from app.formats import MEDIA_TYPES
 from app.negotiation import JSON, NPZ, choose
 from app.schemas import BatchPrediction, Prediction
 from app.service import Service, ready

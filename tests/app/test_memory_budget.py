@@ -1,8 +1,15 @@
 """More models than fit into memory: those asked for are there, the rest wait on the disk."""
 
+import asyncio
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from app import loading
+from app.errors import NotReady
 from app.repository import Repository
+from app.watching import Watcher
 from tests import toys
 from tests.app.test_repository import loader
 from tests.conftest import serving
@@ -47,7 +54,7 @@ def test_the_highest_versions_stay(tmp_path):
     assert loaded
     assert loaded[-1] == 6
     assert len(loaded) < 6
-    assert repository.versions("toy") == [1, 2, 3, 4, 5, 6]
+    assert repository.served.versions("toy") == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_model_that_is_gone_from_the_disk_when_it_is_needed_again(tmp_path):
@@ -60,3 +67,63 @@ def test_a_model_that_is_gone_from_the_disk_when_it_is_needed_again(tmp_path):
         assert response.json()["code"] == "not_ready"
         assert str(tmp_path) not in response.text
         assert {entry["name"] for entry in client.get("/models").json()["refused"]} == {absent}
+
+
+@pytest.fixture
+def crowded(tmp_path):
+    """A repository that does not fit into its memory."""
+    for index in range(4):
+        toys.publish(tmp_path, f"toy-{index}", 1, toys.artifact(offset=0.3 + index / 100))
+    repository = Repository(tmp_path, default=None, loader=loader(), memory_bytes=1_500_000)
+    repository.load()
+    return repository
+
+
+def let_go(repository):
+    return next(entry for entry in repository.entries() if entry.version is None)
+
+
+def acquire(repository, entry):
+    return asyncio.run(repository.acquire(entry.found.reference))
+
+
+def test_a_file_that_was_replaced_goes_through_a_trial_and_once_only(crowded, monkeypatch, caplog):
+    monkeypatch.setattr(loading, "_TRIAL_S", 0)  # no trial succeeds
+    entry = let_go(crowded)
+    good = entry.found.path.read_bytes()
+    entry.found.path.write_bytes(toys.artifact(16, 16))
+
+    for _ in range(2):
+        with pytest.raises(NotReady, match="GET /models says why"):
+            acquire(crowded, entry)
+    Watcher(crowded, 1).look(settled=True)
+
+    assert entry.refused == "it was not loaded and run within 0 s"
+    assert caplog.text.count("within 0 s") == 1  # whoever asks
+    assert entry.card.sha256 == hashlib.sha256(good).hexdigest()
+    entry.found.path.write_bytes(good)
+    assert acquire(crowded, entry).model.sha256 == entry.card.sha256
+    assert entry.refused is None
+
+
+def test_a_file_that_was_replaced_by_a_good_one_is_told_of_as_it_is_served(crowded, caplog):
+    caplog.set_level("INFO", "app.repository")
+    entry = let_go(crowded)
+    data = toys.artifact(16, 16, offset=0.75)
+    entry.found.path.write_bytes(data)
+
+    version = acquire(crowded, entry)
+    Watcher(crowded, 1).look(settled=True)
+
+    assert entry.version is version
+    assert version.model.sha256 == entry.card.sha256 == hashlib.sha256(data).hexdigest()
+    assert version.model.shape == entry.card.shape == (16, 16, 3)
+    assert caplog.text.count(f"loaded {entry.found.reference}") == 1  # by the request, and not once more
+
+
+def test_the_same_file_is_loaded_again_without_a_trial(crowded, monkeypatch):
+    monkeypatch.setattr(loading, "_TRIAL_S", 0)
+    entry = let_go(crowded)
+    entry.found.path.touch()
+
+    assert acquire(crowded, entry).model.sha256 == entry.card.sha256

@@ -1,6 +1,7 @@
 """``python -m app predict``: the service's answers without a service, and tables of them."""
 
 import csv
+import fcntl
 import io
 import json
 import os
@@ -147,16 +148,102 @@ def test_an_interrupted_table_goes_on_where_it_was(predict, models, tmp_path):
     with journal.open("ab") as file:
         file.write(b'{"file": "half a l')
 
-    refused = predict(tmp_path, "--output", path, "--no-features")
     done = predict(tmp_path, "--output", path)
 
-    assert refused.returncode == 2
-    assert "other options" in refused.stderr
     assert "going on after" in done.stderr
-    files = [row["file"] for row in read(path)]
-    assert len(files) == len(set(files)) == 400
+    whole = predict(tmp_path, "--output", tmp_path / "whole.jsonl")
+    assert (done.returncode, whole.returncode) == (0, 0)
+    resumed, at_once = read(path), read(tmp_path / "whole.jsonl")
+    assert [row["file"] for row in resumed] == [str(tmp_path / f"{index:03}.png") for index in range(400)]
+    assert [row["label"] for row in resumed] == [row["label"] for row in at_once]
     again = predict(tmp_path, "--output", path)
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
+
+
+@pytest.fixture
+def interrupted(predict, folder, tmp_path):
+    """What is left of a run that answered every image and could not make the table in the end."""
+    path = tmp_path / "answers.jsonl"
+    (tmp_path / ".answers.jsonl.part").mkdir()
+    assert predict(folder, "--output", path, "--model", "brightness:1").returncode == 1
+    (tmp_path / ".answers.jsonl.part").rmdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ((["--model", "brightness:2"], {}), "was begun with version 1 (now 2);"),
+        ((["--model", "grey"], {}), "was begun with model brightness (now grey), version 1 (now 7);"),
+        ((["--no-features"], {}), "was begun with features True (now False);"),
+        (([], {"MIN_CONFIDENCE": 0.9}), "was begun with min_confidence 0 (now 0.9);"),
+        ((["examples"], {}), "/images (now "),
+    ],
+)
+def test_a_table_goes_on_as_it_was_begun_or_not_at_all(predict, folder, interrupted, change, words):
+    journal = interrupted.with_name(".answers.jsonl.journal")
+    before = journal.read_bytes()
+    arguments, settings = change
+
+    done = predict("--output", interrupted, "--model", "brightness:1", folder, *arguments, **settings)
+
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.endswith(f"go on as it was begun, or remove {journal} to begin anew\n")
+    assert done.stderr.count("\n") == 1
+    assert journal.read_bytes() == before
+    assert not interrupted.exists()
+
+
+def test_what_failed_changed_or_went_is_as_it_is_now(predict, folder, interrupted):
+    (folder / "broken.png").write_bytes(toys.plain(255))
+    (folder / "0.png").write_bytes(toys.plain(255))
+    (folder / "90.png").unlink()
+    (folder / "new.png").write_bytes(toys.plain(0))
+
+    done = predict(folder, "--output", interrupted, "--model", "brightness:1")
+
+    assert done.returncode == 0
+    assert "going on after 2 images that are done; 2 that could not be used, or have changed, are tried" in done.stderr
+    assert "; 1 that are gone, or were not named now, are left out" in done.stderr
+    rows = [(row["file"].rpartition("/")[2], row["label"], row["error"]) for row in read(interrupted)]
+    labels = [(name, label) for name, label, error in rows if error is None and name != "noise.JPG"]
+    assert labels == [("0.png", "bright"), ("255.png", "bright"), ("broken.png", "bright"), ("new.png", "dark")]
+    assert len(rows) == 5
+
+
+def test_a_damaged_line_of_the_journal_is_made_again(predict, folder, interrupted):
+    journal = interrupted.with_name(".answers.jsonl.journal")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:2], b"\0" * 100 + b"\n", *lines[3:]]))
+
+    assert predict(folder, "--output", interrupted, "--model", "brightness:1").returncode == 0
+    assert len({row["file"] for row in read(interrupted)}) == len(read(interrupted)) == 5
+
+
+def test_two_runs_do_not_write_one_table(predict, folder, tmp_path):
+    with (tmp_path / ".answers.csv.journal").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = predict(folder, "--output", tmp_path / "answers.csv")
+
+    assert (done.returncode, "another run" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_has_seen_enough(models, folder, options):
+    """As ``| head -1`` does: quietly, with the exit code of a tool that SIGPIPE has ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "predict", str(folder / "0.png"), str(folder / "255.png"), *options],
+        cwd=ROOT,
+        env=environment(models),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+
+    assert process.stderr.read() == b""
+    assert process.wait() == 128 + signal.SIGPIPE
+    process.stderr.close()
 
 
 @pytest.mark.parametrize(
@@ -169,6 +256,7 @@ def test_an_interrupted_table_goes_on_where_it_was(predict, models, tmp_path):
         (["examples/digit.png", "--model", "grey", "--explain", "/dev/null"], (65, "carries no maps")),
         (["examples", "examples/digit.png", "--explain", "/dev/null"], (2, "name one")),
         (["examples", "--output", "answers.xls"], (2, "to end in .csv")),
+        (["examples", "--output", "answers.csv", "--top", "1"], (2, "leave out --top")),
         ([], (2, "IMAGE")),
     ],
 )

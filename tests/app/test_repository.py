@@ -41,18 +41,19 @@ def test_folders_named_otherwise_are_left_alone(tmp_path, name):
 def test_the_highest_version_is_the_default(models):
     repository = loaded(models)
 
-    assert repository.default == "bands"
-    assert repository.find("brightness").number == 2
-    assert repository.resolve("brightness:1").number == 1
-    assert repository.versions("brightness") == [1, 2]
-    assert [(version.name, version.number) for version in repository] == [("bands", 1), ("brightness", 2), ("grey", 7)]
+    assert repository.served.default == "bands"
+    assert repository.served.find("brightness").number == 2
+    assert repository.served.resolve("brightness:1").number == 1
+    assert repository.served.versions("brightness") == [1, 2]
+    highest = [(entry.name, entry.number) for entry in repository.served]
+    assert highest == [("bands", 1), ("brightness", 2), ("grey", 7)]
 
 
 def test_versions_are_ordered_as_numbers(tmp_path):
     for version in (9, 10):
         toys.publish(tmp_path, "toy", version)
 
-    assert loaded(tmp_path).find("toy").number == 10
+    assert loaded(tmp_path).served.find("toy").number == 10
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_versions_are_ordered_as_numbers(tmp_path):
 )
 def test_what_is_not_there_is_not_found(models, reference):
     with pytest.raises(ModelNotFound) as caught:
-        loaded(models).resolve(reference)
+        loaded(models).served.resolve(reference)
 
     assert len(str(caught.value)) < 300
 
@@ -82,7 +83,7 @@ def test_auto_says_once_that_it_runs_on_the_cpu(models, caplog):
 
     repository.load()
 
-    assert {entry.card.execution_provider for entry in repository} == {"CPUExecutionProvider"}
+    assert {entry.card.execution_provider for entry in repository.served} == {"CPUExecutionProvider"}
     assert caplog.text.count("running on the CPU, because") == 1
 
 

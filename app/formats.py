@@ -1,0 +1,66 @@
+"""Which image formats are accepted, how they are declared, and which one some bytes are in."""
+
+from __future__ import annotations
+
+from app.errors import EmptyFile, UndecodableImage, UnsupportedMediaType
+
+MEDIA_TYPES = {
+    "image/jpeg": "JPEG",
+    "image/jpg": "JPEG",
+    "image/pjpeg": "JPEG",
+    "image/png": "PNG",
+    "image/x-png": "PNG",
+    "image/webp": "WEBP",
+    "image/bmp": "BMP",
+    "image/x-bmp": "BMP",
+    "image/x-ms-bmp": "BMP",
+    "image/gif": "GIF",
+    "image/tiff": "TIFF",
+    "image/x-tiff": "TIFF",
+    "application/x-npy": "NPY",
+}
+"""Declared types that are accepted. What the bytes are is decided by their signature."""
+
+ACCEPTED = "JPEG, PNG, WebP, BMP, GIF, TIFF or .npy"
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"BM", "BMP"),
+    (b"GIF8", "GIF"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),
+    (b"MM\x00+", "TIFF"),
+    (b"\x93NUMPY", "NPY"),
+)
+
+
+def sniff(data: bytes) -> str | None:
+    """Name the image format that the first bytes of ``data`` announce, or None."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for signature, name in _SIGNATURES if data.startswith(signature)), None)
+
+
+def recognise(data: bytes, media_type: str | None) -> str:
+    """Decide which format the bytes are to be read as, and whether they were declared as one that is accepted.
+
+    Raises:
+        UnsupportedMediaType, EmptyFile, UndecodableImage: They cannot be read; says what to send.
+    """
+    declared = (media_type or "").partition(";")[0].strip().lower()
+    unknown = declared in ("", "application/octet-stream")
+    if not unknown and declared not in MEDIA_TYPES:
+        raise UnsupportedMediaType(
+            f"the file was sent as {declared[:80]!r}, which is not an accepted image type; send {ACCEPTED}, "
+            "and say so, for example with the header 'Content-Type: image/jpeg'"
+        )
+    if not data:
+        raise EmptyFile("the file is empty; send the bytes of an image")
+    kind = sniff(data)
+    if kind is None and unknown:
+        raise UnsupportedMediaType(f"the file is not an image of an accepted type; send {ACCEPTED}")
+    if kind is None:
+        raise UndecodableImage(f"the file was sent as {declared} but is not an image; send {ACCEPTED}")
+    return kind

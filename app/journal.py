@@ -1,0 +1,182 @@
+"""What is done so far of a table, written so that an interrupt costs nothing.
+
+While images are being classified, a journal beside the table takes one line of JSON for each. A run that finds a
+journal goes on after it: with the same model, options and folders, or not at all. Images that could not be used are
+tried again, and so are those that have changed since.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import orjson
+
+from app.errors import InvalidUsage, MultipoolError
+from app.versions import Version
+
+Row = dict[str, Any]
+
+
+class Line(NamedTuple):
+    """Where in the journal an image was noted last."""
+
+    offset: int
+    stamp: str
+    """Of the file that was read; empty where there is no answer but an error."""
+
+
+class Options(NamedTuple):
+    """What, beside the model, decides what a table says."""
+
+    features: bool
+    min_confidence: float
+    folders: tuple[str, ...]
+
+
+@dataclass
+class Journal:
+    """The lines of one table, by the absolute paths of its images."""
+
+    table: Path
+    version: Version
+    options: Options
+    path: Path
+    file: BinaryIO
+    lines: dict[str, Line]
+
+    def has(self, image: Path) -> bool:
+        """Tell whether there is an answer for the image as it is now."""
+        line = self.lines.get(_key(image))
+        return line is not None and line.stamp != "" and line.stamp == stamp(image)
+
+    def knows(self, image: Path) -> bool:
+        """Tell whether the image was tried before."""
+        return _key(image) in self.lines
+
+    def write(self, image: Path, read: str, result: Row | MultipoolError) -> None:
+        """Note one image, and the stamp that it had before it was read."""
+        if isinstance(result, MultipoolError):
+            read, row = "", {"error": str(result)}
+        else:
+            row = _flat(result)
+        key = _key(image)
+        self.lines[key] = Line(self.file.tell(), read)
+        noted = {"path": key, "stamp": read, **row}
+        self.file.write(orjson.dumps(noted, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
+
+    def rows(self, images: Iterable[Path]) -> Iterator[Row]:
+        """Go through what was noted of these images."""
+        for image in images:
+            self.file.seek(self.lines[_key(image)].offset)
+            row = orjson.loads(self.file.readline())
+            del row["path"], row["stamp"]
+            yield {"file": name(image), **row}
+
+
+def name(file: Path) -> str:
+    """Write a file's name down, also one that is not UTF-8."""
+    return os.fsencode(file).decode("utf-8", "backslashreplace")
+
+
+def _key(file: Path) -> str:
+    return name(Path(os.path.abspath(file)))
+
+
+def stamp(image: Path) -> str:
+    """Tell one content of a file from another without reading it; empty where there is no file."""
+    try:
+        status = image.stat()
+    except OSError:
+        return ""
+    return f"{status.st_mtime_ns}:{status.st_size}"
+
+
+def folders(named: Iterable[Path]) -> tuple[str, ...]:
+    """List the folders that are named, and those of the files that are."""
+    return tuple(sorted({_key(one if one.is_dir() else one.parent) for one in named}))
+
+
+@contextmanager
+def open_journal(table: Path, version: Version, options: Options) -> Iterator[Journal]:
+    """Begin a journal, or go on with one.
+
+    Raises:
+        InvalidUsage: The table exists, or the journal was begun with something else, or another run is at it.
+    """
+    if table.exists():
+        raise InvalidUsage(f"{table} exists already; remove it, or name another --output")
+    path = table.with_name(f".{table.name}.journal")
+    head = {
+        "model": version.name,
+        "version": version.number,
+        "sha256": version.model.sha256,
+        **options._asdict(),
+        "folders": list(options.folders),
+    }
+    with path.open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InvalidUsage(f"{table} is being written by another run; name another --output") from None
+        file.seek(0)
+        first = file.readline()
+        if first.endswith(b"\n") and (differences := _differences(_parse(first), head)):
+            raise InvalidUsage(
+                f"{table} was begun with {', '.join(differences)}; "
+                f"go on as it was begun, or remove {path} to begin anew"
+            )
+        yield Journal(table, version, options, path, file, _read(file, head))
+
+
+def _differences(was: Row, head: Row) -> list[str]:
+    """Name what is not the same, as it was and as it is."""
+    told = [key for key in head if was.get(key) != head[key]]
+    if {"model", "version"} & set(told):
+        told.remove("sha256")  # follows from them
+    return [f"{key} {_said(was.get(key))} (now {_said(head[key])})" for key in told]
+
+
+def _said(value: object) -> str:
+    return " ".join(value) if isinstance(value, list) else str(value)
+
+
+def _read(file: BinaryIO, head: Row) -> dict[str, Line]:
+    """Find the lines of all images, and cut off a last one that was not finished."""
+    lines, end = {}, 0
+    file.seek(0)
+    for line in file:
+        if not line.endswith(b"\n"):
+            break
+        row = _parse(line)
+        if end and "path" in row:
+            lines[row["path"]] = Line(end, row["stamp"])
+        end += len(line)
+    file.truncate(end)
+    file.seek(end)
+    if not end:
+        file.write(orjson.dumps(head) + b"\n")
+    return lines
+
+
+def _parse(line: bytes) -> Row:
+    """Read a line; one that was damaged says nothing, and its image is tried again."""
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _flat(result: Row) -> Row:
+    row = {key: result[key] for key in ("model", "version", "label", "probability")}
+    row["uncertain"] = result.get("uncertain")
+    row["familiarity"] = result.get("familiarity", {}).get("joint")
+    row["probabilities"] = result["probabilities"]
+    row["features"] = {branch["name"]: branch["features"] for branch in result.get("branches", ())}
+    return row

@@ -1,0 +1,115 @@
+"""A model that classifies files on the disk, by the service's own code."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app import answers, cores, images, journal
+from app.artifacts import discover
+from app.batching import Answer
+from app.errors import InvalidArtifact, InvalidRequest, MissingInput, ModelNotFound, MultipoolError
+from app.loading import Loader
+from app.versions import Version
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from app.settings import Settings
+
+Prediction = dict[str, Any]
+Result = tuple[str, Prediction | MultipoolError]
+"""A file's name, and its prediction or why there is none."""
+
+
+def open_version(settings: Settings, reference: str | None) -> Version:
+    """Load the one model that is asked for, ``name`` or ``name:version``; None for the default.
+
+    Raises:
+        NothingToServe, ModelNotFound, InvalidArtifact, DeviceUnavailable: See their texts.
+    """
+    found = discover(settings.models_dir)
+    wanted = reference or settings.default_model or found[0].name
+    fitting = [one for one in found if wanted in (one.name, one.reference)]
+    if not fitting:
+        there = ", ".join(sorted({one.name for one in found}))
+        raise ModelNotFound(f"there is no model {wanted!r}; there are {there}")
+    chosen = fitting[-1]
+    loader = Loader(device=settings.device, threads=cores.available(), max_batch_size=settings.max_batch_size)
+    loader.check()
+    try:
+        model, _ = loader.open(chosen.path)
+    except InvalidArtifact as error:
+        raise InvalidArtifact(f"{chosen.path} cannot be used: {error}") from None
+    return Version(chosen.name, chosen.number, model)
+
+
+@dataclass(frozen=True)
+class Offline:
+    """A model that classifies files on the disk."""
+
+    version: Version
+    settings: Settings
+    explain: bool = False
+
+    def classify(self, files: Iterable[Path], *, top: int | None, features: bool) -> Iterator[Result]:
+        """Classify in batches, in order; while one is run, the next is decoded, and no more than two are in memory.
+
+        Yields:
+            The file's name, and its prediction or why there is none.
+        """
+        model = self.version.model
+        for batch in self._batches(files):
+            good = [image for _, image in batch if not isinstance(image, MultipoolError)]
+            outputs = model.run(np.stack(good)) if good else None
+            row = 0
+            for file, image in batch:
+                if isinstance(image, MultipoolError) or outputs is None:
+                    yield journal.name(file), image  # type: ignore[misc]  # without outputs there are only errors
+                    continue
+                yield (
+                    journal.name(file),
+                    answers.prediction(
+                        self.version,
+                        Answer(outputs, row, 0, 0, 0),
+                        top=top,
+                        features=features,
+                        explain=self.explain,
+                        min_confidence=self.settings.min_confidence,
+                    ),
+                )
+                row += 1
+
+    def _batches(self, files: Iterable[Path]) -> Iterator[list[tuple[Path, NDArray[np.uint8] | MultipoolError]]]:
+        size, batch = self.settings.max_batch_size, []
+        waiting: deque[tuple[Path, Future[NDArray[np.uint8] | MultipoolError]]] = deque()
+        with ThreadPoolExecutor(cores.available()) as pool:
+            for file in files:
+                waiting.append((file, pool.submit(self.decode, file)))
+                if len(waiting) < 2 * size:
+                    continue
+                yield [(path, future.result()) for path, future in (waiting.popleft() for _ in range(size))]
+            while waiting:
+                batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
+                yield [(path, future.result()) for path, future in batch]
+
+    def decode(self, file: Path) -> NDArray[np.uint8] | MultipoolError:
+        """Read a file as the model sees it, ``uint8 [H, W, C]``, or say why that cannot be done."""
+        model = self.version.model
+        try:
+            return images.decode(
+                file.read_bytes(),
+                model.shape,
+                value_range=model.metadata.recipe.value_range,
+                max_pixels=self.settings.max_pixels,
+            )
+        except InvalidRequest as error:
+            return error
+        except OSError as error:
+            return MissingInput(f"it cannot be read: {error.strerror}")
