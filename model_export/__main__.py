@@ -35,13 +35,15 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train in a run folder of its own, or go on in an old one, and publish what came out."""
+    from model_export.provenance import surroundings  # noqa: PLC0415
     from model_export.runs import Run  # noqa: PLC0415
 
     if arguments.resume is not None:
         run = Run.open(arguments.resume)
-        arguments = _again(run, json=arguments.json)
+        arguments = _again(run, arguments)
         return _fit_and_publish(arguments, run, _load(arguments))
     dataset = _load(arguments)
+    arguments.published_by, arguments.surroundings = arguments.command_line, surroundings(arguments.weights)
     return _fit_and_publish(arguments, Run.create(arguments.runs, arguments.name, arguments), dataset)
 
 
@@ -51,15 +53,19 @@ def publish(arguments: argparse.Namespace) -> dict[str, Any]:
 
     run = Run.open(arguments.run)
     run.best()
-    again = _again(run, json=arguments.json, precision=arguments.precision)
+    again = _again(run, arguments, precision=arguments.precision)
     again.output = arguments.output or again.output
     again.name, again.data_licence = arguments.name or again.name, arguments.data_licence or again.data_licence
     return _fit_and_publish(again, run, _load(again), fit=False)
 
 
-def _again(run: Run, **changes: Any) -> argparse.Namespace:
-    """Take up the arguments of a run."""
-    return argparse.Namespace(**{**vars(run.arguments()), **changes})
+def _again(run: Run, now: argparse.Namespace, **changes: Any) -> argparse.Namespace:
+    """Take up the arguments of a run, for what is asked of it now."""
+    from model_export import repeating  # noqa: PLC0415
+
+    kept = run.arguments()
+    repeating.check(kept)
+    return argparse.Namespace(**{**vars(kept), "json": now.json, "published_by": now.command_line, **changes})
 
 
 def _load(arguments: argparse.Namespace) -> Dataset:

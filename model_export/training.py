@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import keras
@@ -13,7 +13,7 @@ import numpy as np
 
 from model_export import optimizing
 from model_export.architectures import Network
-from model_export.batches import InOrder, Shuffled
+from model_export.batches import InOrder, Shuffled, steps
 from model_export.callbacks import Journal, KeepBest, Reporter
 from model_export.datasets import Dataset
 from model_export.decoding import Split
@@ -48,6 +48,12 @@ def budget(arguments: argparse.Namespace, **changes: Any) -> Budget:
     """Take the budget from the command line."""
     given = {field.name: getattr(arguments, field.name) for field in fields(Budget) if hasattr(arguments, field.name)}
     return Budget(**{**given, **changes})
+
+
+def described(budget: Budget, dataset: Dataset) -> dict[str, Any]:
+    """Say all that shapes the weights beside data, network and versions, as JSON values."""
+    count = steps(len(dataset.splits["train"]), budget.batch_size)
+    return {**asdict(budget), "steps_per_epoch": count, **optimizing.described()}
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def _fit(
     start, first, stop = epochs
     train = dataset.splits["train"]
     batches = Shuffled(train, budget.batch_size, budget.augmentation, budget.seed, first_epoch=first)
-    _compile(network, budget, frozen=start < budget.freeze_epochs, steps=(stop - start) * batches.steps)
+    _compile(network, budget, frozen=start < budget.freeze_epochs, total=(stop - start) * batches.steps)
     if run is not None and first > start:
         _restore(network.model, run)
     averaging = [keras.callbacks.SwapEMAWeights()] if budget.averaging else []
@@ -157,13 +163,13 @@ def _fit(
     )
 
 
-def _compile(network: Network, budget: Budget, *, frozen: bool, steps: int) -> None:
+def _compile(network: Network, budget: Budget, *, frozen: bool, total: int) -> None:
     rate = budget.learning_rate
     if network.trunk is not None:
         network.trunk.trainable = not frozen
         rate *= 1 if frozen or not budget.freeze_epochs else optimizing.FINE_TUNING
     network.model.compile(
-        optimizer=optimizing.optimizer(rate, steps, budget.weight_decay, budget.averaging),
+        optimizer=optimizing.optimizer(rate, total, budget.weight_decay, budget.averaging),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )

@@ -6,7 +6,9 @@ import pytest
 
 from app.model import Model
 from model_export import conversion, precision
+from model_export.datasets import Dataset
 from model_export.decoding import Split
+from model_export.errors import PrecisionFailure
 from tests.model_export.test_export import SHAPE, trained
 
 
@@ -32,6 +34,23 @@ def test_contributions_add_up_in_every_precision(architecture, kind):
     for row, logits in enumerate(answered.logits):
         contributions = model.head.contributions([vectors[row] for vectors in answered.features])
         np.testing.assert_allclose(model.head.bias + contributions.sum(0), logits, atol=1e-4)
+
+
+def test_int8_falls_back_to_convolutions_alone_where_more_loses_too_much(monkeypatch):
+    network, document = trained()
+    proto = conversion.convert(network, document)
+    splits = {name: Split(images(40), np.zeros(40, np.int64)) for name in ("train", "validation")}
+    dataset = Dataset("toy", ("a", "b", "c"), SHAPE, splits)
+    accuracies = iter([0.95, 0.944, 0.95, 0.945, 0.95, 0.95 - 0.006, 0.95, 0.944])  # float32 and int8, each way
+    monkeypatch.setattr(precision, "measure", lambda *_: {"accuracy": next(accuracies)})
+
+    smaller, reduced = precision.reduce(proto, "int8", dataset)
+
+    assert (reduced.accuracy_float32, reduced.accuracy) == (0.95, 0.945)
+    fast, mild = (precision.convert(proto, "int8", splits["train"], way) for way in (("Conv", "Relu"), ("Conv",)))
+    assert len(smaller.graph.node) == len(mild.graph.node) != len(fast.graph.node)
+    with pytest.raises(PrecisionFailure, match=r"0\.9440 of the validation images are right"):
+        precision.reduce(proto, "int8", dataset)
 
 
 def test_convolutions_are_what_becomes_float16():
