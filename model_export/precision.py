@@ -28,7 +28,7 @@ LARGEST_FALL = 0.005
 """Share of validation images by which accuracy may fall."""
 
 _WAYS = ("Conv", "Relu"), ("Conv",)
-"""What is quantised: with what comes behind it a convolution runs as one operation, much faster; alone it loses less."""
+"""What is quantised: a convolution and the ReLU behind it run as one, which is much faster; alone it may lose less."""
 
 _CALIBRATION_IMAGES = 256
 _BATCH = 32
