@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.service import Service, ask, serving
 
-_ARTIFACT = Path("models/eurosat-regions/1/model.onnx")
+_ARTIFACT = Path("models/eurosat-regions/2/model.onnx")
 _IMAGE = Path("examples/digit.png")
 _ASKED = 40
 

@@ -8,11 +8,9 @@ import os
 import sys
 from dataclasses import asdict
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.errors import DeviceUnavailable, InvalidArtifact, MultipoolError
-from app.model import Model
 from model_export.arguments import parse
 from model_export.errors import BadData, MissingInput, MissingPackage, ParityFailure, PrecisionFailure
 from model_export.quiet import quiet
@@ -37,13 +35,15 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train in a run folder of its own, or go on in an old one, and publish what came out."""
+    from model_export.provenance import surroundings  # noqa: PLC0415
     from model_export.runs import Run  # noqa: PLC0415
 
     if arguments.resume is not None:
         run = Run.open(arguments.resume)
-        arguments = _again(run, json=arguments.json)
+        arguments = _again(run, arguments)
         return _fit_and_publish(arguments, run, _load(arguments))
     dataset = _load(arguments)
+    arguments.published_by, arguments.surroundings = arguments.command_line, surroundings(arguments.weights)
     return _fit_and_publish(arguments, Run.create(arguments.runs, arguments.name, arguments), dataset)
 
 
@@ -53,15 +53,19 @@ def publish(arguments: argparse.Namespace) -> dict[str, Any]:
 
     run = Run.open(arguments.run)
     run.best()
-    again = _again(run, json=arguments.json, precision=arguments.precision)
+    again = _again(run, arguments, precision=arguments.precision)
     again.output = arguments.output or again.output
     again.name, again.data_licence = arguments.name or again.name, arguments.data_licence or again.data_licence
     return _fit_and_publish(again, run, _load(again), fit=False)
 
 
-def _again(run: Run, **changes: Any) -> argparse.Namespace:
-    """Take up the arguments of a run."""
-    return argparse.Namespace(**{**vars(run.arguments()), **changes})
+def _again(run: Run, now: argparse.Namespace, **changes: Any) -> argparse.Namespace:
+    """Take up the arguments of a run, for what is asked of it now."""
+    from model_export import repeating  # noqa: PLC0415
+
+    kept = run.arguments()
+    repeating.check(kept)
+    return argparse.Namespace(**{**vars(kept), "json": now.json, "published_by": now.command_line, **changes})
 
 
 def _load(arguments: argparse.Namespace) -> Dataset:
@@ -139,8 +143,9 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
     """Print all that a published model says about itself."""
     from model_export import description  # noqa: PLC0415
+    from model_export.opening import open_model  # noqa: PLC0415
 
-    path, model = _open(arguments.model)
+    path, model = open_model(arguments.model)
     described = description.describe(path, model)
     if not arguments.json:
         description.print_description(described)
@@ -151,33 +156,14 @@ def verify(arguments: argparse.Namespace) -> dict[str, Any]:
     """Check a published file with the service's loader, and measure it on a data set when one is given."""
     from model_export import report  # noqa: PLC0415
     from model_export.evaluation import evaluate, replay  # noqa: PLC0415
+    from model_export.opening import open_model  # noqa: PLC0415
 
-    path, model = _open(arguments.model)
+    path, model = open_model(arguments.model)
     difference = replay(model)
     metrics = evaluate(model, arguments.data, arguments.labels) if arguments.data else {}
     if not arguments.json:
         report.print_verification(path, model, difference, metrics)
     return {"file": str(path), "sha256": model.sha256, "probe_difference": difference, "metrics": metrics}
-
-
-def _open(given: Path) -> tuple[Path, Model]:
-    """Find an artifact, load it as the service does, and run it."""
-    path = _artifact(given)
-    try:
-        model = Model.load(path.read_bytes(), device="cpu")
-        model.warm_up((1, 2))
-    except InvalidArtifact as error:
-        raise InvalidArtifact(f"{path} is not a sound artifact: {error}") from None
-    return path, model
-
-
-def _artifact(path: Path) -> Path:
-    """Find the file: given itself, its version folder, or its model folder (then the highest version)."""
-    versions = {int(p.parent.name): p for p in path.glob("*/model.onnx") if p.parent.name.isdecimal()}
-    for candidate in (path, path / "model.onnx", *(versions[number] for number in sorted(versions)[-1:])):
-        if candidate.is_file():
-            return candidate
-    raise MissingInput(f"{path} is not a model; name a model.onnx, or a folder like models/digits-regions/1")
 
 
 COMMANDS = {"train": train, "compare": compare, "publish": publish, "verify": verify, "inspect": inspect}

@@ -12,7 +12,7 @@ from pathlib import Path
 from model_export import choices
 from model_export.choices import APPLICATIONS, ARCHITECTURES, AUGMENTATIONS, DIGITS, PRECISIONS, TRUNKS
 
-_MODEL_HELP = "model.onnx, or the folder it lies in"
+_MODEL_HELP = "model.onnx, the folder it lies in, or NAME or NAME:VERSION in ./models"
 _DATA_HELP = (
     "folder train|validation|test/<class>/* or <class>/*, a .npz file with x and y, a folder of IDX files as MNIST has "
     "them, tfds:NAME, or 'digits' (built in)"

@@ -15,11 +15,17 @@ EVALUATION_BATCH = 256
 _LEAST_STEPS = 30
 
 
-class Shuffled(keras.utils.PyDataset):
-    """Shuffled, augmented batches without end; epoch and step decide the chances, so a run can be repeated and resumed.
+def steps(images: int, batch_size: int) -> int:
+    """Count the batches of one epoch of training.
 
     A small data set is gone through several times per epoch, so that each has some thirty steps at least: with fewer,
     the running statistics of batch normalisation lag behind the weights, and validation judges another network.
+    """
+    return max(_LEAST_STEPS, math.ceil(images / batch_size))
+
+
+class Shuffled(keras.utils.PyDataset):
+    """Shuffled, augmented batches without end; epoch and step decide the chances, so a run can be repeated and resumed.
 
     Keras fetches ahead, past the end of an epoch and before it says that it has ended; so the epoch is counted here.
     """
@@ -31,7 +37,7 @@ class Shuffled(keras.utils.PyDataset):
         self._split, self._size, self._augmentation, self._seed = split, batch_size, augmentation, seed
         self._first_epoch = first_epoch
         self._ordered: tuple[int, np.ndarray] = (-1, np.empty(0))
-        self.steps = max(_LEAST_STEPS, math.ceil(len(split) / batch_size))
+        self.steps = steps(len(split), batch_size)
         """Batches of one epoch."""
 
     def __getitem__(self, index: int):  # noqa: ANN204  # two arrays

@@ -6,6 +6,7 @@ After Mitchell et al., "Model Cards for Model Reporting", 2019.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from app.images import Shape
 from app.metadata import Metadata
@@ -86,19 +87,50 @@ def _calibration(document: Metadata) -> str:
 
 
 def _training(document: Metadata) -> str:
-    record = document.training
+    record, published = document.training, document.training["published"]
     counts = ", ".join(f"{count:,} {split}" for split, count in record["images"].items())
-    packages = ", ".join(f"{name} {version}" for name, version in record["packages"].items())
+    skipped = f", {record['skipped']:,} unreadable files left out" if record["skipped"] else ""
+    low, high = document.recipe.value_range or (None, None)
     lines = [
-        f"- data: {record['dataset']} ({counts}); fingerprint `{record['fingerprint']}`",
+        f"- data: {record['dataset']} ({counts}{skipped}); fingerprint `{record['fingerprint']}`",
+        f"- pixel values of more than 8 bits: {low:g} became 0 and {high:g} became 255" if low is not None else "",
         f"- licence of the data: {record['licence'] or 'not given'}",
-        f"- trained {record['date'][:10]}: {record['epochs']} epochs in {record['seconds']:,} s, the weights of epoch "
-        f"{record['best_epoch']} kept; batch {record['batch_size']}, learning rate {record['learning_rate']:g}, "
-        f"augmentation {record['augmentation']}, seed {record['seed']}",
+        f"- trained {record['date'][:10]}: {record['epochs']} of {record['epochs_planned']} epochs in "
+        f"{record['seconds']:,} s, the weights of epoch {record['best_epoch']} kept",
+        f"- {_method(record)}",
         f"- command: `{record['command']}`",
-        f"- Python {record['python']}, {packages}",
+        f"- with every option: `{record['repeat']}`",
+        f"- {_versions(record)}",
+        f"- published {published['date'][:10]} by `{published['command']}`: {_versions(published)}",
     ]
-    return "\n".join(lines)
+    return "\n".join(line for line in lines if line)
+
+
+def _method(record: dict[str, Any]) -> str:
+    """Say how the weights were moved."""
+    pretrained = f"the trunk began with {record['weights']} weights" if record["weights"] != "none" else ""
+    digest = f" (SHA-256 `{record['weights_sha256']}`)" if "weights_sha256" in record else ""
+    frozen = f" and was frozen for {record['freeze_epochs']} epochs" if record["freeze_epochs"] else ""
+    parts = [
+        f"{record['optimizer']}, weight decay {record['weight_decay']:g}, batch {record['batch_size']}, "
+        f"{record['steps_per_epoch']:,} steps an epoch; learning rate up to {record['learning_rate']:g}, reached after "
+        f"{record['warm_up']:.0%} of the planned steps, then half a cosine down to {record['final_rate']:.0%} of it",
+        f"augmentation {record['augmentation']}",
+        f"running average of the weights {record['averaging']:g}"
+        if record["averaging"]
+        else "no average of the weights",
+        "classes weighed by how rare they are" if record["class_weights"] else "classes not weighed",
+        f"patience {record['patience']} epochs",
+        f"seed {record['seed']}",
+        f"{pretrained}{digest}{frozen}",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _versions(record: dict[str, Any]) -> str:
+    return f"Python {record['python']}, " + ", ".join(
+        f"{name} {version}" for name, version in record["packages"].items()
+    )
 
 
 def _parity(document: Metadata) -> str:

@@ -137,7 +137,7 @@ def _document(
         trunk=arguments.trunk,
         feature_map=network.feature_map,
         parameters=network.model.count_params(),
-        training=provenance.training_record(arguments, dataset, budget, outcome),
+        training=provenance.training_record(arguments, dataset, training.described(budget, dataset), outcome),
     )
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import packages_distributions, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from app.probe import Probe, enlarge
+from model_export import repeating
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from model_export.datasets import Dataset
-    from model_export.training import Budget, Outcome
+    from model_export.training import Outcome
 
 TOLERANCES = {"float32": 0.01, "float16": 0.03, "int8": 0.1}
 """By how much a probability of the golden probe may differ on another device, in this precision."""
@@ -30,11 +32,26 @@ _PROBES = 4
 _PROBE_SIDE = 16
 
 
-def training_record(
-    arguments: argparse.Namespace, dataset: Dataset, budget: Budget, outcome: Outcome
-) -> dict[str, Any]:
-    """Write down the data, the seeds, the versions, the command line and the date."""
+def surroundings(weights: str = "none") -> dict[str, Any]:
+    """Write down when this is, in which versions of what the result depends on, and with which file of weights."""
     distributions = packages_distributions()
+    file = Path(weights)
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "packages": {(name := distributions[module][0]): version(name) for module in _MODULES},
+        **({"weights_sha256": hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {}),
+    }
+
+
+def training_record(
+    arguments: argparse.Namespace, dataset: Dataset, method: dict[str, Any], outcome: Outcome
+) -> dict[str, Any]:
+    """Write down the data, all that shaped the weights, and the command lines.
+
+    The weights may be older than what publishes them, and come from other versions: ``date``, ``python`` and
+    ``packages`` are those of the training, and ``published`` holds those of the publishing.
+    """
     kinds = [leak.kind for leak in dataset.leaks]
     return {
         "dataset": dataset.name,
@@ -43,15 +60,16 @@ def training_record(
         "images": dataset.counts(),
         "skipped": len(dataset.skipped),
         "leaks": {kind: kinds.count(kind) for kind in ("exact", "near")},
-        **asdict(budget),
+        **method,
+        "epochs_planned": method["epochs"],
         "epochs": outcome.epochs,
         "best_epoch": outcome.best_epoch,
         "seconds": round(outcome.seconds),
         "weights": arguments.weights if arguments.weights in ("none", "imagenet") else "file",
         "command": f"python -m model_export {arguments.command_line}",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": ".".join(map(str, sys.version_info[:3])),
-        "packages": {(name := distributions[module][0]): version(name) for module in _MODULES},
+        "repeat": repeating.command(arguments, dataset.shape),
+        **arguments.surroundings,
+        "published": {"command": f"python -m model_export {arguments.published_by}", **surroundings()},
     }
 
 

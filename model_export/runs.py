@@ -19,7 +19,7 @@ ARGUMENTS = "args.yaml"
 RESULTS = "results.csv"
 BEST = "best.keras"
 
-_NOT_KEPT = ("resume", "json")
+_NOT_KEPT = ("resume", "json", "published_by")
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import keras
 import numpy as np
 
+from model_export import optimizing
 from model_export.architectures import Network
-from model_export.batches import InOrder, Shuffled
+from model_export.batches import InOrder, Shuffled, steps
 from model_export.callbacks import Journal, KeepBest, Reporter
 from model_export.datasets import Dataset
 from model_export.decoding import Split
@@ -20,13 +21,6 @@ from model_export.errors import BadData
 from model_export.metrics import figures
 from model_export.progress import bars
 from model_export.runs import Run
-
-_WARM_UP = 0.05
-_FINAL_RATE = 0.01
-_AVERAGED = 20
-"""How many times the running average of the weights must be forgotten by the end, or it would hold the first ones."""
-_FINE_TUNING = 0.1
-"""Share of the learning rate at which a pretrained trunk is fine-tuned."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +48,12 @@ def budget(arguments: argparse.Namespace, **changes: Any) -> Budget:
     """Take the budget from the command line."""
     given = {field.name: getattr(arguments, field.name) for field in fields(Budget) if hasattr(arguments, field.name)}
     return Budget(**{**given, **changes})
+
+
+def described(budget: Budget, dataset: Dataset) -> dict[str, Any]:
+    """Say all that shapes the weights beside data, network and versions, as JSON values."""
+    count = steps(len(dataset.splits["train"]), budget.batch_size)
+    return {**asdict(budget), "steps_per_epoch": count, **optimizing.described()}
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,8 @@ def train(
 ) -> Outcome:
     """Fit the network in place and leave it with the weights of its best epoch on the validation split.
 
-    The rate rises linearly over the first 5 % of the steps and falls to 1 % along a half cosine (Loshchilov and
-    Hutter, "SGDR", 2017); the optimizer is AdamW (Loshchilov and Hutter 2019); the weights that are validated and kept
-    are an exponential moving average of those that are trained (Polyak and Juditsky 1992). A pretrained trunk is
-    frozen first, then fine-tuned at a tenth of the rate.
+    How the weights are moved is said in :mod:`model_export.optimizing`; those that are validated and kept are a running
+    average of those that are trained. A pretrained trunk is frozen first, then fine-tuned at a tenth of the rate.
 
     Args:
         run: Where every epoch is saved; when epochs lie in it already, training goes on after them.
@@ -148,7 +146,7 @@ def _fit(
     start, first, stop = epochs
     train = dataset.splits["train"]
     batches = Shuffled(train, budget.batch_size, budget.augmentation, budget.seed, first_epoch=first)
-    _compile(network, budget, frozen=start < budget.freeze_epochs, steps=(stop - start) * batches.steps)
+    _compile(network, budget, frozen=start < budget.freeze_epochs, total=(stop - start) * batches.steps)
     if run is not None and first > start:
         _restore(network.model, run)
     averaging = [keras.callbacks.SwapEMAWeights()] if budget.averaging else []
@@ -159,24 +157,19 @@ def _fit(
         initial_epoch=first,
         epochs=stop,
         validation_data=InOrder(dataset.splits["validation"]),
-        class_weight=class_weights(train, len(dataset.labels)) if budget.class_weights else None,
+        class_weight=optimizing.class_weights(train, len(dataset.labels)) if budget.class_weights else None,
         callbacks=[keras.callbacks.TerminateOnNaN(), *watching, *averaging],
         verbose=0,
     )
 
 
-def _compile(network: Network, budget: Budget, *, frozen: bool, steps: int) -> None:
+def _compile(network: Network, budget: Budget, *, frozen: bool, total: int) -> None:
     rate = budget.learning_rate
     if network.trunk is not None:
         network.trunk.trainable = not frozen
-        rate *= 1 if frozen or not budget.freeze_epochs else _FINE_TUNING
+        rate *= 1 if frozen or not budget.freeze_epochs else optimizing.FINE_TUNING
     network.model.compile(
-        optimizer=keras.optimizers.AdamW(
-            schedule(rate, steps),
-            weight_decay=budget.weight_decay,
-            use_ema=budget.averaging > 0,
-            ema_momentum=min(budget.averaging, max(0.0, 1 - _AVERAGED / steps)),
-        ),
+        optimizer=optimizing.optimizer(rate, total, budget.weight_decay, budget.averaging),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
@@ -189,24 +182,6 @@ def _restore(model: keras.Model, run: Run) -> None:
     model.optimizer.build(model.trainable_variables)
     for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
         variable.assign(value)
-
-
-def schedule(rate: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Rise to ``rate`` in the first twentieth of the steps, then fall to a hundredth of it."""
-    warm_up = max(1, round(_WARM_UP * steps))
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=rate / warm_up,
-        decay_steps=max(1, steps - warm_up),
-        alpha=_FINAL_RATE,
-        warmup_target=rate,
-        warmup_steps=warm_up,
-    )
-
-
-def class_weights(split: Split, classes: int) -> dict[int, float]:
-    """Weigh each class by images / (classes · images of the class), so that all count alike."""
-    counts = np.bincount(split.labels, minlength=classes)
-    return {index: len(split) / (classes * int(count)) for index, count in enumerate(counts)}
 
 
 def logits(network: Network, split: Split) -> np.ndarray:

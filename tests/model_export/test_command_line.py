@@ -47,9 +47,19 @@ def test_from_a_folder_to_an_answer_over_http(published):
     assert model["calibration"]["temperature"] == said["calibration"]["temperature"]
     assert {entry["batch"] for entry in model["parity"]} == {1, 7, 32}
     assert model["probe"]["shape"] == [4, 16, 16, 3]
+    assert model["training"]["epochs_planned"] == 4
+    assert model["training"]["steps_per_epoch"] == 30
     card = (repository / "light" / "1" / "README.md").read_text()
     assert "# light" in card
-    assert "fingerprint" in card
+    for said_of_training in (
+        f"fingerprint `{model['training']['fingerprint']}`",
+        f"`{model['training']['command']}`",
+        "--trunk plain --weights none --freeze-epochs 0 --epochs 4 --batch-size 64 --learning-rate 0.01 "
+        "--augmentation photo --averaging 0.99 --patience 10 --seed 0 --precision float32 --name light`",
+        "running average of the weights 0.99",
+        "4 of 4 epochs",
+    ):
+        assert said_of_training in card
     for name in re.findall(r"\]\((.*?\.png)\)", card):
         assert (repository / "light" / "1" / name).read_bytes().startswith(b"\x89PNG")
 
@@ -103,6 +113,8 @@ def test_a_run_leaves_what_is_needed_to_look_at_it_and_to_publish_it_again(publi
     names = {path.name for path in run.iterdir()}
     assert {"args.yaml", "results.csv", "best.keras", "curves.png", "confusion.png", "reliability.png"} <= names
     assert len((run / "results.csv").read_text().splitlines()) == 1 + 4
+    kept = (run / "args.yaml").read_text()
+    (run / "args.yaml").write_text(re.sub(r"keras: .*", "keras: 0.0.1", kept))  # trained by an older version
     assert main(["publish", str(run), "--precision", "int8", "--output", str(repository), "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["published"] == str(repository / "light" / "2")
@@ -116,6 +128,12 @@ def test_a_run_leaves_what_is_needed_to_look_at_it_and_to_publish_it_again(publi
             assert client.get(f"/models/light/{version}").json()["precision"] == precision
             answer = client.post(f"/predict?model=light:{version}", files={"file": toys.plain(230, (16, 16))})
             assert answer.json()["label"] == "bright"
+        training = client.get("/models/light/2").json()["training"]
+    assert training["packages"]["keras"] == "0.0.1"
+    assert training["published"]["packages"]["keras"] not in ("", "0.0.1")
+    assert training["command"].startswith("python -m model_export train ")
+    assert training["published"]["command"].startswith(f"python -m model_export publish {run} --precision int8")
+    assert training["repeat"].endswith("--precision int8 --name light")
 
 
 def test_too_small_a_precision_publishes_nothing(published, monkeypatch, capsys):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from model_export import findings
+from model_export import conclusions
 from model_export.__main__ import main
 from model_export.comparison import Trained
 
@@ -22,11 +22,11 @@ def trained(**accuracies):
 def test_a_difference_that_all_seeds_agree_on():
     runs = trained(gap=(0.80, 0.81, 0.79), flatten_dense_dropout=(0.70, 0.71, 0.69))
 
-    assert findings.paired(runs, "gap", "flatten-dense-dropout") == pytest.approx((0.1, 0.1, 0.1))
-    (sentence,) = findings.pooling_against_dense(runs)
+    assert conclusions.paired(runs, "gap", "flatten-dense-dropout") == pytest.approx((0.1, 0.1, 0.1))
+    (sentence,) = conclusions.pooling_against_dense(runs)
     assert "validates better" in sentence
     assert "920,000 parameters fewer" in sentence
-    assert "clearly better" in findings.ranking(runs)[1]
+    assert "clearly better" in conclusions.ranking(runs)[1]
 
 
 @pytest.mark.parametrize(
@@ -39,13 +39,13 @@ def test_a_difference_that_all_seeds_agree_on():
     ],
 )
 def test_a_conclusion_never_goes_beyond_the_seeds(gap, dense, verdict):
-    (sentence,) = findings.pooling_against_dense(trained(gap=gap, flatten_dense_dropout=dense))
+    (sentence,) = conclusions.pooling_against_dense(trained(gap=gap, flatten_dense_dropout=dense))
 
     assert verdict in sentence
 
 
 def test_nothing_is_claimed_of_what_was_not_trained():
-    assert findings.pooling_against_dense(trained(gap=(0.8,), regions=(0.7,))) == []
+    assert conclusions.pooling_against_dense(trained(gap=(0.8,), regions=(0.7,))) == []
 
 
 def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_path, capsys):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.images import Shape
-from model_export import training
+from model_export import optimizing, training
 from model_export.architectures import build
 from model_export.batches import Shuffled
 from model_export.datasets import Dataset
@@ -93,7 +93,7 @@ def test_images_are_changed_anew_in_every_epoch():
 
 
 def test_the_learning_rate_rises_and_falls():
-    schedule = training.schedule(0.01, 1000)
+    schedule = optimizing.schedule(0.01, 1000)
     rates = [float(schedule(step)) for step in range(0, 1001, 50)]
 
     assert rates[1] == max(rates) == pytest.approx(0.01)

@@ -1,0 +1,44 @@
+"""How much faster a smaller precision is: ``python -m benchmarks.precision [TRUNK …]``, on 64×64 images in one thread.
+
+Untrained networks do, since what they answer does not change what they cost. All precisions run in turns; the figures
+are medians.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import onnx
+
+from app.model import Model
+from benchmarks import networks
+from model_export import conversion, precision
+from model_export.decoding import Split
+from model_export.quiet import quiet
+from model_export.timing import medians
+
+_SIDE = 64
+_REPEATS = 9
+
+
+def main() -> None:
+    """Measure the trunks named on the command line."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (64, _SIDE, _SIDE, 3), np.uint8)
+    for trunk in sys.argv[1:] or ["plain", "batchnorm"]:
+        proto = onnx.load(networks.repository(trunk, _SIDE))
+        with quiet():
+            smaller = [precision.convert(proto, kind, Split(images, np.zeros(64))) for kind in ("int8", "float16")]
+        models = [Model.load(conversion.stamped(each), "cpu") for each in (proto, *smaller)]
+        for size in (1, 32):
+            seconds = np.median([medians(models, images[:size]) for _ in range(_REPEATS)], axis=0)
+            whole, int8, float16 = 1000 * seconds / size
+            print(
+                f"{trunk:10} batch {size:2}: float32 {whole:.3f} ms an image, int8 {int8:.3f} ({whole / int8:.2f} times"
+                f" as fast), float16 {float16:.3f} ({whole / float16:.2f} times)"
+            )
+
+
+if __name__ == "__main__":
+    main()

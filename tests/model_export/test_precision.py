@@ -1,0 +1,64 @@
+"""A graph of smaller numbers is loaded by the service like any other, and what it says of its branches adds up."""
+
+import numpy as np
+import onnx
+import pytest
+
+from app.model import Model
+from model_export import conversion, precision
+from model_export.datasets import Dataset
+from model_export.decoding import Split
+from model_export.errors import PrecisionFailure
+from tests.model_export.test_export import SHAPE, trained
+
+
+def images(count):
+    return np.random.default_rng(1).integers(0, 256, (count, *SHAPE), np.uint8)
+
+
+@pytest.mark.parametrize("architecture", ["regions", "gap", "separable"])
+@pytest.mark.parametrize("kind", ["float16", "int8"])
+def test_contributions_add_up_in_every_precision(architecture, kind):
+    network, document = trained(architecture)
+    proto = conversion.convert(network, document)
+    smaller = precision.convert(proto, kind, Split(images(40), np.zeros(40, np.int64)))
+    onnx.checker.check_model(smaller, full_check=True)
+    whole, model = (Model.load(conversion.stamped(each), device="cpu") for each in (proto, smaller))
+
+    model.warm_up([1, 2])  # maps pool to features here, or this fails
+
+    batch = images(4)
+    expected, answered = whole.run(batch), model.run(batch)
+    np.testing.assert_allclose(answered.logits, expected.logits, atol={"float16": 0.005, "int8": 0.2}[kind])
+    assert not np.array_equal(answered.logits, expected.logits)
+    for row, logits in enumerate(answered.logits):
+        contributions = model.head.contributions([vectors[row] for vectors in answered.features])
+        np.testing.assert_allclose(model.head.bias + contributions.sum(0), logits, atol=1e-4)
+
+
+def test_int8_falls_back_to_convolutions_alone_where_more_loses_too_much(monkeypatch):
+    network, document = trained()
+    proto = conversion.convert(network, document)
+    splits = {name: Split(images(40), np.zeros(40, np.int64)) for name in ("train", "validation")}
+    dataset = Dataset("toy", ("a", "b", "c"), SHAPE, splits)
+    accuracies = iter([0.95, 0.944, 0.95, 0.945, 0.95, 0.95 - 0.006, 0.95, 0.944])  # float32 and int8, each way
+    monkeypatch.setattr(precision, "measure", lambda *_: {"accuracy": next(accuracies)})
+
+    smaller, reduced = precision.reduce(proto, "int8", dataset)
+
+    assert (reduced.accuracy_float32, reduced.accuracy) == (0.95, 0.945)
+    fast, mild = (precision.convert(proto, "int8", splits["train"], way) for way in (("Conv", "Relu"), ("Conv",)))
+    assert len(smaller.graph.node) == len(mild.graph.node) != len(fast.graph.node)
+    with pytest.raises(PrecisionFailure, match=r"0\.9440 of the validation images are right"):
+        precision.reduce(proto, "int8", dataset)
+
+
+def test_convolutions_are_what_becomes_float16():
+    network, document = trained()
+    smaller = precision.convert(conversion.convert(network, document), "float16", Split(images(2), np.zeros(2)))
+
+    constants = {constant.name: constant.data_type for constant in smaller.graph.initializer}
+    kinds = {(node.op_type, constants.get(name)) for node in smaller.graph.node for name in node.input[1:2]}
+    assert ("Conv", onnx.TensorProto.FLOAT16) in kinds
+    assert ("MatMul", onnx.TensorProto.FLOAT) in kinds
+    assert not kinds & {("Conv", onnx.TensorProto.FLOAT), ("MatMul", onnx.TensorProto.FLOAT16)}

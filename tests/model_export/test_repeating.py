@@ -1,0 +1,56 @@
+"""What shaped a model is written down whole: from its metadata alone it can be trained again."""
+
+import argparse
+import shlex
+
+import pytest
+
+from app.images import Shape
+from model_export import arguments, repeating
+from model_export.__main__ import main
+
+ELSEWHERE = {"output", "runs", "resume", "cache", "fail_on_leakage", "data_licence", "name", "json", "help"}
+"""Options that say where things lie, what is said of them, and when to stop."""
+
+
+def options(command):
+    """The names of the options of a command, as its parser knows them."""
+    commands = next(a for a in arguments.parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return {action.dest for action in commands.choices[command]._actions if action.option_strings}
+
+
+def test_every_option_that_shapes_a_model_is_known_to_do_so():
+    assert options("train") == {*repeating.SHAPING, *ELSEWHERE}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "digits",
+        "'my photos' --size 48x64 --channels 4 --value-range -1 4000.5 --averaging 0 --class-weights --patience 3",
+        "x.npz --labels 'sea lake,forest' --seed 7 --learning-rate 1e-4 --precision int8 --epochs 12 --batch-size 5",
+        "photos --trunk efficientnetv2b0 --weights imagenet --epochs 8 --augmentation aerial --architecture gap",
+    ],
+)
+def test_the_command_that_repeats_a_run_asks_for_the_same(line):
+    given = arguments.parse(["train", *shlex.split(line)])
+
+    words = shlex.split(repeating.command(given, Shape(32, 40, 3)))
+
+    assert words[:4] == ["python", "-m", "model_export", "train"]
+    again = arguments.parse(words[3:])
+    same = {*repeating.SHAPING, "data", "name"} - {"size", "channels"}
+    assert {name: getattr(again, name) for name in same} == {name: getattr(given, name) for name in same}
+    assert (again.size, again.channels) == ((32, 40), 3)
+    assert "--averaging" in words  # though it may be the default now
+
+
+def test_a_run_of_a_version_that_knew_fewer_options_is_not_taken_for_one_with_the_defaults(tmp_path, capsys):
+    (tmp_path / "args.yaml").write_text("data: digits\nname: old\nepochs: 40\n")
+    (tmp_path / "best.keras").write_bytes(b"")
+
+    for command in (["publish", str(tmp_path)], ["train", "--resume", str(tmp_path)]):
+        assert main(command) == 65
+        error = capsys.readouterr().err
+        assert "does not say" in error
+        assert "averaging" in error
