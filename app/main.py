@@ -84,7 +84,13 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
         service.classifier.close()
 
     app = Application(
-        title="Multipool", version="1.0.0", description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False
+        title="Multipool",
+        version="1.0.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,  # FastAPI's load their scripts from elsewhere; ours is in app.routes.page
+        redoc_url=None,
     )
     routers = (predictions.router, explain.router, models.router, health.router, scrapes.router, page.router)
     for router in routers:

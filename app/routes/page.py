@@ -1,4 +1,4 @@
-"""The page: files that come with the package, and nothing from elsewhere."""
+"""The page, and the description of the interface: files that come with the package, and nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 router = APIRouter(include_in_schema=False)
 
-INDEX = "index.html"
+INDEX, DOCS = "index.html", "docs.html"
 HEADERS = {
     # Only files of this very service, and pictures and pixels that the page itself has made.
     "Content-Security-Policy": (
@@ -54,6 +54,12 @@ def assets() -> dict[str, Asset]:
 async def page(request: Request) -> Response:
     """Show the page."""
     return _respond(request, INDEX)
+
+
+@router.api_route("/docs", methods=["GET", "HEAD"])
+async def docs(request: Request) -> Response:
+    """Show what ``/openapi.json`` describes."""
+    return _respond(request, DOCS)
 
 
 @router.api_route("/web/{name}", methods=["GET", "HEAD"])

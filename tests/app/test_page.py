@@ -27,7 +27,7 @@ browser_needed = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is ins
 
 
 def test_every_file_is_served_with_headers_that_keep_it_to_itself(server):
-    for path in ("/", *(f"/web/{name}" for name in assets())):
+    for path in ("/", "/docs", *(f"/web/{name}" for name in assets())):
         response = server.get(path)
         assert response.status_code == 200
         assert {name: response.headers[name] for name in HEADERS} == HEADERS
@@ -278,6 +278,48 @@ def test_a_key_is_asked_for_and_sent(chromium, models):
         assert page.text_content("#label") == "bright"
         assert "$KEY" in page.text_content("#curl")
         assert "secret" not in page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])")
+
+
+@browser_needed
+def test_the_interface_is_described_without_asking_anyone_else(chromium, server):
+    document = server.get("/openapi.json").json()
+    with opened(chromium, f"{server.base_url}/docs") as page:
+        page.wait_for_selector(".schema", state="attached")
+
+        routes = page.locator(".route summary h3").all_text_contents()
+        assert routes == [f"{method} {path}" for path, operations in document["paths"].items() for method in operations]
+        assert page.locator(".schema h3").all_text_contents() == list(document["components"]["schemas"])
+        page.locator(".route summary").first.click()
+        shown = page.locator(".route").first.inner_text()
+        predict = document["paths"]["/predict"]["post"]
+        for parameter in predict["parameters"]:
+            assert parameter["name"] in shown
+        for status, answer in predict["responses"].items():
+            assert f"{status}\n" in shown
+            assert all(code in shown for code in re.findall(r"`([a-z_]+)`", answer["description"]))
+        for media_type in predict["requestBody"]["content"]:
+            assert media_type in shown
+        assert "integer ≥ 1 or null, in query" in shown
+        assert "boolean, in query, default true" in shown
+        page.locator(".route").first.get_by_role("link", name="Prediction").click()
+        assert "object of number, always" in page.locator("#Prediction").inner_text()
+        assert page.locator("#Prediction").get_attribute("open") is not None
+
+
+@browser_needed
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_description_stands_in_no_ones_way(chromium, server, scheme, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    options = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+    with opened(chromium, f"{server.base_url}/docs", **options) as page:
+        page.wait_for_selector(".schema", state="attached")
+        for title in page.locator("summary").all():
+            title.click()
+
+        violations = axe.Axe().run(page).response["violations"]
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in violations] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @browser_needed

@@ -1,0 +1,143 @@
+// The interface as openapi.json describes it: routes, parameters, bodies, answers, schemas.
+
+const $ = (id) => document.getElementById(id);
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children.flat());
+  return node;
+}
+
+/** Words in which `backticks` mark code. */
+function words(text = "") {
+  return text.split(/`+([^`]+)`+/).map((part, index) => (index % 2 ? make("code", {}, part) : part));
+}
+
+// Types
+
+const between = (lists, word) => lists.flatMap((list, index) => (index ? [word, ...list] : list));
+
+/** What a value may be, in words and links to the schemas. */
+function type(schema = {}) {
+  if (schema.$ref) {
+    const name = schema.$ref.split("/").pop();
+    return [make("a", { href: `#${name}` }, name)];
+  }
+  const options = schema.anyOf ?? schema.oneOf;
+  if (options) return between(options.map(type), " or ");
+  const values = schema.enum ?? ("const" in schema ? [schema.const] : null);
+  if (values) return between(values.map((value) => [make("code", {}, JSON.stringify(value))]), " or ");
+  if (schema.type === "array") return ["array of ", ...(schema.items ? type(schema.items) : ["anything"])];
+  if (schema.type === "object" && typeof schema.additionalProperties === "object") {
+    return ["object of ", ...type(schema.additionalProperties)];
+  }
+  return [[schema.format === "binary" ? "bytes" : schema.type ?? "anything", bounds(schema)].join(" ").trimEnd()];
+}
+
+function bounds({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }) {
+  const found = { "≥": minimum, "≤": maximum, ">": exclusiveMinimum, "<": exclusiveMaximum };
+  return Object.entries(found).filter(([, limit]) => limit !== undefined).map((pair) => pair.join(" ")).join(", ");
+}
+
+// Lists
+
+function row(name, kind, text) {
+  const term = make("dt", {}, name, make("span", { class: "kind" }, kind));
+  return make("div", {}, term, make("dd", {}, words(text)));
+}
+
+function list(title, rows) {
+  return rows.length ? [...(title ? [make("h4", {}, title)] : []), make("dl", { class: "rows" }, rows)] : [];
+}
+
+function fields({ properties = {}, required = [] }, word = "always") {
+  return Object.entries(properties).map(([name, schema]) => {
+    const kind = [...type(schema), required.includes(name) ? `, ${word}` : ""];
+    return row(make("code", {}, name), kind, schema.description);
+  });
+}
+
+function parameters(operation) {
+  return (operation.parameters ?? []).map((one) => {
+    const preset = one.schema.default ?? null;
+    const kind = [...type(one.schema), `, in ${one.in}`, one.required ? ", required" : ""];
+    if (preset !== null) kind.push(`, default ${JSON.stringify(preset)}`);
+    return row(make("code", {}, one.name), kind, one.description);
+  });
+}
+
+/** Media types, those of the same schema together. */
+function contents(content = {}) {
+  const groups = new Map();
+  for (const [media, { schema }] of Object.entries(content)) {
+    const key = JSON.stringify(schema);
+    groups.set(key, { schema, media: [...(groups.get(key)?.media ?? []), media] });
+  }
+  return [...groups.values()];
+}
+
+function bodies(operation) {
+  return contents(operation.requestBody?.content).map(({ schema, media }) => {
+    const inside = schema?.properties && list("", fields(schema, "required"));
+    return make("div", {}, make("dt", {}, media.join(", ")), make("dd", {}, inside ?? type(schema)));
+  });
+}
+
+function answers(operation) {
+  return Object.entries(operation.responses).map(([status, { description, content }]) => {
+    const kinds = contents(content).map(({ schema, media }) => [...type(schema), ` as ${media.join(", ")}`]);
+    return row(status, between(kinds, "; "), description);
+  });
+}
+
+// The document
+
+function route(method, path, operation) {
+  const [first, ...more] = (operation.description ?? "").split("\n\n");
+  const title = make("summary", {}, make("h3", {}, make("span", { class: "method" }, method), ` ${path}`));
+  title.append(make("span", { class: "note" }, words(first)));
+  return make(
+    "details",
+    { class: "card route", id: `${method}-${path}` },
+    title,
+    more.map((paragraph) => make("p", {}, words(paragraph))),
+    list("Parameters", parameters(operation)),
+    list("Body", bodies(operation)),
+    list("Answers", answers(operation)),
+  );
+}
+
+function described(name, schema) {
+  const title = make("summary", {}, make("h3", {}, name));
+  const inside = schema.properties ? list("", fields(schema)) : make("p", {}, type(schema));
+  return make("details", { class: "card schema", id: name }, title, make("p", {}, words(schema.description)), inside);
+}
+
+function show({ info, paths, components = {} }) {
+  $("about").textContent = `${info.description} Version ${info.version}.`;
+  for (const [path, operations] of Object.entries(paths)) {
+    for (const [method, operation] of Object.entries(operations)) $("routes").append(route(method, path, operation));
+  }
+  for (const [name, schema] of Object.entries(components.schemas ?? {})) $("schemas").append(described(name, schema));
+}
+
+/** Open what the address points at. */
+function open() {
+  const target = $(decodeURIComponent(location.hash.slice(1)));
+  if (target?.matches("details")) {
+    target.open = true;
+    target.scrollIntoView();
+  }
+}
+
+try {
+  const response = await fetch("openapi.json", { cache: "no-cache" });
+  if (!response.ok) throw new Error(`The service answered ${response.status}.`);
+  show(await response.json());
+  window.addEventListener("hashchange", open);
+  open();
+} catch (error) {
+  $("message").textContent = error.message;
+  $("message").hidden = false;
+}
