@@ -21,6 +21,7 @@ from tests import toys
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
+COMMITTED = ("digits-regions/2", "eurosat-channel-groups/2", "eurosat-regions/2", "eurosat-separable/3")
 START_LIMIT_S = 60
 
 
@@ -113,8 +114,8 @@ def server(models):
 def committed(tmp_path_factory):
     """The models that come with the project, without those that someone has published beside them."""
     root = tmp_path_factory.mktemp("committed")
-    for name in ("digits-regions", "eurosat-channel-groups", "eurosat-separable", "eurosat-regions"):
-        shutil.copytree(ROOT / "models" / name / "2", root / name / "2")
+    for path in COMMITTED:
+        shutil.copytree(ROOT / "models" / path, root / path)
     return root
 
 
