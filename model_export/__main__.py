@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from app.errors import DeviceUnavailable, InvalidArtifact, MultipoolError
+from model_export import publishing
 from model_export.arguments import parse
 from model_export.errors import BadData, MissingInput, MissingPackage, ParityFailure, PrecisionFailure
 from model_export.quiet import quiet
@@ -41,9 +42,10 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.resume is not None:
         run = Run.open(arguments.resume)
         arguments = _again(run, arguments)
-        return _fit_and_publish(arguments, run, _load(arguments))
+        return _fit_and_publish(arguments, run, _load_again(arguments))
     dataset = _load(arguments)
-    arguments.published_by, arguments.surroundings = arguments.command_line, surroundings(arguments.weights)
+    arguments.published_by, arguments.fingerprint = arguments.command_line, dataset.fingerprint()
+    arguments.surroundings = surroundings(arguments.weights)
     return _fit_and_publish(arguments, Run.create(arguments.runs, arguments.name, arguments), dataset)
 
 
@@ -56,7 +58,7 @@ def publish(arguments: argparse.Namespace) -> dict[str, Any]:
     again = _again(run, arguments, precision=arguments.precision)
     again.output = arguments.output or again.output
     again.name, again.data_licence = arguments.name or again.name, arguments.data_licence or again.data_licence
-    return _fit_and_publish(again, run, _load(again), fit=False)
+    return _fit_and_publish(again, run, _load_again(again), fit=False)
 
 
 def _again(run: Run, now: argparse.Namespace, **changes: Any) -> argparse.Namespace:
@@ -87,7 +89,19 @@ def _load(arguments: argparse.Namespace) -> Dataset:
     return dataset
 
 
+def _load_again(arguments: argparse.Namespace) -> Dataset:
+    """Load the data of a run, which must be what it was: figures of other images would not be those of its weights."""
+    dataset = _load(arguments)
+    if dataset.fingerprint() != arguments.fingerprint:
+        raise BadData(
+            f"{arguments.data} is not what {arguments.resume} was trained on: files, classes or splits have changed; "
+            "bring them back, or train anew"
+        )
+    return dataset
+
+
 def _fit_and_publish(arguments: argparse.Namespace, run: Run, dataset: Dataset, *, fit: bool = True) -> dict[str, Any]:
+    publishing.check(arguments.output, arguments.name)
     with quiet():
         from model_export import architectures, exporting, report, training  # noqa: PLC0415
     from model_export.progress import say  # noqa: PLC0415

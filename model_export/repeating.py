@@ -48,7 +48,7 @@ def check(arguments: argparse.Namespace) -> None:
     Raises:
         BadData: It does not.
     """
-    missing = [name for name in ("data", "name", "surroundings", *SHAPING) if name not in arguments]
+    missing = [name for name in ("data", "name", "fingerprint", "surroundings", *SHAPING) if name not in arguments]
     if missing:
         raise BadData(
             f"{arguments.resume / 'args.yaml'} does not say {', '.join(missing)}: another version wrote it; "

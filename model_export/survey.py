@@ -68,7 +68,7 @@ def common(files: list[File]) -> Header:
     chosen = files[:: max(1, len(files) // _LOOKED_AT)]
     found = [seen for seen in (_read(file) for file in chosen) if seen is not None]
     if not found:
-        raise BadData("the size of the images could not be found out; give it with --size")
+        raise BadData(f"none of {len(chosen)} files looked at, such as {chosen[0].name}, is an image that can be read")
     height, width = (min(_LARGEST_SIDE, int(side)) for side in np.median([seen[:2] for seen in found], axis=0))
     numbers, counts = np.unique([seen.channels for seen in found], return_counts=True)
     return Header(height, width, int(numbers[counts.argmax()]), "")
