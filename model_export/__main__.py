@@ -184,6 +184,10 @@ COMMANDS = {"train": train, "compare": compare, "publish": publish, "verify": ve
 
 
 _TRAINING = ("train", "compare", "publish")
+_GO_ON = {
+    "train": "nothing was published; go on with train --resume RUN",
+    "compare": "with --report FOLDER it goes on where it stopped",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -195,13 +199,21 @@ def main(arguments: list[str] | None = None) -> int:
             raise MissingPackage("training takes TensorFlow, which is not installed; run 'make training', once")
         result = COMMANDS[parsed.command](parsed)
     except KeyboardInterrupt:
-        print("interrupted; nothing was published; go on with train --resume RUN", file=sys.stderr)
+        print(f"interrupted; {_GO_ON.get(parsed.command, 'nothing was published')}", file=sys.stderr)
         return 130
     except tuple(kind for kind, _ in EXIT_CODES) as error:
         print(f"error: {error}", file=sys.stderr)
         return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
-    if parsed.json:
-        print(json.dumps(result, indent=2))
+    return _print(result) if parsed.json else 0
+
+
+def _print(result: dict[str, Any]) -> int:
+    """Print a result as JSON; whoever reads it may have seen enough."""
+    try:
+        print(json.dumps(result, indent=2), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+        return 1
     return 0
 
 
