@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
+import warnings
 from dataclasses import asdict
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -193,6 +195,9 @@ _GO_ON = {
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
+    # What they say of damaged files is said once, with the file's name, where the file is skipped.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module=r"PIL\b")
     parsed = parse(arguments)
     try:
         if parsed.command in _TRAINING and find_spec("tensorflow") is None:

@@ -3,6 +3,7 @@
 import gzip
 import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_export import datasets, sources
+from model_export.__main__ import main
 from model_export.errors import BadData, MissingInput
 from model_export.sources import idx
 
@@ -212,3 +214,21 @@ def test_a_npz_file_that_cannot_be_trained_on(tmp_path, content, message):
 def test_no_data_is_not_this_folder():
     with pytest.raises(MissingInput, match="DATA is empty"):
         sources.find("")
+
+
+def test_damaged_files_are_skipped_and_told_of_in_our_own_lines_alone(folder, capfd):
+    """What tifffile and Pillow think of them stays with them."""
+    vast = struct.pack(">II", 20_000, 20_000) + bytes((8, 2, 0, 0, 0))
+    vast = struct.pack(">I", 13) + b"IHDR" + vast + struct.pack(">I", zlib.crc32(b"IHDR" + vast))
+    for name, data in {
+        "circle.tif": b"II*\x00\x08\x00\x00\x00\x00\x00\x08\x00\x00\x00",
+        "vast.png": b"\x89PNG\r\n\x1a\n" + vast,
+        "flags.dds": b"DDS " + struct.pack("<I", 124) + bytes(120),
+    }.items():
+        (folder / "dark" / name).write_bytes(data)
+
+    assert main(["train", str(folder), "--channels", "13"]) == 65
+
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: no image of the split 'train' can be read: ")
