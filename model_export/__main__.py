@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
+import warnings
 from dataclasses import asdict
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from app.errors import DeviceUnavailable, InvalidArtifact, MultipoolError
+from model_export import publishing
 from model_export.arguments import parse
 from model_export.errors import BadData, MissingInput, MissingPackage, ParityFailure, PrecisionFailure
 from model_export.quiet import quiet
@@ -41,9 +44,10 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.resume is not None:
         run = Run.open(arguments.resume)
         arguments = _again(run, arguments)
-        return _fit_and_publish(arguments, run, _load(arguments))
+        return _fit_and_publish(arguments, run, _load_again(arguments))
     dataset = _load(arguments)
-    arguments.published_by, arguments.surroundings = arguments.command_line, surroundings(arguments.weights)
+    arguments.published_by, arguments.fingerprint = arguments.command_line, dataset.fingerprint()
+    arguments.surroundings = surroundings(arguments.weights)
     return _fit_and_publish(arguments, Run.create(arguments.runs, arguments.name, arguments), dataset)
 
 
@@ -56,7 +60,7 @@ def publish(arguments: argparse.Namespace) -> dict[str, Any]:
     again = _again(run, arguments, precision=arguments.precision)
     again.output = arguments.output or again.output
     again.name, again.data_licence = arguments.name or again.name, arguments.data_licence or again.data_licence
-    return _fit_and_publish(again, run, _load(again), fit=False)
+    return _fit_and_publish(again, run, _load_again(again), fit=False)
 
 
 def _again(run: Run, now: argparse.Namespace, **changes: Any) -> argparse.Namespace:
@@ -87,7 +91,19 @@ def _load(arguments: argparse.Namespace) -> Dataset:
     return dataset
 
 
+def _load_again(arguments: argparse.Namespace) -> Dataset:
+    """Load the data of a run, which must be what it was: figures of other images would not be those of its weights."""
+    dataset = _load(arguments)
+    if dataset.fingerprint() != arguments.fingerprint:
+        raise BadData(
+            f"{arguments.data} is not what {arguments.resume} was trained on: files, classes or splits have changed; "
+            "bring them back, or train anew"
+        )
+    return dataset
+
+
 def _fit_and_publish(arguments: argparse.Namespace, run: Run, dataset: Dataset, *, fit: bool = True) -> dict[str, Any]:
+    publishing.check(arguments.output, arguments.name)
     with quiet():
         from model_export import architectures, exporting, report, training  # noqa: PLC0415
     from model_export.progress import say  # noqa: PLC0415
@@ -170,24 +186,39 @@ COMMANDS = {"train": train, "compare": compare, "publish": publish, "verify": ve
 
 
 _TRAINING = ("train", "compare", "publish")
+_GO_ON = {
+    "train": "nothing was published; go on with train --resume RUN",
+    "compare": "with --report FOLDER it goes on where it stopped",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
+    # What they say of damaged files is said once, with the file's name, where the file is skipped.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module=r"PIL\b")
     parsed = parse(arguments)
     try:
         if parsed.command in _TRAINING and find_spec("tensorflow") is None:
             raise MissingPackage("training takes TensorFlow, which is not installed; run 'make training', once")
         result = COMMANDS[parsed.command](parsed)
     except KeyboardInterrupt:
-        print("interrupted; nothing was published; go on with train --resume RUN", file=sys.stderr)
+        print(f"interrupted; {_GO_ON.get(parsed.command, 'nothing was published')}", file=sys.stderr)
         return 130
     except tuple(kind for kind, _ in EXIT_CODES) as error:
         print(f"error: {error}", file=sys.stderr)
         return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
-    if parsed.json:
-        print(json.dumps(result, indent=2))
+    return _print(result) if parsed.json else 0
+
+
+def _print(result: dict[str, Any]) -> int:
+    """Print a result as JSON; whoever reads it may have seen enough."""
+    try:
+        print(json.dumps(result, indent=2), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+        return 1
     return 0
 
 

@@ -66,6 +66,7 @@ APPLICATIONS = (
 AUGMENTATIONS = ("none", "shift", "photo", "aerial")
 PRECISIONS = ("float32", "float16", "int8")
 DIGITS = "digits"
+MOST_CHANNELS = 200
 
 
 def architectures(text: str) -> tuple[str, ...]:
@@ -111,10 +112,10 @@ def name(text: str) -> str:
 
 
 def channels(text: str) -> int:
-    """Read a number of channels from 1 to 200."""
+    """Read a number of channels."""
     number = positive(text)
-    if number > 200:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of channels from 1 to 200")
+    if number > MOST_CHANNELS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of channels from 1 to {MOST_CHANNELS}")
     return number
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -14,6 +15,7 @@ import keras
 
 from app.metadata import Metadata, Recipe
 from model_export import architectures, conversion, training
+from model_export.errors import BadData
 from model_export.progress import say
 from model_export.quiet import quiet
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from model_export.training import Budget
 
 RUNS = "runs.csv"
+COMMON = "common.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,11 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
 
     The folder gets ``<architecture>/seed-<n>.csv`` with the figures of every epoch, TensorBoard's event files beside
     it, ``<architecture>/model.onnx`` of the first seed for timing, and a line in ``runs.csv`` for each.
+
+    Raises:
+        BadData: The folder holds runs on other data or with another budget, which these cannot be compared with.
     """
+    _check_same(folder, arguments, dataset, budget)
     done = {(each.architecture, each.seed): each for each in read(folder)}
     for architecture, seed in _pairs(arguments.architectures, arguments.seeds):
         if (architecture, seed) not in done:
@@ -51,6 +58,20 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
             done[architecture, seed] = one
             _append(folder / RUNS, one)
     return [done[pair] for pair in _pairs(arguments.architectures, arguments.seeds)]
+
+
+def _check_same(folder: Path, arguments: argparse.Namespace, dataset: Dataset, budget: Budget) -> None:
+    """Write down what all runs of a folder have in common, or see that it is the same."""
+    common = {**asdict(budget), "trunk": arguments.trunk, "weights": arguments.weights, "size": [*dataset.shape]}
+    common |= {"value range": arguments.value_range and [*arguments.value_range], "data": dataset.fingerprint()}
+    path = folder / COMMON
+    if not path.is_file():
+        path.write_text(json.dumps(common, indent=2))
+        return
+    found = json.loads(path.read_text())
+    other = [name for name in common if common[name] != found.get(name)]
+    if other:
+        raise BadData(f"the runs in {folder} had another {', '.join(other)}; compare into another --report")
 
 
 def read(folder: Path) -> list[Trained]:

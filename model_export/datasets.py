@@ -15,6 +15,7 @@ import numpy as np
 
 from app.images import Shape
 from model_export import decoding, sources, survey
+from model_export.choices import MOST_CHANNELS
 from model_export.decoding import Split
 from model_export.errors import BadData
 from model_export.leakage import Leak, find_leaks
@@ -96,12 +97,19 @@ def load(
     files = {"all": files["train"]} if whole and set(files) == {"train"} else split(files, listing.labels, seed)
     splits, skipped = decoding.decode(files, shape, value_range, cache)
     for name, members in splits.items():
+        if not files[name]:
+            raise BadData(f"the split {name!r} has no image")
         if not len(members):
-            raise BadData(f"no image of the split {name!r} can be read: {skipped[0]}")
+            raise BadData(f"no image of the split {name!r} can be read: {skipped[0]}{_advice(skipped[0])}")
     _check_classes(splits["train" if "train" in splits else "all"], listing.labels, skipped)
     held_out = files.get("test") or files.get("validation") or files["all"]
     sample = _sample(held_out, shape, value_range)
     return Dataset(listing.name, listing.labels, shape, splits, sample, tuple(skipped), tuple(find_leaks(splits)))
+
+
+def _advice(reason: str) -> str:
+    """Say how to train on what the service would refuse of a sender."""
+    return "; --value-range LOW HIGH says which values become 0 and 255" if "no natural range" in reason else ""
 
 
 def _shape(listing: Listing, size: tuple[int, int] | None, channels: int | None) -> Shape:
@@ -109,6 +117,8 @@ def _shape(listing: Listing, size: tuple[int, int] | None, channels: int | None)
     if size is None or channels is None:
         found = survey.common(listing.files["train"])
         size, channels = size or (found.height, found.width), channels or found.channels
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise BadData(f"the images have {channels} channels; networks are made for 1 to {MOST_CHANNELS}")
     return Shape(*size, channels)
 
 
@@ -117,7 +127,11 @@ def _check_classes(train: Split, labels: tuple[str, ...], skipped: list[str]) ->
     for index, label in enumerate(labels):
         if not counts[index]:
             reason = next((line for line in skipped if f"{label}/" in line), "")
-            raise BadData(f"no image of class {label!r} can be read" + (f": {reason}" if reason else ""))
+            raise BadData(
+                f"no image of class {label!r} can be read: {reason}"
+                if reason
+                else f"class {label!r} has no image that can be trained on"
+            )
 
 
 def _sample(files: list[File], shape: Shape, value_range: tuple[float, float] | None) -> tuple[bytes, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,8 +125,11 @@ def _visible(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _short(text: str, length: int = 20) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+    short = text if len(text) <= length else f"{text[: length - 1]}…"
+    return short.replace("$", r"\$")  # else what stands between two of them is read as a formula
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=_DPI)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # drawn as boxes
+        figure.savefig(path, dpi=_DPI)

@@ -27,6 +27,16 @@ def staging(repository: Path, name: str) -> Iterator[Path]:
             home.rmdir()
 
 
+def check(repository: Path, name: str) -> None:
+    """See that a model of this name can be published here, before hours go into it.
+
+    Raises:
+        OSError: It cannot.
+    """
+    with staging(repository, name):
+        pass
+
+
 def publish(folder: Path) -> Path:
     """Rename a staged folder to the next version of its model; returns the published folder.
 

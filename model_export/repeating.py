@@ -6,6 +6,7 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from model_export.choices import ARCHITECTURES, AUGMENTATIONS, PRECISIONS
 from model_export.errors import BadData
 
 if TYPE_CHECKING:
@@ -48,12 +49,15 @@ def check(arguments: argparse.Namespace) -> None:
     Raises:
         BadData: It does not.
     """
-    missing = [name for name in ("data", "name", "surroundings", *SHAPING) if name not in arguments]
+    missing = [name for name in ("data", "name", "fingerprint", "surroundings", *SHAPING) if name not in arguments]
     if missing:
         raise BadData(
             f"{arguments.resume / 'args.yaml'} does not say {', '.join(missing)}: another version wrote it; "
             "add what the run was trained with"
         )
+    for name, known in (("architecture", ARCHITECTURES), ("augmentation", AUGMENTATIONS), ("precision", PRECISIONS)):
+        if getattr(arguments, name) not in known:
+            raise BadData(f"{arguments.resume / 'args.yaml'} names an unknown {name}, {getattr(arguments, name)!r}")
 
 
 def _words(name: str, value: Any) -> list[str]:

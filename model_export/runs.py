@@ -75,12 +75,22 @@ class Run:
             raise BadData(f"{self.folder / ARGUMENTS} cannot be read: {error}") from None
 
     def history(self) -> list[dict[str, float]]:
-        """Read the figures of all finished epochs."""
+        """Read the figures of all finished epochs.
+
+        Raises:
+            BadData: The file is damaged.
+        """
         path = self.folder / RESULTS
         if not path.is_file():
             return []
-        with path.open(newline="") as file:
-            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        try:
+            with path.open(newline="") as file:
+                rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        except (TypeError, ValueError, csv.Error) as error:
+            raise BadData(f"{path} cannot be read: {error}") from None
+        if any("val_loss" not in row for row in rows):
+            raise BadData(f"{path} cannot be read: it has no column 'val_loss'")
+        return rows
 
     def save_epoch(self, model: keras.Model, history: list[dict[str, float]]) -> None:
         """Save the state after an epoch, then its figures: whichever are there, the state of that epoch is too."""
@@ -120,6 +130,21 @@ class Run:
         if not (self.folder / BEST).is_file():
             raise MissingInput(f"{self.folder} has no {BEST}: no epoch of it has finished; train it with --resume")
         return self.folder / BEST
+
+    @staticmethod
+    def load(path: Path, *, compile: bool = False) -> keras.Model:
+        """Load a saved network; with ``compile``, its optimizer too.
+
+        Raises:
+            BadData: The file is damaged.
+        """
+        import keras  # noqa: PLC0415  # slow to import, and a run is opened before
+
+        try:
+            return keras.saving.load_model(path, compile=compile)
+        except (ValueError, OSError, KeyError, TypeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise BadData(f"{path} is damaged ({reason}); train anew") from None
 
     def _state(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:04}.keras"

@@ -107,7 +107,7 @@ def train(
     history = run.history() if run is not None else []
     best = KeepBest(budget.patience, run, last=budget.keep == "last")
     if history and run is not None:
-        saved = keras.saving.load_model(run.best(), compile=False)
+        saved = run.load(run.best())
         best.resume([row["val_loss"] for row in history], saved.get_weights(), frozen=budget.freeze_epochs)
     with bars() as progress:
         watching = [best, Journal(history, run), Reporter(progress, budget.epochs, len(history), title), *callbacks]
@@ -130,7 +130,7 @@ def recall(network: Network, run: Run) -> Outcome:
     Raises:
         MissingInput: No epoch of it has finished.
     """
-    network.model.set_weights(keras.saving.load_model(run.best(), compile=False).get_weights())
+    network.model.set_weights(run.load(run.best()).get_weights())
     return Outcome(run.history())
 
 
@@ -177,7 +177,7 @@ def _compile(network: Network, budget: Budget, *, frozen: bool, total: int) -> N
 
 def _restore(model: keras.Model, run: Run) -> None:
     """Take over weights and optimizer from the last finished epoch."""
-    saved = keras.saving.load_model(run.last_state())
+    saved = run.load(run.last_state(), compile=True)
     model.set_weights(saved.get_weights())
     model.optimizer.build(model.trainable_variables)
     for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):

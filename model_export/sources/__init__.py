@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from model_export.choices import DIGITS
-from model_export.errors import BadData
+from model_export.errors import BadData, MissingInput
 from model_export.sources.listing import Listing
 
 TFDS = "tfds:"
@@ -26,6 +26,8 @@ def find(data: str, labels: tuple[str, ...] | None = None) -> Listing:
     from model_export.sources import arrays, digits, folder, idx, tfds  # noqa: PLC0415
 
     path = Path(data)
+    if not data:  # of which a path would be this folder
+        raise MissingInput("DATA is empty; name a folder of images, or the built-in data set 'digits'")
     if numbered(data):
         return (arrays if path.suffix == ".npz" else idx).listing(path, labels)
     if labels is not None:

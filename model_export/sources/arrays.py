@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model_export.errors import BadData, MissingInput
-from model_export.sources.listing import Listing, name_classes, of_arrays, size_of_arrays
+from model_export.sources.listing import Listing, check_names, name_classes, of_arrays, size_of_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +30,7 @@ def listing(path: Path, labels: tuple[str, ...] | None = None) -> Listing:
     (images, targets), stamp = splits["train"], f"{path.stat().st_size} {path.stat().st_mtime_ns}"
     if targets.dtype.kind in "US":
         labels = labels or tuple(str(name) for name in np.unique(targets))
+        check_names(labels)
         numbers = {split: _positions(part, labels) for split, (_, part) in splits.items()}
     else:
         numbers = {split: part for split, (_, part) in splits.items()}
@@ -68,7 +69,14 @@ def _one_label_each(images: NDArray[Any], targets: NDArray[Any], path: Path) -> 
         raise BadData(f"{path} has {len(images)} images but {len(targets)} labels")
     if targets.dtype.kind not in "iuUS":
         raise BadData(f"y in {path} is of type {targets.dtype}; it must hold whole numbers or names")
-    return targets
+    return _decoded(targets, path) if targets.dtype.kind == "S" else targets
+
+
+def _decoded(names: NDArray[Any], path: Path) -> NDArray[Any]:
+    try:
+        return np.char.decode(names, "utf-8")
+    except UnicodeDecodeError:
+        raise BadData(f"y in {path} holds names that are not UTF-8") from None
 
 
 def _positions(names: NDArray[Any], labels: tuple[str, ...]) -> NDArray[np.int64]:

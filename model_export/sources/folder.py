@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from model_export.errors import BadData, MissingInput
-from model_export.sources.listing import File, Listing
+from model_export.sources.listing import File, Listing, check_names
 
 _SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
@@ -38,9 +38,7 @@ def _labels(train: Path) -> tuple[str, ...]:
         raise MissingInput(f"{train} has no folder; put the images of each class into a folder of its name")
     if len(labels) == 1:
         raise BadData(f"{train} has one class, {labels[0]!r}; a classifier needs at least two")
-    for label in labels:
-        if not label.isprintable():  # nor is what is not UTF-8
-            raise BadData(f"the class folder {label!r} has a name that cannot be printed; rename it")
+    check_names(labels)
     return labels
 
 

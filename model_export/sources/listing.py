@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,13 +72,28 @@ def name_classes(numbers: NDArray[Any], labels: tuple[str, ...] | None) -> tuple
     """Name the classes 0, 1, … after their numbers, or as given.
 
     Raises:
-        BadData: There are more classes than names, or only one class.
+        BadData: There are more classes than names, or only one class, or a number is left out.
     """
     count = int(numbers.max()) + 1 if len(numbers) else 0
     if count < 2 or numbers.min() < 0:
         raise BadData("the labels must be the numbers 0, 1, … of at least two classes")
     if labels is None:
+        found = np.unique(numbers)
+        if len(found) < count:  # which may be billions
+            missing = int(np.flatnonzero(found != np.arange(len(found)))[0])
+            raise BadData(f"the labels go up to {count - 1}, but no image has {missing}; number the classes 0, 1, 2, …")
         return tuple(str(number) for number in range(count))
     if len(labels) < count:
         raise BadData(f"--labels names {len(labels)} classes, but there are {count}")
     return labels
+
+
+def check_names(names: Iterable[str]) -> None:
+    """See that the names of classes can be shown to people.
+
+    Raises:
+        BadData: One cannot.
+    """
+    for name in names:
+        if not name.strip() or not name.isprintable():  # nor is what is not UTF-8
+            raise BadData(f"the class {name!r} has a name that cannot be printed; rename it")

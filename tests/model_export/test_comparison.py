@@ -67,3 +67,5 @@ def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_pa
     page = (report / "README.md").read_text()
     assert "| `flatten-dense-dropout` |" in page
     assert "Global average pooling against `flatten-dense-dropout`" in page
+    assert main([*arguments, "--seeds", "2", "--batch-size", "7"]) == 65
+    assert "had another batch_size; compare into another --report" in capsys.readouterr().err

@@ -1,12 +1,16 @@
 """``inspect`` and ``verify`` find a model where it was named: by its path, or by its name in ./models."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from model_export.__main__ import main
 from tests import toys
+from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +61,14 @@ def test_a_missing_model_says_what_was_looked_for(capsys, given, looked):
     error = capsys.readouterr().err
     assert looked in error
     assert error.endswith("; models holds toy\n")
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "model_export", "inspect", "toy", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    os.close(write)
+
+    assert (done.returncode, done.stderr) == (1, "")

@@ -38,3 +38,13 @@ def test_no_mistakes_need_no_sheet(tmp_path):
 
     assert plots.mistakes(split, right, ("a", "b", "c"), tmp_path / "mistakes.png") == 0
     assert not (tmp_path / "mistakes.png").exists()
+
+
+def test_names_that_are_no_formulas_and_letters_that_no_font_has(tmp_path):
+    """Warnings are errors here, as everywhere in these tests."""
+    split, logits = results()
+    names = ("$x^{$", "海", "a_b$")
+
+    plots.confusion(logits, split.labels, names, tmp_path / "confusion.png")
+
+    assert plots.mistakes(split, logits, names, tmp_path / "mistakes.png") == 24

@@ -6,8 +6,9 @@ import shlex
 import pytest
 
 from app.images import Shape
-from model_export import arguments, repeating
+from model_export import arguments, datasets, repeating
 from model_export.__main__ import main
+from model_export.runs import Run
 
 ELSEWHERE = {"output", "runs", "resume", "cache", "fail_on_leakage", "data_licence", "name", "json", "help"}
 """Options that say where things lie, what is said of them, and when to stop."""
@@ -54,3 +55,15 @@ def test_a_run_of_a_version_that_knew_fewer_options_is_not_taken_for_one_with_th
         error = capsys.readouterr().err
         assert "does not say" in error
         assert "averaging" in error
+
+
+@pytest.mark.parametrize("command", [["publish"], ["train", "--resume"]])
+def test_a_run_whose_data_has_changed_is_not_gone_on_with(folder, tmp_path, capsys, command):
+    given = arguments.parse(["train", str(folder)])
+    given.surroundings, given.fingerprint = {}, datasets.load(str(folder)).fingerprint()
+    run = Run.create(tmp_path / "runs", "light", given)
+    (run.folder / "best.keras").write_bytes(b"")
+    (folder / "dark" / "00.png").unlink()
+
+    assert main([*command, str(run.folder)]) == 65
+    assert f"{folder} is not what {run.folder} was trained on" in capsys.readouterr().err

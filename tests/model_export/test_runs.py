@@ -142,3 +142,15 @@ def test_a_disk_that_fills_up_leaves_the_last_epoch_whole(tmp_path, monkeypatch)
 
     assert len(run.history()) == 1
     assert training.train(network(), data, budget, run).epochs == 3
+
+
+def test_damaged_files_of_a_run_are_named(tmp_path):
+    (tmp_path / "results.csv").write_text("epoch,val_loss\n1\n")
+    with pytest.raises(BadData, match=r"results\.csv cannot be read"):
+        Run(tmp_path).history()
+    (tmp_path / "results.csv").write_text("epoch,loss\n1,2\n")
+    with pytest.raises(BadData, match="no column 'val_loss'"):
+        Run(tmp_path).history()
+    (tmp_path / "best.keras").write_bytes(b"garbage")
+    with pytest.raises(BadData, match=r"best\.keras is damaged"):
+        training.recall(network(), Run(tmp_path))

@@ -3,6 +3,7 @@
 import gzip
 import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_export import datasets, sources
+from model_export.__main__ import main
 from model_export.errors import BadData, MissingInput
 from model_export.sources import idx
 
@@ -52,6 +54,9 @@ def test_splits_and_names_of_a_npz_file_are_kept(tmp_path):
         ({"x": np.zeros((4, 8, 8)), "y": np.arange(3)}, "has 4 images but 3 labels"),
         ({"x": np.zeros((4, 8, 8)), "y": np.zeros(4)}, "must hold whole numbers or names"),
         ({"x": np.zeros((4, 8, 8)), "y": np.zeros(4, int)}, "at least two classes"),
+        ({"x": np.zeros((4, 8, 8)), "y": np.arange(4) * 10**9}, "go up to 3000000000, but no image has 1"),
+        ({"x": np.zeros((4, 8, 8)), "y": np.array(["a", "", "a", "b"])}, "cannot be printed"),
+        ({"x": np.zeros((4, 8, 8)), "y": np.array([b"a", b"\xff", b"a", b"b"])}, "not UTF-8"),
         ({"x": np.zeros((4, 8)), "y": np.arange(4) % 2}, r"store \[N, H, W\] or"),
         ({"images": np.zeros((4, 8, 8))}, "has neither x and y"),
         ({"x": np.array([{}, {}]), "y": np.arange(2)}, r"cannot be read as \.npz"),
@@ -179,3 +184,51 @@ def test_small_arrays_are_enlarged_to_what_the_trunk_needs(tmp_path):
     np.savez(tmp_path / "small.npz", x=images, y=labels)
 
     assert datasets.load(str(tmp_path / "small.npz")).shape == (32, 32, 1)
+
+
+def test_names_of_a_npz_file_may_be_bytes(tmp_path):
+    images, labels = arrays(12, classes=2)
+    np.savez(tmp_path / "data.npz", x=images, y=np.array(["Å".encode(), b"b"])[labels])
+
+    assert sources.find(str(tmp_path / "data.npz")).labels == ("b", "Å")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"x": arrays(shape=(8, 8, 300))[0], "y": arrays()[1]}, "300 channels; networks are made for 1 to 200"),
+        ({"x": np.zeros((30, 8, 8), np.float32), "y": arrays()[1]}, "--value-range LOW HIGH says which"),
+        (
+            {"x_train": arrays()[0], "y_train": arrays()[1], "x_val": arrays(0)[0], "y_val": arrays(0)[1]},
+            "has no image",
+        ),
+    ],
+)
+def test_a_npz_file_that_cannot_be_trained_on(tmp_path, content, message):
+    np.savez(tmp_path / "data.npz", **content)
+
+    with pytest.raises(BadData, match=message):
+        datasets.load(str(tmp_path / "data.npz"))
+
+
+def test_no_data_is_not_this_folder():
+    with pytest.raises(MissingInput, match="DATA is empty"):
+        sources.find("")
+
+
+def test_damaged_files_are_skipped_and_told_of_in_our_own_lines_alone(folder, capfd):
+    """What tifffile and Pillow think of them stays with them."""
+    vast = struct.pack(">II", 20_000, 20_000) + bytes((8, 2, 0, 0, 0))
+    vast = struct.pack(">I", 13) + b"IHDR" + vast + struct.pack(">I", zlib.crc32(b"IHDR" + vast))
+    for name, data in {
+        "circle.tif": b"II*\x00\x08\x00\x00\x00\x00\x00\x08\x00\x00\x00",
+        "vast.png": b"\x89PNG\r\n\x1a\n" + vast,
+        "flags.dds": b"DDS " + struct.pack("<I", 124) + bytes(120),
+    }.items():
+        (folder / "dark" / name).write_bytes(data)
+
+    assert main(["train", str(folder), "--channels", "13"]) == 65
+
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: no image of the split 'train' can be read: ")
