@@ -134,7 +134,7 @@ def draw(name: str, points: list[Point]) -> None:
     mpl.use("Agg")
     x, *figures = points[0]
     if name == "workers":
-        x, labels = "", [f"{point['cores']} cores\n{point['workers']} workers" for point in points]
+        x, labels = "", [f"cores: {point['cores']}\nworkers: {point['workers']}" for point in points]
         figures = ["alone per s", "crowd per s", "crowd p99 ms"]
     figure, axes = pyplot.subplots(len(figures), figsize=(6, 2 * len(figures)), sharex=True, layout="constrained")
     for axis, title, ink in zip([axes] if len(figures) == 1 else axes, figures, _INK, strict=False):
@@ -145,7 +145,7 @@ def draw(name: str, points: list[Point]) -> None:
             axis.plot([point[x] for point in points], values, "o-", color=ink)
             axis.set_xscale("log", base=2)
         axis.set_title(title, loc="left", fontsize=10)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.1 * max(values))
         axis.grid(axis="y", alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     if name != "workers":
