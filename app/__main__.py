@@ -98,6 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(parsed, Settings.load())
         sys.stdout.flush()
     except KeyboardInterrupt:
+        if parsed.command == "predict" and parsed.output is not None:
+            print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:  # who read the output has seen enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end

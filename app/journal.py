@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
-from app.errors import InvalidUsage, MultipoolError
+from app.errors import InvalidUsage, MissingInput, MultipoolError
 from app.versions import Version
 
 Row = dict[str, Any]
@@ -107,8 +107,11 @@ def open_journal(table: Path, version: Version, options: Options) -> Iterator[Jo
     """Begin a journal, or go on with one.
 
     Raises:
+        MissingInput: The folder of the table does not exist.
         InvalidUsage: The table exists, or the journal was begun with something else, or another run is at it.
     """
+    if not table.parent.is_dir():
+        raise MissingInput(f"there is no folder {table.parent} to write {table.name} into")
     if table.exists():
         raise InvalidUsage(f"{table} exists already; remove it, or name another --output")
     path = table.with_name(f".{table.name}.journal")

@@ -91,6 +91,7 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
         redirect_slashes=False,
         docs_url=None,  # FastAPI's load their scripts from elsewhere; ours is in app.routes.page
         redoc_url=None,
+        responses=problems.documented(405, 408, 414, 417, 429, 431),  # what any request can meet
     )
     routers = (predictions.router, explain.router, models.router, health.router, scrapes.router, page.router)
     for router in routers:

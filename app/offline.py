@@ -35,8 +35,12 @@ def open_version(settings: Settings, reference: str | None) -> Version:
         NothingToServe, ModelNotFound, InvalidArtifact, DeviceUnavailable: See their texts.
     """
     found = discover(settings.models_dir)
-    wanted = reference or settings.default_model or found[0].name
+    wanted = (settings.default_model or found[0].name) if reference is None else reference
     fitting = [one for one in found if wanted in (one.name, one.reference)]
+    name = wanted.partition(":")[0]
+    numbers = [one.number for one in found if one.name == name]
+    if not fitting and numbers:
+        raise ModelNotFound(f"there is no version {wanted!r}; {name!r} has {numbers}")
     if not fitting:
         there = ", ".join(sorted({one.name for one in found}))
         raise ModelNotFound(f"there is no model {wanted!r}; there are {there}")

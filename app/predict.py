@@ -66,6 +66,8 @@ def _explain(version: Version, files: list[Path], arguments: argparse.Namespace,
     """Draw where in the one image its label comes from."""
     if len(files) != 1 or arguments.output is not None:
         raise InvalidUsage("--explain draws over one image; name one, without --output")
+    if arguments.explain.suffix.lower() not in ("", ".png"):
+        raise InvalidUsage(f"--explain writes a PNG; name it so, not {arguments.explain.name}")
     image = Offline(version, settings).decode(files[0])
     if not isinstance(image, MultipoolError):
         maps = answers.maps(version, version.model.run_with_maps(image[None]), label=None, branch=None)

@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from app.errors import InvalidSettings
 from app.images import MAX_PIXELS
 
 PREFIX = "MULTIPOOL_"
 _SECRETS = ("api_keys", "admin_key")
+_SHORTEST_ADMIN_KEY = 16
 
 
 class Settings(BaseModel):
@@ -70,8 +71,8 @@ class Settings(BaseModel):
     """Keys, separated by commas, one of which every request but health checks must carry; unset: none is asked for."""
     api_keys_file: Path | None = None
     """File with one key per line, added to the above."""
-    admin_key: SecretStr | None = Field(default=None, min_length=16)
-    """Key that opens `/v2/repository`, where models are loaded and unloaded by request; unset: no such route."""
+    admin_key: SecretStr | None = None
+    """Key (16 characters or more) that opens `/v2/repository`, to load and unload models; unset: no such route."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least important messages to log: `debug`, `info`, `warning` or `error`."""
     log_format: Literal["text", "json"] = "text"
@@ -84,6 +85,13 @@ class Settings(BaseModel):
             if isinstance(text := values.get(name), str):
                 values = {**values, name: [part.strip() for part in text.split(",") if part.strip()]}
         return values
+
+    @field_validator("admin_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < _SHORTEST_ADMIN_KEY:
+            raise ValueError(f"needs at least {_SHORTEST_ADMIN_KEY} characters")
+        return key
 
     @model_validator(mode="after")
     def _queue_holds_a_request(self) -> Self:

@@ -6,6 +6,7 @@ be in memory belong to the kernel, which takes them back when it needs them.
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -24,7 +25,9 @@ SIDE = 64
 
 def main() -> None:
     """Measure every size named on the command line."""
-    for count in map(int, sys.argv[1:] or SIZES):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser.add_argument("sizes", nargs="*", type=int, metavar="IMAGES", default=SIZES)
+    for count in parser.parse_args().sizes:
         with tempfile.TemporaryDirectory() as folder:
             _write(Path(folder) / "data", count)
             subprocess.run([sys.executable, "-m", "benchmarks.memory", "--child", folder], check=True)

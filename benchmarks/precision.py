@@ -6,7 +6,7 @@ are medians.
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 import numpy as np
 import onnx
@@ -26,7 +26,9 @@ def main() -> None:
     """Measure the trunks named on the command line."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (64, _SIDE, _SIDE, 3), np.uint8)
-    for trunk in sys.argv[1:] or ["plain", "batchnorm"]:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
+    parser.add_argument("trunks", nargs="*", metavar="TRUNK", default=["plain", "batchnorm"])
+    for trunk in parser.parse_args().trunks:
         proto = onnx.load(networks.repository(trunk, _SIDE))
         with quiet():
             smaller = [precision.convert(proto, kind, Split(images, np.zeros(64))) for kind in ("int8", "float16")]

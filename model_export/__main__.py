@@ -146,13 +146,17 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     dataset = _load(arguments)
     with quiet():
         from model_export import comparison, findings, training  # noqa: PLC0415
+    from model_export.progress import say  # noqa: PLC0415
+
     folder = arguments.report or comparison.next_folder(dataset.name)
     folder.mkdir(parents=True, exist_ok=True)
+    say(f"report {folder}; after an interrupt, the same command with --report {folder} goes on")
     budget = training.budget(arguments, keep="last")
     trained = comparison.run(arguments, dataset, budget, folder)
     document = findings.write(folder, arguments, dataset, budget, trained)
     if not arguments.json:
         print((folder / "README.md").read_text())
+        say(f"report {folder / 'README.md'}")
     return {"report": str(folder), **document}
 
 

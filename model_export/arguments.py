@@ -26,9 +26,23 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parsed.command_line = shlex.join(sys.argv[1:] if arguments is None else arguments)
     if parsed.command == "train" and (parsed.data is None) == (parsed.resume is None):
         top.error("train needs DATA, or --resume RUN, and not both")
+    if parsed.command == "train" and parsed.resume is not None:
+        _check_resume(top, parsed)
     if parsed.command in ("train", "compare") and parsed.data is not None:
         _complete(top, parsed)
     return parsed
+
+
+def _check_resume(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    """Refuse options beside ``--resume``: the run has its own, and taking others silently would be a lie."""
+    usual = vars(top.parse_args(["train", "--resume", str(parsed.resume)]))
+    asked = [name for name, value in usual.items() if name != "json" and getattr(parsed, name) != value]
+    if asked:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
+        top.error(
+            f"--resume goes on with the options of its run, so leave out {options}; "
+            "publish RUN takes --name, --output, --precision and --data-licence"
+        )
 
 
 def _complete(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:

@@ -20,7 +20,12 @@ def ranking(trained: list[Trained]) -> list[str]:
     names = list(dict.fromkeys(each.architecture for each in trained))
     means = {name: statistics.mean(_accuracies(trained, name)) for name in names}
     best = max(names, key=means.__getitem__)
-    lines = [f"`{best}` has the highest mean validation accuracy, {means[best]:.4f}."]
+    tied = [name for name in names if means[name] == means[best]]
+    if len(tied) > 1:
+        names_tied = ", ".join(f"`{name}`" for name in tied)
+        lines = [f"{names_tied} share the highest mean validation accuracy, {means[best]:.4f}."]
+    else:
+        lines = [f"`{best}` has the highest mean validation accuracy, {means[best]:.4f}."]
     for name in sorted(set(names) - {best}, key=means.__getitem__, reverse=True):
         difference, low, high = paired(trained, best, name)
         verdict = "clearly better" if low > 0 else "not to be told apart with these seeds"
@@ -64,7 +69,7 @@ def resolution(trained: list[Trained], images: int) -> str:
     error = math.sqrt(accuracy * (1 - accuracy) / images)
     return (
         f"The validation split has {images:,} images: another {images:,} would move each accuracy by about "
-        f"{100 * error:.1f} points, which the intervals above, over seeds and not over images, do not contain."
+        f"{100 * error:.1f} points. Intervals over seeds, where there are any above, do not contain that."
     )
 
 

@@ -97,6 +97,13 @@ def test_a_key_file_alone_is_enough(monkeypatch, tmp_path):
     assert Settings.load().keys() == (b"only",)
 
 
+def test_a_short_admin_key_is_refused_and_not_repeated(monkeypatch):
+    monkeypatch.setenv("MULTIPOOL_ADMIN_KEY", "hunter2")
+
+    with pytest.raises(InvalidSettings, match="^MULTIPOOL_ADMIN_KEY needs at least 16 characters$"):
+        Settings.load()
+
+
 @pytest.mark.parametrize("value", ["", ",", "  "])
 def test_an_empty_secret_does_not_open_the_service(monkeypatch, value):
     monkeypatch.setenv("MULTIPOOL_API_KEYS", value)

@@ -219,6 +219,8 @@ def test_verify_refuses_data_with_other_classes(published, folder, capsys):
         ["train", "digits", "--seed", "-1"],
         ["train", "digits", "--value-range", "5", "5"],
         ["train", "digits", "--resume", "runs/x/1"],
+        ["train", "--resume", "runs/x/1", "--epochs", "9"],
+        ["train", "--resume", "runs/x/1", "--precision", "int8"],
         ["train", "digits", "--trunk", "resnet51"],
         ["train", "digits", "--weights", "imagenet"],
         ["train", "digits", "--freeze-epochs", "3"],

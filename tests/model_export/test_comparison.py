@@ -44,6 +44,12 @@ def test_a_conclusion_never_goes_beyond_the_seeds(gap, dense, verdict):
     assert verdict in sentence
 
 
+def test_a_tie_has_no_winner():
+    first = conclusions.ranking(trained(gap=(0.8, 0.7), regions=(0.7, 0.8)))[0]
+
+    assert first == "`gap`, `regions` share the highest mean validation accuracy, 0.7500."
+
+
 def test_nothing_is_claimed_of_what_was_not_trained():
     assert conclusions.pooling_against_dense(trained(gap=(0.8,), regions=(0.7,))) == []
 
