@@ -100,7 +100,7 @@ def test_a_key_file_alone_is_enough(monkeypatch, tmp_path):
 def test_a_short_admin_key_is_refused_and_not_repeated(monkeypatch):
     monkeypatch.setenv("MULTIPOOL_ADMIN_KEY", "hunter2")
 
-    with pytest.raises(InvalidSettings, match="^MULTIPOOL_ADMIN_KEY needs at least 16 characters$"):
+    with pytest.raises(InvalidSettings, match=r"^MULTIPOOL_ADMIN_KEY needs at least 16 characters$"):
         Settings.load()
 
 
