@@ -69,13 +69,7 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
         if settings.workers > 1:
             await loading  # a worker takes no connection before it can answer: another one can
         watching = asyncio.create_task(_watch(loading, service.watcher)) if settings.models_poll_s else loading
-        limits = Limits(
-            connections=settings.max_connections,
-            body_bytes=settings.max_upload_bytes,
-            is_full=service.admission.is_full,
-            admitted=frozenset({"/predict", "/predict/batch", "/explain"}),
-        )
-        yield {"service": service, "limits": limits}
+        yield {"service": service, "limits": _limits(settings, service)}
         if service.repository.ready:
             log.info("stopped")
         service.repository.stop()
@@ -102,6 +96,15 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
     app.asks_for_keys = bool(keys)
     app.around = list(_layers(settings, keys, metrics))
     return app
+
+
+def _limits(settings: Settings, service: Service) -> Limits:
+    return Limits(
+        connections=settings.max_connections,
+        body_bytes=settings.max_upload_bytes,
+        is_full=service.admission.is_full,
+        admitted=frozenset({"/predict", "/predict/batch", "/explain"}),
+    )
 
 
 def _layers(settings: Settings, keys: tuple[bytes, ...], metrics: Metrics) -> Iterator[Callable[[ASGIApp], ASGIApp]]:

@@ -1,10 +1,25 @@
-"""Response bodies, as the documentation describes them; :mod:`app.answers` fills them."""
+"""Bodies, as the documentation describes them: one image in, and what :mod:`app.answers` fills."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from app.formats import MEDIA_TYPES
+from app.uploads import PART
+
+BINARY = {"type": "string", "format": "binary"}
+IMAGE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": {"type": "object", "required": [PART], "properties": {PART: BINARY}}},
+            **{media_type: {"schema": BINARY} for media_type in (*MEDIA_TYPES, "application/octet-stream")},
+        },
+    }
+}
+"""What a route takes that reads one image."""
 
 
 class _Body(BaseModel):

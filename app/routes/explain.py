@@ -13,17 +13,14 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import answers, problems
-from app.formats import MEDIA_TYPES
 from app.negotiation import JSON, NPY, PNG, choose
-from app.schemas import Maps
+from app.schemas import BINARY, IMAGE_BODY, Maps
 from app.service import ReadyService
-from app.uploads import PART, parse_one, read_body
+from app.uploads import parse_one, read_body
 
 router = APIRouter(tags=["predictions"])
 
 _ACCEPTED = (NPY, JSON, PNG)  # the last wins where the caller has no preference
-
-_BINARY = {"type": "string", "format": "binary"}
 
 
 class Parameters(BaseModel):
@@ -42,26 +39,16 @@ class Parameters(BaseModel):
         200: {
             "description": "The maps, drawn over the image or as numbers, by `Accept`.",
             "content": {
-                PNG: {"schema": _BINARY},
+                PNG: {"schema": BINARY},
                 JSON: {"schema": {"$ref": "#/components/schemas/Maps"}},
-                NPY: {"schema": _BINARY},
+                NPY: {"schema": BINARY},
             },
             "model": Maps,
         },
         **problems.documented(400, 401, 404, 406, 413, 415, 422, 500, 503, 504),
     },
     response_class=Response,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {"type": "object", "required": [PART], "properties": {PART: _BINARY}}
-                },
-                **{media_type: {"schema": _BINARY} for media_type in (*MEDIA_TYPES, "application/octet-stream")},
-            },
-        }
-    },
+    openapi_extra=IMAGE_BODY,
 )
 async def explain(request: Request, service: ReadyService, parameters: Annotated[Parameters, Query()]) -> Response:
     """Show where in the image each branch's contribution to a class's logit comes from.

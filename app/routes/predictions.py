@@ -14,9 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from app import answers, arrays, problems
 from app.classification import Classified
 from app.errors import InvalidParameter, InvalidRequest
-from app.formats import MEDIA_TYPES
 from app.negotiation import JSON, NPZ, choose
-from app.schemas import BatchPrediction, Prediction
+from app.schemas import BINARY, IMAGE_BODY, BatchPrediction, Prediction
 from app.service import Service, ready
 from app.uploads import PART, Upload, parse_many, parse_one, read_body
 from app.versions import Version
@@ -24,8 +23,7 @@ from app.versions import Version
 router = APIRouter(tags=["predictions"])
 
 _OFFERED = (NPZ, JSON)  # the last wins where the caller has no preference
-_BINARY = {"type": "string", "format": "binary"}
-_RESPONSES = {200: {"content": {NPZ: {"schema": _BINARY}}}} | problems.documented(
+_RESPONSES = {200: {"content": {NPZ: {"schema": BINARY}}}} | problems.documented(
     400, 401, 404, 406, 413, 415, 422, 500, 503, 504
 )
 
@@ -75,17 +73,7 @@ _DOCUMENTED = [Depends(_documented)]
     response_model=Prediction,
     responses=_RESPONSES,
     dependencies=_DOCUMENTED,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {"type": "object", "required": [PART], "properties": {PART: _BINARY}}
-                },
-                **{media_type: {"schema": _BINARY} for media_type in (*MEDIA_TYPES, "application/octet-stream")},
-            },
-        }
-    },
+    openapi_extra=IMAGE_BODY,
 )
 async def predict(request: Request) -> Response:
     """Classify one image, sent as a form with one part named `file` or as the raw body."""
@@ -120,7 +108,7 @@ async def predict(request: Request) -> Response:
                     "schema": {
                         "type": "object",
                         "required": [PART],
-                        "properties": {PART: {"type": "array", "items": _BINARY, "minItems": 1}},
+                        "properties": {PART: {"type": "array", "items": BINARY, "minItems": 1}},
                     }
                 }
             },
