@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
 
-from app import images
+from app import images, shortcut
 from app.batching import Answer, Batcher
 from app.budget import Budget
 from app.cache import AnswerCache
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, TooManyPixels
 from app.faults import Guard
 from app.model import Explained, Model, Outputs
+from app.shortcut import Shortcut
 from app.uploads import Upload
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Classifier:
         self._max_batch_delay_s = max_batch_delay_s
         self.guard = Guard()
         self._cache = AnswerCache(cached_answers)
+        self._shortcut = None if max_batch_delay_s else Shortcut()
         self._at_work = 0
         self._batchers: WeakKeyDictionary[Model, Batcher[Outputs]] = WeakKeyDictionary()
         # Pillow and ONNX Runtime let go of the interpreter lock while they work, so threads do.
@@ -70,7 +73,7 @@ class Classifier:
         """
 
         def work() -> tuple[NDArray[np.uint8], Explained]:
-            image = self._decode(model, upload)
+            image = self._decode(model, upload, self._max_pixels)
             return image, self.guard.watch(model.run_with_maps, image[None])
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -83,23 +86,42 @@ class Classifier:
         key = await self._cache.key(model, upload)
         if (known := self._cache.get(key)) is not None:
             return known
-        self._at_work += 1
         try:
-            answer = await self._batcher(model).submit(lambda: self._decode(model, upload))
+            answer = await self._at_once(model, upload) or await self._in_a_thread(model, upload)
         except InvalidRequest as error:
             return error
-        finally:
-            self._at_work -= 1
         self._cache.put(key, answer)
         return answer
 
-    def _decode(self, model: Model, upload: Upload) -> NDArray[np.uint8]:
+    async def _at_once(self, model: Model, upload: Upload) -> Answer[Outputs] | None:
+        """Decode and run an image right here, if that is sooner done than handing it to a thread."""
+        if self._shortcut is None or not await self._shortcut.is_for(model, upload, idle=not self._at_work):
+            return None
+        start = time.monotonic()
+        try:
+            image = self._decode(model, upload, min(self._max_pixels, shortcut.MAX_PIXELS))
+            decoded = time.monotonic()
+            result = self.guard.watch(model.run, image[None])
+            return Answer(result, 0, decoded - start, 0.0, time.monotonic() - decoded)
+        except TooManyPixels:
+            return None  # whether it is too large for threads as well, they find out
+        finally:
+            self._shortcut.spend(time.monotonic() - start)
+
+    async def _in_a_thread(self, model: Model, upload: Upload) -> Answer[Outputs]:
+        self._at_work += 1
+        try:
+            return await self._batcher(model).submit(lambda: self._decode(model, upload, self._max_pixels))
+        finally:
+            self._at_work -= 1
+
+    def _decode(self, model: Model, upload: Upload, max_pixels: int) -> NDArray[np.uint8]:
         return images.decode(
             upload.data,
             model.shape,
             media_type=upload.media_type,
             value_range=model.metadata.recipe.value_range,
-            max_pixels=self._max_pixels,
+            max_pixels=max_pixels,
             room=self._pixels.take,
         )
 

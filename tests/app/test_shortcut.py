@@ -1,0 +1,138 @@
+"""A small image into a small network is done where it arrived; nothing else is, and connections get their turn."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from app.classification import Classifier
+from app.errors import UndecodableImage
+from app.uploads import Upload
+from tests import toys
+
+
+@pytest.fixture
+def model():
+    """A toy that was seen to be quick."""
+    loaded = toys.load(toys.proto())
+    loaded.warm_up([1, 2])
+    loaded.run_s = 0.0001  # whatever the machine is busy with
+    return loaded
+
+
+def noise(side, kind="PNG"):
+    return Upload(toys.save(np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8), kind))
+
+
+def run(scenario, **options):
+    async def main():
+        settings = {"threads": 2, "max_pixels": 1_000_000, "max_batch_size": 4, "max_batch_delay_s": 0}
+        classifier = Classifier(**{**settings, **options})
+        try:
+            return await asyncio.wait_for(scenario(classifier), 30)
+        finally:
+            classifier.close()
+
+    return asyncio.run(main())
+
+
+def ways(model, *uploads, **options):
+    """How each of the images went, all sent at once."""
+
+    async def scenario(classifier):
+        return await asyncio.gather(*(classifier.classify(model, [upload]) for upload in uploads))
+
+    # What goes through a thread waits for it, however shortly.
+    return ["thread" if answer.queued_s else "at once" for (answer,) in run(scenario, **options)]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_small_image_is_done_at_once(model, kind):
+    assert ways(model, noise(16, kind)) == ["at once"]
+
+
+@pytest.mark.parametrize(
+    "upload",
+    [
+        pytest.param(Upload(toys.plain(200, (400, 400))), id="many pixels in few bytes"),
+        pytest.param(noise(120), id="many bytes"),
+        pytest.param(noise(16, "WEBP"), id="another format"),
+    ],
+)
+def test_what_might_take_long_goes_to_a_thread(model, upload):
+    assert ways(model, upload) == ["thread"]
+
+
+def test_a_slow_model_keeps_to_its_threads(model):
+    model.run_s = 0.01
+
+    assert ways(model, noise(16)) == ["thread"]
+
+
+def test_a_model_of_unknown_speed_keeps_to_its_threads():
+    assert ways(toys.load(toys.proto()), noise(16)) == ["thread"]
+
+
+def test_who_wants_images_to_wait_for_each_other_has_them_wait(model):
+    assert ways(model, noise(16), max_batch_delay_s=0.001) == ["thread"]
+
+
+def test_a_crowd_gets_all_cores_where_that_is_worth_a_hop(model):
+    model.run_s = 0.0005
+    large = Upload(toys.plain(200, (400, 400)))
+
+    assert ways(model, noise(16), large, noise(16)) == ["at once", "thread", "thread"]
+
+
+def test_a_quick_image_goes_before_those_in_threads(model):
+    large = Upload(toys.plain(200, (400, 400)))
+
+    assert ways(model, large, noise(16)) == ["thread", "at once"]
+
+
+def test_both_ways_give_the_same_answer(model):
+    upload = noise(16)
+
+    async def scenario(classifier):
+        model.run_s = 0.0001
+        (short,) = await classifier.classify(model, [upload])
+        model.run_s = 1
+        (long,) = await classifier.classify(model, [upload])
+        return short, long
+
+    short, long = run(scenario)
+
+    assert (short.queued_s, long.queued_s > 0) == (0, True)
+    assert np.array_equal(short.result.logits[short.row], long.result.logits[long.row])
+
+
+def test_a_small_damaged_image_is_refused(model):
+    broken = Upload(noise(16).data[:100])
+
+    async def scenario(classifier):
+        return await classifier.classify(model, [broken])
+
+    (answer,) = run(scenario)
+
+    assert isinstance(answer, UndecodableImage)
+
+
+def test_connections_get_their_turn_between_quick_images(model):
+    upload, turns = noise(16), 0
+
+    async def scenario(classifier):
+        async def be_a_connection():
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0.0001)
+                turns += 1
+
+        connection = asyncio.create_task(be_a_connection())
+        answers = await asyncio.gather(*(classifier.classify(model, [upload]) for _ in range(500)))
+        connection.cancel()
+        return answers
+
+    answers = run(scenario)
+
+    assert {answer.queued_s for (answer,) in answers} == {0}
+    assert turns >= 5  # all of them together take ten times as long as the event loop may be kept
