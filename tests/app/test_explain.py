@@ -91,6 +91,19 @@ def test_a_bad_parameter_is_named(ask, parameter, value):
     assert parameter in assert_problem(ask(**{parameter: value}), 422, "invalid_parameter")["detail"]
 
 
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("colour=red", "'colour': there is no such parameter; there are model, label, branch"),
+        ("label=dark&label=bright", "'label': it is given 2 times; give it once"),
+    ],
+)
+def test_parameters_are_refused_in_the_words_of_predict(server, query, words):
+    response = server.post(f"/explain?{query}", files={"file": toys.plain(1)})
+
+    assert assert_problem(response, 422, "invalid_parameter")["detail"] == f"query parameter {words}"
+
+
 def test_an_image_that_cannot_be_used(ask):
     assert_problem(ask(data=b"GIF89a"), 422, "undecodable_image")
 

@@ -168,14 +168,35 @@ def test_bytes_of_no_known_type(server):
 
 
 @pytest.mark.parametrize(
-    "parameters",
-    [{"top": 0}, {"top": "x"}, {"top": 1.5}, {"features": "maybe"}, {"explain": 7}, {"tpo": 3}],
+    ("query", "words"),
+    [
+        ("top=0", "'top': it takes a whole number, at least 1, not '0'"),
+        ("top=x", "'top': it takes a whole number, at least 1, not 'x'"),
+        ("top=1.5", "'top': it takes a whole number, at least 1, not '1.5'"),
+        ("features=maybe", "'features': it takes true or false, not 'maybe'"),
+        ("explain=7", "'explain': it takes true or false, not '7'"),
+        ("explain=", "'explain': it takes true or false, not ''"),
+        ("min_confidence=1.1", "'min_confidence': it takes a number from 0 to 1, not '1.1'"),
+        ("min_confidence=nan", "'min_confidence': it takes a number from 0 to 1, not 'nan'"),
+        (
+            "tpo=3",
+            "'tpo': there is no such parameter; there are model, top, features, explain, min_confidence",
+        ),
+        ("top=1&top=2", "'top': it is given 2 times; give it once"),
+        ("model=grey&top=1&model=&model=grey", "'model': it is given 3 times; give it once"),
+    ],
 )
 @pytest.mark.parametrize("url", ["/predict", "/predict/batch"])
-def test_a_bad_parameter_is_named(server, url, parameters):
-    body = assert_problem(server.post(url, params=parameters, files={"file": toys.plain(1)}), 422, "invalid_parameter")
+def test_a_bad_parameter_is_named_with_what_it_takes_and_what_came(server, url, query, words):
+    response = server.post(f"{url}?{query}", files={"file": toys.plain(1)})
 
-    assert next(iter(parameters)) in body["detail"]
+    assert assert_problem(response, 422, "invalid_parameter")["detail"] == f"query parameter {words}"
+
+
+def test_a_bad_parameter_of_any_length_is_answered_in_short(server):
+    for query in (f"top={'9' * 7000}x", f"{'x' * 7000}=1", f"{'x' * 3000}=1&{'x' * 3000}=1"):
+        response = server.post(f"/predict?{query}", files={"file": toys.plain(1)})
+        assert len(assert_problem(response, 422, "invalid_parameter")["detail"]) < 250
 
 
 @pytest.mark.parametrize("model", ["nothing", "brightness:9", "brightness:x", "../../etc/passwd", "%00", ""])
