@@ -32,7 +32,11 @@ class Parameters(Query):
 
     model: str | None = Field(None, description="`name` or `name:version`; the default model when absent.")
     top: int | None = Field(None, ge=1, description="Only the k most probable classes.")
-    features: bool = Field(True, description="Whether to return the pooled features of every branch.")
+    features: answers.Features = Field(
+        True,
+        description="Whether to return the pooled features of every branch; `base64`: as the base64 of little-endian "
+        "float32, not as an array.",
+    )
     explain: bool = Field(False, description="Whether to return each branch's contribution to every logit.")
     min_confidence: float | None = Field(
         None, ge=0, le=1, description="Least probability for which a label is named; the service's own when absent."
@@ -64,7 +68,7 @@ async def predict(request: Request) -> Response:
     if isinstance(classified, InvalidRequest):
         raise classified
     if media_type == NPZ:
-        content = arrays.write(version, [classified], features=parameters.features)
+        content = arrays.write(version, [classified], features=bool(parameters.features))
     else:
         content = _json(answers.prediction(version, classified, **parameters.contents(service.settings.min_confidence)))
     return _respond(service, version, content, media_type, [classified], read_s, start)
@@ -113,7 +117,7 @@ async def predict_batch(request: Request) -> Response:
         return {"filename": upload.filename, **prediction}
 
     if media_type == NPZ:
-        content = arrays.write(version, classified, features=parameters.features)
+        content = arrays.write(version, classified, features=bool(parameters.features))
     else:
         results = [result(upload, one) for upload, one in zip(uploads, classified, strict=True)]
         content = _json({"model": version.name, "version": version.number, "results": results})
@@ -122,8 +126,9 @@ async def predict_batch(request: Request) -> Response:
 
 def _choose(request: Request, parameters: Parameters) -> str:
     media_type = choose(",".join(request.headers.getlist("accept")), _OFFERED)
-    if media_type == NPZ and parameters.explain:
-        raise InvalidParameter(f"query parameter 'explain': is answered in {JSON} alone, not in {NPZ}")
+    if media_type == NPZ and (parameters.explain or parameters.features == "base64"):
+        asked = "'explain'" if parameters.explain else "'features' = 'base64'"
+        raise InvalidParameter(f"query parameter {asked}: is answered in {JSON} alone, not in {NPZ}")
     return media_type
 
 

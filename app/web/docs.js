@@ -32,6 +32,7 @@ function type(schema = {}) {
   if (schema.type === "object" && typeof schema.additionalProperties === "object") {
     return ["object of ", ...type(schema.additionalProperties)];
   }
+  if (schema.contentEncoding) return [`${schema.type} in ${schema.contentEncoding}`];
   return [[schema.format === "binary" ? "bytes" : schema.type ?? "anything", bounds(schema)].join(" ").trimEnd()];
 }
 

@@ -300,10 +300,13 @@ def test_the_interface_is_described_without_asking_anyone_else(chromium, server)
         for media_type in predict["requestBody"]["content"]:
             assert media_type in shown
         assert "integer ≥ 1 or null, in query" in shown
-        assert "boolean, in query, default true" in shown
+        assert "boolean, in query, default false" in shown
+        assert 'boolean or "base64", in query, default true' in shown
         page.locator(".route").first.get_by_role("link", name="Prediction").click()
         page.wait_for_selector("#Prediction[open]")
         assert "object of number, always" in page.locator("#Prediction").inner_text()
+        page.locator("#BranchFeatures summary").click()
+        assert "array of number or string in base64, always" in page.locator("#BranchFeatures").inner_text()
 
 
 @browser_needed
