@@ -72,7 +72,7 @@ class Settings(BaseModel):
     cors_origins: tuple[str, ...] = ()
     """Origins, separated by commas, whose pages may call the service from a browser; unset: none; `*`: all."""
     api_keys: tuple[SecretStr, ...] = ()
-    """Keys, separated by commas, one of which every request but health checks must carry; unset: none is asked for."""
+    """Keys, separated by commas; all requests but for health and pages must carry one; unset: none is asked for."""
     api_keys_file: Path | None = None
     """File with one key per line, added to the above."""
     admin_key: SecretStr | None = None
