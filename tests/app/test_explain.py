@@ -1,6 +1,7 @@
 """``POST /explain``: maps over the image, as a picture or as numbers."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -79,6 +80,46 @@ def test_a_picture_unless_something_else_is_asked_for(ask, accept, model):
     assert response.headers["vary"] == "Accept"
     with Image.open(io.BytesIO(response.content)) as image:
         assert min(image.size) > 400
+
+
+@pytest.mark.parametrize("chosen", [{}, {"branch": "top_right"}])
+def test_the_picture_says_a_sum_that_adds_up_to_the_logit(ask, chosen):
+    body = ask(label="bright", **chosen).json()
+
+    with Image.open(io.BytesIO(ask("image/png", label="bright", **chosen).content)) as image:
+        title, _, terms = image.text["Description"].partition(" = ")
+
+    found = {name: float(value) for value, name in re.findall(r"([+-][\d.]+) ([a-z_ ]+\b)", terms)}
+    told = {branch["name"]: branch["contribution"] for branch in body["branches"]}
+    rest = ["other branches"] if chosen else []
+    assert title == f"bright: logit {body['logit']:+.2f}" + ("; drawn: top_right" if chosen else "")
+    assert list(found) == ["bias", *told, *rest]
+    assert found["bias"] == pytest.approx(body["bias"], abs=0.005)
+    assert {name: found[name] for name in told} == pytest.approx(told, abs=0.005)
+    assert sum(found.values()) == pytest.approx(body["logit"], abs=0.005 * (len(found) + 1))
+
+
+def test_what_is_said_stands_above_the_picture_and_inside_it():
+    maps = {
+        "label": "bright",
+        "logit": 12.5,
+        "bias": 0.5,
+        "branches": [{"name": f"a_branch_with_a_long_name_{number}", "contribution": 1} for number in range(12)],
+        "maps": np.zeros((12, 4, 4), np.float32),
+    }
+    image = np.full((8, 8, 3), 200, np.uint8)
+
+    def ink(maps):
+        with Image.open(io.BytesIO(overlay.picture(maps, image))) as drawn:
+            dark = np.asarray(drawn.convert("L")) < 128
+            above = dark[: drawn.height - 448 - 16]
+            assert not above[:, :8].any()
+            assert not above[:, -8:].any()
+            return above
+
+    few = {**maps, "logit": 1.5, "branches": maps["branches"][:1]}
+    assert ink(maps).shape[0] > ink(few).shape[0]  # more to say, in more lines
+    assert ink(maps)[32:].sum() > 5 * ink(few)[32:].sum() > 0
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/xml;q=1", "image/png;q=0", "nonsense", "a/b/c,,"])
