@@ -62,7 +62,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="serve the models over HTTP (the default)")
     doctor = commands.add_parser("doctor", help="look at all that the service stands on, and say what to do about it")
     doctor.add_argument("--json", action="store_true", help="print the findings as a JSON document")
-    _add_predict(commands.add_parser("predict", help="classify images on the disk, without a service"))
+    says = "Exit code 65: an image cannot be used; it is said why, and all others are answered."
+    _add_predict(commands.add_parser("predict", help="classify images on the disk, without a service", epilog=says))
     return top
 
 

@@ -6,7 +6,8 @@ reads back as the same float32.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,9 +23,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+Features = bool | Literal["base64"]
+"""Whether an answer holds the pooled features, and whether not as numbers but as the base64 of their bytes."""
+
 
 def prediction(
-    version: Version, answer: Answer[Outputs], *, top: int | None, features: bool, explain: bool, min_confidence: float
+    version: Version,
+    answer: Answer[Outputs],
+    *,
+    top: int | None,
+    features: Features,
+    explain: bool,
+    min_confidence: float,
 ) -> dict[str, Any]:
     """Fill a :class:`app.schemas.Prediction` from one row of a batch."""
     outputs, row = answer.result, answer.row
@@ -47,9 +57,12 @@ def prediction(
         names = (branch.name for branch in metadata.branches)
         body["familiarity"] = {"joint": joint, "branches": dict(zip(names, each, strict=True))}
     if features:
+        pooled: list[Any] = [vectors[row] for vectors in outputs.features]
+        if features == "base64":
+            pooled = [b64encode(vector.astype("<f4").tobytes()).decode() for vector in pooled]
         body["branches"] = [
-            {"name": branch.name, "pooling": branch.pooling, "features": vectors[row]}
-            for branch, vectors in zip(metadata.branches, outputs.features, strict=True)
+            {"name": branch.name, "pooling": branch.pooling, "features": vector}
+            for branch, vector in zip(metadata.branches, pooled, strict=True)
         ]
     if explain:
         body["explanation"] = explanation(version, outputs, row)

@@ -1,7 +1,8 @@
 """``python -m app doctor``: looks at everything that the service will stand on, and says what to do about it.
 
 One finding per line, each with its advice where there is something to do. The exit code is that with which the service
-itself would refuse to start, or 0; warnings do not count.
+itself would refuse to start, or 0; warnings do not count. A port in use is a warning: it may be the service that is
+looked at.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Literal, NamedTuple
 import onnxruntime as ort
 import orjson
 
-from app import cores, devices
+from app import cores, devices, listening
 from app.artifacts import Found
-from app.errors import DeviceUnavailable, MultipoolError
+from app.errors import CannotListen, DeviceUnavailable, MultipoolError, PortInUse
 from app.loading import Loader
 from app.repository import Repository
 from app.settings import PREFIX, Settings
@@ -27,6 +28,10 @@ Level = Literal["ok", "warning", "failure"]
 
 _FILES_PER_CONNECTION = 2
 _REMOVE = "remove it, or export it again"
+_TO_USE_A_GPU = (
+    "to use a GPU: NVIDIA's driver (see nvidia-smi) and deploy/requirements/serve-cuda.txt; "
+    "in Docker, docker-compose.gpu.yml"
+)
 
 
 class Finding(NamedTuple):
@@ -64,6 +69,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _packages(_installed())
     yield _device(settings)
     yield from _cuda()
+    yield _port(settings)
     yield _cores(settings)
     yield _files(settings)
     yield from _models(settings)
@@ -92,8 +98,10 @@ def _device(settings: Settings) -> Finding:
         return Finding("ok", "device", f"{settings.device}: CUDA")
     if settings.device == "cuda":
         error = DeviceUnavailable(f"CUDA cannot be used: {reason}")
-        return Finding("failure", "device", str(error), f"mend it, or set {PREFIX}DEVICE=cpu", error)
-    return Finding("ok", "device", f"{settings.device}: the CPU" + (f", {reason}" if settings.device == "auto" else ""))
+        return Finding("failure", "device", str(error), f"{_TO_USE_A_GPU}; or set {PREFIX}DEVICE=cpu", error)
+    if settings.device == "cpu":
+        return Finding("ok", "device", "cpu: the CPU")
+    return Finding("ok", "device", f"{settings.device}: the CPU, {reason}", _TO_USE_A_GPU)
 
 
 def _cuda() -> Iterator[Finding]:
@@ -113,9 +121,21 @@ def _cuda() -> Iterator[Finding]:
         yield Finding("ok", "libraries", "CUDA and cuDNN load")
 
 
+def _port(settings: Settings) -> Finding:
+    try:
+        with listening.bind(settings.host, settings.port) as listener:
+            return Finding("ok", "port", f"{listening.address(listener)} is free")
+    except PortInUse as error:
+        text = str(error).partition(";")[0]
+        advice = f"fine if it is this service that runs; if not, end what listens there, or set {PREFIX}PORT"
+        return Finding("warning", "port", text, advice)
+    except CannotListen as error:
+        return Finding("failure", "port", str(error), error=error)
+
+
 def _cores(settings: Settings) -> Finding:
     usable, there = cores.available(), os.cpu_count() or 1
-    text = f"{usable} of {there} usable, {settings.workers} workers"
+    text = f"{usable} of {there} usable, {settings.workers} worker{'' if settings.workers == 1 else 's'}"
     if settings.workers > usable:
         advice = f"set {PREFIX}WORKERS to {usable} or less, or allow the container more processors"
         return Finding("warning", "cores", text, advice)

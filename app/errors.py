@@ -27,7 +27,9 @@
     ├── InvalidSettings           a setting is unknown or has no such value
     ├── InvalidArtifact           a model file that is not one of ours, or is damaged
     ├── NothingToServe            the model repository is absent or empty
-    └── DeviceUnavailable         the device that was asked for cannot be had
+    ├── DeviceUnavailable         the device that was asked for cannot be had
+    └── CannotListen              the address cannot be had
+        └── PortInUse             something listens there already
 
 The text of each is written for the person who can mend it: what was wrong, and what to do.
 """
@@ -143,3 +145,11 @@ class NothingToServe(MultipoolError):
 
 class DeviceUnavailable(MultipoolError):
     """The requested device cannot be used."""
+
+
+class CannotListen(MultipoolError):
+    """The address cannot be listened on."""
+
+
+class PortInUse(CannotListen):
+    """Something listens there already."""

@@ -28,7 +28,7 @@ from app.routes import explain, health, models, page, predictions, repository
 from app.routes import metrics as scrapes
 from app.routes.direct import Direct
 from app.service import Service
-from app.settings import Settings
+from app.settings import Settings, as_bytes
 from app.watching import Watcher
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def _layers(settings: Settings, keys: tuple[bytes, ...], metrics: Metrics) -> It
         # Each worker sees its share of a client's requests.
         per_second = settings.rate_limit / settings.workers
         yield lambda app: RateLimit(app, per_second)
-    admin = () if settings.admin_key is None else (settings.admin_key.get_secret_value().encode(),)
+    admin = () if settings.admin_key is None else (as_bytes(settings.admin_key.get_secret_value()),)
     if keys or admin:
         yield lambda app: ApiKey(app, keys, admin)
     if settings.cors_origins:

@@ -26,7 +26,7 @@ _COUNTED_PATHS = frozenset({"/predict", "/predict/batch"})  # others are known b
 _ADMIN_PATH = "/v2/repository/"
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """Health checks carry no key and are not limited."""
-_PAGE, _PAGE_FILES = "/", "/web/"  # hold nothing of anyone's, and ask for the key themselves
+_PAGES, _PAGE_FILES = frozenset({"/", "/docs"}), "/web/"  # hold nothing of anyone's, and ask for the key themselves
 
 
 def choose_id(asked: str) -> str:
@@ -102,13 +102,13 @@ def _printable(scope: Scope) -> str:
 
 
 def _is_open(path: str) -> bool:
-    return path in OPEN_PATHS or path == _PAGE or path.startswith(_PAGE_FILES)
+    return path in OPEN_PATHS or path in _PAGES or path.startswith(_PAGE_FILES)
 
 
 class ApiKey:
     """Lets a request through when it carries one of the keys.
 
-    Health checks and the files of the page need none, and ``/v2`` one of its own.
+    Health checks and the files of the pages need none, and ``/v2`` one of its own.
     """
 
     def __init__(self, app: ASGIApp, keys: tuple[bytes, ...], admin_keys: tuple[bytes, ...] = ()) -> None:

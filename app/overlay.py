@@ -11,7 +11,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,41 +44,67 @@ _LEGEND = 96
 _DARKEST = 0.4  # the image is drawn in the lighter greys, on which both ends of the colours stand out
 _STRONGEST = 0.9
 _PAPER, _INK = (255, 255, 255), (32, 32, 32)
-
-
-def draw(image: NDArray[np.uint8], values: NDArray[np.float32], title: str, largest: float) -> bytes:
-    """Draw.
-
-    Args:
-        image: ``uint8 [H, W, C]``, as the model saw it.
-        values: ``float32 [h, w]``, over the whole image.
-        title: One line above it.
-        largest: Value that takes the strongest colour; several drawings can so be compared.
-
-    Returns:
-        A PNG file.
-    """
-    height, width = image.shape[:2]
-    factor = max(1, round(_LONGEST_SIDE / max(height, width)))
-    size = (width * factor, height * factor)
-    picture = blend(background(image, size), values, largest)
-    top = 2 * _MARGIN + 8
-    canvas = Image.new("RGB", (size[0] + _LEGEND + 2 * _MARGIN, size[1] + top + _MARGIN), _PAPER)
-    canvas.paste(picture, (_MARGIN, top))
-    pen = ImageDraw.Draw(canvas)
-    pen.text((_MARGIN, _MARGIN // 2 + 2), title, _INK, ImageFont.load_default(14))
-    _legend(canvas, pen, (size[0] + 2 * _MARGIN, top), size[1], largest)
-    buffer = io.BytesIO()
-    canvas.save(buffer, "PNG")
-    return buffer.getvalue()
+_LINE = 16
 
 
 def picture(maps: dict[str, Any], image: NDArray[np.uint8]) -> bytes:
-    """Draw the branches of an :class:`app.schemas.Maps` together; returns a PNG file."""
+    """Draw the branches of an :class:`app.schemas.Maps` together, under the sum that they are part of.
+
+    Args:
+        maps: Of one label.
+        image: ``uint8 [H, W, C]``, as the model saw it.
+
+    Returns:
+        A PNG file, which also carries the sum as text, for those who cannot see it.
+    """
     together = maps["maps"].sum(0)
-    share = sum(float(branch["contribution"]) for branch in maps["branches"])
-    name = maps["branches"][0]["name"] if len(maps["branches"]) == 1 else "all branches"
-    return draw(image, together, f"{maps['label'][:24]}  {name} {share:+.2f}", float(np.abs(together).max()))
+    largest = float(np.abs(together).max())
+    height, width = image.shape[:2]
+    factor = max(1, round(_LONGEST_SIDE / max(height, width)))
+    size = (width * factor, height * factor)
+    title, terms = caption(maps)
+    lines = _wrap(terms, size[0] + _LEGEND)
+    top = 2 * _MARGIN + 8 + _LINE * len(lines)
+    canvas = Image.new("RGB", (size[0] + _LEGEND + 2 * _MARGIN, size[1] + top + _MARGIN), _PAPER)
+    canvas.paste(blend(background(image, size), together, largest), (_MARGIN, top))
+    pen = ImageDraw.Draw(canvas)
+    pen.text((_MARGIN, _MARGIN // 2 + 2), title, _INK, ImageFont.load_default(14))
+    for number, line in enumerate(lines):
+        pen.text((_MARGIN, 2 * _MARGIN + _LINE * number), line, _INK, ImageFont.load_default(12))
+    _legend(canvas, pen, (size[0] + 2 * _MARGIN, top), size[1], largest)
+    said, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+    said.add_itxt("Description", " ".join([title, *terms]))
+    canvas.save(buffer, "PNG", pnginfo=said)
+    return buffer.getvalue()
+
+
+def caption(maps: dict[str, Any]) -> tuple[str, list[str]]:
+    """Say which logit is explained, and the terms that add up to it: the bias, what is drawn, and the rest."""
+    drawn = {branch["name"]: float(branch["contribution"]) for branch in maps["branches"]}
+    terms = {"bias": float(maps["bias"]), **drawn}
+    title, rest = f"{maps['label'][:24]}: logit {_signed(maps['logit'])}", float(maps["logit"]) - sum(terms.values())
+    if round(rest, 2):
+        terms["other branches"] = rest
+        title += f"; drawn: {', '.join(drawn)}"
+    first, *more = [f"{_signed(value)} {name}" for name, value in terms.items()]
+    return title, [f"= {first}", *more]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+z.2f}"
+
+
+def _wrap(terms: list[str], width: int) -> list[str]:
+    """Set the terms in lines of so many pixels."""
+    font = ImageFont.load_default(12)
+    lines = terms[:1]
+    for term in terms[1:]:
+        longer = f"{lines[-1]}   {term}"
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(term)
+    return lines
 
 
 def background(image: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:

@@ -26,7 +26,7 @@ BAD_DATA = 65
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Classify what the command line names; returns the exit code.
+    """Classify what the command line names; returns the exit code, 65 where an image cannot be used.
 
     Raises:
         MissingInput, InvalidUsage, ModelNotFound, DeviceUnavailable, InvalidArtifact: See their texts.
@@ -37,11 +37,16 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         _explain(version, files, arguments, settings)
     offline = Offline(version, settings, explain=arguments.json and arguments.explain is not None)
     if arguments.output is not None:
-        return _tabulate(offline, files, arguments)
-    results = offline.classify(files, top=arguments.top, features=arguments.json and arguments.features)
-    if arguments.json:
-        return _print_json(version, list(results), alone=arguments.images == files)
-    return _print_lines(results, max(len(journal.name(file)) for file in files))
+        failed = _tabulate(offline, files, arguments)
+    else:
+        results = offline.classify(files, top=arguments.top, features=arguments.json and arguments.features)
+        if arguments.json:
+            failed = _print_json(version, list(results), alone=arguments.images == files)
+        else:
+            failed = _print_lines(results, max(len(journal.name(file)) for file in files))
+        if failed and len(files) > 1:
+            print(_count(files, failed), file=sys.stderr)
+    return BAD_DATA if failed else 0
 
 
 def find(named: list[Path]) -> list[Path]:
@@ -75,7 +80,7 @@ def _explain(version: Version, files: list[Path], arguments: argparse.Namespace,
 
 
 def _tabulate(offline: Offline, files: list[Path], arguments: argparse.Namespace) -> int:
-    """Write a table, image by image, going on where an earlier run was interrupted."""
+    """Write a table, image by image, going on where an earlier run was interrupted; returns how many cannot be used."""
     if arguments.top is not None or arguments.json:
         raise InvalidUsage("--output writes a table of all classes; leave out --top and --json")
     tables.check(arguments.output)
@@ -98,8 +103,12 @@ def _tabulate(offline: Offline, files: list[Path], arguments: argparse.Namespace
             noted.write(*reading.popleft(), result)
             failed += isinstance(result, MultipoolError)
         tables.finish(noted, files)
-    print(f"{arguments.output}: {len(files):,} images, {failed:,} of which cannot be used", file=sys.stderr)
-    return BAD_DATA if failed == len(files) else 0
+    print(f"{arguments.output}: {_count(files, failed)}", file=sys.stderr)
+    return failed
+
+
+def _count(files: list[Path], failed: int) -> str:
+    return f"{len(files):,} image{'' if len(files) == 1 else 's'}, {failed:,} of which cannot be used"
 
 
 def _going_on(noted: Journal, files: list[Path], done: int) -> str:
@@ -112,7 +121,7 @@ def _going_on(noted: Journal, files: list[Path], done: int) -> str:
 
 
 def _print_json(version: Version, results: list[Result], *, alone: bool) -> int:
-    """Print what ``POST /predict`` answers for one image, or ``POST /predict/batch`` for several."""
+    """Print what ``POST /predict`` or, for several, ``/predict/batch`` answers; returns how many failed."""
 
     def body(result: Prediction | MultipoolError) -> dict[str, Any]:
         if not isinstance(result, MultipoolError):
@@ -125,17 +134,17 @@ def _print_json(version: Version, results: list[Result], *, alone: bool) -> int:
     else:
         document["results"] = [{"filename": name, **body(result)} for name, result in results]
     print(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_INDENT_2).decode())
-    return BAD_DATA if any(isinstance(result, MultipoolError) for _, result in results) else 0
+    return sum(isinstance(result, MultipoolError) for _, result in results)
 
 
 def _print_lines(results: Iterator[Result], width: int) -> int:
-    """Print a line for each image as soon as it is classified."""
-    code = 0
+    """Print a line for each image as soon as it is classified; returns how many failed."""
+    failed = 0
     for name, result in results:
         if isinstance(result, MultipoolError):
             print(f"error: {name}: {result}", file=sys.stderr)
-            code = BAD_DATA
+            failed += 1
             continue
         known = f"  familiarity {result['familiarity']['joint']:.2f}" if "familiarity" in result else ""
         print(f"{name:<{width}}  {result['label'] or '(uncertain)'}  {result['probability']:.4f}{known}")
-    return code
+    return failed

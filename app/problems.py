@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import orjson
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
@@ -130,16 +129,9 @@ def internal(scope: Scope) -> Response:
     return response(_INTERNAL, "something went wrong inside the service; its log says more", scope)
 
 
-def explain_invalid(where: str, error: Mapping[str, Any]) -> str:
-    """Say which parameter was wrong, and why, from what pydantic found first."""
-    reason = "there is no such parameter" if error["type"] == "extra_forbidden" else error["msg"]
-    return f"{where} parameter {str(error['loc'][-1])[:80]!r}: {reason}; see GET /docs"
-
-
 def handle(app: FastAPI) -> None:
     """Have every error of the routes answered from the table."""
     app.add_exception_handler(errors.MultipoolError, _ours)
-    app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
 
 
@@ -160,13 +152,6 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 async def _ours(request: Request, error: Exception) -> Response:
     return of(error, request.scope)
-
-
-async def _validation(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    detail = explain_invalid(first["loc"][0], first)
-    return response(KINDS[errors.InvalidParameter], detail, request.scope)
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,8 @@ IMAGE_BODY: dict[str, Any] = {
     }
 }
 """What a route takes that reads one image."""
+
+_Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
 
 
 class _Body(BaseModel):
@@ -43,7 +45,9 @@ class BranchFeatures(_Body):
 
     name: str
     pooling: str
-    features: list[float]
+    features: list[float] | _Base64 = Field(
+        description="Numbers; with `features=base64`, their bytes as little-endian float32."
+    )
 
 
 class BranchContributions(_Body):

@@ -18,7 +18,7 @@ from typing import Any
 import uvicorn
 from PIL import Image
 
-from app import logs
+from app import listening, logs
 from app.errors import MultipoolError
 from app.link import Link
 from app.main import build, create_app
@@ -26,7 +26,7 @@ from app.metrics import Metrics
 from app.protocol import Protocol
 from app.server import Server
 from app.service import Service
-from app.settings import PREFIX, Settings
+from app.settings import Settings
 from app.workers import Supervisor
 
 _BACKLOG = 2048
@@ -40,13 +40,12 @@ def serve(settings: Settings) -> None:
 
     Raises:
         MultipoolError: What keeps the service from starting.
-        OSError: The address cannot be listened on.
     """
     settings.keys()
     build(settings, Metrics()).repository.check()  # what is plainly wrong is said before anything else is
-    with _listen(settings.host, settings.port) as listener:
+    with listening.bind(settings.host, settings.port) as listener:  # before anything is loaded
         _prepare(settings)
-        log.info("listening on http://%s", _address(listener))
+        log.info("listening on http://%s", listening.address(listener))
         if settings.workers == 1:
             _serve_one(settings, listener)
         else:
@@ -112,22 +111,3 @@ def _options(settings: Settings) -> dict[str, Any]:
         "timeout_keep_alive": settings.keep_alive_s,
         "backlog": _BACKLOG,
     }
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Bind before anything is loaded: a port in use is said at once."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}; set {PREFIX}HOST or {PREFIX}PORT") from None
-    listener.set_inheritable(True)
-    return listener
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

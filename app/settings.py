@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from app import values
 from app.errors import InvalidSettings
 from app.images import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 PREFIX = "MULTIPOOL_"
 _SECRETS = ("api_keys", "admin_key")
@@ -64,11 +68,11 @@ class Settings(BaseModel):
     shutdown_timeout_s: float = Field(default=20, ge=0, le=3600)
     """How long requests in work may take to finish after that; then they are cut off."""
     rate_limit: float | None = Field(default=None, gt=0)
-    """Requests a second that each key, or without keys each address, may send; more are answered 429; unset: any."""
+    """Requests a second from each key (without keys: address), divided among the workers; more get 429; unset: any."""
     cors_origins: tuple[str, ...] = ()
     """Origins, separated by commas, whose pages may call the service from a browser; unset: none; `*`: all."""
     api_keys: tuple[SecretStr, ...] = ()
-    """Keys, separated by commas, one of which every request but health checks must carry; unset: none is asked for."""
+    """Keys, separated by commas; all requests but for health and pages must carry one; unset: none is asked for."""
     api_keys_file: Path | None = None
     """File with one key per line, added to the above."""
     admin_key: SecretStr | None = None
@@ -119,14 +123,20 @@ class Settings(BaseModel):
             # An empty value is as good as none: Compose passes on what is unset so.
             settings = cls.model_validate({name: value for name, value in given.items() if value})
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            name = PREFIX + str(first["loc"][0]).upper() + " " if first["loc"] else ""
-            value = f"= {first['input']!r}: " if first["loc"] and first["loc"][0] not in _SECRETS else ""
-            raise InvalidSettings(f"{name}{value}{first['msg'].removeprefix('Value error, ')}") from None
+            raise InvalidSettings(cls._explain(error.errors(include_url=False, include_context=False)[0])) from None
         if f"{PREFIX}API_KEYS" in os.environ and not settings.api_keys:
             # An empty secret must not open the service.
             raise InvalidSettings(f"{PREFIX}API_KEYS is set but holds no key; unset it to ask for none")
         return settings
+
+    @classmethod
+    def _explain(cls, error: ErrorDetails) -> str:
+        field = str(error["loc"][0]) if error["loc"] else ""
+        name = PREFIX + field.upper()
+        if error["type"] == "value_error":  # said by a validator of ours
+            return f"{f'{name} ' if field else ''}{error['msg'].removeprefix('Value error, ')}"
+        came = "" if field in _SECRETS else f" = {error['input']!r}"
+        return f"{name}{came}: it takes {values.allowed(cls.model_json_schema()['properties'][field])}"
 
     def keys(self) -> tuple[bytes, ...]:
         """Collect the API keys from the environment and the file.
@@ -145,4 +155,9 @@ class Settings(BaseModel):
             if not found:
                 raise InvalidSettings(f"{PREFIX}API_KEYS_FILE = {str(self.api_keys_file)!r}: the file holds no key")
             keys += found
-        return tuple(key.encode() for key in keys)
+        return tuple(as_bytes(key) for key in keys)
+
+
+def as_bytes(key: str) -> bytes:
+    """Give a key as the bytes that the environment holds, be they UTF-8 or not."""
+    return key.encode("utf-8", "surrogateescape")

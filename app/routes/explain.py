@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import orjson
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
 
 from app import answers, problems
 from app.negotiation import JSON, NPY, PNG, choose
+from app.query import Query
 from app.schemas import BINARY, IMAGE_BODY, Maps
 from app.service import ReadyService
 from app.uploads import parse_one, read_body
@@ -23,10 +24,8 @@ router = APIRouter(tags=["predictions"])
 _ACCEPTED = (NPY, JSON, PNG)  # the last wins where the caller has no preference
 
 
-class Parameters(BaseModel):
+class Parameters(Query):
     """Query parameters of an explanation."""
-
-    model_config = ConfigDict(extra="forbid")
 
     model: str | None = Field(None, description="`name` or `name:version`; the default model when absent.")
     label: str | None = Field(None, description="The class to explain; the most probable one when absent.")
@@ -48,9 +47,9 @@ class Parameters(BaseModel):
         **problems.documented(400, 401, 404, 406, 413, 415, 422, 500, 503, 504),
     },
     response_class=Response,
-    openapi_extra=IMAGE_BODY,
+    openapi_extra={"parameters": Parameters.described(), **IMAGE_BODY},
 )
-async def explain(request: Request, service: ReadyService, parameters: Annotated[Parameters, Query()]) -> Response:
+async def explain(request: Request, service: ReadyService) -> Response:
     """Show where in the image each branch's contribution to a class's logit comes from.
 
     The values of a map sum to the branch's contribution; bias and contributions sum to the logit. Answers `image/png`
@@ -58,6 +57,7 @@ async def explain(request: Request, service: ReadyService, parameters: Annotated
     `float32 [branches, h, w]`.
     """
     start = time.monotonic()
+    parameters = Parameters.parse(request.scope["query_string"])
     media_type = choose(",".join(request.headers.getlist("accept")), _ACCEPTED)
     async with service.admission.request():
         version = await service.repository.acquire(parameters.model)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from functools import lru_cache
-from typing import Annotated, Any, Self
-from urllib.parse import parse_qsl
+from typing import Any
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
 
 from app import answers, arrays, problems
 from app.classification import Classified
 from app.errors import InvalidParameter, InvalidRequest
 from app.negotiation import JSON, NPZ, choose
+from app.query import Query
 from app.schemas import BINARY, IMAGE_BODY, BatchPrediction, Prediction
 from app.service import Service, ready
 from app.uploads import PART, Upload, parse_many, parse_one, read_body
@@ -28,16 +27,17 @@ _RESPONSES = {200: {"content": {NPZ: {"schema": BINARY}}}} | problems.documented
 )
 
 
-class Parameters(BaseModel):
+class Parameters(Query):
     """Query parameters of a prediction."""
-
-    model_config = ConfigDict(extra="forbid")
 
     model: str | None = Field(None, description="`name` or `name:version`; the default model when absent.")
     top: int | None = Field(None, ge=1, description="Only the k most probable classes.")
-    features: bool = Field(True, description="Whether to return the pooled features of every branch.")
+    features: answers.Features = Field(
+        True,
+        description="Whether to return the pooled features of every branch; `base64`: as the base64 of little-endian "
+        "float32, not as an array.",
+    )
     explain: bool = Field(False, description="Whether to return each branch's contribution to every logit.")
-
     min_confidence: float | None = Field(
         None, ge=0, le=1, description="Least probability for which a label is named; the service's own when absent."
     )
@@ -47,33 +47,12 @@ class Parameters(BaseModel):
         least = min_confidence if self.min_confidence is None else self.min_confidence
         return {"top": self.top, "features": self.features, "explain": self.explain, "min_confidence": least}
 
-    @classmethod
-    @lru_cache(maxsize=64)  # clients ask the same again and again
-    def parse(cls, query: bytes) -> Self:
-        """Read a query string.
-
-        Raises:
-            InvalidParameter: A parameter is unknown, or its value is not allowed.
-        """
-        try:
-            return cls.model_validate(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
-        except ValidationError as error:
-            raise InvalidParameter(problems.explain_invalid("query", error.errors()[0])) from None
-
-
-def _documented(parameters: Annotated[Parameters, Query()]) -> None:
-    """Only ever read by FastAPI, for the OpenAPI document."""
-
-
-_DOCUMENTED = [Depends(_documented)]
-
 
 @router.post(
     "/predict",
     response_model=Prediction,
     responses=_RESPONSES,
-    dependencies=_DOCUMENTED,
-    openapi_extra=IMAGE_BODY,
+    openapi_extra={"parameters": Parameters.described(), **IMAGE_BODY},
 )
 async def predict(request: Request) -> Response:
     """Classify one image, sent as a form with one part named `file` or as the raw body."""
@@ -89,7 +68,7 @@ async def predict(request: Request) -> Response:
     if isinstance(classified, InvalidRequest):
         raise classified
     if media_type == NPZ:
-        content = arrays.write(version, [classified], features=parameters.features)
+        content = arrays.write(version, [classified], features=bool(parameters.features))
     else:
         content = _json(answers.prediction(version, classified, **parameters.contents(service.settings.min_confidence)))
     return _respond(service, version, content, media_type, [classified], read_s, start)
@@ -99,8 +78,8 @@ async def predict(request: Request) -> Response:
     "/predict/batch",
     response_model=BatchPrediction,
     responses=_RESPONSES,
-    dependencies=_DOCUMENTED,
     openapi_extra={
+        "parameters": Parameters.described(),
         "requestBody": {
             "required": True,
             "content": {
@@ -112,7 +91,7 @@ async def predict(request: Request) -> Response:
                     }
                 }
             },
-        }
+        },
     },
 )
 async def predict_batch(request: Request) -> Response:
@@ -138,7 +117,7 @@ async def predict_batch(request: Request) -> Response:
         return {"filename": upload.filename, **prediction}
 
     if media_type == NPZ:
-        content = arrays.write(version, classified, features=parameters.features)
+        content = arrays.write(version, classified, features=bool(parameters.features))
     else:
         results = [result(upload, one) for upload, one in zip(uploads, classified, strict=True)]
         content = _json({"model": version.name, "version": version.number, "results": results})
@@ -147,8 +126,9 @@ async def predict_batch(request: Request) -> Response:
 
 def _choose(request: Request, parameters: Parameters) -> str:
     media_type = choose(",".join(request.headers.getlist("accept")), _OFFERED)
-    if media_type == NPZ and parameters.explain:
-        raise InvalidParameter(f"query parameter 'explain': is answered in {JSON} alone, not in {NPZ}")
+    if media_type == NPZ and (parameters.explain or parameters.features == "base64"):
+        asked = "'explain'" if parameters.explain else "'features' = 'base64'"
+        raise InvalidParameter(f"query parameter {asked}: is answered in {JSON} alone, not in {NPZ}")
     return media_type
 
 

@@ -34,8 +34,8 @@ async def index(request: Request, service: AnyService) -> list[dict[str, str]]:
     """List every version that was found, its state, and the reason; with `{"ready": true}` those that are served."""
     try:
         wanted = _Filter.model_validate(await _document(request))
-    except ValidationError as error:
-        raise MalformedRequest(f'the body: {error.errors()[0]["msg"]}; send {{}} or {{"ready": true}}') from None
+    except ValidationError:
+        raise MalformedRequest('the body takes "ready" alone, true or false; send {} or {"ready": true}') from None
     found = catalogue.index(service.repository)
     return [one for one in found if one["state"] == "READY"] if wanted.ready else found
 

@@ -1,5 +1,8 @@
 // The interface as openapi.json describes it: routes, parameters, bodies, answers, schemas.
 
+import * as key from "./key.js";
+import * as service from "./service.js";
+
 const $ = (id) => document.getElementById(id);
 
 function make(tag, attributes = {}, ...children) {
@@ -32,6 +35,7 @@ function type(schema = {}) {
   if (schema.type === "object" && typeof schema.additionalProperties === "object") {
     return ["object of ", ...type(schema.additionalProperties)];
   }
+  if (schema.contentEncoding) return [`${schema.type} in ${schema.contentEncoding}`];
   return [[schema.format === "binary" ? "bytes" : schema.type ?? "anything", bounds(schema)].join(" ").trimEnd()];
 }
 
@@ -116,10 +120,13 @@ function described(name, schema) {
 
 function show({ info, paths, components = {} }) {
   $("about").textContent = `${info.description} Version ${info.version}.`;
-  for (const [path, operations] of Object.entries(paths)) {
-    for (const [method, operation] of Object.entries(operations)) $("routes").append(route(method, path, operation));
-  }
-  for (const [name, schema] of Object.entries(components.schemas ?? {})) $("schemas").append(described(name, schema));
+  $("routes").replaceChildren(
+    ...Object.entries(paths).flatMap(([path, operations]) =>
+      Object.entries(operations).map(([method, operation]) => route(method, path, operation))),
+  );
+  $("schemas").replaceChildren(
+    ...Object.entries(components.schemas ?? {}).map(([name, schema]) => described(name, schema)),
+  );
 }
 
 /** Open what the address points at. */
@@ -131,13 +138,30 @@ function open() {
   }
 }
 
-try {
-  const response = await fetch("openapi.json", { cache: "no-cache" });
-  if (!response.ok) throw new Error(`The service answered ${response.status}.`);
-  show(await response.json());
-  window.addEventListener("hashchange", open);
-  open();
-} catch (error) {
-  $("message").textContent = error.message;
-  $("message").hidden = false;
+function say(text) {
+  $("message").textContent = text;
+  $("message").hidden = !text;
 }
+
+async function load() {
+  try {
+    const found = await service.description();
+    key.dismiss();
+    say("");
+    show(found);
+    if (service.hasKey()) link(found); // a plain link would send no key
+    open();
+  } catch (error) {
+    say(error.status === 401 ? key.ask() : error.message);
+  }
+}
+
+/** Have the link lead to what was read. */
+function link(found) {
+  const file = new Blob([JSON.stringify(found, null, 2)], { type: "application/json" });
+  $("document").href = URL.createObjectURL(file);
+}
+
+key.onGiven(load);
+window.addEventListener("hashchange", open);
+load();

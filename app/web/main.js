@@ -1,6 +1,7 @@
 // The page: holds what was chosen, asks the service, shows the answer.
 
 import * as answer from "./answer.js";
+import * as key from "./key.js";
 import * as picture from "./picture.js";
 import * as service from "./service.js";
 import { Camera, Pad, files } from "./sources.js";
@@ -29,7 +30,7 @@ async function load() {
     models = listed.models;
     $("model").replaceChildren(...models.map(({ name }) => new Option(name, name, false, name === listed.default)));
     $("model").disabled = $("version").disabled = false;
-    $("key-card").hidden = true;
+    key.dismiss();
     say("");
     choose();
   } catch (error) {
@@ -133,9 +134,7 @@ function say(text) {
 
 function complain(error) {
   if (error.status === 401) {
-    $("key-card").hidden = false;
-    $("key").focus();
-    say(service.hasKey() ? "The service does not know this key." : "");
+    say(key.ask());
     return;
   }
   forget();
@@ -183,11 +182,7 @@ $("copy").addEventListener("click", async () => {
   $("copy").textContent = "Copied";
   setTimeout(() => ($("copy").textContent = "Copy"), 2000);
 });
-$("key-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  service.useKey($("key").value);
-  load();
-});
+key.onGiven(load);
 
 picture.scale($("scale"));
 load();

@@ -41,6 +41,11 @@ async function refusal(response) {
   return new Refusal(response.status, `${words || `The service answered ${response.status}`}.`, problem.code);
 }
 
+/** The interface, as OpenAPI describes it. */
+export async function description() {
+  return (await ask("openapi.json")).json();
+}
+
 /** All models: {default, models: [...]}. */
 export async function models() {
   return (await ask("models")).json();

@@ -23,6 +23,23 @@ def test_each_key_has_its_own_rate(models):
         assert client.get("/models", headers={"X-API-Key": "one"}).status_code == 200
 
 
+def test_keys_need_not_be_utf_8(models):
+    with serving(models, API_KEYS="cl\udce9", ADMIN_KEY="long enough, cl\udce9") as client:
+        assert client.get("/models", headers={"X-API-Key": b"cl\xe9"}).status_code == 200
+        assert client.get("/models", headers={"X-API-Key": b"cl\xc3\xa9"}).status_code == 401
+        index = client.post("/v2/repository/index", headers={"X-API-Key": b"long enough, cl\xe9"})
+        assert index.status_code == 200
+
+
+def test_each_worker_allows_its_share_of_the_rate_as_the_setting_says(models):
+    assert "divided among the workers" in Settings.model_fields["rate_limit"].description
+    with serving(models, RATE_LIMIT=3, WORKERS=2) as client:
+        answers = (client.get("/models") for _ in range(1000))
+        limited = next(answer for answer in answers if answer.status_code != 200)
+
+    assert "more than 1.5 requests a second" in assert_problem(limited, 429, "rate_limited")["detail"]
+
+
 def test_pages_of_the_origins_listed_may_call_and_no_others(models):
     with serving(models, CORS_ORIGINS="https://shop.example, https://lab.example", API_KEYS="key") as client:
         asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}

@@ -68,3 +68,9 @@ def test_explanations_are_not_written_as_arrays(server):
     response = server.post("/predict?explain=true", content=toys.plain(0), headers=NPZ)
 
     assert "'explain'" in assert_problem(response, 422, "invalid_parameter")["detail"]
+
+
+def test_base64_is_not_written_as_arrays(server):
+    response = server.post("/predict?features=base64", content=toys.plain(0), headers=NPZ)
+
+    assert "'features' = 'base64'" in assert_problem(response, 422, "invalid_parameter")["detail"]

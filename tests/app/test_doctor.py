@@ -2,18 +2,22 @@
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 
+import onnxruntime as ort
 import pytest
 
 from app import doctor
 from tests import toys
+from tests.conftest import ROOT
 
 
 def ask(models, *arguments, **settings):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MULTIPOOL_")}
-    chosen = {"MODELS_DIR": models, "DEVICE": "cpu", **settings}
+    chosen = {"MODELS_DIR": models, "DEVICE": "cpu", "PORT": 0, **settings}
     environment |= {f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}
     command = [sys.executable, "-m", "app", "doctor", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
@@ -78,6 +82,53 @@ def test_more_workers_than_cores_are_a_warning(tmp_path):
     assert done.returncode == 0
     assert "warning  cores" in done.stdout
     assert "→ set MULTIPOOL_WORKERS to " in done.stdout
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, " usable, 1 worker\n"), (64, " usable, 64 workers\n")])
+def test_one_worker_is_one(tmp_path, count, words):
+    assert words in ask(tmp_path, WORKERS=count).stdout
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="CUDA is available")
+def test_without_a_gpu_all_is_well_and_it_says_how_to_have_one(tmp_path):
+    toys.publish(tmp_path, "toy")
+
+    done = ask(tmp_path, "--json", DEVICE="auto")
+
+    (device,) = (finding for finding in json.loads(done.stdout) if finding["subject"] == "device")
+    assert (done.returncode, device["level"]) == (0, "ok")
+    assert "no CUDA execution provider" in device["text"]
+    for name in ("deploy/requirements/serve-cuda.txt", "docker-compose.gpu.yml"):
+        assert name in device["advice"]
+        assert (ROOT / name).exists()
+    assert "\n" not in device["advice"]
+
+
+def test_a_free_port_is_named(tmp_path):
+    done = ask(tmp_path, PORT=0)
+
+    assert re.search(r"^ok +port +127\.0\.0\.1:[1-9]\d* is free$", done.stdout, re.MULTILINE)
+
+
+def test_a_port_in_use_is_a_warning_as_it_may_be_the_services_own(tmp_path):
+    toys.publish(tmp_path, "toy")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = ask(tmp_path, PORT=port)
+
+    assert done.returncode == 0
+    assert f"warning  port         cannot listen on 127.0.0.1:{port}: Address already in use\n" in done.stdout
+    assert "or set MULTIPOOL_PORT\n" in done.stdout
+
+
+def test_an_address_that_cannot_be_had_is_a_failure_as_it_is_for_the_service(tmp_path):
+    toys.publish(tmp_path, "toy")
+
+    done = ask(tmp_path, HOST="192.0.2.1")  # a documentation address, which no machine has
+
+    assert done.returncode == 1
+    assert "failure  port         cannot listen on 192.0.2.1:" in done.stdout
+    assert "set MULTIPOOL_HOST or MULTIPOOL_PORT\n" in done.stdout
 
 
 @pytest.mark.parametrize(

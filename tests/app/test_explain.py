@@ -1,6 +1,7 @@
 """``POST /explain``: maps over the image, as a picture or as numbers."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -81,6 +82,46 @@ def test_a_picture_unless_something_else_is_asked_for(ask, accept, model):
         assert min(image.size) > 400
 
 
+@pytest.mark.parametrize("chosen", [{}, {"branch": "top_right"}])
+def test_the_picture_says_a_sum_that_adds_up_to_the_logit(ask, chosen):
+    body = ask(label="bright", **chosen).json()
+
+    with Image.open(io.BytesIO(ask("image/png", label="bright", **chosen).content)) as image:
+        title, _, terms = image.text["Description"].partition(" = ")
+
+    found = {name: float(value) for value, name in re.findall(r"([+-][\d.]+) ([a-z_ ]+\b)", terms)}
+    told = {branch["name"]: branch["contribution"] for branch in body["branches"]}
+    rest = ["other branches"] if chosen else []
+    assert title == f"bright: logit {body['logit']:+.2f}" + ("; drawn: top_right" if chosen else "")
+    assert list(found) == ["bias", *told, *rest]
+    assert found["bias"] == pytest.approx(body["bias"], abs=0.005)
+    assert {name: found[name] for name in told} == pytest.approx(told, abs=0.005)
+    assert sum(found.values()) == pytest.approx(body["logit"], abs=0.005 * (len(found) + 1))
+
+
+def test_what_is_said_stands_above_the_picture_and_inside_it():
+    maps = {
+        "label": "bright",
+        "logit": 12.5,
+        "bias": 0.5,
+        "branches": [{"name": f"a_branch_with_a_long_name_{number}", "contribution": 1} for number in range(12)],
+        "maps": np.zeros((12, 4, 4), np.float32),
+    }
+    image = np.full((8, 8, 3), 200, np.uint8)
+
+    def ink(maps):
+        with Image.open(io.BytesIO(overlay.picture(maps, image))) as drawn:
+            dark = np.asarray(drawn.convert("L")) < 128
+            above = dark[: drawn.height - 448 - 16]
+            assert not above[:, :8].any()
+            assert not above[:, -8:].any()
+            return above
+
+    few = {**maps, "logit": 1.5, "branches": maps["branches"][:1]}
+    assert ink(maps).shape[0] > ink(few).shape[0]  # more to say, in more lines
+    assert ink(maps)[32:].sum() > 5 * ink(few)[32:].sum() > 0
+
+
 @pytest.mark.parametrize("accept", ["text/html", "application/xml;q=1", "image/png;q=0", "nonsense", "a/b/c,,"])
 def test_what_cannot_be_made(ask, accept):
     assert "image/png" in assert_problem(ask(accept), 406, "not_acceptable")["detail"]
@@ -89,6 +130,19 @@ def test_what_cannot_be_made(ask, accept):
 @pytest.mark.parametrize(("parameter", "value"), [("label", "grey"), ("label", ""), ("branch", "x"), ("colour", "red")])
 def test_a_bad_parameter_is_named(ask, parameter, value):
     assert parameter in assert_problem(ask(**{parameter: value}), 422, "invalid_parameter")["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("colour=red", "'colour': there is no such parameter; there are model, label, branch"),
+        ("label=dark&label=bright", "'label': it is given 2 times; give it once"),
+    ],
+)
+def test_parameters_are_refused_in_the_words_of_predict(server, query, words):
+    response = server.post(f"/explain?{query}", files={"file": toys.plain(1)})
+
+    assert assert_problem(response, 422, "invalid_parameter")["detail"] == f"query parameter {words}"
 
 
 def test_an_image_that_cannot_be_used(ask):

@@ -1,5 +1,6 @@
 """The page in a real browser: what it shows, that it is accessible, and that it asks no one else for anything."""
 
+import json
 import re
 import shutil
 import time
@@ -300,10 +301,40 @@ def test_the_interface_is_described_without_asking_anyone_else(chromium, server)
         for media_type in predict["requestBody"]["content"]:
             assert media_type in shown
         assert "integer ≥ 1 or null, in query" in shown
-        assert "boolean, in query, default true" in shown
+        assert "boolean, in query, default false" in shown
+        assert 'boolean or "base64", in query, default true' in shown
         page.locator(".route").first.get_by_role("link", name="Prediction").click()
         page.wait_for_selector("#Prediction[open]")
         assert "object of number, always" in page.locator("#Prediction").inner_text()
+        page.locator("#BranchFeatures summary").click()
+        assert "array of number or string in base64, always" in page.locator("#BranchFeatures").inner_text()
+
+
+@browser_needed
+def test_the_description_asks_for_the_key_that_the_service_wants(chromium, models):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    with (
+        serving(models, API_KEYS="secret") as client,
+        opened(chromium, f"{client.base_url}/docs#BranchFeatures", viewport={"width": 360, "height": 800}) as page,
+    ):
+        page.wait_for_selector("#key-card:not([hidden])")
+        assert page.locator(".route").count() == 0
+        assert [one["id"] for one in axe.Axe().run(page).response["violations"]] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.fill("#key", "wrong")
+        page.press("#key", "Enter")
+        page.wait_for_selector("#message:not([hidden])")
+        assert page.text_content("#message") == "The service does not know this key."
+
+        page.fill("#key", "secret")
+        page.press("#key", "Enter")
+        page.wait_for_selector("#BranchFeatures[open]")
+        assert page.locator("#key-card").is_hidden()
+        assert page.locator("#message").is_hidden()
+        assert "secret" not in page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])")
+        page.click("#document")
+        page.wait_for_url(re.compile("^blob:"))
+        assert json.loads(page.text_content("body"))["openapi"].startswith("3.1")
 
 
 @browser_needed

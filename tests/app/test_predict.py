@@ -89,14 +89,36 @@ def test_several_images_fail_alone(predict, folder):
     assert "branches" not in results[0]
 
 
+@pytest.mark.parametrize("how", [[], ["--json"], ["--output"]])
+def test_one_broken_image_is_exit_code_65_and_a_count_however_it_is_written(predict, folder, tmp_path, how):
+    target = [tmp_path / "answers.csv"] if how == ["--output"] else []
+
+    done = predict(folder, *how, *target)
+    sound = predict(folder / "0.png", folder / "255.png", *how, *[tmp_path / "sound.csv" for _ in target])
+
+    assert done.returncode == 65
+    assert done.stderr.splitlines()[-1].endswith("5 images, 1 of which cannot be used")
+    written = target[0].read_text() if target else done.stdout
+    for name in ("0.png", "90.png", "255.png", "noise.JPG"):
+        assert f"/{name}" in written
+    assert sound.returncode == 0
+
+
+def test_the_exit_code_is_told_of(capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+
+    assert "Exit code 65: an image cannot be used" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_a_folder_becomes_a_table(predict, folder, tmp_path, kind):
     path = tmp_path / f"answers.{kind}"
 
     done = predict(folder, "--output", path, "--model", "brightness:1", MAX_BATCH_SIZE=2)
 
-    assert done.returncode == 0, done.stderr
-    assert "5 images, 1 of which cannot be used" in done.stderr
+    assert (done.returncode, done.stderr.count("Traceback")) == (65, 0), done.stderr
+    assert done.stderr.endswith(f"{path}: 5 images, 1 of which cannot be used\n")
     assert not list(tmp_path.glob(".answers*"))
     rows = {row["file"].rpartition("/")[2]: row for row in read(path)}
     assert set(rows) == {"0.png", "90.png", "255.png", "broken.png", "noise.JPG"}
@@ -217,7 +239,7 @@ def test_a_damaged_line_of_the_journal_is_made_again(predict, folder, interrupte
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:2], b"\0" * 100 + b"\n", *lines[3:]]))
 
-    assert predict(folder, "--output", interrupted, "--model", "brightness:1").returncode == 0
+    assert predict(folder, "--output", interrupted, "--model", "brightness:1").returncode == 65
     assert len({row["file"] for row in read(interrupted)}) == len(read(interrupted)) == 5
 
 

@@ -1,5 +1,6 @@
 """``POST /predict`` and ``POST /predict/batch``, over a socket, as curl would."""
 
+import base64
 import io
 import json
 import math
@@ -95,6 +96,27 @@ def test_numbers_read_back_as_the_same_float32(server):
     np.testing.assert_array_equal(top_right, pixels[:4, 4:].max((0, 1)))
 
 
+@pytest.mark.parametrize("url", ["/predict", "/predict/batch"])
+def test_features_as_base64_are_the_same_bit_for_bit(server, url):
+    files = [("file", toys.save(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8))) for seed in (1, 2)]
+    files = files[:1] if url == "/predict" else files
+
+    def ask(features):
+        body = server.post(url, params={"features": features}, files=files).json()
+        (Prediction if url == "/predict" else BatchPrediction).model_validate(body)
+        return [body] if url == "/predict" else body["results"]
+
+    for plain, compact in zip(ask("true"), ask("base64"), strict=True):
+        for numbers, encoded in zip(plain["branches"], compact["branches"], strict=True):
+            decoded = np.frombuffer(base64.b64decode(encoded["features"], validate=True), "<f4")
+            assert decoded.tobytes() == np.array(numbers["features"], "<f4").tobytes()
+        assert [(one["name"], one["pooling"]) for one in compact["branches"]] == list(
+            zip(toys.QUADRANTS, toys.POOLINGS, strict=True)
+        )
+        del plain["branches"], compact["branches"]
+        assert compact == plain
+
+
 def test_a_model_and_a_version_can_be_named(server):
     data = {"file": toys.plain(100)}
 
@@ -168,14 +190,35 @@ def test_bytes_of_no_known_type(server):
 
 
 @pytest.mark.parametrize(
-    "parameters",
-    [{"top": 0}, {"top": "x"}, {"top": 1.5}, {"features": "maybe"}, {"explain": 7}, {"tpo": 3}],
+    ("query", "words"),
+    [
+        ("top=0", "'top': it takes a whole number, at least 1, not '0'"),
+        ("top=x", "'top': it takes a whole number, at least 1, not 'x'"),
+        ("top=1.5", "'top': it takes a whole number, at least 1, not '1.5'"),
+        ("features=maybe", "'features': it takes true, false or base64, not 'maybe'"),
+        ("explain=7", "'explain': it takes true or false, not '7'"),
+        ("explain=", "'explain': it takes true or false, not ''"),
+        ("min_confidence=1.1", "'min_confidence': it takes a number from 0 to 1, not '1.1'"),
+        ("min_confidence=nan", "'min_confidence': it takes a number from 0 to 1, not 'nan'"),
+        (
+            "tpo=3",
+            "'tpo': there is no such parameter; there are model, top, features, explain, min_confidence",
+        ),
+        ("top=1&top=2", "'top': it is given 2 times; give it once"),
+        ("model=grey&top=1&model=&model=grey", "'model': it is given 3 times; give it once"),
+    ],
 )
 @pytest.mark.parametrize("url", ["/predict", "/predict/batch"])
-def test_a_bad_parameter_is_named(server, url, parameters):
-    body = assert_problem(server.post(url, params=parameters, files={"file": toys.plain(1)}), 422, "invalid_parameter")
+def test_a_bad_parameter_is_named_with_what_it_takes_and_what_came(server, url, query, words):
+    response = server.post(f"{url}?{query}", files={"file": toys.plain(1)})
 
-    assert next(iter(parameters)) in body["detail"]
+    assert assert_problem(response, 422, "invalid_parameter")["detail"] == f"query parameter {words}"
+
+
+def test_a_bad_parameter_of_any_length_is_answered_in_short(server):
+    for query in (f"top={'9' * 7000}x", f"{'x' * 7000}=1", f"{'x' * 3000}=1&{'x' * 3000}=1"):
+        response = server.post(f"/predict?{query}", files={"file": toys.plain(1)})
+        assert len(assert_problem(response, 422, "invalid_parameter")["detail"]) < 250
 
 
 @pytest.mark.parametrize("model", ["nothing", "brightness:9", "brightness:x", "../../etc/passwd", "%00", ""])

@@ -66,6 +66,8 @@ def test_models_are_loaded_and_unloaded(client):
     assert_problem(post("/models/..%2ftoy/load"), 404, "not_found")
     for body in (b"{", b"[]", b"[" * 50_000, b'{"ready": 1}', b'{"fast": true}', b"\xff"):
         assert_problem(post("/index", content=body), 400, "malformed_request")
+    said = post("/index", json={"ready": "soon"}).json()["detail"]
+    assert said == 'the body takes "ready" alone, true or false; send {} or {"ready": true}'
     assert_problem(post("/index", content=b" " * 70_000), 413, "body_too_large")
 
 

@@ -70,10 +70,10 @@ def test_the_documentation_describes_every_route_and_error(server):
     assert server.get("/docs").status_code == 200
 
 
-def test_keys_are_asked_for_everywhere_but_health(models, tmp_path):
+def test_keys_are_asked_for_everywhere_but_for_health_and_the_pages(models, tmp_path):
     (tmp_path / "keys").write_text("from-file\n")
     with serving(models, API_KEYS="one,two,clé", API_KEYS_FILE=tmp_path / "keys") as client:
-        for path in ("/models", "/openapi.json", "/docs", "/nothing"):
+        for path in ("/models", "/openapi.json", "/docs/", "/nothing"):
             response = client.get(path)
             assert_problem(response, 401, "unauthorized")
             assert response.headers["www-authenticate"] == "Bearer"
@@ -88,7 +88,8 @@ def test_keys_are_asked_for_everywhere_but_health(models, tmp_path):
                 == 200
             )
             assert client.get("/models", headers={"X-API-Key": key}).status_code == 200
-        assert client.get("/livez").status_code == 200
+        for path in ("/livez", "/", "/docs", "/web/docs.js"):
+            assert client.get(path).status_code == 200
         client.log.wait_for("GET /nothing 401")
         assert "from-file" not in client.log.text
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from app import values
 from app.errors import InvalidSettings
 from app.settings import Settings
 
@@ -60,6 +61,31 @@ def test_a_bad_value_is_named(monkeypatch, name, value):
         Settings.load()
 
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("DEVICE", "gpu", " = 'gpu': it takes auto, cuda or cpu"),
+        ("PORT", "http", " = 'http': it takes a whole number from 0 to 65535"),
+        ("MAX_UPLOAD_BYTES", "10MB", " = '10MB': it takes a whole number, at least 1"),
+        ("MODELS_MEMORY_BYTES", "0", " = '0': it takes a whole number, at least 1"),
+        ("RATE_LIMIT", "0", " = '0': it takes a number above 0"),
+        ("REQUEST_TIMEOUT_S", "nan", " = 'nan': it takes a number above 0 and at most 3600"),
+    ],
+)
+def test_what_a_setting_takes_is_said(monkeypatch, name, value, words):
+    monkeypatch.setenv(f"MULTIPOOL_{name}", value)
+
+    with pytest.raises(InvalidSettings) as caught:
+        Settings.load()
+
+    assert str(caught.value) == f"MULTIPOOL_{name}{words}"
+
+
+def test_every_setting_can_say_what_it_takes():
+    for schema in Settings.model_json_schema()["properties"].values():
+        assert values.allowed(schema)
 
 
 def test_an_unknown_name_is_named(monkeypatch):

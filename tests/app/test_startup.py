@@ -43,6 +43,7 @@ def test_models_that_are_not_ours(tmp_path, workers):
         ({"DEFAULT_MODEL": "nothing"}, 78, "no such model"),
         ({"API_KEYS_FILE": "/nonexistent"}, 78, "API_KEYS_FILE"),
         ({"HOST": "no.such.host.invalid"}, 1, "cannot listen"),
+        ({"HOST": "ü" * 80}, 1, "cannot listen"),
     ],
 )
 def test_settings_that_cannot_work(models, settings, code, words):

@@ -1,0 +1,38 @@
+"""The socket that the service listens on."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from app.errors import CannotListen, PortInUse
+from app.settings import PREFIX
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take the address; nothing is accepted yet.
+
+    Raises:
+        CannotListen: There is no such address here, it is not allowed, or something else listens there (PortInUse).
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, TypeError) as error:  # the latter for a name that no host can have
+        listener.close()
+        kind = PortInUse if getattr(error, "errno", 0) == errno.EADDRINUSE else CannotListen
+        reason = getattr(error, "strerror", "") or "there is no such host"
+        raise kind(f"cannot listen on {_written(host, port)}: {reason}; set {PREFIX}HOST or {PREFIX}PORT") from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """Write down what was taken, as it stands in a URL."""
+    return _written(*listener.getsockname()[:2])
+
+
+def _written(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
