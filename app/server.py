@@ -19,6 +19,7 @@ from types import FrameType
 
 import uvicorn
 
+from app.accepting import Acceptor, Place
 from app.service import Service
 
 _LAST_RESORT_S = 3
@@ -34,6 +35,7 @@ class Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         *,
+        place: Place,
         lame_duck_s: float,
         on_started: Callable[[Service], None] = lambda _: None,
     ) -> None:
@@ -41,19 +43,37 @@ class Server(uvicorn.Server):
 
         Args:
             config: uvicorn's own.
+            place: Among the workers that take connections from the same socket.
             lame_duck_s: How long to go on after SIGTERM.
             on_started: Called once connections are taken.
         """
         super().__init__(config)
         self._lame_duck_s = lame_duck_s
         self._on_started = on_started
+        self._place = place
         self._lame = self._failed = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application and take connections."""
-        await super().startup(sockets)
+        (listener,) = sockets or []
+        await super().startup([])  # the socket is ours
+        self._acceptor = Acceptor(
+            listener, self._place, self.server_state.connections, self._create_protocol, self.config.backlog
+        )
+        self.servers = [self._acceptor]  # type: ignore[list-item]  # does what uvicorn asks of it
         if self.started:
             self._on_started(self.lifespan.state["service"])
+
+    def _create_protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]  # as in uvicorn
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is done ten times a second."""
+        self._acceptor.tell()
+        return await super().on_tick(counter)
 
     def fail(self) -> None:
         """Stop because the service is of no more use; soon, since nothing better is to come of waiting."""

@@ -19,6 +19,7 @@ import uvicorn
 from PIL import Image
 
 from app import listening, logs
+from app.accepting import Place, Places
 from app.errors import MultipoolError
 from app.link import Link
 from app.main import build, create_app
@@ -47,19 +48,19 @@ def serve(settings: Settings) -> None:
         _prepare(settings)
         log.info("listening on http://%s", listening.address(listener))
         if settings.workers == 1:
-            _serve_one(settings, listener)
+            _serve_one(settings, listener, Places().take())
         else:
             limit_s = settings.lame_duck_s + settings.shutdown_timeout_s + 5
             Supervisor(work, (settings, listener), settings.workers, limit_s).run()
 
 
-def work(pipe: Connection, settings: Settings, listener: socket.socket) -> None:
+def work(pipe: Connection, place: Place, settings: Settings, listener: socket.socket) -> None:
     """Be one of several workers: say on the pipe that all is well, or what is not; end when the pipe does."""
     os.setsid()  # a terminal's Ctrl-C goes to the supervisor alone, which passes it on
     _prepare(settings)
 
     try:
-        _serve_one(settings, listener, lambda service: Link(pipe, service).start())
+        _serve_one(settings, listener, place, lambda service: Link(pipe, service).start())
     except MultipoolError as error:
         with suppress(OSError):
             pipe.send(error)
@@ -80,7 +81,10 @@ def _prepare(settings: Settings) -> None:
 
 
 def _serve_one(
-    settings: Settings, listener: socket.socket, on_started: Callable[[Service], object] = lambda _: None
+    settings: Settings,
+    listener: socket.socket,
+    place: Place,
+    on_started: Callable[[Service], object] = lambda _: None,
 ) -> None:
     failures: list[MultipoolError] = []
 
@@ -93,7 +97,7 @@ def _serve_one(
             on_started(service)
 
     config = uvicorn.Config(create_app(settings, stop), **_options(settings))
-    server = Server(config, lame_duck_s=settings.lame_duck_s, on_started=started)
+    server = Server(config, place=place, lame_duck_s=settings.lame_duck_s, on_started=started)
     server.run(sockets=[listener])
     if failures:
         raise failures[0]

@@ -23,7 +23,7 @@ _MAX_BYTES = 16 * 1024  # decoded in 0.3 ms; a JPEG of as many scans as fit take
 _KINDS = frozenset({"JPEG", "PNG"})
 _QUICK_S = 0.0002
 _SHORT_S = 0.001
-_TURN_S = 0.003
+_TURN_S = 0.001
 
 
 class Shortcut:

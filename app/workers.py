@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
+from app.accepting import Place, Places
 from app.errors import MultipoolError
 from app.link import Counts, Ready
 from app.metrics import Snapshot, add_up, without_gauges
@@ -39,6 +40,7 @@ class Worker:
 
     process: BaseProcess
     pipe: Connection
+    place: Place
     ready: bool = False
     retired: bool = False
     silent: bool = False
@@ -55,7 +57,7 @@ class Supervisor:
 
         Args:
             target: What a worker does; gets a pipe, speaks on it as :mod:`app.link` does, or says the error that keeps
-                it from starting, and ends when the pipe does.
+                it from starting, and ends when the pipe does; and its place among those that take connections.
             arguments: What else it gets.
             count: How many workers there are to be.
             limit_s: How long a worker may take to end when told to.
@@ -65,6 +67,7 @@ class Supervisor:
         self._count = count
         self._limit_s = limit_s
         self._context = _context(target.__module__)
+        self._places = Places()
         self._workers: list[Worker] = []
         self._orders: dict[str, Order] = {}  # the last one for each model
         self._counted_before: Snapshot = {}  # by workers that have ended
@@ -106,17 +109,19 @@ class Supervisor:
 
     def _start(self) -> Worker | None:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=self._target, args=(theirs, *self._arguments))
+        place = self._places.take()
+        process = self._context.Process(target=self._target, args=(theirs, place, *self._arguments))
         try:
             process.start()
         except (OSError, EOFError) as error:  # no memory, or what workers are forked from is just dying
             log.error("no worker could be started: %s", error)  # noqa: TRY400  # a line for the operator
             ours.close()
+            place.leave()
             self._restart_at = time.monotonic() + _LONGEST_TURN_S
             return None
         finally:
             theirs.close()
-        worker = Worker(process, ours)
+        worker = Worker(process, ours, place)
         self._workers.append(worker)
         return worker
 
@@ -185,6 +190,7 @@ class Supervisor:
         """Forget a worker that has ended; :meth:`_fill` starts another."""
         self._workers.remove(worker)
         worker.pipe.close()
+        worker.place.leave()
         worker.process.join()
         self._counted_before = add_up([self._counted_before, without_gauges(worker.counted)])
         if worker.retired:

@@ -1,0 +1,85 @@
+"""Connections that come at once are dealt evenly among the workers, and none waits for a worker that is stuck."""
+
+import os
+import signal
+import socket
+import time
+from contextlib import ExitStack
+
+from app.accepting import Places
+from tests.app.test_shutdown import workers
+from tests.conftest import serving
+
+REQUEST = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+def sockets_of(pid):
+    folder = f"/proc/{pid}/fd"
+    return sum(os.readlink(f"{folder}/{name}").startswith("socket:") for name in os.listdir(folder))
+
+
+def connect(stack, client, count):
+    address = client.base_url.host, client.base_url.port
+    return [stack.enter_context(socket.create_connection(address, timeout=10)) for _ in range(count)]
+
+
+def both(client):
+    """Wait for both workers."""
+    client.log.wait_for(r"worker \d+ is ready(.|\n)*worker \d+ is ready")
+    return workers(client)
+
+
+def test_connections_are_dealt_evenly(models):
+    with serving(models, WORKERS=2, KEEP_ALIVE_S=60) as client:
+        pids = both(client)
+        before = [sockets_of(pid) for pid in pids]
+        taken, tries = [0, 0], 0
+        while min(taken) < 6 and tries < 10:  # a machine that lets one of them sleep for long does not count
+            tries += 1
+            with ExitStack() as stack:
+                connect(stack, client, 16)
+                deadline = time.monotonic() + 10
+                while sum(taken) < 16 and time.monotonic() < deadline:
+                    time.sleep(0.02)
+                    taken = [sockets_of(pid) - count for pid, count in zip(pids, before, strict=True)]
+
+    assert min(taken) >= 6, taken
+
+
+def test_no_connection_waits_for_a_worker_that_is_stuck(models):
+    with serving(models, WORKERS=2) as client:
+        stuck, _ = both(client)
+        os.kill(stuck, signal.SIGSTOP)
+        try:
+            with ExitStack() as stack:
+                answers = []
+                for connection in connect(stack, client, 16):
+                    connection.sendall(REQUEST)
+                    answers.append(connection.recv(100)[:12])
+        finally:
+            os.kill(stuck, signal.SIGCONT)
+
+    assert answers == [b"HTTP/1.1 200"] * 16
+
+
+def test_who_has_clearly_more_leaves_the_next_one_to_others():
+    places = Places()
+    first, second = places.take(), places.take()
+
+    first.tell(3)
+    second.tell(1)
+    assert not first.may_have_more(3)
+    assert second.may_have_more(1)
+
+    second.leave()
+    assert first.may_have_more(3)
+
+
+def test_a_place_is_given_again_when_its_worker_is_gone():
+    places = Places()
+    first = places.take()
+    first.tell(7)
+    first.leave()
+
+    assert places.take().may_have_more(0)
+    assert sorted(places.counts)[:2] == [0, 2**31 - 1]
