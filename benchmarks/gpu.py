@@ -3,8 +3,8 @@
 For every model: the largest difference of every output to the CPU provider, over batches of every bucket; images per
 second against the batch size; session options and ways of feeding side by side (plain, I/O binding with its input kept
 in pinned memory, CUDA graph; float32 with and without TF32, float16 where there is such an artifact). Needs ONNX
-Runtime and NumPy alone. With ``--rehearse`` it goes through what it can on the CPU, so that the command is known to
-work before a GPU is rented.
+Runtime and NumPy alone. Where the service itself is installed too, it is started on the device, and asked over HTTP.
+With ``--rehearse`` it goes through what it can on the CPU, so that the command is known to work before a GPU is rented.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ def main() -> None:
         print(f"\n{file}")
         found = report["models"][str(file)] = dict(_examine(file, rehearse=arguments.rehearse))
         print(json.dumps(found, indent=1))
+    report["HTTP"] = over_http(arguments.models, rehearse=arguments.rehearse)
+    print("\nHTTP", json.dumps(report["HTTP"], indent=1))
     arguments.output.write_text(json.dumps(report, indent=1) + "\n")
     worst = max(difference for one in report["models"].values() for difference in one["largest difference"].values())
     if worst > arguments.tolerance:
@@ -118,6 +120,35 @@ def _examine(file: Path, *, rehearse: bool) -> Iterator[tuple[str, object]]:
     if half.exists():
         feed = Feed(half, device)
         yield "float16, batch 1 and 32", [round(_rate(feed, size)) for size in (1, 32)]
+
+
+def over_http(files: list[Path], *, rehearse: bool) -> dict[str, object] | str:
+    """Ask the service on the device, over several connections, for answers to one image of each model's size.
+
+    Returns:
+        Per model and number of connections, answers per second and the milliseconds within which half and 99 % of them
+        came; or why there are none.
+    """
+    try:
+        from benchmarks import load, pictures  # noqa: PLC0415  # all else does without the service
+        from benchmarks.service import serving  # noqa: PLC0415
+    except ImportError as error:
+        return f"not measured: {error}"
+    found: dict[str, object] = {}
+    for file in files:
+        name, number = file.parts[-3:-1]
+        height, width, _ = Feed(file, None).shape
+        request = load.post(f"/predict?model={name}:{number}", pictures.jpeg(width, height, 2))
+        with serving(str(file.parents[2]), DEVICE="cpu" if rehearse else "cuda") as service:
+            for connections in (1, 16, 64):
+                end = time.monotonic() + 1 + _SECONDS
+                outcome = load.closed(service.port, request, connections, lambda _, end=end: time.monotonic() < end)
+                if set(outcome.statuses) != {200} or outcome.failures:
+                    raise SystemExit(f"{file}: {outcome}")
+                rate = outcome.statuses[200] / (1 + _SECONDS)
+                half, most = (1000 * outcome.percentile(200, share) for share in (0.5, 0.99))
+                found[f"{name}:{number}, {connections} connections"] = [round(rate), round(half, 1), round(most, 1)]
+    return found
 
 
 def _batch(feed: Feed, size: int) -> np.ndarray:
