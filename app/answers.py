@@ -15,7 +15,7 @@ from app import explanation as algebra
 from app.batching import Answer
 from app.errors import InvalidParameter
 from app.explanation import Head
-from app.model import Explained, Outputs
+from app.outputs import Explained, Outputs
 from app.versions import Version
 
 if TYPE_CHECKING:

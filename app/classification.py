@@ -15,7 +15,8 @@ from app.budget import Budget
 from app.cache import AnswerCache
 from app.errors import InvalidRequest, TooManyPixels
 from app.faults import Guard
-from app.model import Explained, Model, Outputs
+from app.model import Model
+from app.outputs import Explained, Outputs
 from app.shortcut import Shortcut
 from app.uploads import Upload
 

@@ -12,12 +12,11 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from app.errors import DeviceFailed
-from app.model import Outputs
+from app.outputs import Outputs, join
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 _NO_MEMORY = re.compile(r"out of memory|failed to allocate memory|CUDA failure 2\b|ALLOC_FAILED", re.IGNORECASE)
@@ -47,7 +46,7 @@ class Guard:
         except Exception as error:
             if len(batch) > 1 and _NO_MEMORY.search(str(error)):
                 middle = len(batch) // 2
-                return _join(self.watch(run, batch[:middle]), self.watch(run, batch[middle:]))
+                return join(self.watch(run, batch[:middle]), self.watch(run, batch[middle:]))
             raise self._judge(error) from error
 
     def watch(self, run: Callable[[NDArray[np.uint8]], Any], batch: NDArray[np.uint8]) -> Any:
@@ -69,14 +68,3 @@ class Guard:
         if self._noticed.acquire(blocking=False):
             self.on_failure(failure)
         return DeviceFailed("the device that runs the models failed; the service restarts, try again")
-
-
-def _join(first: Outputs, second: Outputs) -> Outputs:
-    return Outputs(
-        np.concatenate([first.probabilities, second.probabilities]),
-        np.concatenate([first.logits, second.logits]),
-        tuple(np.concatenate(pair) for pair in zip(first.features, second.features, strict=True)),
-        None
-        if first.familiarity is None or second.familiarity is None
-        else np.concatenate([first.familiarity, second.familiarity]),
-    )

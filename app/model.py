@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from app.explanation import BIAS, KERNEL, Head, grid_of, maps_add_up
 from app.familiarity import JOINT, Familiarity
 from app.images import Shape
 from app.metadata import Metadata
+from app.outputs import Explained, Outputs
 from app.sessions import INPUT, Device
 
 if TYPE_CHECKING:
@@ -29,40 +29,7 @@ if TYPE_CHECKING:
 GPU_LANES = 2
 """Batches in flight on a GPU: one is stacked and copied while the other is computed."""
 
-
 _TIMED_RUNS = 5
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What a model says about a batch; row ``i`` belongs to image ``i``.
-
-    Attributes:
-        probabilities: ``float32 [N, classes]``.
-        logits: ``float32 [N, classes]``.
-        features: per branch, in the model's order, ``float32 [N, width]``.
-        familiarity: ``float32 [N, 1 + branches]``, see :class:`app.familiarity.Familiarity`; None where the artifact
-            carries no statistics.
-    """
-
-    probabilities: NDArray[np.float32]
-    logits: NDArray[np.float32]
-    features: tuple[NDArray[np.float32], ...]
-    familiarity: NDArray[np.float32] | None = None
-
-    def row(self, index: int) -> Outputs:
-        """Copy what belongs to one image, as a batch of one."""
-        rows = slice(index, index + 1)
-        return Outputs(
-            self.probabilities[rows].copy(),
-            self.logits[rows].copy(),
-            tuple(vectors[rows].copy() for vectors in self.features),
-            None if self.familiarity is None else self.familiarity[rows].copy(),
-        )
-
-
-Explained = tuple[Outputs, tuple["NDArray[np.float32]", ...]]
-"""Outputs, and per branch what it pools, ``float32 [N, h, w, width]``."""
 
 
 class Model:

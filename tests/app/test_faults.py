@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import DeviceFailed
 from app.faults import Guard
-from app.model import Outputs
+from app.outputs import Outputs
 from tests import toys
 from tests.app.test_predictions import assert_problem
 from tests.conftest import serving
