@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from app import interrupts
 from app.errors import (
     DeviceUnavailable,
     InvalidArtifact,
@@ -99,9 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(parsed, Settings.load())
         sys.stdout.flush()
     except KeyboardInterrupt:
-        if parsed.command == "predict" and parsed.output is not None:
-            print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 128 + signal.SIGINT
+        resumable = parsed.command == "predict" and parsed.output is not None
+        print(f"interrupted{'; the same command goes on where it stopped' if resumable else ''}", file=sys.stderr)
+        return interrupts.EXIT_CODE
     except BrokenPipeError:  # who read the output has seen enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
         return 128 + signal.SIGPIPE
@@ -116,15 +117,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(parsed: argparse.Namespace, settings: Settings) -> int:
     if parsed.command == "predict":
-        from app import predict  # noqa: PLC0415  # none of the three needs what the others import
+        with interrupts.held():
+            from app import predict  # noqa: PLC0415  # none of the three needs what the others import
 
         return predict.run(parsed, settings)
     if parsed.command == "doctor":
-        from app import doctor  # noqa: PLC0415
+        with interrupts.held():
+            from app import doctor  # noqa: PLC0415
 
         error = doctor.run(settings, json=parsed.json)
         return 0 if error is None else _exit_code(error)
-    from app.serving import serve  # noqa: PLC0415
+    with interrupts.held():
+        from app.serving import serve  # noqa: PLC0415
 
     serve(settings)
     return 0

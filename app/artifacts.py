@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import NothingToServe
+from app.errors import ModelNotFound, NothingToServe
 
 FILE = "model.onnx"
 
@@ -67,3 +67,20 @@ def discover(root: Path) -> list[Found]:
             "'python -m model_export train', or set MULTIPOOL_MODELS_DIR"
         )
     return found
+
+
+def select(found: list[Found], reference: str) -> Found:
+    """Pick ``name:version``, or by ``name`` alone its highest version, from what was discovered.
+
+    Raises:
+        ModelNotFound: There is no such model or version; says which there are.
+    """
+    fitting = [one for one in found if reference in (one.name, one.reference)]
+    if fitting:
+        return fitting[-1]
+    name = reference.partition(":")[0]
+    numbers = [one.number for one in found if one.name == name]
+    if numbers:
+        raise ModelNotFound(f"there is no version {reference!r}; {name!r} has {numbers}")
+    there = ", ".join(sorted({one.name for one in found})) or "none"
+    raise ModelNotFound(f"there is no model {reference!r}; there are {there}")

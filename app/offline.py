@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app import answers, cores, images, journal
-from app.artifacts import discover
+from app.artifacts import discover, select
 from app.batching import Answer
-from app.errors import InvalidArtifact, InvalidRequest, MissingInput, ModelNotFound, MultipoolError
+from app.errors import InvalidArtifact, InvalidRequest, MissingInput, MultipoolError
 from app.loading import Loader
 from app.versions import Version
 
@@ -35,16 +35,7 @@ def open_version(settings: Settings, reference: str | None) -> Version:
         NothingToServe, ModelNotFound, InvalidArtifact, DeviceUnavailable: See their texts.
     """
     found = discover(settings.models_dir)
-    wanted = (settings.default_model or found[0].name) if reference is None else reference
-    fitting = [one for one in found if wanted in (one.name, one.reference)]
-    name = wanted.partition(":")[0]
-    numbers = [one.number for one in found if one.name == name]
-    if not fitting and numbers:
-        raise ModelNotFound(f"there is no version {wanted!r}; {name!r} has {numbers}")
-    if not fitting:
-        there = ", ".join(sorted({one.name for one in found}))
-        raise ModelNotFound(f"there is no model {wanted!r}; there are {there}")
-    chosen = fitting[-1]
+    chosen = select(found, (settings.default_model or found[0].name) if reference is None else reference)
     loader = Loader(device=settings.device, threads=cores.available(), max_batch_size=settings.max_batch_size)
     loader.check()
     try:

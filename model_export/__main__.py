@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import shlex
 import sys
 import warnings
 from dataclasses import asdict
@@ -13,13 +14,15 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from app.errors import DeviceUnavailable, InvalidArtifact, MultipoolError
-from model_export import publishing
+from app.interrupts import EXIT_CODE, held
+from model_export import interrupts, publishing
 from model_export.arguments import parse
 from model_export.errors import BadData, MissingInput, MissingPackage, ParityFailure, PrecisionFailure
 from model_export.quiet import quiet
 
 if TYPE_CHECKING:
     from model_export.datasets import Dataset
+    from model_export.exporting import Published
     from model_export.runs import Run
 
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
@@ -38,22 +41,27 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train in a run folder of its own, or go on in an old one, and publish what came out."""
-    from model_export.provenance import surroundings  # noqa: PLC0415
-    from model_export.runs import Run  # noqa: PLC0415
+    with held():
+        from model_export.provenance import surroundings  # noqa: PLC0415
+        from model_export.runs import Run  # noqa: PLC0415
 
     if arguments.resume is not None:
         run = Run.open(arguments.resume)
         arguments = _again(run, arguments)
-        return _fit_and_publish(arguments, run, _load_again(arguments))
+        with interrupts.resumable("train", "--resume", str(run.folder)):
+            return _fit_and_publish(arguments, run, _load_again(arguments))
     dataset = _load(arguments)
     arguments.published_by, arguments.fingerprint = arguments.command_line, dataset.fingerprint()
     arguments.surroundings = surroundings(arguments.weights)
-    return _fit_and_publish(arguments, Run.create(arguments.runs, arguments.name, arguments), dataset)
+    run = Run.create(arguments.runs, arguments.name, arguments)
+    with interrupts.resumable("train", "--resume", str(run.folder)):
+        return _fit_and_publish(arguments, run, dataset)
 
 
 def publish(arguments: argparse.Namespace) -> dict[str, Any]:
     """Publish the best weights of a run as they are, finished or not."""
-    from model_export.runs import Run  # noqa: PLC0415
+    with held():
+        from model_export.runs import Run  # noqa: PLC0415
 
     run = Run.open(arguments.run)
     run.best()
@@ -74,7 +82,8 @@ def _again(run: Run, now: argparse.Namespace, **changes: Any) -> argparse.Namesp
 
 def _load(arguments: argparse.Namespace) -> Dataset:
     """Load the data, say what it is like, and stop where the splits share images and that was not to be."""
-    from model_export import datasets, report  # noqa: PLC0415
+    with held():
+        from model_export import datasets, report  # noqa: PLC0415
 
     dataset = datasets.load(
         arguments.data,
@@ -104,7 +113,7 @@ def _load_again(arguments: argparse.Namespace) -> Dataset:
 
 def _fit_and_publish(arguments: argparse.Namespace, run: Run, dataset: Dataset, *, fit: bool = True) -> dict[str, Any]:
     publishing.check(arguments.output, arguments.name)
-    with quiet():
+    with quiet(), held():
         from model_export import architectures, exporting, report, training  # noqa: PLC0415
     from model_export.progress import say  # noqa: PLC0415
 
@@ -121,7 +130,11 @@ def _fit_and_publish(arguments: argparse.Namespace, run: Run, dataset: Dataset, 
     count = network.model.count_params()
     say(f"{arguments.architecture} on trunk {arguments.trunk}: {count:,} parameters; run {run.folder}")
     if fit:
+        before = len(run.history())
         outcome = training.train(network, dataset, budget, run)
+        if outcome.epochs == before and (published := exporting.already(arguments, run, outcome)):
+            say(f"{run.folder} is finished, and is published already: {published.folder}; nothing new was published")
+            return _said(published, run, dataset)
         report.say_outcome(outcome, budget)
     else:
         outcome = training.recall(network, run)
@@ -129,13 +142,13 @@ def _fit_and_publish(arguments: argparse.Namespace, run: Run, dataset: Dataset, 
     report.say_worth(published.metrics, dataset)
     if not arguments.json:
         report.print_training(published, run.folder)
+    return _said(published, run, dataset)
+
+
+def _said(published: Published, run: Run, dataset: Dataset) -> dict[str, Any]:
     return {
-        "published": str(published.folder),
+        **published.document(),
         "run": str(run.folder),
-        "metrics": published.metrics,
-        "differences": [asdict(difference) for difference in published.differences],
-        "calibration": published.calibration.document(),
-        "precision": published.reduced and published.reduced.document(),
         "skipped": list(dataset.skipped),
         "leaks": [asdict(leak) for leak in dataset.leaks],
     }
@@ -144,7 +157,7 @@ def _fit_and_publish(arguments: argparse.Namespace, run: Run, dataset: Dataset, 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train several architectures with several seeds at the same budget, and write a report."""
     dataset = _load(arguments)
-    with quiet():
+    with quiet(), held():
         from model_export import comparison, findings, training  # noqa: PLC0415
     from model_export.progress import say  # noqa: PLC0415
 
@@ -152,8 +165,11 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     say(f"report {folder}; after an interrupt, the same command with --report {folder} goes on")
     budget = training.budget(arguments, keep="last")
-    trained = comparison.run(arguments, dataset, budget, folder)
-    document = findings.write(folder, arguments, dataset, budget, trained)
+    with interrupts.resumable(
+        *shlex.split(arguments.command_line), *(() if arguments.report else ("--report", str(folder)))
+    ):
+        trained = comparison.run(arguments, dataset, budget, folder)
+        document = findings.write(folder, arguments, dataset, budget, trained)
     if not arguments.json:
         print((folder / "README.md").read_text())
         say(f"report {folder / 'README.md'}")
@@ -162,8 +178,9 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
     """Print all that a published model says about itself."""
-    from model_export import description  # noqa: PLC0415
-    from model_export.opening import open_model  # noqa: PLC0415
+    with held():
+        from model_export import description  # noqa: PLC0415
+        from model_export.opening import open_model  # noqa: PLC0415
 
     path, model = open_model(arguments.model)
     described = description.describe(path, model)
@@ -174,26 +191,23 @@ def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def verify(arguments: argparse.Namespace) -> dict[str, Any]:
     """Check a published file with the service's loader, and measure it on a data set when one is given."""
-    from model_export import report  # noqa: PLC0415
-    from model_export.evaluation import evaluate, replay  # noqa: PLC0415
-    from model_export.opening import open_model  # noqa: PLC0415
+    with held():
+        from model_export import report  # noqa: PLC0415
+        from model_export.evaluation import evaluate, replay  # noqa: PLC0415
+        from model_export.opening import open_model  # noqa: PLC0415
 
     path, model = open_model(arguments.model)
     difference = replay(model)
-    metrics = evaluate(model, arguments.data, arguments.labels) if arguments.data else {}
+    metrics, missing = evaluate(model, arguments.data, arguments.labels) if arguments.data else ({}, ())
     if not arguments.json:
-        report.print_verification(path, model, difference, metrics)
-    return {"file": str(path), "sha256": model.sha256, "probe_difference": difference, "metrics": metrics}
+        report.print_verification(path, model, difference, metrics, missing)
+    found = {"probe_difference": difference, "metrics": metrics, "classes_without_images": list(missing)}
+    return {"file": str(path), "sha256": model.sha256, **found}
 
 
 COMMANDS = {"train": train, "compare": compare, "publish": publish, "verify": verify, "inspect": inspect}
 
-
 _TRAINING = ("train", "compare", "publish")
-_GO_ON = {
-    "train": "nothing was published; go on with train --resume RUN",
-    "compare": "with --report FOLDER it goes on where it stopped",
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -207,9 +221,9 @@ def main(arguments: list[str] | None = None) -> int:
         if parsed.command in _TRAINING and find_spec("tensorflow") is None:
             raise MissingPackage("training takes TensorFlow, which is not installed; run 'make training', once")
         result = COMMANDS[parsed.command](parsed)
-    except KeyboardInterrupt:
-        print(f"interrupted; {_GO_ON.get(parsed.command, 'nothing was published')}", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interrupt:
+        print(interrupts.words(interrupt, publishing=parsed.command in ("train", "publish")), file=sys.stderr)
+        return EXIT_CODE
     except tuple(kind for kind, _ in EXIT_CODES) as error:
         print(f"error: {error}", file=sys.stderr)
         return next(code for kind, code in EXIT_CODES if isinstance(error, kind))

@@ -12,7 +12,7 @@ from pathlib import Path
 from model_export import choices
 from model_export.choices import APPLICATIONS, ARCHITECTURES, AUGMENTATIONS, DIGITS, PRECISIONS, TRUNKS
 
-_MODEL_HELP = "model.onnx, the folder it lies in, or NAME or NAME:VERSION in ./models"
+_MODEL_HELP = "model.onnx, the folder it lies in, or NAME, NAME:VERSION or NAME/VERSION in ./models"
 _DATA_HELP = (
     "folder train|validation|test/<class>/* or <class>/*, a .npz file with x and y, a folder of IDX files as MNIST has "
     "them, tfds:NAME, or 'digits' (built in)"
@@ -116,7 +116,8 @@ def _add_publish(command: argparse.ArgumentParser) -> None:
 
 def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", type=Path, metavar="MODEL", help=_MODEL_HELP)
-    command.add_argument("data", nargs="?", metavar="DATA", help="data set to measure it on")
+    text = "data set to measure it on; it may have only some of the classes"
+    command.add_argument("data", nargs="?", metavar="DATA", help=text)
     text = "names of the classes 0, 1, … of a .npz or IDX file; default: those of the model"
     command.add_argument("--labels", type=choices.labels, help=text)
 

@@ -11,6 +11,7 @@ from typing import Any
 from app.images import Shape
 from app.metadata import Metadata
 from model_export import plots
+from model_export.precision import Reduced
 
 FILE = "README.md"
 PLOTS = (plots.CURVES, plots.CONFUSION, plots.RELIABILITY)
@@ -78,11 +79,14 @@ def _calibration(document: Metadata) -> str:
     if not document.calibration:
         return ""
     before, after = document.calibration["before"], document.calibration["after"]
+    trained, calibrated = "as trained", "calibrated"
+    if document.precision != "float32":  # the temperature was fitted before the numbers became smaller
+        trained, calibrated = f"{trained}, in float32", f"{calibrated}, in {document.precision}"
     rows = "\n".join(f"| {split} | {before[split]:.4f} | {after[split]:.4f} |" for split in before)
     return (
         f"A temperature of {document.calibration['temperature']:g}, fitted to {document.calibration['images']:,} "
         "validation images, is folded into the head. Expected calibration error over "
-        f"{document.calibration['bins']} bins:\n\n| split | as trained | calibrated |\n| --- | --- | --- |\n{rows}"
+        f"{document.calibration['bins']} bins:\n\n| split | {trained} | {calibrated} |\n| --- | --- | --- |\n{rows}"
     )
 
 
@@ -139,6 +143,13 @@ def _parity(document: Metadata) -> str:
     largest = max(entry["largest"] for entry in document.parity)
     sizes = ", ".join(str(size) for size in sorted({entry["batch"] for entry in document.parity}))
     text = f"The largest difference between Keras and ONNX over all outputs at batch {sizes} is {largest:.1e}."
+    if document.precision != "float32":
+        share = max(entry["largest"] / entry["scale"] for entry in document.parity)
+        text = (
+            "Before its numbers became smaller, the graph answered like Keras. Now it is judged by its answers: "
+            f"{Reduced(**document.training['precision']).judgement()}. Its outputs are rounded, and so differ from "
+            f"those of Keras, at batch {sizes} by at most {share:.2%} of the largest value of each."
+        )
     if document.probe is not None:
         text += (
             f" The artifact carries {document.probe.shape[0]} small images with the probabilities they got; the "

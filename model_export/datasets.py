@@ -71,7 +71,7 @@ def load(
     value_range: tuple[float, float] | None = None,
     labels: tuple[str, ...] | None = None,
     seed: int = 0,
-    whole: bool = False,
+    measuring: bool = False,
     cache: Path | None = None,
 ) -> Dataset:
     """Load a data set.
@@ -84,24 +84,26 @@ def load(
         value_range: See :func:`app.images.decode`.
         labels: Names of the classes of a source that only numbers them.
         seed: Decides which images go into which split.
-        whole: Keep a data set without splits in one piece, named ``all``.
+        measuring: Nothing is to be trained: classes may be without images, and a data set without splits stays in one
+            piece, named ``all``.
         cache: Folder for the decoded images; None keeps them in memory where they fit.
 
     Raises:
         MissingInput: There is no such data set, or no image in it.
-        BadData: Fewer than two classes, or a class without a readable image.
+        BadData: Fewer than two classes, or a class without a readable image, unless that is only measured.
     """
-    listing = sources.find(data, labels)
+    listing = sources.find(data, labels, measuring=measuring)
     shape = _shape(listing, size, channels)
     files = listing.files
-    files = {"all": files["train"]} if whole and set(files) == {"train"} else split(files, listing.labels, seed)
+    files = {"all": files["train"]} if measuring and set(files) == {"train"} else split(files, listing.labels, seed)
     splits, skipped = decoding.decode(files, shape, value_range, cache)
     for name, members in splits.items():
         if not files[name]:
             raise BadData(f"the split {name!r} has no image")
         if not len(members):
             raise BadData(f"no image of the split {name!r} can be read: {skipped[0]}{_advice(skipped[0])}")
-    _check_classes(splits["train" if "train" in splits else "all"], listing.labels, skipped)
+    if not measuring:
+        _check_classes(splits["train"], listing.labels, skipped)
     held_out = files.get("test") or files.get("validation") or files["all"]
     sample = _sample(held_out, shape, value_range)
     return Dataset(listing.name, listing.labels, shape, splits, sample, tuple(skipped), tuple(find_leaks(splits)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ def print_description(described: dict[str, Any]) -> None:
     if metadata["metrics"]:
         out.print(metrics_table(metadata["metrics"]))
     _print_checks(metadata)
-    for key, value in metadata["training"].items():
-        out.print(f"{key}: {_words(value)}", markup=False)
+    for line in _lines(metadata["training"]):
+        out.print(line, markup=False)
     _print_head(metadata, counts)
 
 
@@ -71,13 +72,30 @@ def _print_checks(metadata: dict[str, Any]) -> None:
             f"temperature {found['temperature']:g}, folded into the head; calibration error {errors}", markup=False
         )
     if metadata["parity"]:
-        worst = max(metadata["parity"], key=lambda entry: entry["largest"])
-        sizes = ", ".join(str(size) for size in sorted({entry["batch"] for entry in metadata["parity"]}))
-        out.print(
-            f"Keras and ONNX differ by at most {worst['largest']:.1e} ({worst['output']}), all outputs, batch {sizes}"
-        )
+        _print_parity(metadata["parity"], metadata["precision"])
     if probe := metadata["probe"]:
         out.print(f"golden probe: {probe['shape'][0]} images, a probability may differ by {probe['tolerance']:g}")
+
+
+def _print_parity(parity: list[dict[str, Any]], precision: str) -> None:
+    sizes = ", ".join(str(size) for size in sorted({entry["batch"] for entry in parity}))
+    if precision == "float32":
+        worst = max(parity, key=lambda entry: entry["largest"])
+        most, judged = f"{worst['largest']:.1e}", ""
+    else:
+        worst = max(parity, key=lambda entry: entry["largest"] / entry.get("scale", 1))
+        most = f"{worst['largest'] / worst.get('scale', 1):.2%} of the largest value"
+        judged = f"; {precision} rounds, and is judged by its accuracy, below"
+    out.print(f"Keras and ONNX differ by at most {most} ({worst['output']}), all outputs, batch {sizes}{judged}")
+
+
+def _lines(record: dict[str, Any], within: str = "") -> Iterator[str]:
+    """Write a record line by line, ``name: value``; what is in a part of it under both names, and nothing empty."""
+    for key, value in record.items():
+        if isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
+            yield from _lines(value, f"{within}{key} ")
+        elif value not in (None, "", [], {}):
+            yield f"{within}{key}: {_words(value)}"
 
 
 def _words(value: Any) -> str:

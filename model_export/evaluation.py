@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,16 +13,25 @@ from model_export.errors import BadData
 from model_export.metrics import figures
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from model_export.decoding import Split
 
 _BATCH = 32
 
 
-def evaluate(model: Model, data: str, labels: tuple[str, ...] | None = None) -> dict[str, dict[str, float]]:
+def evaluate(
+    model: Model, data: str, labels: tuple[str, ...] | None = None
+) -> tuple[dict[str, dict[str, float]], tuple[str, ...]]:
     """Measure accuracy and cross-entropy on every split of a data set; a folder without splits counts as one.
 
+    Its classes are those of the model by their names, in whatever order; some may be missing.
+
+    Returns:
+        The figures per split, and the classes of which there is no image.
+
     Raises:
-        BadData: The data set has other classes than the model.
+        BadData: The data set has classes that the model does not know.
         MissingInput: There is no such data set.
     """
     metadata = model.metadata
@@ -31,14 +41,20 @@ def evaluate(model: Model, data: str, labels: tuple[str, ...] | None = None) -> 
         channels=model.shape.channels,
         value_range=metadata.recipe.value_range,
         labels=labels or (metadata.labels if sources.numbered(data) else None),
-        whole=True,
+        measuring=True,
     )
     report.say_dataset(dataset)
-    if dataset.labels != metadata.labels:
+    unknown = [label for label in dataset.labels if label not in metadata.labels]
+    if unknown:
         raise BadData(
-            f"the data set has the classes {', '.join(dataset.labels)}; the model knows {', '.join(metadata.labels)}"
+            f"the model knows no class {', '.join(map(repr, unknown))}, only {', '.join(metadata.labels)}; "
+            "give the classes the names that the model knows, or leave out what it does not"
         )
-    return {name: measure(model, split) for name, split in dataset.splits.items()}
+    positions = np.array([metadata.labels.index(label) for label in dataset.labels])
+    splits = {name: replace(split, labels=positions[split.labels]) for name, split in dataset.splits.items()}
+    seen = np.unique(np.concatenate([split.labels for split in splits.values()]))
+    missing = tuple(label for index, label in enumerate(metadata.labels) if index not in seen)
+    return {name: measure(model, split) for name, split in splits.items()}, missing
 
 
 def replay(model: Model) -> float | None:
@@ -50,7 +66,11 @@ def replay(model: Model) -> float | None:
 
 
 def measure(model: Model, split: Split) -> dict[str, float]:
-    """Measure a loaded artifact on one split, a batch at a time."""
+    """Measure a loaded artifact on one split."""
+    return figures(logits(model, split), split.labels)
+
+
+def logits(model: Model, split: Split) -> NDArray[np.float32]:
+    """Compute ``float32 [N, classes]`` for every image of a split, a batch at a time."""
     starts = range(0, len(split), _BATCH)
-    logits = [model.run(np.asarray(split.images[start : start + _BATCH])).logits for start in starts]
-    return figures(np.concatenate(logits), split.labels)
+    return np.concatenate([model.run(np.asarray(split.images[start : start + _BATCH])).logits for start in starts])

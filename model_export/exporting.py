@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from app.artifacts import FILE, discover
+from app.errors import InvalidArtifact, NothingToServe
 from app.metadata import Metadata, Recipe
 from app.model import Model
 from model_export import (
     calibration,
     card,
     conversion,
+    evaluation,
     plots,
     precision,
     provenance,
@@ -24,21 +28,20 @@ from model_export import (
     training,
     verification,
 )
-from model_export.evaluation import measure
+from model_export.calibration import Calibration
 from model_export.metrics import figures
+from model_export.precision import Reduced
 from model_export.quiet import quiet
+from model_export.verification import Difference
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from model_export.architectures import Network
-    from model_export.calibration import Calibration
     from model_export.datasets import Dataset
-    from model_export.precision import Reduced
     from model_export.runs import Run
     from model_export.training import Budget, Outcome
-    from model_export.verification import Difference
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,16 @@ class Published:
     reduced: Reduced | None
     mistakes: int
     """Images on the contact sheet of the run."""
+
+    def document(self) -> dict[str, Any]:
+        """Write it as JSON values."""
+        return {
+            "published": str(self.folder),
+            "metrics": self.metrics,
+            "differences": [asdict(difference) for difference in self.differences],
+            "calibration": self.calibration.document(),
+            "precision": self.reduced and self.reduced.document(),
+        }
 
 
 def export(
@@ -68,7 +81,8 @@ def export(
     trained = {name: training.logits(network, split) for name, split in dataset.splits.items()}
     calibrated, logits = calibration.calibrate(network, trained, labels)
     mistakes = _draw(run.folder, dataset, outcome, trained, logits)
-    document = _document(arguments, network, dataset, budget, outcome)
+    record = provenance.training_record(arguments, dataset, training.described(budget, dataset), outcome, run.digest())
+    document = _document(arguments, network, dataset, record)
     document = document.model_copy(
         update={
             "metrics": {name: figures(logits[name], labels[name]) for name in logits},
@@ -77,18 +91,57 @@ def export(
         }
     )
     with publishing.staging(arguments.output, arguments.name) as folder:
-        document, differences, reduced = _stage(arguments, folder / publishing.FILE, network, dataset, document)
+        document, answers = _stage(arguments, folder / FILE, network, dataset, document)
         for name in card.PLOTS:
             shutil.copyfile(run.folder / name, folder / name)
+        if answers is not None:
+            _draw_answers(folder, dataset, trained, answers)
         card.write(folder, arguments.name, document, dataset.shape)
-        published = publishing.publish(folder)
-    return Published(published, document.metrics, differences, calibrated, reduced, mistakes)
+        return _published(publishing.publish(folder), document, mistakes)
+
+
+def already(arguments: argparse.Namespace, run: Run, outcome: Outcome) -> Published | None:
+    """Find the highest version that was published from the run as it is now, with the same name and precision.
+
+    Every version says which checkpoint it was made from, after how many epochs; one that is damaged does not count.
+    """
+    wanted = run.digest(), outcome.epochs, arguments.precision
+    with suppress(NothingToServe):
+        for found in reversed(discover(arguments.output)):
+            if found.name == arguments.name and (document := _read(found.path)) is not None:
+                record = document.training
+                if (record.get("checkpoint_sha256"), record.get("epochs"), document.precision) == wanted:
+                    return _published(found.path.parent, document)
+    return None
+
+
+def _read(path: Path) -> Metadata | None:
+    with suppress(OSError, InvalidArtifact):
+        return Model.load(path.read_bytes(), device="cpu").metadata
+    return None
+
+
+def _published(folder: Path, document: Metadata, mistakes: int = 0) -> Published:
+    """Take what is to be said of a published version from what it says of itself."""
+    reduced = document.training.get("precision")
+    return Published(
+        folder,
+        document.metrics,
+        [Difference(**entry) for entry in document.parity],
+        Calibration(**document.calibration),
+        reduced and Reduced(**reduced),
+        mistakes,
+    )
 
 
 def _stage(
     arguments: argparse.Namespace, staged: Path, network: Network, dataset: Dataset, document: Metadata
-) -> tuple[Metadata, list[Difference], Reduced | None]:
-    """Write the artifact, and see that it answers like Keras through the service's own loader."""
+) -> tuple[Metadata, dict[str, NDArray[np.float32]] | None]:
+    """Write the artifact, and see that it answers like Keras through the service's own loader.
+
+    Returns:
+        What it says of itself in the end; in a smaller precision, also the logits per split that it gives.
+    """
     reference, images = conversion.outputs(network), provenance.probe_images(dataset)
 
     def keras_answer(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -101,34 +154,33 @@ def _stage(
     found = {"parity": tuple(asdict(difference) for difference in differences)}
     if arguments.precision == "float32":
         found["probe"] = provenance.probe(images, dataset, keras_answer, arguments.precision)
-        document = document.model_copy(update=found)
-        return document, differences, _finish(proto, document, staged)
+        return _finish(proto, document.model_copy(update=found), staged), None
     with quiet():
         proto, reduced = precision.reduce(proto, arguments.precision, dataset)
     model = Model.load(conversion.stamped(proto), device="cpu")
     found["probe"] = provenance.probe(
         images, dataset, lambda batch: model.run(batch).probabilities, arguments.precision
     )
-    # What the published graph differs by: the precision is judged by its accuracy, not by this.
+    # All that is said is measured again with what is published. It is judged by its accuracy, not by the differences.
     differences = verification.compare(model, reference, dataset.sample)
     found |= {"parity": tuple(asdict(difference) for difference in differences)}
     found |= {"precision": arguments.precision, "training": {**document.training, "precision": reduced.document()}}
-    found["metrics"] = {name: measure(model, split) for name, split in dataset.splits.items()}
-    document = document.model_copy(update=found)
-    _finish(proto, document, staged)
-    return document, differences, reduced
+    answers = {name: evaluation.logits(model, split) for name, split in dataset.splits.items()}
+    metrics = {name: figures(answers[name], split.labels) for name, split in dataset.splits.items()}
+    found["metrics"] = metrics
+    found["calibration"] = {**document.calibration, "after": {name: each["ece"] for name, each in metrics.items()}}
+    return _finish(proto, document.model_copy(update=found), staged), answers
 
 
-def _finish(proto: onnx.ModelProto, document: Metadata, staged: Path) -> None:
-    """Write the file with its last document, and load it as the service will."""
+def _finish(proto: onnx.ModelProto, document: Metadata, staged: Path) -> Metadata:
+    """Write the file with its last document, and load it as the service will; returns the document."""
     conversion.describe(proto, document)
     conversion.save(proto, staged)
     Model.load(staged.read_bytes(), device="cpu").warm_up(verification.BATCHES)
+    return document
 
 
-def _document(
-    arguments: argparse.Namespace, network: Network, dataset: Dataset, budget: Budget, outcome: Outcome
-) -> Metadata:
+def _document(arguments: argparse.Namespace, network: Network, dataset: Dataset, record: dict[str, Any]) -> Metadata:
     return Metadata(
         architecture=arguments.architecture,
         labels=dataset.labels,
@@ -137,7 +189,7 @@ def _document(
         trunk=arguments.trunk,
         feature_map=network.feature_map,
         parameters=network.model.count_params(),
-        training=provenance.training_record(arguments, dataset, training.described(budget, dataset), outcome),
+        training=record,
     )
 
 
@@ -149,8 +201,15 @@ def _draw(
     logits: dict[str, NDArray[np.float32]],
 ) -> int:
     """Draw the pictures of the run."""
-    split, found = dataset.splits["validation"], logits["validation"]
     plots.curves(outcome.history, folder / plots.CURVES)
-    plots.confusion(found, split.labels, dataset.labels, folder / plots.CONFUSION)
-    plots.reliability(trained["validation"], found, split.labels, folder / plots.RELIABILITY)
-    return plots.mistakes(split, found, dataset.labels, folder / plots.MISTAKES)
+    _draw_answers(folder, dataset, trained, logits)
+    return plots.mistakes(dataset.splits["validation"], logits["validation"], dataset.labels, folder / plots.MISTAKES)
+
+
+def _draw_answers(
+    folder: Path, dataset: Dataset, trained: dict[str, NDArray[np.float32]], logits: dict[str, NDArray[np.float32]]
+) -> None:
+    """Draw what is answered on the validation images, and how sure of it before and after the calibration."""
+    labels, found = dataset.splits["validation"].labels, logits["validation"]
+    plots.confusion(found, labels, dataset.labels, folder / plots.CONFUSION)
+    plots.reliability(trained["validation"], found, labels, folder / plots.RELIABILITY)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
+from contextlib import suppress
 from pathlib import Path
 
-from app.errors import InvalidArtifact
+from app.artifacts import FILE, Found, discover, select
+from app.errors import InvalidArtifact, ModelNotFound, NothingToServe
 from app.model import Model
 from model_export.errors import MissingInput
 
@@ -30,34 +31,30 @@ def open_model(given: Path) -> tuple[Path, Model]:
 
 
 def find(given: Path) -> Path:
-    """Find the file: given itself, its version's folder, its model's folder, or ``name`` or ``name:version``.
+    """Find the file: given itself, its version's folder, its model's folder, or a name in the model repository.
 
-    A folder of a model stands for its highest version. What lies at the path given goes before the repository.
+    A model stands for its highest version. What lies at the path given goes before the repository.
 
     Raises:
         MissingInput: There is no such file; says where it was looked for.
     """
-    places = [given, *_in_repository(str(given))]
-    for place in places:
-        if file := _file(place):
-            return file
-    looked = " and ".join(map(str, places))
-    raise MissingInput(
-        f"there is no model {str(given)!r}: looked for {looked} (a model.onnx, or the folder of a version or of a "
-        f"model); {REPOSITORY} holds {', '.join(_names()) or 'none'}"
-    )
+    if file := _file(given):
+        return file
+    name, slash, version = str(given).rpartition("/")
+    reference = f"{name}:{version}" if slash and version.isdecimal() else str(given)
+    there: list[Found] = []
+    with suppress(NothingToServe):
+        there = [found for found in discover(REPOSITORY) if found.path.is_file()]
+    try:
+        return select(there, reference).path
+    except ModelNotFound as error:
+        raise MissingInput(
+            f"{str(given)!r} is neither a {FILE}, nor the folder of a version or of a model, nor NAME, NAME:VERSION "
+            f"or NAME/VERSION in {str(REPOSITORY)!r}: {error}"
+        ) from None
 
 
 def _file(place: Path) -> Path | None:
-    versions = {int(path.parent.name): path for path in place.glob("*/model.onnx") if path.parent.name.isdecimal()}
-    candidates = (place, place / "model.onnx", *(versions[number] for number in sorted(versions)[-1:]))
+    versions = {int(path.parent.name): path for path in place.glob(f"*/{FILE}") if path.parent.name.isdecimal()}
+    candidates = (place, place / FILE, *(versions[number] for number in sorted(versions)[-1:]))
     return next((candidate for candidate in candidates if candidate.is_file()), None)
-
-
-def _in_repository(given: str) -> list[Path]:
-    named = re.fullmatch(r"([a-z0-9][a-z0-9_-]*)(?::([1-9]\d{0,8}))?", given, re.ASCII)
-    return [] if named is None else [REPOSITORY / named[1] / (named[2] or "")]
-
-
-def _names() -> list[str]:
-    return sorted({path.parent.parent.name for path in REPOSITORY.glob("[!.]*/[0-9]*/model.onnx")})

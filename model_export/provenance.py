@@ -45,9 +45,9 @@ def surroundings(weights: str = "none") -> dict[str, Any]:
 
 
 def training_record(
-    arguments: argparse.Namespace, dataset: Dataset, method: dict[str, Any], outcome: Outcome
+    arguments: argparse.Namespace, dataset: Dataset, method: dict[str, Any], outcome: Outcome, checkpoint: str
 ) -> dict[str, Any]:
-    """Write down the data, all that shaped the weights, and the command lines.
+    """Write down the data, all that shaped the weights, the SHA-256 of the checkpoint they lie in, the command lines.
 
     The weights may be older than what publishes them, and come from other versions: ``date``, ``python`` and
     ``packages`` are those of the training, and ``published`` holds those of the publishing.
@@ -65,6 +65,7 @@ def training_record(
         "epochs": outcome.epochs,
         "best_epoch": outcome.best_epoch,
         "seconds": round(outcome.seconds),
+        "checkpoint_sha256": checkpoint,
         "weights": arguments.weights if arguments.weights in ("none", "imagenet") else "file",
         "command": f"python -m model_export {arguments.command_line}",
         "repeat": repeating.command(arguments, dataset.shape),

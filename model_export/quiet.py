@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what is written to file descriptor 2; print it when the block fails.
+    """Hold back what is written to file descriptor 2; print it when the block fails (not when it is interrupted).
 
     The libraries write some lines before any setting of theirs applies, so the descriptor itself is turned aside.
     """
@@ -21,7 +21,7 @@ def quiet() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             os.dup2(kept, 2)
             held.seek(0)
             os.write(2, held.read())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.model import Model
+from model_export.interrupts import program
 from model_export.progress import say
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def _say_classes(dataset: Dataset) -> None:
     for index, label in enumerate(dataset.labels):
         say(f"  {label}: " + ", ".join(f"{int(numbers[index]):,} {split}" for split, numbers in counts.items()))
     train = next(iter(counts.values()))
-    if train.max() >= _IMBALANCED * train.min():
+    if train.max() >= _IMBALANCED * train.min() > 0:
         say(
             f"warning: {dataset.labels[train.argmax()]!r} has {train.max() / train.min():.1f} times the images of "
             f"{dataset.labels[train.argmin()]!r}; --class-weights makes the classes count alike"
@@ -98,25 +97,32 @@ def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset) -> None:
 
 def print_training(published: Published, run: Path) -> None:
     """Print what came out of a training run, and what can be done next."""
-    out.print(metrics_table(published.metrics), differences_table(published.differences))
-    found = published.calibration
+    reduced, found = published.reduced, published.calibration
+    out.print(metrics_table(published.metrics))
+    if reduced is None:
+        out.print(differences_table(published.differences))
+    else:
+        out.print(roundings_table(published.differences, reduced.precision))
+        out.print(
+            f"{reduced.precision} rounds, so such differences are to be expected; it is judged by what it answers:"
+        )
+        out.print(f"{reduced.judgement()}; {reduced.speed:g} times as fast on this CPU at batch 32")
     out.print(
         f"temperature {found.temperature:g}; calibration error of the validation images "
         f"{found.before['validation']:.4f} as trained, {found.after['validation']:.4f} calibrated"
+        + (f", in {reduced.precision}" if reduced is not None else "")
     )
-    if published.reduced is not None:
-        reduced = published.reduced
-        out.print(
-            f"{reduced.precision}: {reduced.accuracy:.4f} of the validation images right, "
-            f"{reduced.accuracy_float32:.4f} in float32; {reduced.speed:g} times as fast on this CPU at batch 32"
-        )
     sheet = f", the {published.mistakes} worst mistakes" if published.mistakes else ""
     out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}", markup=False)
     out.print(next_commands(published.folder), markup=False)
 
 
 def print_verification(
-    path: Path, model: Model, difference: float | None, metrics: dict[str, dict[str, float]]
+    path: Path,
+    model: Model,
+    difference: float | None,
+    metrics: dict[str, dict[str, float]],
+    missing: tuple[str, ...],
 ) -> None:
     """Print what came out of checking a published file."""
     out.print(f"{path} is a sound artifact", markup=False)
@@ -125,14 +131,30 @@ def print_verification(
         out.print(f"golden probe: largest difference {difference:.1e}, {tolerance:g} is allowed")
     if metrics:
         out.print(metrics_table(metrics))
+    if missing:
+        out.print(
+            f"not measured: {len(missing)} of {len(model.metadata.labels)} classes, of which there are no images: "
+            + ", ".join(missing),
+            markup=False,
+        )
 
 
 def differences_table(differences: list[Difference]) -> Table:
     """Show the largest difference between Keras and ONNX per output and batch size."""
-    sizes = sorted({d.batch for d in differences})
-    table = Table("output", *(f"batch {size}" for size in sizes), title="Keras and ONNX: largest difference")
-    for name in dict.fromkeys(d.output for d in differences):
-        table.add_row(name, *(f"{d.largest:.1e}" for d in differences if d.output == name))
+    return _by_output("Keras and ONNX: largest difference", [(d, f"{d.largest:.1e}") for d in differences])
+
+
+def roundings_table(differences: list[Difference], precision: str) -> Table:
+    """Show the same of a smaller precision, where a number alone says nothing: against the output's largest value."""
+    title = f"Keras and {precision}: largest difference, in % of the output's largest value"
+    return _by_output(title, [(d, f"{100 * d.largest / d.scale:.2g} %") for d in differences])
+
+
+def _by_output(title: str, cells: list[tuple[Difference, str]]) -> Table:
+    sizes = sorted({difference.batch for difference, _ in cells})
+    table = Table("output", *(f"batch {size}" for size in sizes), title=title)
+    for name in dict.fromkeys(difference.output for difference, _ in cells):
+        table.add_row(name, *(text for difference, text in cells if difference.output == name))
     return table
 
 
@@ -149,12 +171,10 @@ def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
 def next_commands(published: Path) -> str:
     """Name the commands that follow a training run."""
     name, repository = published.parent.name, published.parent.parent
-    inside = Path(sys.executable).is_relative_to(Path.cwd())
-    python = os.path.relpath(sys.executable) if inside else sys.executable
     return (
         f"published {published}\n"
-        f"  inspect   {python} -m model_export inspect {published}\n"
-        f"  verify    {python} -m model_export verify {published} DATA\n"
+        f"  inspect   {program()} inspect {published}\n"
+        f"  verify    {program()} verify {published} DATA\n"
         f"  serve     MULTIPOOL_MODELS_DIR={repository} make serve\n"
         f"  ask       curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}'"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,6 +131,15 @@ class Run:
         if not (self.folder / BEST).is_file():
             raise MissingInput(f"{self.folder} has no {BEST}: no epoch of it has finished; train it with --resume")
         return self.folder / BEST
+
+    def digest(self) -> str:
+        """Compute the SHA-256 of the weights that validated best: what is published says that it was made from them.
+
+        Raises:
+            MissingInput: No epoch has finished yet.
+        """
+        with self.best().open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     @staticmethod
     def load(path: Path, *, compile: bool = False) -> keras.Model:

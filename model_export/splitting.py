@@ -19,14 +19,14 @@ def split(files: dict[str, list[File]], labels: tuple[str, ...], seed: int) -> d
     Raises:
         BadData: A class is too small to be cut.
     """
-    if "validation" in files:
+    if "validation" in files or "train" not in files:
         return {name: files[name] for name in SPLITS if name in files}
     cut = ("validation",) if "test" in files else ("validation", "test")
     random = np.random.default_rng(seed)
     parts: dict[str, list[File]] = {**files, "train": [], **{name: [] for name in cut}}
     for index, label in enumerate(labels):
         members = [file for file in files["train"] if file.label == index]
-        if len(members) < _SMALLEST_CLASS:
+        if 0 < len(members) < _SMALLEST_CLASS:  # one without images may be measured, and is not trained on
             raise BadData(f"class {label!r} has {len(members)} images; at least {_SMALLEST_CLASS} are needed to split")
         members = [members[i] for i in random.permutation(len(members))]
         part = max(1, round(_FRACTION * len(members)))

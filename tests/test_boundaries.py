@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 TRAINING = ("tensorflow", "keras", "onnx", "tf2onnx", "model_export", "sklearn", "rich", "matplotlib", "yaml")
 SHARED = {
     "app",
+    "app.artifacts",
     "app.bands",
     "app.digest",
     "app.drift",
@@ -19,6 +20,7 @@ SHARED = {
     "app.familiarity",
     "app.formats",
     "app.images",
+    "app.interrupts",
     "app.metadata",
     "app.model",
     "app.probe",

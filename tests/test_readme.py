@@ -11,6 +11,7 @@ import yaml
 from app import problems
 from app.__main__ import EXIT_CODES as SERVICE_CODES
 from app.__main__ import settings_table
+from app.interrupts import EXIT_CODE as INTERRUPTED
 from app.settings import PREFIX, Settings
 from model_export.__main__ import EXIT_CODES as EXPORT_CODES
 from model_export.arguments import parser
@@ -51,7 +52,7 @@ def test_every_exit_code_is_listed():
     sentence = README.split("Exit codes: ")[1].split("\n\n")[0]
     listed = {int(number) for number in re.findall(r"\b\d+\b", sentence)}
 
-    assert listed == {0, 1, 2} | {code for _, code in (*SERVICE_CODES, *EXPORT_CODES)}
+    assert listed == {0, 1, 2, INTERRUPTED} | {code for _, code in (*SERVICE_CODES, *EXPORT_CODES)}
 
 
 def test_every_make_target_is_listed_and_exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from app.interrupts import held
 from model_export.choices import DIGITS
 from model_export.errors import BadData, MissingInput
 from model_export.sources.listing import Listing
@@ -11,19 +12,21 @@ from model_export.sources.listing import Listing
 TFDS = "tfds:"
 
 
-def find(data: str, labels: tuple[str, ...] | None = None) -> Listing:
+def find(data: str, labels: tuple[str, ...] | None = None, *, measuring: bool = False) -> Listing:
     """List a data set.
 
     Args:
         data: ``digits``, ``tfds:NAME``, a ``.npz`` file, a folder of IDX files, or a folder of class folders.
         labels: Names of the classes of a source that only numbers them.
+        measuring: Nothing is to be trained, so that a folder may lack classes, and the split for training.
 
     Raises:
         MissingInput: There is no such data set, or no image in it.
         BadData: It cannot be trained on.
     """
     # Each is imported when it is asked for: some take long, one needs a package of its own.
-    from model_export.sources import arrays, digits, folder, idx, tfds  # noqa: PLC0415
+    with held():
+        from model_export.sources import arrays, digits, folder, idx, tfds  # noqa: PLC0415
 
     path = Path(data)
     if not data:  # of which a path would be this folder
@@ -36,7 +39,7 @@ def find(data: str, labels: tuple[str, ...] | None = None) -> Listing:
         return digits.listing()
     if data.startswith(TFDS):
         return tfds.listing(data.removeprefix(TFDS))
-    return folder.listing(path)
+    return folder.listing(path, measuring=measuring)
 
 
 def numbered(data: str) -> bool:

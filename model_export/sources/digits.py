@@ -7,12 +7,14 @@ import io
 import numpy as np
 from PIL import Image
 
+from app.interrupts import held
 from model_export.sources.listing import File, Listing
 
 
 def listing() -> Listing:
     """List the 1,797 digits as PNG files."""
-    from sklearn.datasets import load_digits  # noqa: PLC0415  # slow to import
+    with held():
+        from sklearn.datasets import load_digits  # noqa: PLC0415  # slow to import
 
     data = load_digits()
 

@@ -10,8 +10,12 @@ from model_export.sources.listing import File, Listing, check_names
 _SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
-def listing(root: Path) -> Listing:
+def listing(root: Path, *, measuring: bool = False) -> Listing:
     """List a folder ``<class>/*`` or ``train|validation|test/<class>/*``.
+
+    Args:
+        root: The folder.
+        measuring: Nothing is to be trained: one class is enough, some may be empty, and ``train`` may be missing.
 
     Raises:
         MissingInput: There is no such folder, or no image in it.
@@ -20,10 +24,16 @@ def listing(root: Path) -> Listing:
     if not root.is_dir():
         raise MissingInput(f"{root} is not a folder; name a folder of images, or the built-in data set 'digits'")
     folders = _split_folders(root) or {"train": root}
-    labels = _labels(folders["train"])
+    if "train" not in folders and not measuring:
+        raise BadData(f"{root} has {', '.join(folders)} but no folder 'train'")
+    labels = _labels(list(folders.values()) if measuring else [folders["train"]])
+    if len(labels) == 1 and not measuring:
+        raise BadData(f"{folders['train']} has one class, {labels[0]!r}; a classifier needs at least two")
     files = {split: _class_files(root, folder, labels) for split, folder in folders.items()}
     if not any(files.values()):
         raise MissingInput(f"{root} has no image in any class folder")
+    if measuring:
+        return Listing(root.resolve().name, labels, {split: members for split, members in files.items() if members})
     for split, members in files.items():
         empty = sorted(set(range(len(labels))) - {file.label for file in members})
         if empty:
@@ -31,15 +41,13 @@ def listing(root: Path) -> Listing:
     return Listing(root.resolve().name, labels, files)
 
 
-def _labels(train: Path) -> tuple[str, ...]:
-    """Name the classes after the folders of the training split, in order."""
-    labels = tuple(path.name for path in _subfolders(train))
+def _labels(folders: list[Path]) -> tuple[str, ...]:
+    """Name the classes after the folders in these, in order."""
+    labels = sorted({path.name for folder in folders for path in _subfolders(folder)})
     if not labels:
-        raise MissingInput(f"{train} has no folder; put the images of each class into a folder of its name")
-    if len(labels) == 1:
-        raise BadData(f"{train} has one class, {labels[0]!r}; a classifier needs at least two")
+        raise MissingInput(f"{folders[0]} has no folder; put the images of each class into a folder of its name")
     check_names(labels)
-    return labels
+    return tuple(labels)
 
 
 def _class_files(root: Path, folder: Path, labels: tuple[str, ...]) -> list[File]:
@@ -60,8 +68,6 @@ def _split_folders(root: Path) -> dict[str, Path]:
     folders = {_SPLIT_FOLDERS[path.name]: path for path in found}
     if len(folders) < len(found):
         raise BadData(f"{root} has both 'val' and 'validation'; keep one of them")
-    if folders and "train" not in folders:
-        raise BadData(f"{root} has {', '.join(folders)} but no folder 'train'")
     return folders
 
 

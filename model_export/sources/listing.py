@@ -75,7 +75,7 @@ def name_classes(numbers: NDArray[Any], labels: tuple[str, ...] | None) -> tuple
         BadData: There are more classes than names, or only one class, or a number is left out.
     """
     count = int(numbers.max()) + 1 if len(numbers) else 0
-    if count < 2 or numbers.min() < 0:
+    if count < (2 if labels is None else 1) or numbers.min() < 0:
         raise BadData("the labels must be the numbers 0, 1, … of at least two classes")
     if labels is None:
         found = np.unique(numbers)

@@ -182,6 +182,39 @@ def test_an_interrupted_table_goes_on_where_it_was(predict, models, tmp_path):
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("options", "last"),
+    [([], "interrupted"), (["--output", "answers.csv"], "interrupted; the same command goes on where it stopped")],
+)
+def test_ctrl_c_ends_it_with_one_line(models, tmp_path, options, last):
+    (tmp_path / "images").mkdir()
+    for index in range(400):
+        (tmp_path / "images" / f"{index:03}.png").write_bytes(toys.plain(index % 256, (300, 300)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "predict", "images", *options],
+        cwd=tmp_path,
+        env=environment(models, MAX_BATCH_SIZE=4) | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not any("libonnxruntime" in line or "onnxruntime_pybind11" in line for line in maps(process)):
+        time.sleep(0.01)  # it is past its first imports, and has most of its images before it
+    process.send_signal(signal.SIGINT)
+
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == last
+
+
+def maps(process):
+    """What the process has loaded."""
+    assert process.poll() is None
+    with open(f"/proc/{process.pid}/maps") as file:
+        return file.readlines()
+
+
 @pytest.fixture
 def interrupted(predict, folder, tmp_path):
     """What is left of a run that answered every image and could not make the table in the end."""

@@ -3,16 +3,21 @@
 import json
 import os
 import re
+import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import tifffile
+import yaml
 
-from model_export import precision, verification
+from model_export import comparison, datasets, evaluation, precision, verification
 from model_export.__main__ import main
 from tests import toys
 from tests.conftest import ROOT, serving
@@ -119,10 +124,6 @@ def test_a_run_leaves_what_is_needed_to_look_at_it_and_to_publish_it_again(publi
     again = json.loads(capsys.readouterr().out)
     assert again["published"] == str(repository / "light" / "2")
     assert again["precision"]["accuracy"] == again["metrics"]["validation"]["accuracy"]
-    assert main(["train", "--resume", str(run), "--json"]) == 0
-    resumed = json.loads(capsys.readouterr().out)
-    assert resumed["published"] == str(repository / "light" / "3")
-    assert resumed["metrics"] == said["metrics"]
     with serving(repository) as client:
         for version, precision in ((1, "float32"), (2, "int8")):
             assert client.get(f"/models/light/{version}").json()["precision"] == precision
@@ -134,6 +135,65 @@ def test_a_run_leaves_what_is_needed_to_look_at_it_and_to_publish_it_again(publi
     assert training["command"].startswith("python -m model_export train ")
     assert training["published"]["command"].startswith(f"python -m model_export publish {run} --precision int8")
     assert training["repeat"].endswith("--precision int8 --name light")
+
+
+def test_a_finished_run_that_is_published_is_not_published_again(published, capsys):
+    said, repository = published
+    run = Path(said["run"])
+    words = f"{run} is finished, and is published already: {repository / 'light' / '1'}; nothing new was published"
+
+    def resume(*options):
+        assert main(["train", "--resume", str(run), *options]) == 0
+        return capsys.readouterr()
+
+    assert resume().err.splitlines()[-1] == words
+    assert json.loads(resume("--json").out) == said
+    assert [path.name for path in (repository / "light").iterdir()] == ["1"]
+    options = yaml.safe_load((run / "args.yaml").read_text())
+    (run / "args.yaml").write_text(yaml.safe_dump({**options, "precision": "float16"}))  # asked for at the start
+    again = json.loads(resume("--json").out)
+    assert (again["published"], again["precision"]["precision"]) == (str(repository / "light" / "2"), "float16")
+    assert json.loads(resume("--json").out) == again
+    (run / "args.yaml").write_text(yaml.safe_dump(options))
+    damaged = bytearray((repository / "light" / "1" / "model.onnx").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (repository / "light" / "1" / "model.onnx").write_bytes(damaged)
+    assert json.loads(resume("--json").out)["published"] == str(repository / "light" / "3")
+
+
+def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, folder, monkeypatch, capsys):
+    """The data is so easy that int8 is as good; here it is four times less sure."""
+    said, repository = published
+    exact = evaluation.logits
+    monkeypatch.setattr(evaluation, "logits", lambda *given: exact(*given) / 4)
+
+    assert main(["publish", said["run"], "--precision", "int8", "--output", str(repository)]) == 0
+
+    out = capsys.readouterr().out
+    assert "Keras and int8: largest difference, in % of the output's largest value" in out
+    assert "Keras and ONNX: largest difference" not in out
+    assert re.search(r"judged by what it answers:\n1\.0000 of the validation images are right, 1\.0000 in float32", out)
+    assert "(none lost, 0.005 allowed); for 1.0000 both name the same class; " in out
+    inspected, model = repository / "light" / "2", repository / "light" / "2" / "model.onnx"
+    assert main(["inspect", str(inspected), "--json"]) == 0
+    metadata = json.loads(capsys.readouterr().out)["metadata"]
+    held_out = folder.with_name("held-out")
+    validation = datasets.load(str(folder)).splits["validation"].names
+    for name in validation:
+        (held_out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / name, held_out / name)
+    assert main(["verify", str(model), str(held_out), "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)["metrics"]["all"]["ece"]
+    assert metadata["calibration"]["after"]["validation"] == pytest.approx(measured, abs=1e-6)
+    assert measured > said["calibration"]["after"]["validation"] + 0.001
+    card = (inspected / "README.md").read_text()
+    assert "| split | as trained, in float32 | calibrated, in int8 |" in card
+    assert f"| {measured:.4f} |" in card.split("calibrated, in int8")[1]
+    assert "1.0000 of the validation images are right, 1.0000 in float32 (none lost, 0.005 allowed)" in card
+    for picture, same in (("curves.png", True), ("reliability.png", False)):
+        assert ((inspected / picture).read_bytes() == (repository / "light" / "1" / picture).read_bytes()) == same
+    assert main(["inspect", str(inspected)]) == 0
+    assert "; int8 rounds, and is judged by its accuracy, below" in capsys.readouterr().out
 
 
 def test_too_small_a_precision_publishes_nothing(published, monkeypatch, capsys):
@@ -192,14 +252,6 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
     foreign.ClearField("metadata_props")
     onnx.save(foreign, tmp_path / "foreign.onnx")
     assert run("verify", str(tmp_path / "foreign.onnx"))[0] == 65
-
-
-def test_verify_refuses_data_with_other_classes(published, folder, capsys):
-    _, repository = published
-    (folder / "dark").rename(folder / "dim")
-
-    assert main(["verify", str(repository / "light"), str(folder)]) == 65
-    assert "the data set has the classes bright, dim; the model knows bright, dark" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -263,15 +315,68 @@ def test_nothing_but_our_own_lines_reach_the_terminal(folder, tmp_path):
     assert json.loads(done.stdout)["published"] == str(tmp_path / "data-regions" / "1")
 
 
-def test_an_interrupt_publishes_nothing(folder, tmp_path, monkeypatch, capsys):
-    def interrupt(*_):
-        raise KeyboardInterrupt
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
 
+
+def test_an_interrupt_publishes_nothing(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(verification, "verify", interrupt)
 
     assert main(["train", str(folder), "--epochs", "1", "--output", str(tmp_path / "models")]) == 130
-    assert "nothing was published" in capsys.readouterr().err
+    assert "interrupted; nothing was published; go on with: " in capsys.readouterr().err
     assert list((tmp_path / "models").iterdir()) == []
+    run = next((tmp_path / "runs").glob("*/1"))
+    assert main(["publish", str(run)]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted; nothing was published"
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--resume", str(run)]) == 0  # nothing is left to train, but it is not published yet
+    assert list((tmp_path / "models").glob("*/1/model.onnx"))
+
+
+def test_ctrl_c_names_the_command_that_goes_on(folder, tmp_path):
+    """A process of its own, a signal of the terminal, and the command as it was printed."""
+    arguments = ["train", str(folder), "--trunk", "plain", "--epochs", "12", "--name", "light"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen([sys.executable, "-m", "model_export", *arguments], env=environment, stderr=said)
+    deadline = time.monotonic() + 300
+    while "epoch   1 of 12" not in (tmp_path / "said").read_text():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(60) == 130
+    text = (tmp_path / "said").read_text()
+    assert "Traceback" not in text
+    last = text.splitlines()[-1]
+    assert last.startswith("interrupted; nothing was published; go on with: ")
+    assert last.endswith("python -m model_export train --resume runs/light/1")
+    command = shlex.split(last.partition("go on with: ")[2])
+    done = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["published"] == "models/light/1"
+    assert "epoch   1 of 12" not in done.stderr
+
+
+def test_an_interrupted_comparison_names_the_command_that_goes_on(folder, monkeypatch, capsys):
+    given = ["compare", str(folder), "--epochs", "1", "--seeds", "1", "--architectures", "gap"]
+    monkeypatch.setattr(comparison, "run", interrupt)
+    assert main(given) == 130
+    command = capsys.readouterr().err.splitlines()[-1].partition("interrupted; go on with: ")[2]
+    _, _, again = command.partition("-m model_export ")
+    assert shlex.split(again) == [*given, "--report", "comparisons/data/1"]
+
+    assert main(shlex.split(again)) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == f"interrupted; go on with: {command}"
+
+
+def test_an_interrupted_check_says_so(folder, tmp_path, monkeypatch, capsys):
+    toys.publish(tmp_path / "models", "toy")
+    monkeypatch.setattr(evaluation, "measure", interrupt)
+
+    assert main(["verify", "toy", str(folder)]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
 
 
 def test_thirteen_bands_are_trained_and_served_from_a_tiff(tmp_path):

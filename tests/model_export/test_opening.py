@@ -32,6 +32,7 @@ def found(capsys, command, given):
     [
         ("toy", "models/toy/10/model.onnx"),
         ("toy:9", "models/toy/9/model.onnx"),
+        ("toy/9", "models/toy/9/model.onnx"),
         ("models/toy", "models/toy/10/model.onnx"),
         ("models/toy/9", "models/toy/9/model.onnx"),
         ("models/toy/9/model.onnx", "models/toy/9/model.onnx"),
@@ -48,19 +49,51 @@ def test_what_lies_at_the_path_goes_first(models, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "looked"),
+    ("given", "there_are"),
     [
-        ("absent", "looked for absent and models/absent "),
-        ("toy:11", "looked for toy:11 and models/toy/11 "),
-        ("elsewhere/toy", "looked for elsewhere/toy "),
-        ("../models", "looked for ../models "),
+        ("absent", "there is no model 'absent'; there are toy\n"),
+        ("toy:11", "there is no version 'toy:11'; 'toy' has [9, 10]\n"),
+        ("toy/11", "there is no version 'toy:11'; 'toy' has [9, 10]\n"),
+        ("toy:", "there is no version 'toy:'; 'toy' has [9, 10]\n"),
+        ("elsewhere/toy", "there is no model 'elsewhere/toy'; there are toy\n"),
+        ("../models", "there is no model '../models'; there are toy\n"),
     ],
 )
-def test_a_missing_model_says_what_was_looked_for(capsys, given, looked):
+def test_a_missing_model_says_what_was_looked_for_and_what_there_is(capsys, given, there_are):
     assert main(["inspect", given]) == 66
     error = capsys.readouterr().err
-    assert looked in error
-    assert error.endswith("; models holds toy\n")
+    assert error.startswith(f"error: {given!r} is neither a model.onnx, ")
+    assert error.endswith(there_are)
+
+
+def test_without_a_repository_it_says_so(models, capsys):
+    shutil.rmtree(models)
+
+    assert main(["verify", "toy"]) == 66
+    assert "there is no model 'toy'; there are none" in capsys.readouterr().err
+
+
+def test_a_version_that_was_never_finished_is_none(models, capsys):
+    (models / "toy" / "11").mkdir()
+
+    assert found(capsys, "inspect", "toy") == "models/toy/10/model.onnx"
+
+
+def test_what_a_model_says_of_its_training_can_be_read(models, capsys):
+    """Nothing raw, nothing empty, and a nought is not nothing."""
+    packages = {"keras": "3.15.1", "onnx": "1.23.2"}
+    training = {"licence": "", "skipped": 0, "packages": packages, "published": {"python": "3.11.7"}}
+    training["published"] |= {"command": "python -m model_export publish runs/toy/1", "packages": packages}
+    toys.publish(models, "said", 1, toys.artifact(training=training))
+
+    assert main(["inspect", "said"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert "packages: keras 3.15.1, onnx 1.23.2" in lines
+    assert "published packages: keras 3.15.1, onnx 1.23.2" in lines
+    assert "published command: python -m model_export publish runs/toy/1" in lines
+    assert "skipped: 0" in lines
+    assert not [line for line in lines if "{" in line or line.startswith("licence")]
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback():

@@ -1,0 +1,32 @@
+"""What Ctrl-C leaves, and the command that goes on from there."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def program() -> str:
+    """Name this program as it can be called again from this folder."""
+    inside = Path(sys.executable).is_relative_to(Path.cwd())
+    return f"{os.path.relpath(sys.executable) if inside else sys.executable} -m model_export"
+
+
+@contextmanager
+def resumable(*command: str) -> Iterator[None]:
+    """Note on an interrupt of the block which command goes on from there."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(f"go on with: {program()} {shlex.join(command)}")
+        raise
+
+
+def words(interrupt: KeyboardInterrupt, *, publishing: bool) -> str:
+    """Say what an interrupt leaves, and what goes on from there."""
+    published = ["nothing was published"] if publishing else []
+    return "; ".join(["interrupted", *published, *getattr(interrupt, "__notes__", [])])

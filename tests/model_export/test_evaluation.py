@@ -1,0 +1,107 @@
+"""``verify MODEL DATA``: classes are matched by name, and a test set may have only some of them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from model_export.__main__ import main
+from tests import toys
+
+LABELS = ("dark", "bright", "striped")
+
+
+@pytest.fixture(autouse=True)
+def toy(tmp_path):
+    """A model that tells dark from bright, and knows a third class that it never names first."""
+    weights = np.zeros((12, 3), np.float32)
+    weights[:, 0], weights[:, 1] = -8 / 12, 8 / 12
+    return toys.publish(tmp_path / "models", "toy", 1, toys.artifact(labels=LABELS, weights=weights))
+
+
+def verify(capsys, data, *options):
+    assert main(["verify", "toy", str(data), "--json", *options]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_some_of_the_classes_are_a_test_set(folder, capsys):
+    """In the folder they are in another order than in the model."""
+    said = verify(capsys, folder)
+
+    assert (said["metrics"]["all"]["images"], said["metrics"]["all"]["accuracy"]) == (40, 1)
+    assert said["classes_without_images"] == ["striped"]
+    assert main(["verify", "toy", str(folder)]) == 0
+    assert "not measured: 1 of 3 classes, of which there are no images: striped\n" in capsys.readouterr().out
+
+
+def test_one_class_is_a_test_set_and_an_empty_folder_is_no_class(folder, capsys):
+    for path in (folder / "bright").iterdir():
+        path.unlink()
+
+    said = verify(capsys, folder)
+
+    assert (said["metrics"]["all"]["images"], said["metrics"]["all"]["accuracy"]) == (20, 1)
+    assert said["classes_without_images"] == ["bright", "striped"]
+
+
+def test_a_class_whose_files_are_all_damaged_is_not_measured(folder, capsys):
+    for path in (folder / "bright").iterdir():
+        path.write_bytes(b"no image")
+
+    assert verify(capsys, folder)["classes_without_images"] == ["bright", "striped"]
+
+
+def test_wrong_images_of_a_class_count_as_mistakes(folder, capsys):
+    (folder / "dark").rename(folder / "striped")
+
+    said = verify(capsys, folder)
+
+    assert said["metrics"]["all"]["accuracy"] == 0.5
+    assert said["classes_without_images"] == ["dark"]
+
+
+@pytest.mark.parametrize("splits", [("test",), ("train", "test"), ("train", "validation", "test")])
+def test_every_split_is_measured_whichever_there_are(folder, tmp_path, capsys, splits):
+    for split in splits:
+        shutil.copytree(folder, tmp_path / "splits" / split)
+
+    metrics = verify(capsys, tmp_path / "splits")["metrics"]
+
+    assert set(metrics) >= set(splits)
+    assert metrics["test"]["images"] == 40
+    assert sum(found["images"] for found in metrics.values()) == 40 * len(splits)
+
+
+def test_numbers_are_the_classes_of_the_model(tmp_path, capsys):
+    values = np.array([20, 20, 230], np.uint8)
+    np.savez(tmp_path / "some.npz", x=np.broadcast_to(values[:, None, None, None], (3, 8, 8, 3)), y=[0, 0, 1])
+    np.savez(tmp_path / "one.npz", x=np.full((3, 8, 8, 3), 20, np.uint8), y=[0, 0, 0])
+
+    for file, missing in (("some", ["striped"]), ("one", ["bright", "striped"])):
+        said = verify(capsys, tmp_path / f"{file}.npz")
+        assert (said["metrics"]["all"]["accuracy"], said["classes_without_images"]) == (1, missing)
+    said = verify(capsys, tmp_path / "some.npz", "--labels", "bright,dark")
+    assert (said["metrics"]["all"]["accuracy"], said["classes_without_images"]) == (0, ["striped"])
+
+
+def test_a_class_that_the_model_does_not_know_is_refused(folder, capsys):
+    (folder / "dark").rename(folder / "dim")
+
+    assert main(["verify", "toy", str(folder)]) == 65
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: the model knows no class 'dim', only dark, bright, striped; ")
+
+
+def test_without_data_nothing_is_said_of_classes(capsys):
+    assert main(["verify", "toy"]) == 0
+    assert "not measured" not in capsys.readouterr().out
+
+
+def test_training_still_takes_images_of_every_class(folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "splits" / "test")
+    assert main(["train", str(tmp_path / "splits")]) == 65
+    assert "has test but no folder 'train'" in capsys.readouterr().err
+    shutil.rmtree(folder / "dark")
+    assert main(["train", str(folder)]) == 65
+    assert "has one class, 'bright'; a classifier needs at least two" in capsys.readouterr().err
