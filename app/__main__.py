@@ -97,7 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parsed = parser().parse_args(arguments)
     try:
-        code = _run(parsed, Settings.load())
+        with interrupts.noted():
+            code = _run(parsed, Settings.load())
         sys.stdout.flush()
     except KeyboardInterrupt:
         resumable = parsed.command == "predict" and parsed.output is not None
@@ -117,18 +118,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(parsed: argparse.Namespace, settings: Settings) -> int:
     if parsed.command == "predict":
-        with interrupts.held():
-            from app import predict  # noqa: PLC0415  # none of the three needs what the others import
+        from app import predict  # noqa: PLC0415  # none of the three needs what the others import
 
         return predict.run(parsed, settings)
     if parsed.command == "doctor":
-        with interrupts.held():
-            from app import doctor  # noqa: PLC0415
+        from app import doctor  # noqa: PLC0415
 
         error = doctor.run(settings, json=parsed.json)
         return 0 if error is None else _exit_code(error)
-    with interrupts.held():
-        from app.serving import serve  # noqa: PLC0415
+    from app.serving import serve  # noqa: PLC0415
 
     serve(settings)
     return 0

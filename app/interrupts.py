@@ -1,4 +1,4 @@
-"""Ctrl-C, at a moment when it does what it should."""
+"""Ctrl-C comes out as such, wherever it strikes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,37 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 EXIT_CODE = 128 + signal.SIGINT
 """As of a program that the signal has ended."""
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """Hold an interrupt back until modules are imported.
+def noted() -> Iterator[None]:
+    """Have whatever the block fails with after an interrupt come out as the interrupt, with its notes.
 
-    One that reaches a module halfway comes out as an error of its own making, or as a package that is not there.
+    One that strikes while a module is imported may come out as an error of that module's making, or as a package that
+    is not there.
     """
-    caught: list[tuple[int, FrameType | None]] = []
-    before = signal.signal(signal.SIGINT, lambda *now: caught.append(now))
+    struck = False
+
+    def strike(_: int, __: FrameType | None) -> NoReturn:
+        nonlocal struck
+        struck = True
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # else it is ignored, as under nohup, or somebody else's
+        signal.signal(signal.SIGINT, strike)
     try:
         yield
+    except Exception as error:
+        if not struck:
+            raise
+        interrupt = KeyboardInterrupt()
+        for note in getattr(error, "__notes__", []):
+            interrupt.add_note(note)
+        raise interrupt from None
     finally:
         signal.signal(signal.SIGINT, before)
-    if caught and callable(before):  # it may be ignored, as under nohup
-        before(*caught[0])

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from app.errors import DeviceUnavailable, InvalidArtifact, MultipoolError
-from app.interrupts import EXIT_CODE, held
+from app.interrupts import EXIT_CODE, noted
 from model_export import interrupts, publishing
 from model_export.arguments import parse
 from model_export.errors import BadData, MissingInput, MissingPackage, ParityFailure, PrecisionFailure
@@ -41,9 +41,8 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train in a run folder of its own, or go on in an old one, and publish what came out."""
-    with held():
-        from model_export.provenance import surroundings  # noqa: PLC0415
-        from model_export.runs import Run  # noqa: PLC0415
+    from model_export.provenance import surroundings  # noqa: PLC0415
+    from model_export.runs import Run  # noqa: PLC0415
 
     if arguments.resume is not None:
         run = Run.open(arguments.resume)
@@ -60,8 +59,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def publish(arguments: argparse.Namespace) -> dict[str, Any]:
     """Publish the best weights of a run as they are, finished or not."""
-    with held():
-        from model_export.runs import Run  # noqa: PLC0415
+    from model_export.runs import Run  # noqa: PLC0415
 
     run = Run.open(arguments.run)
     run.best()
@@ -82,8 +80,7 @@ def _again(run: Run, now: argparse.Namespace, **changes: Any) -> argparse.Namesp
 
 def _load(arguments: argparse.Namespace) -> Dataset:
     """Load the data, say what it is like, and stop where the splits share images and that was not to be."""
-    with held():
-        from model_export import datasets, report  # noqa: PLC0415
+    from model_export import datasets, report  # noqa: PLC0415
 
     dataset = datasets.load(
         arguments.data,
@@ -113,7 +110,7 @@ def _load_again(arguments: argparse.Namespace) -> Dataset:
 
 def _fit_and_publish(arguments: argparse.Namespace, run: Run, dataset: Dataset, *, fit: bool = True) -> dict[str, Any]:
     publishing.check(arguments.output, arguments.name)
-    with quiet(), held():
+    with quiet():
         from model_export import architectures, exporting, report, training  # noqa: PLC0415
     from model_export.progress import say  # noqa: PLC0415
 
@@ -157,7 +154,7 @@ def _said(published: Published, run: Run, dataset: Dataset) -> dict[str, Any]:
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train several architectures with several seeds at the same budget, and write a report."""
     dataset = _load(arguments)
-    with quiet(), held():
+    with quiet():
         from model_export import comparison, findings, training  # noqa: PLC0415
     from model_export.progress import say  # noqa: PLC0415
 
@@ -178,9 +175,8 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
     """Print all that a published model says about itself."""
-    with held():
-        from model_export import description  # noqa: PLC0415
-        from model_export.opening import open_model  # noqa: PLC0415
+    from model_export import description  # noqa: PLC0415
+    from model_export.opening import open_model  # noqa: PLC0415
 
     path, model = open_model(arguments.model)
     described = description.describe(path, model)
@@ -191,10 +187,9 @@ def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def verify(arguments: argparse.Namespace) -> dict[str, Any]:
     """Check a published file with the service's loader, and measure it on a data set when one is given."""
-    with held():
-        from model_export import report  # noqa: PLC0415
-        from model_export.evaluation import evaluate, replay  # noqa: PLC0415
-        from model_export.opening import open_model  # noqa: PLC0415
+    from model_export import report  # noqa: PLC0415
+    from model_export.evaluation import evaluate, replay  # noqa: PLC0415
+    from model_export.opening import open_model  # noqa: PLC0415
 
     path, model = open_model(arguments.model)
     difference = replay(model)
@@ -220,7 +215,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if parsed.command in _TRAINING and find_spec("tensorflow") is None:
             raise MissingPackage("training takes TensorFlow, which is not installed; run 'make training', once")
-        result = COMMANDS[parsed.command](parsed)
+        with noted():
+            result = COMMANDS[parsed.command](parsed)
     except KeyboardInterrupt as interrupt:
         print(interrupts.words(interrupt, publishing=parsed.command in ("train", "publish")), file=sys.stderr)
         return EXIT_CODE

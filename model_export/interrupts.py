@@ -18,11 +18,11 @@ def program() -> str:
 
 @contextmanager
 def resumable(*command: str) -> Iterator[None]:
-    """Note on an interrupt of the block which command goes on from there."""
+    """Note on whatever ends the block which command goes on from there; it is said of an interrupt."""
     try:
         yield
-    except KeyboardInterrupt as interrupt:
-        interrupt.add_note(f"go on with: {program()} {shlex.join(command)}")
+    except (KeyboardInterrupt, Exception) as end:
+        end.add_note(f"go on with: {program()} {shlex.join(command)}")
         raise
 
 

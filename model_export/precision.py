@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from app.interrupts import held
 from app.model import Model
 from app.sessions import INPUT
 from model_export import conversion
@@ -108,8 +107,7 @@ def _float16(proto: onnx.ModelProto) -> onnx.ModelProto:
     The converter can be told which nodes to keep, but what goes in and out of them passes through float16 all the
     same. So it gets only what it is to convert, and the rest is laid over that again.
     """
-    with held():
-        from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415  # needed here alone
+    from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415  # needed here alone
 
     graph = onnx.shape_inference.infer_shapes(proto).graph
     below, above = _cut(graph)
@@ -150,8 +148,7 @@ def _constants(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> list[onnx
 
 def _int8(proto: onnx.ModelProto, train: Split, operators: tuple[str, ...]) -> onnx.ModelProto:
     """Static quantisation, QDQ format, per channel: only convolutions, so that pools and head add up exactly."""
-    with held():
-        from onnxruntime import quantization  # noqa: PLC0415  # needed here alone
+    from onnxruntime import quantization  # noqa: PLC0415  # needed here alone
 
     logging.getLogger().setLevel(logging.ERROR)  # it advises through the root logger
     with tempfile.TemporaryDirectory() as folder:

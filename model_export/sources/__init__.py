@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.interrupts import held
 from model_export.choices import DIGITS
 from model_export.errors import BadData, MissingInput
 from model_export.sources.listing import Listing
@@ -25,8 +24,7 @@ def find(data: str, labels: tuple[str, ...] | None = None, *, measuring: bool = 
         BadData: It cannot be trained on.
     """
     # Each is imported when it is asked for: some take long, one needs a package of its own.
-    with held():
-        from model_export.sources import arrays, digits, folder, idx, tfds  # noqa: PLC0415
+    from model_export.sources import arrays, digits, folder, idx, tfds  # noqa: PLC0415
 
     path = Path(data)
     if not data:  # of which a path would be this folder

@@ -7,14 +7,12 @@ import io
 import numpy as np
 from PIL import Image
 
-from app.interrupts import held
 from model_export.sources.listing import File, Listing
 
 
 def listing() -> Listing:
     """List the 1,797 digits as PNG files."""
-    with held():
-        from sklearn.datasets import load_digits  # noqa: PLC0415  # slow to import
+    from sklearn.datasets import load_digits  # noqa: PLC0415  # slow to import
 
     data = load_digits()
 

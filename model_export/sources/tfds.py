@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.interrupts import held
 from model_export.errors import BadData, MissingInput
 from model_export.progress import track
 from model_export.sources import folder
@@ -30,8 +29,7 @@ def listing(name: str) -> Listing:
         BadData: It is not a set of images with one class each.
     """
     try:
-        with held():
-            import tensorflow_datasets as tfds  # noqa: PLC0415
+        import tensorflow_datasets as tfds  # noqa: PLC0415
     except ImportError:
         raise MissingInput("tfds:NAME needs a package of its own: pip install tensorflow-datasets") from None
     try:

@@ -1,33 +1,39 @@
-"""An interrupt waits until modules are imported, and is not lost."""
+"""An interrupt comes out as one, whatever the code that it struck made of it."""
 
 import signal
 
 import pytest
 
-from app.interrupts import held
+from app.interrupts import noted
 
 
-def test_an_interrupt_comes_after_the_imports():
-    imported = []
-
-    def importing():
-        with held():
-            signal.raise_signal(signal.SIGINT)
-            imported.append("whole")
-        imported.append("more")
-
-    with pytest.raises(KeyboardInterrupt):
-        importing()
-
-    assert imported == ["whole"]
-    with pytest.raises(KeyboardInterrupt):
+def interrupted_import():
+    """What some modules do when their own imports fail, for whatever reason."""
+    try:
         signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        error = ImportError("no module named 'numpy'")
+        error.add_note("go on with: this")
+        raise error from None
+
+
+def test_an_interrupt_comes_out_as_one():
+    with pytest.raises(KeyboardInterrupt) as caught, noted():
+        interrupted_import()
+
+    assert caught.value.__notes__ == ["go on with: this"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(ImportError), noted():
+        raise ImportError("no module named 'numpy'")
 
 
 def test_what_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what runs in the background
     try:
-        with held():
+        with noted():
             signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
     finally:
