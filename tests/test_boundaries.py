@@ -102,7 +102,7 @@ def test_only_main_knows_both_the_settings_and_the_application():
 
 
 def test_catching_everything_is_rare():
-    """Decoders, graphs, loading, requests and commands are guarded where they are entered; all else would hide mistakes."""
+    """Decoders, graphs, loading, requests and commands are guarded where they are entered; else mistakes would hide."""
     blind = {
         name: source.count("except Exception")
         for name, source in ((module(path), path.read_text()) for path in (ROOT / "app").rglob("*.py"))
