@@ -59,9 +59,10 @@ class Classifier:
         Returns:
             What came of each, in order.
         """
+        alone = len(uploads) == 1 and not self._at_work
         if len(uploads) == 1:
-            return [await self._classify(model, uploads[0])]
-        return await asyncio.gather(*(self._classify(model, upload) for upload in uploads))
+            return [await self._classify(model, uploads[0], alone=alone)]
+        return await asyncio.gather(*(self._classify(model, upload, alone=alone) for upload in uploads))
 
     async def explain(self, model: Model, upload: Upload) -> tuple[NDArray[np.uint8], Explained]:
         """Decode and classify one file, with what the branches pool.
@@ -83,20 +84,20 @@ class Classifier:
         """Let the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _classify(self, model: Model, upload: Upload) -> Classified:
+    async def _classify(self, model: Model, upload: Upload, *, alone: bool) -> Classified:
         key = await self._cache.key(model, upload)
         if (known := self._cache.get(key)) is not None:
             return known
         try:
-            answer = await self._at_once(model, upload) or await self._in_a_thread(model, upload)
+            answer = await self._at_once(model, upload, alone=alone) or await self._in_a_thread(model, upload)
         except InvalidRequest as error:
             return error
         self._cache.put(key, answer)
         return answer
 
-    async def _at_once(self, model: Model, upload: Upload) -> Answer[Outputs] | None:
+    async def _at_once(self, model: Model, upload: Upload, *, alone: bool) -> Answer[Outputs] | None:
         """Decode and run an image right here, if that is sooner done than handing it to a thread."""
-        if self._shortcut is None or not await self._shortcut.is_for(model, upload, idle=not self._at_work):
+        if self._shortcut is None or not await self._shortcut.is_for(model, upload, alone=alone):
             return None
         start = time.monotonic()
         try:

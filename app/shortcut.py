@@ -32,18 +32,18 @@ class Shortcut:
     def __init__(self) -> None:
         self._spent_s = 0.0
 
-    async def is_for(self, model: Model, upload: Upload, *, idle: bool) -> bool:
+    async def is_for(self, model: Model, upload: Upload, *, alone: bool) -> bool:
         """Tell whether an image is to be done here and now, if it has few pixels; for a quick one, wait for its turn.
 
         Args:
             model: What is to classify it.
             upload: The image.
-            idle: Whether no image is at work elsewhere.
+            alone: Whether no other image is at work, or came with it.
         """
         if model.run_s > _SHORT_S or len(upload.data) > _MAX_BYTES or formats.sniff(upload.data) not in _KINDS:
             return False
         if model.run_s > _QUICK_S:
-            return idle and self._spent_s < _TURN_S
+            return alone and self._spent_s < _TURN_S
         while self._spent_s >= _TURN_S:
             await asyncio.sleep(0)
         return True

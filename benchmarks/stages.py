@@ -18,7 +18,8 @@ from contextlib import asynccontextmanager
 import orjson
 
 from app import answers, images
-from app.batching import Answer, Batcher
+from app.batching import Answer
+from app.classification import Classifier
 from app.main import create_app
 from app.settings import Settings
 from app.uploads import parse_one
@@ -56,7 +57,7 @@ async def _measure(settings: Settings, data: bytes) -> None:
             hop = await _ask(app, state, sent, sent_headers)
             with _answered(answer):
                 alone = await _ask(app, state, sent, sent_headers)
-            print(f"application, {name:13} {alone:6.0f} µs   with decoding, inference and threads {hop:6.0f} µs")
+            print(f"application, {name:13} {alone:6.0f} µs   with decoding and inference {hop:6.0f} µs")
 
 
 def _show(name: str, call: Callable[[], object]) -> None:
@@ -115,21 +116,21 @@ async def _running(settings: Settings):  # noqa: ANN202
 
 
 class _answered:  # noqa: N801  # a context manager, used as a function
-    """Have every image answered at once, without decoding or running it."""
+    """Have every image answered without decoding or running it."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
 
     def __enter__(self) -> None:
-        self._submit = Batcher.submit
+        self._at_once = Classifier._at_once
 
-        async def submit(*_: object) -> Answer:
+        async def at_once(*_: object, **__: object) -> Answer:
             return self._answer
 
-        Batcher.submit = submit
+        Classifier._at_once = at_once
 
     def __exit__(self, *_: object) -> None:
-        Batcher.submit = self._submit
+        Classifier._at_once = self._at_once
 
 
 if __name__ == "__main__":

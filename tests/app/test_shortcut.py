@@ -84,6 +84,15 @@ def test_a_crowd_gets_all_cores_where_that_is_worth_a_hop(model):
     assert ways(model, noise(16), large, noise(16)) == ["at once", "thread", "thread"]
 
 
+def test_so_do_several_images_of_one_request(model):
+    model.run_s = 0.0005
+
+    async def scenario(classifier):
+        return await classifier.classify(model, [noise(16), noise(16)])
+
+    assert all(answer.queued_s for answer in run(scenario))
+
+
 def test_a_quick_image_goes_before_those_in_threads(model):
     large = Upload(toys.plain(200, (400, 400)))
 
