@@ -10,6 +10,7 @@ bounds its work, bytes and pixels, a model by the time that it was seen to take,
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING
 
 from app import formats
@@ -31,6 +32,9 @@ class Shortcut:
 
     def __init__(self) -> None:
         self._spent_s = 0.0
+        self._latest_s = _TURN_S
+        self._renewing = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def is_for(self, model: Model, upload: Upload, *, alone: bool) -> bool:
         """Tell whether an image is to be done here and now, if it has few pixels; for a quick one, wait for its turn.
@@ -44,15 +48,29 @@ class Shortcut:
             return False
         if model.run_s > _QUICK_S:
             return alone and self._spent_s < _TURN_S
-        while self._spent_s >= _TURN_S:
-            await asyncio.sleep(0)
+        if self._spent_s >= _TURN_S or self._waiting:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            await turn
         return True
 
     def spend(self, seconds: float) -> None:
         """Count what was done in this turn of the event loop; the next one begins after it has seen to connections."""
-        if not self._spent_s:
-            asyncio.get_running_loop().call_soon(self._renew)
         self._spent_s += seconds
+        self._latest_s = seconds
+        if not self._renewing:
+            self._renewing = True
+            asyncio.get_running_loop().call_soon(self._renew)
 
     def _renew(self) -> None:
+        """Begin a turn, and call as many of those that wait as it has time for; again and again while any do."""
         self._spent_s = 0.0
+        called = 0.0
+        while self._waiting and called < _TURN_S:
+            turn = self._waiting.popleft()
+            if not turn.done():  # else who waited is gone
+                turn.set_result(None)
+                called += self._latest_s
+        self._renewing = bool(self._waiting)
+        if self._renewing:
+            asyncio.get_running_loop().call_soon(self._renew)

@@ -145,3 +145,34 @@ def test_connections_get_their_turn_between_quick_images(model):
 
     assert {answer.queued_s for (answer,) in answers} == {0}
     assert turns >= 5  # all of them together take ten times as long as the event loop may be kept
+
+
+def test_who_goes_while_waiting_holds_up_nobody(model):
+    upload = noise(16)
+
+    async def scenario(classifier):
+        tasks = [asyncio.create_task(classifier.classify(model, [upload])) for _ in range(200)]
+        await asyncio.sleep(0)
+        for task in tasks[1::2]:
+            task.cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = run(scenario)
+
+    assert all(isinstance(answer, list) for answer in answers[::2])
+    assert any(isinstance(answer, asyncio.CancelledError) for answer in answers[1::2])
+
+
+def test_quick_images_are_answered_in_the_order_they_came(model):
+    upload, order = noise(16), []
+
+    async def scenario(classifier):
+        async def ask(number):
+            await classifier.classify(model, [upload])
+            order.append(number)
+
+        await asyncio.gather(*(ask(number) for number in range(100)))
+
+    run(scenario)
+
+    assert order == list(range(100))
