@@ -21,8 +21,10 @@ log = logging.getLogger("app")
 
 _SLOTS = 256  # workers, and those that are about to end
 _ABSENT = 2**31 - 1
+_CLOSED = _ABSENT - 1  # not yet, or no more: none is left to it
 _MOMENT_S = 0.001
 _MOMENTS = 10
+_AT_ONCE = 100
 _NO_DESCRIPTORS_S = 0.1
 
 
@@ -42,7 +44,7 @@ class Places:
     def take(self) -> Place:
         """Give a new worker its place."""
         slot = next((slot for slot in range(_SLOTS) if self.counts[slot] == _ABSENT), _SLOTS - 1)
-        self.counts[slot] = 0
+        self.counts[slot] = _CLOSED
         return Place(self, slot)
 
     def __reduce__(self) -> tuple[Callable[[Any], Places], tuple[object]]:
@@ -68,8 +70,12 @@ class Place:
         """Let the others know."""
         self._places.counts[self._slot] = connections
 
+    def close(self) -> None:
+        """Take no more connections; the place is kept."""
+        self.tell(_CLOSED)
+
     def leave(self) -> None:
-        """Be no worker any more."""
+        """Be no worker any more; for the supervisor, who may give the place to another."""
         self.tell(_ABSENT)
 
     def may_have_more(self, connections: int) -> bool:
@@ -108,6 +114,7 @@ class Acceptor:
         self._opening: set[asyncio.Task[Any]] = set()
         listener.setblocking(False)
         listener.listen(backlog)
+        self.tell()
         self._resume()
 
     def tell(self) -> None:
@@ -119,7 +126,7 @@ class Acceptor:
         self._loop.remove_reader(self._listener)
         if self._paused is not None:
             self._paused.cancel()
-        self._place.leave()
+        self._place.close()
 
     async def wait_closed(self) -> None:
         """Do nothing: who closes connections sees them close."""
@@ -136,9 +143,14 @@ class Acceptor:
         self._paused = self._loop.call_later(seconds, self._resume)
 
     def _take_all(self) -> None:
-        """Take what has come, or leave it to others."""
-        while self._moments == 0 or self._place.may_have_more(self._count()):
-            self._moments = _MOMENTS
+        """Take what has come, or leave it to others, unless they have let it wait for too long."""
+        for _ in range(_AT_ONCE):
+            if self._place.may_have_more(self._count()):
+                self._moments = _MOMENTS
+            elif self._moments:
+                self._moments -= 1
+                self._pause(_MOMENT_S)
+                return
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -148,8 +160,6 @@ class Acceptor:
                 self._pause(_NO_DESCRIPTORS_S)
                 return
             self._open(connection)
-        self._moments -= 1
-        self._pause(_MOMENT_S)
 
     def _open(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

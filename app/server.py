@@ -24,6 +24,7 @@ from app.service import Service
 
 _LAST_RESORT_S = 3
 _FAILED_S = 1
+_LAST_REQUESTS_S = 0.1
 
 log = logging.getLogger("app")
 
@@ -95,6 +96,8 @@ class Server(uvicorn.Server):
         last_resort = threading.Timer(limit, self._give_up)
         last_resort.daemon = True
         last_resort.start()
+        self._acceptor.close()
+        await asyncio.sleep(_LAST_REQUESTS_S)  # those of connections that were just taken are on their way
         await super().shutdown(sockets)
 
     async def _be_a_lame_duck(self) -> None:

@@ -71,15 +71,29 @@ def test_who_has_clearly_more_leaves_the_next_one_to_others():
     assert not first.may_have_more(3)
     assert second.may_have_more(1)
 
-    second.leave()
+    second.close()
+    assert first.may_have_more(3)
+
+
+def test_a_worker_that_is_still_loading_is_left_nothing():
+    places = Places()
+    first = places.take()
+    first.tell(3)
+    places.take()
+
     assert first.may_have_more(3)
 
 
 def test_a_place_is_given_again_when_its_worker_is_gone():
     places = Places()
+    free = sorted(places.counts)
     first = places.take()
     first.tell(7)
+    first.close()
+    taken = list(places.counts)
+    second = places.take()
     first.leave()
+    second.leave()
 
-    assert places.take().may_have_more(0)
-    assert sorted(places.counts)[:2] == [0, 2**31 - 1]
+    assert taken != free
+    assert sorted(places.counts) == free

@@ -1,12 +1,15 @@
 """A small image into a small network is done where it arrived; nothing else is, and connections get their turn."""
 
 import asyncio
+import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from app.classification import Classifier
 from app.errors import UndecodableImage
+from app.shortcut import Shortcut
 from app.uploads import Upload
 from tests import toys
 
@@ -18,6 +21,13 @@ def model():
     loaded.warm_up([1, 2])
     loaded.run_s = 0.0001  # whatever the machine is busy with
     return loaded
+
+
+def with_text(image):
+    """Put compressed text into a PNG, as much as a megabyte of it unpacked."""
+    text = b"zTXt" + b"k\0\0" + zlib.compress(bytes(1_000_000))
+    chunk = (len(text) - 4).to_bytes(4) + text + zlib.crc32(text).to_bytes(4)
+    return Upload(image.data[:33] + chunk + image.data[33:])
 
 
 def noise(side, kind="PNG"):
@@ -57,6 +67,7 @@ def test_a_small_image_is_done_at_once(model, kind):
         pytest.param(Upload(toys.plain(200, (400, 400))), id="many pixels in few bytes"),
         pytest.param(noise(120), id="many bytes"),
         pytest.param(noise(16, "WEBP"), id="another format"),
+        pytest.param(with_text(noise(16)), id="packed text"),
     ],
 )
 def test_what_might_take_long_goes_to_a_thread(model, upload):
@@ -176,3 +187,26 @@ def test_quick_images_are_answered_in_the_order_they_came(model):
     run(scenario)
 
     assert order == list(range(100))
+
+
+def test_a_cheap_image_does_not_let_all_that_wait_go_at_once(model):
+    upload, turn, done = noise(16), 0, Counter()
+
+    async def scenario():
+        nonlocal turn
+        shortcut = Shortcut()
+
+        async def take(seconds):
+            await shortcut.is_for(model, upload, alone=True)
+            shortcut.spend(seconds)
+            done[turn] += seconds > 0.001
+
+        tasks = [asyncio.create_task(take(seconds)) for seconds in (0.005, 0.000_001, *[0.005] * 30)]
+        while not all(task.done() for task in tasks):
+            await asyncio.sleep(0)
+            turn += 1
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+    assert done.total() == 31
+    assert max(done.values()) <= 2
