@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 128 * 128
 _MAX_BYTES = 16 * 1024  # decoded in 0.3 ms; the worst that fits, a JPEG of as many scans as can be, takes some 20
-_KINDS = frozenset({"JPEG", "PNG"})
 _PACKED = (b"zTXt", b"iTXt", b"iCCP")  # parts of a PNG that may unpack to a thousand times their size
 _QUICK_S = 0.0002
 _SHORT_S = 0.001
@@ -90,8 +89,7 @@ class Shortcut:
 
 
 def _is_short(data: bytes) -> bool:
-    return (
-        len(data) <= _MAX_BYTES
-        and formats.sniff(data) in _KINDS
-        and not (data.startswith(b"\x89PNG") and any(part in data for part in _PACKED))
-    )
+    if len(data) > _MAX_BYTES:
+        return False
+    kind = formats.sniff(data)
+    return kind == "JPEG" or (kind == "PNG" and not any(part in data for part in _PACKED))
