@@ -13,8 +13,10 @@ from app.errors import TooManyPixels, UndecodableImage, WrongChannels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What geographic software writes; everything else in the TIFF world stays out of reach of a sender.
 _BANDS_AT_FULL_SIZE = 4
+_LOOKED_UP = 2  # bytes of an integer of which every value fits into a table
+_AT_ONCE = 1_000_000  # values in float64 at a time: a file of less than a megabyte may hold hundreds of millions
+# What geographic software writes; everything else in the TIFF world stays out of reach of a sender.
 _COMPRESSIONS = {"NONE", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "ZSTD", "JPEG"}
 
 
@@ -101,10 +103,25 @@ def to_uint8(array: NDArray[Any], value_range: tuple[float, float] | None) -> ND
                 "send 8- or 16-bit unsigned values"
             )
         value_range = (0, np.iinfo(array.dtype).max)
-    if not np.isfinite(array).all():
-        raise UndecodableImage("the image holds values that are not finite; replace them before sending")
     low, high = value_range
-    scaled = (array.astype(np.float64) - low) * (255 / (high - low))
+    if array.dtype.itemsize <= _LOOKED_UP and array.dtype.kind in "ui":
+        unsigned = np.dtype(f"u{array.dtype.itemsize}")
+        every = np.arange(np.iinfo(unsigned).max + 1, dtype=unsigned)
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        table: NDArray[np.uint8] = _scale(every.view(native.dtype), low, high)
+        return table[native.view(unsigned)]
+    result = np.empty(array.shape, np.uint8)
+    rows = max(1, _AT_ONCE // max(1, array[:1].size))
+    for start in range(0, len(array), rows):
+        part = array[start : start + rows]
+        if not np.isfinite(part).all():
+            raise UndecodableImage("the image holds values that are not finite; replace them before sending")
+        result[start : start + rows] = _scale(part, low, high)
+    return result
+
+
+def _scale(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    scaled = (values.astype(np.float64) - low) * (255 / (high - low))
     return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
 
 

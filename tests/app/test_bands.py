@@ -1,6 +1,7 @@
 """Images of many channels: every band arrives where it belongs, scaled and not clipped."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -85,6 +86,32 @@ def test_a_value_range_maps_onto_all_of_0_to_255():
     pixels = images.decode(tiff(image), BANDS, value_range=(0, 1))
 
     assert pixels[0, 0, :4].tolist() == [0, 128, 255, 255]
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", "<i2", "i1", "<u4", "<i4", "<f4", ">f8"])
+def test_values_of_every_type_are_mapped_by_the_same_line(dtype):
+    low, high = 10, 61
+    numbers = np.random.default_rng(0).integers(-30, 120, (40, 30, 13)).astype(dtype)
+
+    pixels = images.decode(npy(numbers), Shape(40, 30, 13), value_range=(low, high))
+
+    expected = np.rint(np.clip((numbers.astype(float) - low) / (high - low), 0, 1) * 255)
+    np.testing.assert_array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_small_file_that_unpacks_to_a_large_image_takes_little_more_than_its_pixels(dtype):
+    shape = (2000, 1500, 13)
+    data = tiff(np.zeros(shape, dtype), compression="deflate", rowsperstrip=100)
+    tracemalloc.start()
+    try:
+        images.decode(data, BANDS, value_range=(0, 1))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(data) < 1e6
+    assert peak < np.prod(shape) * (np.dtype(dtype).itemsize + 2)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int16, np.int32])
