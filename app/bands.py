@@ -108,8 +108,9 @@ def to_uint8(array: NDArray[Any], value_range: tuple[float, float] | None) -> ND
         unsigned = np.dtype(f"u{array.dtype.itemsize}")
         every = np.arange(np.iinfo(unsigned).max + 1, dtype=unsigned)
         native = array.astype(array.dtype.newbyteorder("="), copy=False)
-        table: NDArray[np.uint8] = _scale(every.view(native.dtype), low, high)
-        return table[native.view(unsigned)]
+        table = _scale(every.view(native.dtype), low, high)
+        pixels: NDArray[np.uint8] = table[native.view(unsigned)]
+        return pixels
     result = np.empty(array.shape, np.uint8)
     rows = max(1, _AT_ONCE // max(1, array[:1].size))
     for start in range(0, len(array), rows):

@@ -101,7 +101,14 @@ class Batcher(Generic[Result]):
         loop = asyncio.get_running_loop()
         item: _Item[Result] = _Item(prepare, loop.create_future(), due=not self._max_delay_s)
         self._executor.submit(self._work, item, loop)
-        return await item.reply
+        try:
+            return await item.reply
+        except asyncio.CancelledError:
+            # It may wait for a thread for long yet, and is to hold no upload: neither by what would have prepared it
+            # nor by the reply, which keeps this exception and with it all frames.
+            item.prepare, item.reply = _gone, loop.create_future()
+            item.reply.cancel()
+            raise
 
     def _work(self, item: _Item[Result], loop: asyncio.AbstractEventLoop) -> None:
         """Prepare one image, queue it, and run what is queued."""
@@ -153,6 +160,10 @@ class Batcher(Generic[Result]):
                         batch.append(item)
             self._running += bool(batch)
         return batch
+
+
+def _gone() -> NDArray[np.uint8]:
+    raise asyncio.CancelledError
 
 
 def _stack(images: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.references import References
 from app.repository import Repository
 from app.versions import Entry
 
@@ -15,30 +16,31 @@ def listing(repository: Repository) -> dict[str, Any]:
         for entry in repository.entries()
         if entry.refused
     ]
-    models = [summary(entry, repository) for entry in repository.served]
-    return {"default": repository.served.default, "models": models, "refused": refused}
+    served = repository.served  # replaced as a whole whenever it changes
+    models = [summary(entry, served) for entry in served]
+    return {"default": served.default, "models": models, "refused": refused}
 
 
-def summary(entry: Entry, repository: Repository) -> dict[str, Any]:
+def summary(entry: Entry, served: References) -> dict[str, Any]:
     """Fill a :class:`app.schemas.ModelSummary`."""
     card = entry.known()
     return {
         "name": entry.name,
         "version": entry.number,
-        "versions": repository.served.versions(entry.name),
+        "versions": served.versions(entry.name),
         "labels": list(card.metadata.labels),
         "branches": [branch.model_dump() for branch in card.metadata.branches],
         "input": card.shape._asdict(),
-        "ready": repository.ready,
+        "ready": True,  # until all are, nothing is told of them
         "loaded": entry.version is not None,
         "execution_provider": card.execution_provider,
         "sha256": card.sha256,
     }
 
 
-def detail(entry: Entry, repository: Repository) -> dict[str, Any]:
+def detail(entry: Entry, served: References) -> dict[str, Any]:
     """Fill a :class:`app.schemas.ModelDetail`: the summary, and everything in the metadata document."""
-    return {**entry.known().metadata.described(), **summary(entry, repository)}
+    return {**entry.known().metadata.described(), **summary(entry, served)}
 
 
 def index(repository: Repository) -> list[dict[str, str]]:

@@ -62,7 +62,12 @@ class Classifier:
         alone = len(uploads) == 1 and not self._at_work
         if len(uploads) == 1:
             return [await self._classify(model, uploads[0], alone=alone)]
-        return await asyncio.gather(*(self._classify(model, upload, alone=alone) for upload in uploads))
+        tasks = [asyncio.ensure_future(self._classify(model, upload, alone=alone)) for upload in uploads]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:  # those still at work when one has failed: no one waits for them
+                task.cancel()
 
     async def explain(self, model: Model, upload: Upload) -> tuple[NDArray[np.uint8], Explained]:
         """Decode and classify one file, with what the branches pool.
@@ -97,6 +102,7 @@ class Classifier:
 
     async def _at_once(self, model: Model, upload: Upload, *, alone: bool) -> Answer[Outputs] | None:
         """Decode and run an image right here, if that is sooner done than handing it to a thread."""
+        arrived = time.monotonic()
         if self._shortcut is None or not await self._shortcut.is_for(model, upload, alone=alone):
             return None
         start = time.monotonic()
@@ -104,7 +110,7 @@ class Classifier:
             image = self._decode(model, upload, min(self._max_pixels, shortcut.MAX_PIXELS))
             decoded = time.monotonic()
             result = self.guard.watch(model.run, image[None])
-            return Answer(result, 0, decoded - start, 0.0, time.monotonic() - decoded)
+            return Answer(result, 0, decoded - start, start - arrived, time.monotonic() - decoded)
         except TooManyPixels:
             return None  # whether it is too large for threads as well, they find out
         finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from app.errors import DeviceFailed
 from app.outputs import Outputs, join
@@ -43,11 +43,11 @@ class Guard:
         """
         try:
             return run(batch)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # see _judge
             if len(batch) > 1 and _NO_MEMORY.search(str(error)):
                 middle = len(batch) // 2
                 return join(self.watch(run, batch[:middle]), self.watch(run, batch[middle:]))
-            raise self._judge(error) from error
+            self._judge(error)
 
     def watch(self, run: Callable[[NDArray[np.uint8]], Any], batch: NDArray[np.uint8]) -> Any:
         """Run something, as it is.
@@ -57,14 +57,14 @@ class Guard:
         """
         try:
             return run(batch)
-        except Exception as error:
-            raise self._judge(error) from error
+        except Exception as error:  # noqa: BLE001  # see _judge
+            self._judge(error)
 
-    def _judge(self, error: Exception) -> Exception:
-        """Tell a failure of the device from one of the model."""
+    def _judge(self, error: Exception) -> NoReturn:
+        """Raise it again, told apart: a failure of the device, or one of the model."""
         if not (_NO_MEMORY.search(str(error)) or _FAILED.search(str(error))):
-            return error
+            raise error
         failure = DeviceFailed(f"the device failed and the service restarts: {str(error).partition(chr(10))[0][:200]}")
         if self._noticed.acquire(blocking=False):
             self.on_failure(failure)
-        return DeviceFailed("the device that runs the models failed; the service restarts, try again")
+        raise DeviceFailed("the device that runs the models failed; the service restarts, try again") from error

@@ -36,6 +36,13 @@ _SIGNATURES = (
 )
 
 
+_PHONES = {
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+}
+"""Brands of the ISO base media format (ISO/IEC 23008-12) under which photographs come that are not read."""
+
+
 def sniff(data: bytes) -> str | None:
     """Name the image format that the first bytes of ``data`` announce, or None."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -49,6 +56,8 @@ def recognise(data: bytes, media_type: str | None) -> str:
     Raises:
         UnsupportedMediaType, EmptyFile, UndecodableImage: They cannot be read; says what to send.
     """
+    if data[4:8] == b"ftyp" and (name := _PHONES.get(data[8:12])) is not None:
+        raise UnsupportedMediaType(f"the file is {name}, which is not read; save or export it as JPEG")
     declared = (media_type or "").partition(";")[0].strip().lower()
     unknown = declared in ("", "application/octet-stream")
     if not unknown and declared not in MEDIA_TYPES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
 
+log = logging.getLogger(__name__)
+
 Prediction = dict[str, Any]
 Result = tuple[str, Prediction | MultipoolError]
 """A file's name, and its prediction or why there is none."""
@@ -31,18 +34,28 @@ Result = tuple[str, Prediction | MultipoolError]
 def open_version(settings: Settings, reference: str | None) -> Version:
     """Load the one model that is asked for, ``name`` or ``name:version``; None for the default.
 
+    Of a model without a version, the highest that can be used, as when the service starts.
+
     Raises:
         NothingToServe, ModelNotFound, InvalidArtifact, DeviceUnavailable: See their texts.
     """
     found = discover(settings.models_dir)
-    chosen = select(found, (settings.default_model or found[0].name) if reference is None else reference)
+    asked = (settings.default_model or found[0].name) if reference is None else reference
+    chosen = select(found, asked)
+    candidates = [chosen] if asked == chosen.reference else [one for one in reversed(found) if one.name == chosen.name]
     loader = Loader(device=settings.device, threads=cores.available(), max_batch_size=settings.max_batch_size)
     loader.check()
-    try:
-        model, _ = loader.open(chosen.path)
-    except InvalidArtifact as error:
-        raise InvalidArtifact(f"{chosen.path} cannot be used: {error}") from None
-    return Version(chosen.name, chosen.number, model)
+    refused: list[InvalidArtifact] = []
+    for one in candidates:
+        try:
+            model, _ = loader.open(one.path)
+        except InvalidArtifact as error:
+            refused.append(InvalidArtifact(f"{one.path} cannot be used: {error}"))
+            continue
+        for reason in refused:
+            log.warning("%s; version %d answers", reason, one.number)
+        return Version(one.name, one.number, model)
+    raise refused[0]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from tqdm import tqdm
 
-from app import answers, journal, overlay, problems, tables
+from app import answers, formats, journal, overlay, problems, tables
 from app.errors import InvalidUsage, MissingInput, MultipoolError
 from app.journal import Journal
 from app.offline import Offline, Prediction, Result, open_version
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
+_NOT_READ = frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl"})  # images all the same: each is told why
 BAD_DATA = 65
 
 
@@ -59,12 +60,24 @@ def find(named: list[Path]) -> list[Path]:
     for path in named:
         if not path.exists():
             raise MissingInput(f"{path} does not exist; name an image, or a folder of images")
-        inside = (one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
-        found = sorted(inside) if path.is_dir() else [path]
+        found = sorted(one for one in path.rglob("*") if _is_image(one, path)) if path.is_dir() else [path]
         if not found:
             raise MissingInput(f"{path} holds no image; images end in {', '.join(sorted(SUFFIXES))}")
         files += found
     return files
+
+
+def _is_image(path: Path, folder: Path) -> bool:
+    """Tell an image by its name or, where that ends in nothing, by its first bytes; hidden ones are none."""
+    if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
+        return False
+    if path.suffix:
+        return path.suffix.lower() in SUFFIXES | _NOT_READ
+    try:
+        with path.open("rb") as file:
+            return formats.sniff(file.read(16)) is not None
+    except OSError:
+        return False
 
 
 def _explain(version: Version, files: list[Path], arguments: argparse.Namespace, settings: Settings) -> None:

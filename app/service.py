@@ -69,7 +69,8 @@ class Service:
             log.error("%s %s: %s", order.action, order.model, error)  # noqa: TRY400  # a line for the operator
 
 
-def _any(request: Request) -> Service:
+# Coroutines, because FastAPI calls plain functions in a thread.
+async def _any(request: Request) -> Service:
     service: Service = request.state.service
     return service
 
@@ -80,14 +81,18 @@ def ready(request: Request) -> Service:
     Raises:
         NotReady: Some are not.
     """
-    service = _any(request)
+    service: Service = request.state.service
     if not service.repository.ready:
         raise NotReady(service.repository.reason)
     return service
 
 
+async def _ready(request: Request) -> Service:
+    return ready(request)
+
+
 AnyService = Annotated[Service, Depends(_any)]
 """The service, loaded or not."""
 
-ReadyService = Annotated[Service, Depends(ready)]
+ReadyService = Annotated[Service, Depends(_ready)]
 """The service once every model is loaded; until then the request is answered with 503."""

@@ -20,10 +20,12 @@ async def list_models(service: ReadyService) -> dict[str, Any]:
 @router.get("/{name}", response_model=ModelDetail, responses=problems.documented(401, 404, 500, 503))
 async def show_model(service: ReadyService, name: str) -> dict[str, Any]:
     """Show the highest version of a model, with all that its artifact says about itself."""
-    return catalogue.detail(service.repository.served.find(name), service.repository)
+    served = service.repository.served
+    return catalogue.detail(served.find(name), served)
 
 
 @router.get("/{name}/{version}", response_model=ModelDetail, responses=problems.documented(401, 404, 500, 503))
 async def show_version(service: ReadyService, name: str, version: str) -> dict[str, Any]:
     """Show one version of a model, with all that its artifact says about itself."""
-    return catalogue.detail(service.repository.served.resolve(f"{name}:{version}"), service.repository)
+    served = service.repository.served
+    return catalogue.detail(served.resolve(f"{name}:{version}"), served)

@@ -1,8 +1,11 @@
 """Every image is answered once, with its own answer, whoever else comes, goes or fails."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -283,3 +286,32 @@ def test_every_image_is_answered_exactly_once(
         else:
             assert number_of(answer) == number
             assert number in ran
+
+
+def test_an_image_whose_caller_has_gone_is_held_by_nobody():
+    class Prepares:
+        def image(self):
+            return np.array([1])
+
+    async def scenario(batcher):
+        model.gate.clear()
+        first = asyncio.create_task(batcher.submit(image(0)))
+        while not model.inside:
+            await asyncio.sleep(0.001)
+        upload = Prepares()
+        second, seen = asyncio.create_task(batcher.submit(upload.image)), weakref.ref(upload)
+        await asyncio.sleep(0)
+        second.cancel()
+        with suppress(asyncio.CancelledError):
+            await second
+        del upload, second
+        await asyncio.sleep(0)  # the exception is still on its way
+        gc.collect()
+        held = seen() is not None
+        model.gate.set()
+        await first
+        return held
+
+    model = Recorder()
+
+    assert not run(scenario, model, threads=1)

@@ -89,6 +89,38 @@ def test_several_images_fail_alone(predict, folder):
     assert "branches" not in results[0]
 
 
+def test_every_image_of_a_folder_is_answered_or_told_why_not(predict, tmp_path):
+    for name in ("good.png", "no suffix", "._good.png", "notes"):
+        (tmp_path / name).write_bytes(b"BMW, Audi" if name == "notes" else toys.plain(255))
+    (tmp_path / "notes").rename(tmp_path / "notes.txt")
+    (tmp_path / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+
+    done = predict(tmp_path, "--json")
+
+    assert done.returncode == 65
+    told = {one["filename"].rpartition("/")[2]: one for one in json.loads(done.stdout)["results"]}
+    assert {name: one.get("label") for name, one in told.items()} == {
+        "good.png": "bright",
+        "no suffix": "bright",
+        "phone.HEIC": None,
+    }
+    assert "HEIC, which is not read; save or export it as JPEG" in told["phone.HEIC"]["error"]["detail"]
+
+
+def test_a_model_answers_with_its_highest_version_that_can_be_used(predict, tmp_path, folder):
+    root = tmp_path / "repository"
+    toys.publish(root, "toy", 1)
+    toys.publish(root, "toy", 2, b"not a model")
+
+    done = predict(folder / "255.png", "--json", MODELS_DIR=root, DEFAULT_MODEL="toy")
+    asked = predict(folder / "255.png", "--model", "toy:2", MODELS_DIR=root, DEFAULT_MODEL="toy")
+
+    assert (done.returncode, json.loads(done.stdout)["version"]) == (0, 1)
+    assert "toy/2/model.onnx cannot be used" in done.stderr
+    assert "version 1 answers" in done.stderr
+    assert asked.returncode == 65
+
+
 @pytest.mark.parametrize("how", [[], ["--json"], ["--output"]])
 def test_one_broken_image_is_exit_code_65_and_a_count_however_it_is_written(predict, folder, tmp_path, how):
     target = [tmp_path / "answers.csv"] if how == ["--output"] else []

@@ -1,8 +1,10 @@
 """What lies in the model repository is served by name and version, or the start says what is wrong."""
 
+import threading
+
 import pytest
 
-from app import devices
+from app import catalogue, devices
 from app.artifacts import discover
 from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, NothingToServe
 from app.loading import Loader
@@ -111,3 +113,21 @@ def test_a_version_without_a_file_is_named(tmp_path):
 def test_an_unknown_default(models):
     with pytest.raises(InvalidSettings, match="there is no such model"):
         loaded(models, "nothing")
+
+
+def test_the_list_is_of_one_moment(models):
+    repository, done = loaded(models), threading.Event()
+
+    def change():
+        while not done.is_set():
+            repository.withdraw("grey")
+            repository.restore("grey")
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(2000):
+            assert {"bands", "brightness"} <= {one["name"] for one in catalogue.listing(repository)["models"]}
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,41 @@
+"""Several files of one request: answered together, and none goes on when the request has failed."""
+
+import asyncio
+import threading
+
+import pytest
+
+from app.classification import Classifier
+from app.uploads import Upload
+from tests import toys
+
+
+def test_a_request_that_fails_leaves_none_of_its_images_at_work():
+    model = toys.load(toys.proto())
+    model.warm_up([1])
+    model.run_s = 1  # through threads
+    gate, runs = threading.Event(), 0
+
+    def fail(*_, **__):
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise RuntimeError("the first one fails")
+        gate.wait(10)  # whatever began beside it
+        raise RuntimeError("so does that")
+
+    async def scenario():
+        classifier = Classifier(threads=1, max_pixels=10_000, max_batch_size=1, max_batch_delay_s=0)
+        try:
+            model.run = fail
+            with pytest.raises(RuntimeError, match="the first one fails"):
+                await classifier.classify(model, [Upload(toys.plain(value)) for value in range(20)])
+            gate.set()
+            await asyncio.get_running_loop().run_in_executor(classifier._threads, int)  # after all that waited
+        finally:
+            gate.set()
+            classifier.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+    assert runs <= 2
