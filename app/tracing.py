@@ -6,9 +6,11 @@ Trace Context).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
+import threading
 import time
 from typing import Any
 
@@ -18,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 log = logging.getLogger(__name__)
 
 _STAGE = re.compile(r"(\w+);dur=([0-9.]+)")
+_LAST_SPANS_S = 3
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -40,8 +43,9 @@ class Tracing:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
         name = {"service.name": os.environ.get("OTEL_SERVICE_NAME", "multipool")}
-        provider = TracerProvider(resource=Resource.create(name))
+        provider = TracerProvider(resource=Resource.create(name), shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._provider = provider
         self._tracer = provider.get_tracer("multipool")
         self._propagator = TraceContextTextMapPropagator()
         self._kind, self._error = SpanKind.SERVER, StatusCode.ERROR
@@ -49,7 +53,7 @@ class Tracing:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, self._last(send))
             return
         start, status, timing = time.time_ns(), 0, ""
 
@@ -64,6 +68,18 @@ class Tracing:
             await self._app(scope, receive, watching)
         finally:
             self._record(scope, status, timing, start)
+
+    def _last(self, send: Send) -> Send:
+        """Send off what spans are left, before the application says that it has come to its end."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "lifespan.shutdown.complete":
+                sending_off = threading.Thread(target=self._provider.shutdown, daemon=True)
+                sending_off.start()
+                await asyncio.to_thread(sending_off.join, _LAST_SPANS_S)  # a collector may be out of reach
+            await send(message)
+
+        return sending
 
     def _record(self, scope: Scope, status: int, timing: str, start: int) -> None:
         method, path = scope["method"], scope["path"]

@@ -56,3 +56,15 @@ def test_a_request_is_a_span_with_its_stages(models, collector, monkeypatch):
         assert found[stage].parent_span_id == request.span_id
         assert request.start_time_unix_nano <= found[stage].start_time_unix_nano <= found[stage].end_time_unix_nano
     assert "GET other" in found
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_last_spans_are_sent_when_the_service_ends(models, collector, monkeypatch, workers):
+    spans, address = collector
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")
+    with serving(models, DEFAULT_MODEL="brightness", WORKERS=workers) as client:
+        for _ in range(5):
+            assert client.post("/predict", files={"file": toys.plain(1)}).status_code == 200
+
+    assert sum(span.name == "POST /predict" for span in spans) == 5
