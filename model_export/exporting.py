@@ -1,4 +1,4 @@
-"""From trained weights to a published model: calibrate, measure, draw, convert, verify, reduce, publish."""
+"""From trained weights to a published model: centre, calibrate, measure, draw, convert, verify, reduce, publish."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from app.model import Model
 from model_export import (
     calibration,
     card,
+    centring,
     conversion,
     evaluation,
     plots,
@@ -77,6 +78,7 @@ def export(
         PrecisionFailure: It loses too much in the precision asked for.
         OSError: A disk is full, or a folder cannot be written.
     """
+    centring.centre(network)
     labels = {name: split.labels for name, split in dataset.splits.items()}
     trained = {name: training.logits(network, split) for name, split in dataset.splits.items()}
     calibrated, logits = calibration.calibrate(network, trained, labels)
