@@ -79,8 +79,10 @@ def _print_checks(metadata: dict[str, Any]) -> None:
     if found := metadata["calibration"]:
         before, after = found["before"], found["after"]
         errors = ", ".join(f"{split} {before[split]:.4f} → {after[split]:.4f}" for split in after)
+        folds = f"; validation cross-fitted in {found['folds']} folds" if found.get("folds") else ""
         out.print(
-            f"temperature {found['temperature']:g}, folded into the head; calibration error {errors}", markup=False
+            f"temperature {found['temperature']:g}, folded into the head; calibration error {errors}{folds}",
+            markup=False,
         )
     if metadata["parity"]:
         _print_parity(metadata["parity"], metadata["precision"])
