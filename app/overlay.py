@@ -89,7 +89,8 @@ def caption(maps: dict[str, Any]) -> tuple[str, list[str]]:
     """Say which logit is explained, and the terms that add up to it: the bias, what is drawn, and the rest."""
     drawn = {branch["name"]: float(branch["contribution"]) for branch in maps["branches"]}
     terms = {"bias": float(maps["bias"]), **drawn}
-    title, rest = f"{maps['label'][:24]}: logit {_signed(maps['logit'])}", float(maps["logit"]) - sum(terms.values())
+    title = f"{maps['label'][:24]}: probability {maps['probability']:.3f}, logit {_signed(maps['logit'])}"
+    rest = float(maps["logit"]) - sum(terms.values())
     if round(rest, 2):
         terms["other branches"] = rest
         title += f"; drawn: {', '.join(drawn)}"

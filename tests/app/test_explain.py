@@ -44,6 +44,19 @@ def test_maps_in_numbers_sum_to_what_predict_says(server, ask):
     assert "total;dur=" in response.headers["server-timing"]
 
 
+def test_all_that_a_figure_is_to_say_is_in_it(server, ask):
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    predicted = server.post("/predict", files={"file": toys.save(image)}).json()
+    served = server.get("/models/brightness").json()
+
+    for label, probability in predicted["probabilities"].items():
+        body = ask(label=label).json()
+        assert body["probability"] == pytest.approx(probability, abs=1e-6)
+        assert body["sha256"] == served["sha256"]
+        assert body["input"] == served["input"] == {"height": 8, "width": 8, "channels": 3}
+        assert body["grid"] == {"height": 8, "width": 8}
+
+
 def test_the_most_probable_label_is_explained_unless_another_is_named(ask):
     assert ask(data=toys.plain(0)).json()["label"] == "dark"
     assert ask(data=toys.plain(255)).json()["label"] == "bright"
@@ -92,17 +105,19 @@ def test_the_picture_says_a_sum_that_adds_up_to_the_logit(ask, chosen):
     found = {name: float(value) for value, name in re.findall(r"([+-][\d.]+) ([a-z_ ]+\b)", terms)}
     told = {branch["name"]: branch["contribution"] for branch in body["branches"]}
     rest = ["other branches"] if chosen else []
-    assert title == f"bright: logit {body['logit']:+.2f}" + ("; drawn: top_right" if chosen else "")
+    head = f"bright: probability {body['probability']:.3f}, logit {body['logit']:+.2f}"
+    assert title == head + ("; drawn: top_right" if chosen else "")
     assert list(found) == ["bias", *told, *rest]
     assert found["bias"] == pytest.approx(body["bias"], abs=0.005)
     assert {name: found[name] for name in told} == pytest.approx(told, abs=0.005)
     assert sum(found.values()) == pytest.approx(body["logit"], abs=0.005 * (len(found) + 1))
 
 
-def said(values, names=("only",), **changes):
+def said(values, names=("only",)):
     """What is to be drawn of maps ``[branches, h, w]``."""
     branches = [{"name": name, "contribution": 1.0} for name in names]
-    return {"label": "bright", "logit": 12.5, "bias": 0.5, "branches": branches, "maps": values, **changes}
+    told = {"label": "bright", "probability": 0.9, "logit": 12.5, "bias": 0.5}
+    return {**told, "branches": branches, "maps": values}
 
 
 def draw(maps, image=None):
