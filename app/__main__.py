@@ -74,6 +74,8 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
     add("--model", metavar="NAME[:VERSION]", help="default: MULTIPOOL_DEFAULT_MODEL, or the first by name")
     add("--json", action="store_true", help="print what the service would answer")
     add("--explain", type=Path, metavar="OUT.png", help="draw where in the one image its label comes from")
+    add("--label", metavar="CLASS", help="with --explain: the class to explain; default: the most probable one")
+    add("--branch", metavar="NAME", help="with --explain: the branch to look at; default: all of them together")
     add("--output", type=_table, metavar="TABLE", help="write a table instead: .csv, .jsonl or .parquet; resumable")
     add("--top", type=_positive, metavar="K", help="only the K most probable classes")
     text = "leave out what the branches pooled, which is most of a table"

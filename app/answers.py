@@ -107,14 +107,19 @@ def maps(version: Version, explained: Explained, *, label: str | None, branch: s
     names = [one.name for one in branches]
     chosen = [_position("branch", branch, names)] if branch is not None else list(range(len(names)))
     contributions = head.contributions([vectors[0] for vectors in outputs.features])
+    found = head.maps(branches, [one[0] for one in pooled], index)[chosen]
     return {
         "model": version.name,
         "version": version.number,
+        "sha256": version.model.sha256,
+        "input": version.model.shape._asdict(),
+        "grid": {"height": found.shape[1], "width": found.shape[2]},
         "label": labels[index],
+        "probability": outputs.probabilities[0, index],
         "logit": outputs.logits[0, index],
         "bias": head.bias[index],
         "branches": [{"name": names[i], "contribution": contributions[i, index]} for i in chosen],
-        "maps": head.maps(branches, [one[0] for one in pooled], index)[chosen],
+        "maps": found,
     }
 
 

@@ -1,13 +1,15 @@
-"""Draws a map over the image it explains, as a PNG with a legend.
+"""Draws a map over the image it explains, as a PNG with a legend, beside the image itself.
 
-The colours are the middle of Crameri's diverging map "vik", which is perceptually uniform and can be told apart with
-any kind of colour vision (Crameri, Shephard and Heron, "The misuse of colour in science communication", 2020): blue
-speaks against the class, brown for it, and where there is nothing to say the image shows, in grey.
+The colours are the middle of Crameri's diverging map "vik", which can be told apart with any kind of colour vision
+(Crameri, Shephard and Heron, "The misuse of colour in science communication", 2020): blue speaks against the class,
+brown for it. Each cell of the map is drawn as it is, in its colour; the image shows through it in a faint relief, so
+faint that colours can still be read by the legend.
 """
 
 from __future__ import annotations
 
 import io
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,12 +39,11 @@ COLOURS = (
 )
 """From most negative to most positive, evenly spaced."""
 
-_LONGEST_SIDE = 448
+_LONGEST_SIDE = 384
 _MARGIN = 16
-_BAR = 14
-_LEGEND = 96
-_DARKEST = 0.4  # the image is drawn in the lighter greys, on which both ends of the colours stand out
-_STRONGEST = 0.9
+_BAR, _TICK = 14, 6
+_RELIEF = 12  # levels, of 255, by which the image lightens or darkens the colours: to be seen, not to be mistaken
+_FLAT = 127.5  # the grey that leaves colours as they are
 _PAPER, _INK = (255, 255, 255), (32, 32, 32)
 _LINE = 16
 
@@ -63,17 +64,23 @@ def picture(maps: dict[str, Any], image: NDArray[np.uint8]) -> bytes:
     factor = max(1, round(_LONGEST_SIDE / max(height, width)))
     size = (width * factor, height * factor)
     title, terms = caption(maps)
-    lines = _wrap(terms, size[0] + _LEGEND)
+    scale = f"colour: logit per cell, {together.shape[0]} by {together.shape[1]} cells"
+    ticks = (f"+{largest:.2g} for", "0", f"-{largest:.2g} against")
+    small, large = ImageFont.load_default(12), ImageFont.load_default(14)
+    legend = _BAR + _TICK + math.ceil(max(small.getlength(text) for text in ticks))
+    inside = max(2 * size[0] + 2 * _MARGIN + legend, math.ceil(max(map(large.getlength, (title, scale)))))
+    lines = [*_wrap(terms, inside), scale]
     top = 2 * _MARGIN + 8 + _LINE * len(lines)
-    canvas = Image.new("RGB", (size[0] + _LEGEND + 2 * _MARGIN, size[1] + top + _MARGIN), _PAPER)
-    canvas.paste(blend(background(image, size), together, largest), (_MARGIN, top))
+    canvas = Image.new("RGB", (inside + 2 * _MARGIN, size[1] + top + _MARGIN), _PAPER)
+    canvas.paste(seen(image, size), (_MARGIN, top))
+    canvas.paste(blend(background(image, size), together, largest), (2 * _MARGIN + size[0], top))
     pen = ImageDraw.Draw(canvas)
-    pen.text((_MARGIN, _MARGIN // 2 + 2), title, _INK, ImageFont.load_default(14))
+    pen.text((_MARGIN, _MARGIN // 2 + 2), title, _INK, large)
     for number, line in enumerate(lines):
-        pen.text((_MARGIN, 2 * _MARGIN + _LINE * number), line, _INK, ImageFont.load_default(12))
-    _legend(canvas, pen, (size[0] + 2 * _MARGIN, top), size[1], largest)
+        pen.text((_MARGIN, 2 * _MARGIN + _LINE * number), line, _INK, small)
+    _legend(canvas, pen, (3 * _MARGIN + 2 * size[0], top), size[1], ticks)
     said, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
-    said.add_itxt("Description", " ".join([title, *terms]))
+    said.add_itxt("Description", f"{' '.join([title, *terms])}; {scale}")
     canvas.save(buffer, "PNG", pnginfo=said)
     return buffer.getvalue()
 
@@ -82,7 +89,8 @@ def caption(maps: dict[str, Any]) -> tuple[str, list[str]]:
     """Say which logit is explained, and the terms that add up to it: the bias, what is drawn, and the rest."""
     drawn = {branch["name"]: float(branch["contribution"]) for branch in maps["branches"]}
     terms = {"bias": float(maps["bias"]), **drawn}
-    title, rest = f"{maps['label'][:24]}: logit {_signed(maps['logit'])}", float(maps["logit"]) - sum(terms.values())
+    title = f"{maps['label'][:24]}: probability {maps['probability']:.3f}, logit {_signed(maps['logit'])}"
+    rest = float(maps["logit"]) - sum(terms.values())
     if round(rest, 2):
         terms["other branches"] = rest
         title += f"; drawn: {', '.join(drawn)}"
@@ -107,22 +115,26 @@ def _wrap(terms: list[str], width: int) -> list[str]:
     return lines
 
 
+def seen(image: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
+    """Show ``uint8 [H, W, C]`` as it is, pixel by pixel: in colour where there are three channels, else in grey."""
+    drawn = Image.fromarray(image) if image.shape[2] == 3 else background(image, size)
+    return drawn.resize(size, Image.Resampling.NEAREST)
+
+
 def background(image: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    """Make an image in light greys of ``uint8 [H, W, C]``, of whatever number of channels, with its contrast raised."""
+    """Make a grey image of ``uint8 [H, W, C]``, of whatever number of channels, with its contrast raised."""
     grey = (
         Image.fromarray(image).convert("L") if image.shape[2] == 3 else Image.fromarray(image.mean(2).astype(np.uint8))
     )
-    raised = ImageOps.autocontrast(grey, cutoff=1).point(lambda value: 255 * _DARKEST + (1 - _DARKEST) * value)
-    return raised.resize(size, Image.Resampling.NEAREST)
+    return ImageOps.autocontrast(grey, cutoff=1).resize(size, Image.Resampling.NEAREST)
 
 
 def blend(grey: Image.Image, values: NDArray[np.float32], largest: float) -> Image.Image:
-    """Lay the colours of the values over a grey image, the stronger the more they cover."""
-    enlarged = Image.fromarray(values.astype(np.float32)).resize(grey.size, Image.Resampling.BILINEAR)
-    relative = np.clip(np.asarray(enlarged) / (largest or 1), -1, 1)
-    cover = (_STRONGEST * np.abs(relative))[..., None]
-    mixed = np.asarray(grey)[..., None] * (1 - cover) + colours(relative) * cover
-    return Image.fromarray(mixed.astype(np.uint8))
+    """Draw each value as a cell of its colour, with a grey image as a faint relief upon it."""
+    relative = np.clip(values / (largest or 1), -1, 1).astype(np.float32)
+    cells = np.asarray(Image.fromarray(relative).resize(grey.size, Image.Resampling.NEAREST))
+    relief = _RELIEF * (np.asarray(grey, np.float32) / _FLAT - 1)
+    return Image.fromarray(np.clip(colours(cells) + relief[..., None], 0, 255).round().astype(np.uint8))
 
 
 def colours(relative: NDArray[Any]) -> NDArray[np.float64]:
@@ -133,12 +145,13 @@ def colours(relative: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _legend(
-    canvas: Image.Image, pen: ImageDraw.ImageDraw, corner: tuple[int, int], height: int, largest: float
+    canvas: Image.Image, pen: ImageDraw.ImageDraw, corner: tuple[int, int], height: int, ticks: tuple[str, ...]
 ) -> None:
     """Draw the scale: zero in the middle, both ends equally far from it."""
     left, top = corner
-    ramp = np.linspace(1, -1, height, dtype=np.float32)[:, None].repeat(_BAR, 1)
-    canvas.paste(blend(Image.new("L", (_BAR, height), 225), ramp, 1), corner)
+    ramp = colours(np.linspace(1, -1, height)[:, None].repeat(_BAR, 1))
+    canvas.paste(Image.fromarray(ramp.round().astype(np.uint8)), corner)
     font = ImageFont.load_default(12)
-    for place, text in ((0.0, f"+{largest:.2g} for"), (0.5, "0"), (1.0, f"-{largest:.2g} against")):
-        pen.text((left + _BAR + 6, top + place * (height - 1)), text, _INK, font, anchor="l" + "tmb"[int(place * 2)])
+    for place, text in zip((0.0, 0.5, 1.0), ticks, strict=True):
+        anchor = "l" + "tmb"[int(place * 2)]
+        pen.text((left + _BAR + _TICK, top + place * (height - 1)), text, _INK, font, anchor=anchor)

@@ -36,6 +36,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     version = open_version(settings, arguments.model)
     if arguments.explain is not None:
         _explain(version, files, arguments, settings)
+    elif arguments.label is not None or arguments.branch is not None:
+        raise InvalidUsage("--label and --branch choose what --explain draws; add --explain OUT.png")
     offline = Offline(version, settings, explain=arguments.json and arguments.explain is not None)
     if arguments.output is not None:
         failed = _tabulate(offline, files, arguments)
@@ -81,14 +83,19 @@ def _is_image(path: Path, folder: Path) -> bool:
 
 
 def _explain(version: Version, files: list[Path], arguments: argparse.Namespace, settings: Settings) -> None:
-    """Draw where in the one image its label comes from."""
+    """Draw where in the one image a class gets its logit from."""
     if len(files) != 1 or arguments.output is not None:
         raise InvalidUsage("--explain draws over one image; name one, without --output")
     if arguments.explain.suffix.lower() not in ("", ".png"):
         raise InvalidUsage(f"--explain writes a PNG; name it so, not {arguments.explain.name}")
+    chosen = {"label": arguments.label, "branch": arguments.branch}
+    metadata = version.model.metadata
+    for option, there in (("label", metadata.labels), ("branch", [branch.name for branch in metadata.branches])):
+        if chosen[option] is not None and chosen[option] not in there:
+            raise InvalidUsage(f"--{option}: there is no {chosen[option]!r}; there are {', '.join(there)}")
     image = Offline(version, settings).decode(files[0])
     if not isinstance(image, MultipoolError):
-        maps = answers.maps(version, version.model.run_with_maps(image[None]), label=None, branch=None)
+        maps = answers.maps(version, version.model.run_with_maps(image[None]), **chosen)
         arguments.explain.write_bytes(overlay.picture(maps, image))
 
 

@@ -75,12 +75,31 @@ class BranchShare(_Body):
     contribution: float
 
 
+class InputSize(_Body):
+    """Size of the images a model reads."""
+
+    height: int
+    width: int
+    channels: int
+
+
+class Grid(_Body):
+    """Cells of a map."""
+
+    height: int
+    width: int
+
+
 class Maps(_Body):
     """Where in the image the logit of one label comes from: the values of a map sum to the branch's contribution."""
 
     model: str
     version: int
+    sha256: str = Field(description="Of the model's file.")
+    input: InputSize = Field(description="The image as the model saw it.")
+    grid: Grid = Field(description="What the maps divide it into.")
     label: str
+    probability: float
     logit: float
     bias: float
     branches: list[BranchShare]
@@ -144,14 +163,6 @@ class Branch(BaseModel):
     pooling: str
     source: str
     width: int
-
-
-class InputSize(_Body):
-    """Size of the images a model reads."""
-
-    height: int
-    width: int
-    channels: int
 
 
 class ModelSummary(BaseModel):

@@ -83,10 +83,13 @@ def _calibration(document: Metadata) -> str:
     if document.precision != "float32":  # the temperature was fitted before the numbers became smaller
         trained, calibrated = f"{trained}, in float32", f"{calibrated}, in {document.precision}"
     rows = "\n".join(f"| {split} | {before[split]:.4f} | {after[split]:.4f} |" for split in before)
+    bins, folds = f"over {document.calibration['bins']} bins", document.calibration.get("folds")
+    if folds:
+        bins += f" (validation: each of {folds} folds with a temperature fitted to the others)"
     return (
         f"A temperature of {document.calibration['temperature']:g}, fitted to {document.calibration['images']:,} "
-        "validation images, is folded into the head. Expected calibration error over "
-        f"{document.calibration['bins']} bins:\n\n| split | {trained} | {calibrated} |\n| --- | --- | --- |\n{rows}"
+        "validation images, is folded into the head. Expected calibration error "
+        f"{bins}:\n\n| split | {trained} | {calibrated} |\n| --- | --- | --- |\n{rows}"
     )
 
 

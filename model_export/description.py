@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
+from app.explanation import Head
 from app.model import Model
 from model_export.report import metrics_table, out
 
 _DENSE_UNITS = 500
+_ROUNDING = 1e-5
 
 
 def describe(path: Path, model: Model) -> dict[str, Any]:
@@ -27,19 +30,27 @@ def describe(path: Path, model: Model) -> dict[str, Any]:
     }
 
 
-def head(model: Model) -> dict[str, int]:
-    """Count what global pooling saves: the head's weights against dense layers on the flattened feature map.
+def head(model: Model) -> dict[str, Any]:
+    """Tell whether the head is centred, and count what global pooling saves: its weights against dense layers.
 
     The comparison is that of Lin, Chen and Yan 2014: a map of 7×7×64 pooled globally leaves 64 numbers, while a
     dense layer of 500 on the flattened map takes 7·7·64·500 = 1,568,000 weights.
     """
     metadata = model.metadata
     pooled = sum(branch.width for branch in metadata.branches)
-    counts = {"pooled_features": pooled, "head_weights": pooled * len(metadata.labels)}
+    counts: dict[str, Any] = {"pooled_features": pooled, "head_weights": pooled * len(metadata.labels)}
+    if model.head is not None:
+        counts["centred"] = centred(model.head)
     if metadata.feature_map is not None:
         flattened = math.prod(metadata.feature_map)
         counts |= {"flattened_features": flattened, "dense_weights": flattened * _DENSE_UNITS}
     return counts
+
+
+def centred(head: Head) -> bool:
+    """Tell whether weights and bias sum to zero over the classes, as far as float32 can (:mod:`.centring`)."""
+    weights = np.vstack([head.kernel, head.bias])
+    return bool(np.abs(weights.sum(1, dtype=float)).max() <= _ROUNDING * np.abs(weights).sum(1).max())
 
 
 def print_description(described: dict[str, Any]) -> None:
@@ -68,8 +79,10 @@ def _print_checks(metadata: dict[str, Any]) -> None:
     if found := metadata["calibration"]:
         before, after = found["before"], found["after"]
         errors = ", ".join(f"{split} {before[split]:.4f} → {after[split]:.4f}" for split in after)
+        folds = f"; validation cross-fitted in {found['folds']} folds" if found.get("folds") else ""
         out.print(
-            f"temperature {found['temperature']:g}, folded into the head; calibration error {errors}", markup=False
+            f"temperature {found['temperature']:g}, folded into the head; calibration error {errors}{folds}",
+            markup=False,
         )
     if metadata["parity"]:
         _print_parity(metadata["parity"], metadata["precision"])
@@ -109,6 +122,7 @@ def _print_head(metadata: dict[str, Any], counts: dict[str, int]) -> None:
     out.print(
         f"head: {counts['pooled_features']:,} pooled features × {classes} classes = {counts['head_weights']:,} weights"
         + (f", of {metadata['parameters']:,} parameters in all" if metadata["parameters"] else "")
+        + ("; centred: contributions sum to zero over the classes" if counts.get("centred") else "")
     )
     if "dense_weights" in counts:
         height, width, channels = metadata["feature_map"]

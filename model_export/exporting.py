@@ -1,4 +1,4 @@
-"""From trained weights to a published model: calibrate, measure, draw, convert, verify, reduce, publish."""
+"""From trained weights to a published model: centre, calibrate, measure, draw, convert, verify, reduce, publish."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 
 from app.artifacts import FILE, discover
@@ -18,6 +19,7 @@ from app.model import Model
 from model_export import (
     calibration,
     card,
+    centring,
     conversion,
     evaluation,
     plots,
@@ -28,14 +30,13 @@ from model_export import (
     training,
     verification,
 )
-from model_export.calibration import Calibration
+from model_export.calibration import Calibration, Judge
 from model_export.metrics import figures
 from model_export.precision import Reduced
 from model_export.quiet import quiet
 from model_export.verification import Difference
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from model_export.architectures import Network
@@ -77,9 +78,11 @@ def export(
         PrecisionFailure: It loses too much in the precision asked for.
         OSError: A disk is full, or a folder cannot be written.
     """
+    centring.centre(network)
     labels = {name: split.labels for name, split in dataset.splits.items()}
     trained = {name: training.logits(network, split) for name, split in dataset.splits.items()}
-    calibrated, logits = calibration.calibrate(network, trained, labels)
+    calibrated, judge = calibration.calibrate(network, trained, labels)
+    logits = judge({name: values / np.float32(calibrated.temperature) for name, values in trained.items()})
     mistakes = _draw(run.folder, dataset, outcome, trained, logits)
     record = provenance.training_record(arguments, dataset, training.described(budget, dataset), outcome, run.digest())
     document = _document(arguments, network, dataset, record)
@@ -91,7 +94,7 @@ def export(
         }
     )
     with publishing.staging(arguments.output, arguments.name) as folder:
-        document, answers = _stage(arguments, folder / FILE, network, dataset, document)
+        document, answers = _stage(arguments, folder / FILE, network, dataset, document, judge)
         for name in card.PLOTS:
             shutil.copyfile(run.folder / name, folder / name)
         if answers is not None:
@@ -135,12 +138,17 @@ def _published(folder: Path, document: Metadata, mistakes: int = 0) -> Published
 
 
 def _stage(
-    arguments: argparse.Namespace, staged: Path, network: Network, dataset: Dataset, document: Metadata
+    arguments: argparse.Namespace,
+    staged: Path,
+    network: Network,
+    dataset: Dataset,
+    document: Metadata,
+    judge: Judge,
 ) -> tuple[Metadata, dict[str, NDArray[np.float32]] | None]:
     """Write the artifact, and see that it answers like Keras through the service's own loader.
 
     Returns:
-        What it says of itself in the end; in a smaller precision, also the logits per split that it gives.
+        What it says of itself in the end; in a smaller precision, also the logits per split that it is judged by.
     """
     reference, images = conversion.outputs(network), provenance.probe_images(dataset)
 
@@ -165,7 +173,7 @@ def _stage(
     differences = verification.compare(model, reference, dataset.sample)
     found |= {"parity": tuple(asdict(difference) for difference in differences)}
     found |= {"precision": arguments.precision, "training": {**document.training, "precision": reduced.document()}}
-    answers = {name: evaluation.logits(model, split) for name, split in dataset.splits.items()}
+    answers = judge({name: evaluation.logits(model, split) for name, split in dataset.splits.items()})
     metrics = {name: figures(answers[name], split.labels) for name, split in dataset.splits.items()}
     found["metrics"] = metrics
     found["calibration"] = {**document.calibration, "after": {name: each["ece"] for name, each in metrics.items()}}

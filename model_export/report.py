@@ -111,6 +111,7 @@ def print_training(published: Published, run: Path) -> None:
         f"temperature {found.temperature:g}; calibration error of the validation images "
         f"{found.before['validation']:.4f} as trained, {found.after['validation']:.4f} calibrated"
         + (f", in {reduced.precision}" if reduced is not None else "")
+        + (f" (cross-fitted in {found.folds} folds)" if found.folds else "")
     )
     sheet = f", the {published.mistakes} worst mistakes" if published.mistakes else ""
     out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}", markup=False)

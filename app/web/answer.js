@@ -97,7 +97,7 @@ export function branches(body, explained) {
   const rival = runnerUp(explanation, explained);
   $("explained").textContent = explained;
   $("why-words").textContent = `Each branch adds its share to the score of ${explained}; compared with ${rival}, `
-    + "the second figure says which of the two a branch speaks for. The image is shown as the model sees it.";
+    + "the second figure says which of the two a branch speaks for. The image, as the model sees it, shows through.";
   const size = Math.max(...explanation.branches.map((branch) => Math.abs(branch.contributions[explained])), 1e-6);
   $("branches").replaceChildren(
     ...body.branches.map((branch, i) => card(branch, explanation.branches[i], { explained, rival, size, body })),

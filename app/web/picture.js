@@ -2,8 +2,7 @@
 
 import { colour } from "./colours.js";
 
-const DARKEST = 0.4;
-const STRONGEST = 0.9;
+const RELIEF = 12; // levels by which the image lightens or darkens the colours, as in app/overlay.py
 const OUTSIDE = 90;
 const SIDE = 288;
 
@@ -28,7 +27,7 @@ export function preview(canvas, bitmap) {
 
 /** Grey values 0 to 1 of an image brought to the size the model reads, with the contrast raised. */
 export function greys(bitmap, { height, width }) {
-  const values = new Float32Array(width * height).fill(0.75);
+  const values = new Float32Array(width * height).fill(0.5);
   if (!bitmap) return values;
   const canvas = document.createElement("canvas");
   canvas.width = width;
@@ -48,7 +47,10 @@ export function greys(bitmap, { height, width }) {
   return values.map((value) => Math.max(0, Math.min(1, (value - low) / (high - low || 1))));
 }
 
-/** Lay a map [h][w] over grey values; `largest` takes the strongest colour, and what is outside the region fades. */
+/**
+ * Draw each cell of a map [h][w] in its colour, the image's grey values as a faint relief upon it; `largest` takes the
+ * strongest colour. Outside the region, where the branch pools nothing, is the image alone, faded.
+ */
 export function overlay(canvas, { grey, size: { height, width }, map, region, largest }) {
   const factor = Math.max(1, Math.round(SIDE / Math.max(height, width)));
   canvas.width = width * factor;
@@ -57,13 +59,13 @@ export function overlay(canvas, { grey, size: { height, width }, map, region, la
   const image = context.createImageData(canvas.width, canvas.height);
   for (let y = 0, i = 0; y < canvas.height; y++) {
     const row = Math.floor(y / factor) * width;
+    const cells = map[Math.floor((y / canvas.height) * map.length)];
     for (let x = 0; x < canvas.width; x++, i += 4) {
-      const value = between(map, (y + 0.5) / canvas.height, (x + 0.5) / canvas.width) / (largest || 1);
-      const cover = STRONGEST * Math.min(1, Math.abs(value));
-      const light = 255 * (DARKEST + (1 - DARKEST) * grey[row + Math.floor(x / factor)]);
-      const tint = colour(value);
-      for (let c = 0; c < 3; c++) image.data[i + c] = light * (1 - cover) + tint[c] * cover;
-      image.data[i + 3] = inside(region, y / canvas.height, x / canvas.width) ? 255 : OUTSIDE;
+      const light = grey[row + Math.floor(x / factor)];
+      const within = inside(region, y / canvas.height, x / canvas.width);
+      const tint = colour(cells[Math.floor((x / canvas.width) * cells.length)] / (largest || 1));
+      for (let c = 0; c < 3; c++) image.data[i + c] = within ? tint[c] + RELIEF * (2 * light - 1) : 255 * light;
+      image.data[i + 3] = within ? 255 : OUTSIDE;
     }
   }
   context.putImageData(image, 0, 0);
@@ -71,18 +73,6 @@ export function overlay(canvas, { grey, size: { height, width }, map, region, la
 
 function inside([top, left, bottom, right], down, across) {
   return down >= top && down < bottom && across >= left && across < right;
-}
-
-// Bilinear, with the values in the middle of their cells.
-function between(map, down, across) {
-  const [rows, columns] = [map.length, map[0].length];
-  const y = Math.max(0, Math.min(rows - 1, down * rows - 0.5));
-  const x = Math.max(0, Math.min(columns - 1, across * columns - 0.5));
-  const [top, left] = [Math.floor(y), Math.floor(x)];
-  const [bottom, right] = [Math.min(rows - 1, top + 1), Math.min(columns - 1, left + 1)];
-  const upper = map[top][left] + (map[top][right] - map[top][left]) * (x - left);
-  const lower = map[bottom][left] + (map[bottom][right] - map[bottom][left]) * (x - left);
-  return upper + (lower - upper) * (y - top);
 }
 
 /** Draw a vector as one row of cells, the larger the stronger. */

@@ -44,6 +44,19 @@ def test_maps_in_numbers_sum_to_what_predict_says(server, ask):
     assert "total;dur=" in response.headers["server-timing"]
 
 
+def test_all_that_a_figure_is_to_say_is_in_it(server, ask):
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    predicted = server.post("/predict", files={"file": toys.save(image)}).json()
+    served = server.get("/models/brightness").json()
+
+    for label, probability in predicted["probabilities"].items():
+        body = ask(label=label).json()
+        assert body["probability"] == pytest.approx(probability, abs=1e-6)
+        assert body["sha256"] == served["sha256"]
+        assert body["input"] == served["input"] == {"height": 8, "width": 8, "channels": 3}
+        assert body["grid"] == {"height": 8, "width": 8}
+
+
 def test_the_most_probable_label_is_explained_unless_another_is_named(ask):
     assert ask(data=toys.plain(0)).json()["label"] == "dark"
     assert ask(data=toys.plain(255)).json()["label"] == "bright"
@@ -92,34 +105,81 @@ def test_the_picture_says_a_sum_that_adds_up_to_the_logit(ask, chosen):
     found = {name: float(value) for value, name in re.findall(r"([+-][\d.]+) ([a-z_ ]+\b)", terms)}
     told = {branch["name"]: branch["contribution"] for branch in body["branches"]}
     rest = ["other branches"] if chosen else []
-    assert title == f"bright: logit {body['logit']:+.2f}" + ("; drawn: top_right" if chosen else "")
+    head = f"bright: probability {body['probability']:.3f}, logit {body['logit']:+.2f}"
+    assert title == head + ("; drawn: top_right" if chosen else "")
     assert list(found) == ["bias", *told, *rest]
     assert found["bias"] == pytest.approx(body["bias"], abs=0.005)
     assert {name: found[name] for name in told} == pytest.approx(told, abs=0.005)
     assert sum(found.values()) == pytest.approx(body["logit"], abs=0.005 * (len(found) + 1))
 
 
+def said(values, names=("only",)):
+    """What is to be drawn of maps ``[branches, h, w]``."""
+    branches = [{"name": name, "contribution": 1.0} for name in names]
+    told = {"label": "bright", "probability": 0.9, "logit": 12.5, "bias": 0.5}
+    return {**told, "branches": branches, "maps": values}
+
+
+def draw(maps, image=None):
+    """The picture, ``uint8 [H, W, 3]``."""
+    image = np.full((8, 8, 3), 200, np.uint8) if image is None else image
+    with Image.open(io.BytesIO(overlay.picture(maps, image))) as drawn:
+        return np.asarray(drawn.convert("RGB"))
+
+
 def test_what_is_said_stands_above_the_picture_and_inside_it():
-    maps = {
-        "label": "bright",
-        "logit": 12.5,
-        "bias": 0.5,
-        "branches": [{"name": f"a_branch_with_a_long_name_{number}", "contribution": 1} for number in range(12)],
-        "maps": np.zeros((12, 4, 4), np.float32),
-    }
-    image = np.full((8, 8, 3), 200, np.uint8)
+    many = said(np.zeros((12, 4, 4), np.float32), [f"a_branch_with_a_long_name_{number}" for number in range(12)])
 
     def ink(maps):
-        with Image.open(io.BytesIO(overlay.picture(maps, image))) as drawn:
-            dark = np.asarray(drawn.convert("L")) < 128
-            above = dark[: drawn.height - 448 - 16]
-            assert not above[:, :8].any()
-            assert not above[:, -8:].any()
-            return above
+        dark = draw(maps).mean(2) < 128
+        above = dark[: len(dark) - 384 - 16]
+        assert not above[:, :8].any()
+        assert not above[:, -8:].any()
+        return above
 
-    few = {**maps, "logit": 1.5, "branches": maps["branches"][:1]}
-    assert ink(maps).shape[0] > ink(few).shape[0]  # more to say, in more lines
-    assert ink(maps)[32:].sum() > 5 * ink(few)[32:].sum() > 0
+    few = {**many, "logit": 1.5, "branches": many["branches"][:1]}
+    assert ink(many).shape[0] > ink(few).shape[0]  # more to say, in more lines
+    assert ink(many)[32:].sum() > 3 * ink(few)[32:].sum() > 0
+
+
+@pytest.mark.parametrize("largest", [0.0594, 5, 1234567, 1.2e-7])
+@pytest.mark.parametrize("size", [(8, 8), (4, 32), (32, 4)])
+def test_nothing_of_the_legend_is_cut_off(largest, size):
+    values = np.full((1, 2, 2), largest, np.float32)
+
+    dark = draw(said(values), np.full((*size, 3), 200, np.uint8)).min(2) < 200
+
+    assert dark.any()
+    assert not dark[:, -15:].any()  # the margin is free
+
+
+def test_the_picture_says_the_unit_and_the_grid(ask):
+    with Image.open(io.BytesIO(ask("image/png").content)) as image:
+        assert image.text["Description"].endswith("colour: logit per cell, 8 by 8 cells")
+
+
+def test_a_cell_is_drawn_as_it_is_and_where_it_is():
+    """Half of the map is zero: none of the other half's colour is drawn there."""
+    values = np.zeros((1, 4, 4), np.float32)
+    values[:, :, 2:] = 1
+
+    drawn = draw(said(values))[-100, 16 + 384 + 16 :][:384]
+
+    assert (drawn[:192] == drawn[0]).all()
+    assert (drawn[192:] == drawn[-1]).all()
+    assert (drawn[0] != drawn[-1]).any()
+
+
+def test_colours_can_be_read_by_the_legend_over_any_image():
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 1), np.uint8)
+    values = np.linspace(-1, 1, 256, dtype=np.float32).reshape(16, 16)
+
+    drawn = np.asarray(overlay.blend(overlay.background(image, (16, 16)), values, 1)).astype(float)
+
+    legend = np.linspace(-1, 1, 1001)
+    distance = np.abs(drawn[..., None, :] - overlay.colours(legend)).sum(-1)
+    assert np.abs(legend[distance.argmin(-1)] - values).max() < 0.15
+    assert np.ptp(drawn[np.abs(values) < 0.1], axis=0).min() > 15  # and yet the image is seen
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/xml;q=1", "image/png;q=0", "nonsense", "a/b/c,,"])
@@ -164,11 +224,14 @@ def test_colours_say_for_against_and_nothing():
 
     left, middle, right = drawn[15, 2], drawn[15, 14], drawn[15, 27]
     assert left[0] - left[2] > 80
-    assert np.ptp(middle) <= 8
+    assert np.ptp(middle) <= 12
     assert right[2] - right[0] > 80
 
 
-def test_nothing_to_show_is_the_image_itself():
-    grey = overlay.background(np.full((3, 3, 1), 9, np.uint8), (3, 3))
+def test_beside_the_map_the_image_is_shown_as_it_is():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
 
-    assert np.ptp(np.asarray(overlay.blend(grey, np.zeros((2, 2), np.float32), 0))) <= 1
+    drawn = draw(said(np.zeros((1, 2, 2), np.float32)), image)
+
+    shown = drawn[-16 - 384 : -16, 16 : 16 + 384]
+    np.testing.assert_array_equal(shown[24::48, 24::48], image)

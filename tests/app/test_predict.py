@@ -78,6 +78,16 @@ def test_json_is_what_the_service_answers(predict, server, folder):
         assert min(drawn.size) > 400
 
 
+def test_another_class_and_one_branch_are_drawn_as_the_service_does(predict, server, folder):
+    image = folder / "deep" / "noise.JPG"
+    chosen = {"label": "dark", "branch": "top_right"}
+
+    predict(image, "--explain", folder / "why.png", "--label", "dark", "--branch", "top_right")
+
+    told = server.post("/explain", params=chosen, files={"file": image.read_bytes()}).content
+    assert (folder / "why.png").read_bytes() == told
+
+
 def test_several_images_fail_alone(predict, folder):
     done = predict(folder / "0.png", folder / "broken.png", folder / "255.png", "--json", "--top", "1", "--no-features")
 
@@ -343,6 +353,9 @@ def test_a_reader_that_has_seen_enough(models, folder, options):
         (["examples/digit.png", "--model", "grey", "--explain", "/dev/null"], (65, "carries no maps")),
         (["examples", "examples/digit.png", "--explain", "/dev/null"], (2, "name one")),
         (["examples/digit.png", "--explain", "why.jpg"], (2, "writes a PNG")),
+        (["examples/digit.png", "--explain", "why.png", "--label", "x"], (2, "'x'; there are dark, bright")),
+        (["examples/digit.png", "--explain", "why.png", "--branch", "x"], (2, "'x'; there are top_left, ")),
+        (["examples/digit.png", "--label", "dark"], (2, "add --explain")),
         (["examples/digit.png", "--model", "brightness:9"], (66, "'brightness' has [1, 2]")),
         (["examples/digit.png", "--model", ""], (66, "there is no model ''")),
         (["examples", "--output", "nowhere/answers.csv"], (66, "no folder nowhere")),

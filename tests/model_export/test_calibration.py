@@ -28,6 +28,11 @@ def test_it_stays_within_reason():
     assert calibration.fit(np.eye(4, dtype=np.float32), np.arange(4)) == 1  # no mistake to learn from
 
 
+def network_with(logits):
+    """Something with a head, whose logits are given."""
+    return build("regions", "plain", Shape(16, 16, 3), logits.shape[1])
+
+
 def test_it_is_folded_into_the_head():
     network = build("regions", "plain", Shape(16, 16, 3), 4)
     images = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), np.uint8)
@@ -35,13 +40,54 @@ def test_it_is_folded_into_the_head():
     labels = {"validation": np.random.default_rng(1).integers(0, 4, 64)}
     logits = {"validation": network.model.predict(images, verbose=0)}
 
-    found, scaled = calibration.calibrate(network, logits, labels)
+    found, judge = calibration.calibrate(network, logits, labels)
 
+    scaled = network.model.predict(images, verbose=0)
     assert found.temperature > 1
-    np.testing.assert_allclose(network.model.predict(images, verbose=0), scaled["validation"], atol=1e-4)
-    assert (scaled["validation"].argmax(1) == logits["validation"].argmax(1)).all()
+    np.testing.assert_allclose(scaled, logits["validation"] / found.temperature, atol=1e-4)
     assert found.after["validation"] < found.before["validation"]
-    assert metrics.figures(scaled["validation"], labels["validation"])["ece"] == found.after["validation"]
+    judged = judge({"validation": scaled})["validation"]
+    assert (judged.argmax(1) == logits["validation"].argmax(1)).all()
+    assert metrics.figures(judged, labels["validation"])["ece"] == pytest.approx(found.after["validation"], abs=1e-5)
+
+
+def test_no_image_is_judged_by_a_temperature_that_knew_its_label():
+    logits, labels = overconfident(40)
+    before = calibration.cross_fit(logits, labels)
+
+    for image in range(len(labels)):
+        other = labels.copy()
+        other[image] = (other[image] + 1) % 4
+        changed = calibration.cross_fit(logits, other)
+        assert changed[image] == before[image]
+        assert (changed != before).sum() >= 24  # in three or all of the four other folds of eight
+    np.testing.assert_array_equal(before, calibration.cross_fit(logits, labels))
+
+
+def test_a_temperature_that_helps_only_the_images_it_was_fitted_to_is_not_kept():
+    """Right by chance: of a few images, a temperature fits the accidents."""
+    kept = 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        logits = random.normal(0, 1.5, (12, 4)).astype(np.float32)
+        labels = np.array([random.choice(4, p=row) for row in metrics.probabilities(logits)])
+        found, _ = calibration.calibrate(network_with(logits), {"validation": logits}, {"validation": labels})
+        kept += found.temperature != 1
+        if found.temperature == 1:
+            assert found.after == found.before
+            assert found.folds == 0
+    assert kept < 10
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_fewer_images_than_folds(count):
+    logits, labels = overconfident(count, factor=10)
+
+    found, judge = calibration.calibrate(network_with(logits), {"validation": logits}, {"validation": labels})
+
+    assert found.images == count
+    assert found.folds in (0, count)
+    assert np.isfinite(judge({"validation": logits})["validation"]).all()
 
 
 def test_calibration_error_by_hand():
