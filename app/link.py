@@ -20,6 +20,12 @@ class Ready(NamedTuple):
     """The worker takes connections."""
 
 
+class Loaded(NamedTuple):
+    """Digests of what the worker has loaded, which a worker to come need not try first."""
+
+    sound: frozenset[str]
+
+
 class Counts(NamedTuple):
     """What a worker has counted; or, on the way back, what the others have."""
 
@@ -38,10 +44,11 @@ class Link:
         """Say that the worker is ready, listen from now on, and report again and again."""
         self._service.tell_others = self._send
         threading.Thread(target=self._listen, daemon=True).start()
+        self._send(Loaded(self._service.repository.sound()))
         self._send(Ready())
         return asyncio.create_task(self._report())
 
-    def _send(self, message: Ready | Counts | Order) -> None:
+    def _send(self, message: Ready | Loaded | Counts | Order) -> None:
         with self._lock, suppress(OSError):
             self._pipe.send(message)
 
@@ -59,4 +66,5 @@ class Link:
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(_REPORT_S)
+            await asyncio.to_thread(self._send, Loaded(self._service.repository.sound()))
             await asyncio.to_thread(self._send, Counts(self._service.metrics.snapshot()))
