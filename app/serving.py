@@ -11,7 +11,6 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -60,13 +59,14 @@ def work(
     """Be one of several workers: say on the pipe that all is well, or what is not; end when the pipe does."""
     os.setsid()  # a terminal's Ctrl-C goes to the supervisor alone, which passes it on
     _prepare(settings)
-
+    link = Link(pipe)
     try:
-        _serve_one(settings, listener, place, lambda service: Link(pipe, service).start(), sound)
+        _serve_one(settings, listener, place, link.start, sound)
     except MultipoolError as error:
-        with suppress(OSError):
-            pipe.send(error)
+        link.send(error)
         sys.exit(1)
+    finally:
+        link.end()
 
 
 def _prepare(settings: Settings) -> None:

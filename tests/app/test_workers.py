@@ -11,6 +11,8 @@ from app.errors import NothingToServe
 from app.loading import Loader
 from app.repository import Repository
 from tests import toys
+from tests.app.test_metrics import scrape
+from tests.app.test_shutdown import Crowd
 from tests.app.test_watching import PHOTO, appear, refused, version, wait_for
 from tests.conftest import serving
 
@@ -121,3 +123,19 @@ def test_a_version_still_to_come_does_not_stop_a_start(tmp_path):
     with serving(tmp_path) as client:
         assert version(client) == 1
         assert refused(client) == {}
+
+
+def counted(client):
+    """How many predictions all workers have answered, those that have ended included."""
+    return scrape(client).get(("multipool_requests_total", ("method", "POST"), ("route", "/predict"), ("status", "200")))
+
+
+def test_what_was_answered_is_counted_over_renewals(models):
+    with serving(models, WORKERS=2, LAME_DUCK_S=0.5, DEFAULT_MODEL="brightness") as client:
+        workers_ready(client, 2)
+        with Crowd(client.base_url) as crowd:
+            for renewals in (1, 2):
+                client.process.send_signal(signal.SIGHUP)
+                client.log.wait_for(r"(?s)(worker \d+ ended.*){%d}" % (2 * renewals))
+        assert crowd.failures == []
+        wait_for(lambda: counted(client) == crowd.answers)  # the others are heard of once a second
