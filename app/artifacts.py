@@ -55,7 +55,7 @@ def discover(root: Path) -> list[Found]:
             for model in root.iterdir()
             if model.is_dir() and _NAME.fullmatch(model.name)
             for version in model.iterdir()
-            if version.is_dir() and _VERSION.fullmatch(version.name)
+            if _VERSION.fullmatch(version.name) and (version / FILE).is_file()  # else it is still to come
         )
     except OSError as error:
         raise NothingToServe(

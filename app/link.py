@@ -10,6 +10,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
+from app.errors import MultipoolError
 from app.metrics import Snapshot
 from app.service import Order, Service
 
@@ -20,6 +21,12 @@ class Ready(NamedTuple):
     """The worker takes connections."""
 
 
+class Loaded(NamedTuple):
+    """Digests of what the worker has loaded, which a worker to come need not try first."""
+
+    sound: frozenset[str]
+
+
 class Counts(NamedTuple):
     """What a worker has counted; or, on the way back, what the others have."""
 
@@ -27,36 +34,45 @@ class Counts(NamedTuple):
 
 
 class Link:
-    """Speaks with the supervisor for one service."""
+    """Speaks with the supervisor for one worker."""
 
-    def __init__(self, pipe: Connection, service: Service) -> None:
+    def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self._service = service
+        self._service: Service | None = None
         self._lock = threading.Lock()
 
-    def start(self) -> asyncio.Task[None]:
+    def start(self, service: Service) -> asyncio.Task[None]:
         """Say that the worker is ready, listen from now on, and report again and again."""
-        self._service.tell_others = self._send
-        threading.Thread(target=self._listen, daemon=True).start()
-        self._send(Ready())
-        return asyncio.create_task(self._report())
+        self._service = service
+        service.tell_others = self.send
+        threading.Thread(target=self._listen, args=(service,), daemon=True).start()
+        self.send(Loaded(service.repository.sound()))
+        self.send(Ready())
+        return asyncio.create_task(self._report(service))
 
-    def _send(self, message: Ready | Counts | Order) -> None:
+    def end(self) -> None:
+        """Report for the last time, once the last request is answered."""
+        if self._service is not None:
+            self.send(Counts(self._service.metrics.snapshot()))
+
+    def send(self, message: Ready | Loaded | Counts | Order | MultipoolError) -> None:
+        """Say something, if there is someone to hear it."""
         with self._lock, suppress(OSError):
             self._pipe.send(message)
 
-    def _listen(self) -> None:
+    def _listen(self, service: Service) -> None:
         """Hear what the supervisor says; stop when it is gone, however it went."""
         with suppress(OSError, EOFError):
             while True:
                 said = self._pipe.recv()
                 if isinstance(said, Counts):
-                    self._service.metrics.others = said.snapshot
+                    service.metrics.others = said.snapshot
                 else:
-                    threading.Thread(target=self._service.obey, args=(said,), daemon=True).start()
+                    threading.Thread(target=service.obey, args=(said,), daemon=True).start()
         os.kill(os.getpid(), signal.SIGTERM)
 
-    async def _report(self) -> None:
+    async def _report(self, service: Service) -> None:
         while True:
             await asyncio.sleep(_REPORT_S)
-            await asyncio.to_thread(self._send, Counts(self._service.metrics.snapshot()))
+            await asyncio.to_thread(self.send, Loaded(service.repository.sound()))
+            await asyncio.to_thread(self.send, Counts(service.metrics.snapshot()))

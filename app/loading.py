@@ -39,14 +39,14 @@ class Loader:
         if self._asked == "cuda" and (reason := devices.why_no_cuda()) is not None:
             raise DeviceUnavailable(f"CUDA cannot be used: {reason}")
 
-    def open(self, path: Path, *, on_trial: bool = False, known: str | None = None) -> tuple[Model, int]:
+    def open(self, path: Path, sound: frozenset[str] | None = None) -> tuple[Model, int]:
         """Load a file and warm the model up.
 
         Args:
             path: The artifact.
-            on_trial: First load it in a process of its own, bounded in time and memory: a file that hangs or crashes
-                ONNX Runtime, or eats all memory, then does no harm here.
-            known: Digest (SHA-256, hexadecimal) of bytes that were loaded here before, and need no trial.
+            sound: Digests (SHA-256, hexadecimal) of contents that were loaded before. Any other is first loaded in a
+                process of its own, bounded in time and memory: a file that hangs or crashes ONNX Runtime, or eats all
+                memory, then does no harm here. None tries nothing.
 
         Returns:
             The model, and about how many bytes of memory it takes.
@@ -59,7 +59,7 @@ class Loader:
         before = memory.resident()
         try:
             data = path.read_bytes()
-            if on_trial and hashlib.sha256(data).hexdigest() != known:
+            if sound is not None and hashlib.sha256(data).hexdigest() not in sound:
                 self._try(data)
             model = self._load(data, path)
             model.warm_up(model.batch_sizes(self._max_batch_size))

@@ -45,13 +45,18 @@ class State(TypedDict):
     """For :class:`app.protocol.Protocol`, which has no other way to learn them."""
 
 
-def create_app(settings: Settings | None = None, on_failure: Callable[[MultipoolError], None] | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None,
+    on_failure: Callable[[MultipoolError], None] | None = None,
+    sound: frozenset[str] | None = None,
+) -> FastAPI:
     """Build the application.
 
     Args:
         settings: What the operator chose; None reads the environment.
         on_failure: Called when the models cannot be loaded; without it the service stays alive but not ready,
             and ``/readyz`` gives the reason.
+        sound: For :meth:`app.repository.Repository.load`.
 
     Raises:
         InvalidSettings: A setting is unknown or not allowed.
@@ -65,7 +70,7 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
         count = _cores(settings)
         log.info("%d cores: as many threads, each for one image; all together for an image that is alone", count)
         service.classifier.guard.on_failure = lambda error: _fail(service.repository, error, on_failure)
-        loading = asyncio.create_task(_load(service.repository, on_failure))
+        loading = asyncio.create_task(_load(service.repository, sound, on_failure))
         if settings.workers > 1:
             await loading  # a worker takes no connection before it can answer: another one can
         watching = asyncio.create_task(_watch(loading, service.watcher)) if settings.models_poll_s else loading
@@ -167,10 +172,12 @@ def _fail(repository: Repository, error: MultipoolError, on_failure: Callable[[M
         on_failure(error)
 
 
-async def _load(repository: Repository, on_failure: Callable[[MultipoolError], None] | None) -> None:
+async def _load(
+    repository: Repository, sound: frozenset[str] | None, on_failure: Callable[[MultipoolError], None] | None
+) -> None:
     """Load the models beside the event loop, so that the process answers health checks meanwhile."""
     try:
-        await asyncio.to_thread(repository.load)
+        await asyncio.to_thread(repository.load, sound)
     except Exception as error:
         if not isinstance(error, MultipoolError):
             log.exception("loading failed")

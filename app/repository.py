@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.artifacts import Found, Stamp, discover
-from app.errors import InvalidArtifact, InvalidSettings, MultipoolError, NotReady
+from app.errors import InvalidArtifact, InvalidSettings, MultipoolError, NothingToServe, NotReady
 from app.loading import Loader
 from app.model import Model
 from app.references import References
@@ -54,17 +54,22 @@ class Repository:
 
     # Start and stop
 
-    def load(self) -> None:
+    def load(self, sound: frozenset[str] | None = None) -> None:
         """Load and warm up every version, then become ready.
 
+        Args:
+            sound: None at a first start, which insists that of every model, and of the default, a version can be
+                served. For a process that goes on where others left off, digests of what those have loaded: other
+                contents are tried first, and what cannot be served is refused and holds up nothing else.
+
         Raises:
-            NothingToServe: There is no model.
+            NothingToServe: There is no model, or none that can be served.
             InvalidArtifact: Of some model no version can be served; names a file and says why.
             InvalidSettings: The default model does not exist.
             DeviceUnavailable: The device asked for cannot be used.
         """
         try:
-            self._load()
+            self._load(sound)
         except MultipoolError as error:
             self.reason = str(error)
             raise
@@ -83,18 +88,21 @@ class Repository:
         Raises:
             NothingToServe, InvalidSettings, DeviceUnavailable: As :meth:`load`.
         """
-        found = discover(self.root)
+        found = self._look()
         known = {one.name for one in found} | {one.reference for one in found}
         if self._default is not None and self._default not in known:
             names = ", ".join(sorted({one.name for one in found}))
             raise InvalidSettings(
                 f"MULTIPOOL_DEFAULT_MODEL = {self._default!r}: there is no such model; there are {names}"
             )
-        self._loader.check()
         return found
 
-    def _load(self) -> None:
-        found = self.check()
+    def _look(self) -> list[Found]:
+        self._loader.check()
+        return discover(self.root)
+
+    def _load(self, sound: frozenset[str] | None) -> None:
+        found = self.check() if sound is None else self._look()
         highest = {one.name: one.number for one in found}
         # Highest versions last, so that they are the ones that stay when not all fit.
         order = sorted(found, key=lambda one: (highest[one.name] == one.number, one.number))
@@ -102,7 +110,13 @@ class Repository:
             if self._stopped:
                 return
             self.reason = f"the models are being loaded: {done} of {len(found)} ready"
-            self.admit(one)
+            self.admit(one, sound)
+        if sound is None:
+            self._insist(found)
+        elif not any(self.served):
+            raise NothingToServe(f"nothing in the model repository {str(self.root)!r} can be served; the log says why")
+
+    def _insist(self, found: list[Found]) -> None:
         needed = {one.name: one for one in found}  # of each model the highest version
         if self._default is not None:
             needed[self._default] = next(one for one in reversed(found) if self._default in (one.name, one.reference))
@@ -112,12 +126,17 @@ class Repository:
 
     # Changes; called from threads
 
-    def admit(self, found: Found, *, on_trial: bool = False) -> Entry:
-        """Load what lies there, and serve it if it is good; else note why not, and leave what is served as it is."""
+    def admit(self, found: Found, sound: frozenset[str] | None) -> Entry:
+        """Load what lies there, and serve it if it is good; else note why not, and leave what is served as it is.
+
+        Args:
+            found: The file.
+            sound: What needs no trial, as for :meth:`app.loading.Loader.open`.
+        """
         stamp = found.stamp()
         entry = self._entries.get((found.name, found.number)) or Entry(found)
         try:
-            model, memory_bytes = self._loader.open(found.path, on_trial=on_trial)
+            model, memory_bytes = self._loader.open(found.path, sound)
         except InvalidArtifact as error:
             entry.stamp, entry.refused = stamp, str(error)
             log.error("refused %s:%d: %s", found.name, found.number, error)  # noqa: TRY400  # a line for the operator
@@ -193,6 +212,10 @@ class Repository:
         """Go through all that was found, served or not, by name and version."""
         return (entry for _, entry in sorted(self._entries.items()))
 
+    def sound(self) -> frozenset[str]:
+        """Collect the digests of what was loaded."""
+        return frozenset(entry.card.sha256 for entry in self.entries() if entry.card is not None)
+
     def entry(self, found: Found) -> Entry | None:
         """Look up what became of an artifact."""
         return self._entries.get((found.name, found.number))
@@ -224,7 +247,7 @@ class Repository:
         if entry.refused and stamp == entry.stamp != card.stamp:
             raise unusable  # it was tried already
         try:
-            model, memory_bytes = self._loader.open(entry.found.path, on_trial=True, known=card.sha256)
+            model, memory_bytes = self._loader.open(entry.found.path, frozenset({card.sha256}))
         except InvalidArtifact as error:
             entry.stamp, entry.refused = stamp, str(error)
             log.error("cannot load %s:%d again: %s", entry.name, entry.number, error)  # noqa: TRY400  # as above

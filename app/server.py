@@ -25,6 +25,7 @@ from app.service import Service
 _LAST_RESORT_S = 3
 _FAILED_S = 1
 _LAST_REQUESTS_S = 0.1
+_CLOSE = (b"connection", b"close")
 
 log = logging.getLogger("app")
 
@@ -97,16 +98,22 @@ class Server(uvicorn.Server):
         last_resort.daemon = True
         last_resort.start()
         self._acceptor.close()
+        await self._close_with_each_answer()
         await asyncio.sleep(_LAST_REQUESTS_S)  # those of connections that were just taken are on their way
         await super().shutdown(sockets)
 
     async def _be_a_lame_duck(self) -> None:
         log.info("draining for %g s", self._lame_duck_s)
-        self.config.encoded_headers.append((b"connection", b"close"))
+        await self._close_with_each_answer()
         end = asyncio.get_running_loop().time() + self._lame_duck_s
         while self._lame and asyncio.get_running_loop().time() < end:
             await self.on_tick(0)
             await asyncio.sleep(0.1)
+
+    async def _close_with_each_answer(self) -> None:
+        if _CLOSE not in self.config.encoded_headers:
+            self.config.encoded_headers.append(_CLOSE)
+            await self.on_tick(0)  # which has requests use them
 
     def _give_up(self) -> None:
         """End although a thread hangs in a model or a decoder, which nothing else can end."""

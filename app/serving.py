@@ -11,7 +11,6 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -54,17 +53,20 @@ def serve(settings: Settings) -> None:
             Supervisor(work, (settings, listener), settings.workers, limit_s).run()
 
 
-def work(pipe: Connection, place: Place, settings: Settings, listener: socket.socket) -> None:
+def work(
+    pipe: Connection, place: Place, sound: frozenset[str] | None, settings: Settings, listener: socket.socket
+) -> None:
     """Be one of several workers: say on the pipe that all is well, or what is not; end when the pipe does."""
     os.setsid()  # a terminal's Ctrl-C goes to the supervisor alone, which passes it on
     _prepare(settings)
-
+    link = Link(pipe)
     try:
-        _serve_one(settings, listener, place, lambda service: Link(pipe, service).start())
+        _serve_one(settings, listener, place, link.start, sound)
     except MultipoolError as error:
-        with suppress(OSError):
-            pipe.send(error)
+        link.send(error)
         sys.exit(1)
+    finally:
+        link.end()
 
 
 def _prepare(settings: Settings) -> None:
@@ -85,6 +87,7 @@ def _serve_one(
     listener: socket.socket,
     place: Place,
     on_started: Callable[[Service], object] = lambda _: None,
+    sound: frozenset[str] | None = None,
 ) -> None:
     failures: list[MultipoolError] = []
 
@@ -96,7 +99,7 @@ def _serve_one(
         if not failures:
             on_started(service)
 
-    config = uvicorn.Config(create_app(settings, stop), **_options(settings))
+    config = uvicorn.Config(create_app(settings, stop, sound), **_options(settings))
     server = Server(config, place=place, lame_duck_s=settings.lame_duck_s, on_started=started)
     server.run(sockets=[listener])
     if failures:

@@ -64,7 +64,7 @@ class Settings(BaseModel):
     keep_alive_s: int = Field(default=5, ge=1, le=3600)
     """How long an idle connection is kept; behind a proxy, longer than the proxy keeps it (nginx: 60)."""
     lame_duck_s: float = Field(default=2, ge=0, le=300)
-    """How long to go on serving after SIGTERM, not ready any more, so that load balancers take notice."""
+    """How long to go on after SIGTERM, not ready, so that load balancers and clients leave; 0 can lose requests."""
     shutdown_timeout_s: float = Field(default=20, ge=0, le=3600)
     """How long requests in work may take to finish after that; then they are cut off."""
     rate_limit: float | None = Field(default=None, gt=0)

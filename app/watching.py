@@ -56,7 +56,7 @@ class Watcher:
             if stamp is None or (entry is not None and entry.stamp == stamp):
                 continue
             if settled or self._last_look.get(found) == stamp:
-                self._repository.admit(found, on_trial=True)
+                self._repository.admit(found, frozenset())
         for entry in list(self._repository.entries()):
             if look.get(entry.found) is None and (settled or self._last_look.get(entry.found) is None):
                 self._repository.remove(entry)

@@ -1,9 +1,12 @@
 """Several processes that share one listening socket: started, replaced when they die, renewed one by one on SIGHUP.
 
 A worker says on its pipe (:mod:`app.link`) that it takes connections, or why it cannot, and what it counts. One that
-dies is replaced at once; one that dies before it ever served, ever more slowly. The workers are forked from a process
-that has imported everything and started nothing, so that a new one is up in a fraction of a second and shares most of
-its memory with the others.
+dies is replaced at once; one that dies before it ever served, ever more slowly. The first one insists that everything
+is as it should be; later ones go on as a running service does, which serves what it can. Where none serves and the next
+one says why it cannot, the service ends and says so: a socket that nobody answers would leave its clients hanging.
+
+The workers are forked from a process that has imported everything and started nothing, so that a new one is up in a
+fraction of a second and shares most of its memory with the others.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from multiprocessing.process import BaseProcess
 
 from app.accepting import Place, Places
 from app.errors import MultipoolError
-from app.link import Counts, Ready
+from app.link import Counts, Loaded, Ready
 from app.metrics import Snapshot, add_up, without_gauges
 from app.service import Order
 
@@ -57,7 +60,8 @@ class Supervisor:
 
         Args:
             target: What a worker does; gets a pipe, speaks on it as :mod:`app.link` does, or says the error that keeps
-                it from starting, and ends when the pipe does; and its place among those that take connections.
+                it from starting, and ends when the pipe does; its place among those that take connections; and the
+                digests of what workers before it have loaded, None for the first.
             arguments: What else it gets.
             count: How many workers there are to be.
             limit_s: How long a worker may take to end when told to.
@@ -71,6 +75,7 @@ class Supervisor:
         self._workers: list[Worker] = []
         self._orders: dict[str, Order] = {}  # the last one for each model
         self._counted_before: Snapshot = {}  # by workers that have ended
+        self._sound: frozenset[str] | None = None
         self._failures = 0
         self._restart_at = 0.0
         self._stop_signal: int | None = None
@@ -81,7 +86,7 @@ class Supervisor:
         """Keep the workers running until told to stop.
 
         Raises:
-            MultipoolError: The first one could not start.
+            MultipoolError: The first one could not start, or none serves any more and the next one cannot start.
         """
         self._ringer.setblocking(False)
         signal.set_wakeup_fd(self._ringer.fileno(), warn_on_full_buffer=False)
@@ -104,13 +109,14 @@ class Supervisor:
         self._stop_signal = number
 
     def _on_renew(self, *_: object) -> None:
-        log.info("renewing %d workers", self._count)
         self._renewing = [worker for worker in self._workers if not worker.retired]
+        log.info("renewing %d workers", len(self._renewing))
+        self._restart_at = 0.0  # what kept one from starting may have been mended
 
     def _start(self) -> Worker | None:
         ours, theirs = self._context.Pipe()
         place = self._places.take()
-        process = self._context.Process(target=self._target, args=(theirs, place, *self._arguments))
+        process = self._context.Process(target=self._target, args=(theirs, place, self._sound, *self._arguments))
         try:
             process.start()
         except (OSError, EOFError) as error:  # no memory, or what workers are forked from is just dying
@@ -149,14 +155,14 @@ class Supervisor:
             if happened is self._bell:
                 self._bell.recv(64)
             elif isinstance(happened, Connection):
-                self._hear(pipes[happened], first)
+                self._hear(pipes[happened])
             elif isinstance(happened, int):
                 worker = ends[happened]
                 while not worker.silent and worker.pipe.poll():
-                    self._hear(worker, first)
+                    self._hear(worker)
                 self._bury(worker, first)
 
-    def _hear(self, worker: Worker, first: Worker | None) -> None:
+    def _hear(self, worker: Worker) -> None:
         try:
             said = worker.pipe.recv()
         except (EOFError, OSError):
@@ -168,6 +174,8 @@ class Supervisor:
             for order in self._orders.values():
                 self._tell(worker, order)
             log.info("worker %d is ready", worker.process.pid)
+        elif isinstance(said, Loaded):
+            self._sound = (self._sound or frozenset()) | said.sound
         elif isinstance(said, Counts):
             worker.counted = said.snapshot
             others = [other.counted for other in self._workers if other is not worker]
@@ -177,7 +185,7 @@ class Supervisor:
             for other in self._workers:
                 if other is not worker and other.ready:
                     self._tell(other, said)
-        elif worker is first:
+        elif not any(other.ready for other in self._workers):
             raise said
         else:
             log.error("worker %s cannot start: %s", worker.process.pid, said)
@@ -201,7 +209,11 @@ class Supervisor:
             raise MultipoolError("the service could not start; what it says is above")
         if not worker.ready:
             self._failures += 1
-            self._restart_at = time.monotonic() + min(2.0**self._failures, _SLOWEST_RESTART_S)
+            pause = min(2.0**self._failures, _SLOWEST_RESTART_S)
+            self._restart_at = time.monotonic() + pause
+            if self._renewing:
+                old = len(self._renewing)
+                log.error("%d workers are not renewed and go on as they are; the next try is in %g s", old, pause)
 
     def _end(self) -> None:
         """Tell all to end; who does not in time is killed."""

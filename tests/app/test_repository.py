@@ -103,10 +103,10 @@ def test_a_broken_artifact_is_named(tmp_path):
         loaded(tmp_path)
 
 
-def test_a_version_without_a_file_is_named(tmp_path):
+def test_versions_without_a_file_alone_are_nothing_to_serve(tmp_path):
     (tmp_path / "toy" / "1").mkdir(parents=True)
 
-    with pytest.raises(InvalidArtifact, match="cannot be read"):
+    with pytest.raises(NothingToServe, match="holds no <name>/<version>/model"):
         loaded(tmp_path)
 
 

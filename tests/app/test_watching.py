@@ -195,7 +195,7 @@ def test_a_model_that_hangs_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "_TRIAL_S", 3)
     path = toys.publish(tmp_path, "toy", 1, never_ends())
     with pytest.raises(InvalidArtifact, match="not loaded and run within 3 s"):
-        loading.Loader(device="cpu", threads=1, max_batch_size=2).open(path, on_trial=True)
+        loading.Loader(device="cpu", threads=1, max_batch_size=2).open(path, frozenset())
 
 
 def test_at_the_start_a_bad_version_is_passed_over_where_there_is_a_good_one(tmp_path):

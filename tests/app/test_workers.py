@@ -1,0 +1,141 @@
+"""Workers that take the place of others go on as the running service did, and the supervisor says what it does."""
+
+import os
+import re
+import shutil
+import signal
+
+import pytest
+
+from app.errors import NothingToServe
+from app.loading import Loader
+from app.repository import Repository
+from tests import toys
+from tests.app.test_metrics import scrape
+from tests.app.test_shutdown import Crowd
+from tests.app.test_watching import PHOTO, appear, refused, version, wait_for
+from tests.conftest import serving
+
+
+def pids(client):
+    """The processes that have said that they serve, in that order."""
+    return [int(pid) for pid in re.findall(r"worker (\d+) is ready", client.log.text)]
+
+
+def workers_ready(client, count):
+    """Wait until so many workers have become ready, those that have ended included; returns them."""
+    return wait_for(lambda: len(found := pids(client)) >= count and found, 60)
+
+
+def test_a_bad_model_does_not_keep_workers_from_being_replaced(tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path, WORKERS=2, MODELS_POLL_S=0.1) as client:
+        first = workers_ready(client, 2)
+        appear(tmp_path, "zz-new", 1, b"not a model")
+        client.log.wait_for("(?s)refused zz-new:1.*refused zz-new:1")
+
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+
+        workers_ready(client, 4)
+        assert version(client) == 1
+        assert "not a multi-pool artifact" in refused(client)[1]
+
+
+def test_without_the_default_model_a_new_worker_serves_the_rest(tmp_path):
+    toys.publish(tmp_path, "other", 1)
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path, WORKERS=2, MODELS_POLL_S=0.1, DEFAULT_MODEL="toy") as client:
+        first = workers_ready(client, 2)
+        shutil.rmtree(tmp_path / "toy")
+        client.log.wait_for("(?s)removed toy:1.*removed toy:1")
+
+        client.process.send_signal(signal.SIGHUP)
+
+        workers_ready(client, 4)
+        client.log.wait_for(r"(?s)worker \d+ ended.*worker \d+ ended")
+        assert not [pid for pid in first if os.path.exists(f"/proc/{pid}")]
+        assert version(client, "other") == 1
+
+
+def test_a_renewal_that_cannot_begin_says_so_and_goes_on_once_it_can(tmp_path):
+    toys.publish(tmp_path / "models", "toy", 1)
+    keys = tmp_path / "keys"
+    keys.write_text("a-key\n")
+    with serving(tmp_path / "models", WORKERS=2, API_KEYS_FILE=keys) as client:
+        workers_ready(client, 2)
+        keys.write_text("")
+        client.process.send_signal(signal.SIGHUP)
+        client.log.wait_for("cannot start: .*the file holds no key")
+        client.log.wait_for("2 workers are not renewed and go on as they are; the next try is in 2 s")
+        assert client.post("/predict", files=PHOTO, headers={"X-API-Key": "a-key"}).status_code == 200
+
+        keys.write_text("another-key\n")
+        client.log.wait_for(r"(?s)worker \d+ ended.*worker \d+ ended")
+        assert client.post("/predict", files=PHOTO, headers={"X-API-Key": "another-key"}).status_code == 200
+
+
+def test_when_none_serves_and_none_can_start_it_ends_and_says_why(tmp_path):
+    """Else whoever asks would wait for an answer for ever."""
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path, WORKERS=2, MODELS_POLL_S=0) as client:
+        first = workers_ready(client, 2)
+        (tmp_path / "toy").rename(tmp_path / ".gone")
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+
+        assert client.process.wait(60) == 66
+        assert re.search("^error: .*holds no <name>", client.log.text, re.MULTILINE)
+        assert "Traceback" not in client.log.text
+
+
+def test_who_goes_on_tries_what_is_new_first_and_refuses_what_cannot_be_served(tmp_path, monkeypatch):
+    tried = []
+    monkeypatch.setattr(Loader, "_try", lambda _, data: tried.append(data))
+    old = toys.publish(tmp_path, "toy", 1).read_bytes()
+    before = Repository(tmp_path, default="toy", loader=Loader(device="cpu", threads=1, max_batch_size=2))
+    before.load()
+    assert tried == []
+    new = toys.publish(tmp_path, "toy", 2, toys.artifact(offset=0.25)).read_bytes()
+    toys.publish(tmp_path, "bad", 1, b"not a model")
+
+    after = Repository(tmp_path, default="gone", loader=Loader(device="cpu", threads=1, max_batch_size=2))
+    after.load(before.sound())
+
+    assert after.ready
+    assert old not in tried
+    assert new in tried
+    assert [entry.number for entry in after.served] == [2]
+    assert {entry.name: bool(entry.refused) for entry in after.entries()} == {"bad": True, "toy": False}
+
+
+def test_who_goes_on_needs_something_to_serve(tmp_path):
+    toys.publish(tmp_path, "toy", 1, b"not a model")
+    repository = Repository(tmp_path, default=None, loader=Loader(device="cpu", threads=1, max_batch_size=2))
+
+    with pytest.raises(NothingToServe, match="can be served"):
+        repository.load(frozenset())
+
+
+def test_a_version_still_to_come_does_not_stop_a_start(tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+    (tmp_path / "zz-new" / "1").mkdir(parents=True)
+    with serving(tmp_path) as client:
+        assert version(client) == 1
+        assert refused(client) == {}
+
+
+def counted(client):
+    """How many predictions all workers have answered, those that have ended included."""
+    return scrape(client).get(("multipool_requests_total", ("method", "POST"), ("route", "/predict"), ("status", "200")))
+
+
+def test_what_was_answered_is_counted_over_renewals(models):
+    with serving(models, WORKERS=2, LAME_DUCK_S=0.5, DEFAULT_MODEL="brightness") as client:
+        workers_ready(client, 2)
+        with Crowd(client.base_url) as crowd:
+            for renewals in (1, 2):
+                client.process.send_signal(signal.SIGHUP)
+                client.log.wait_for(r"(?s)(worker \d+ ended.*){%d}" % (2 * renewals))
+        assert crowd.failures == []
+        wait_for(lambda: counted(client) == crowd.answers)  # the others are heard of once a second
