@@ -64,6 +64,7 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
         service = build(settings, metrics)
         count = _cores(settings)
         log.info("%d cores: as many threads, each for one image; all together for an image that is alone", count)
+        _say_who_is_answered(len(keys))
         service.classifier.guard.on_failure = lambda error: _fail(service.repository, error, on_failure)
         loading = asyncio.create_task(_load(service.repository, on_failure))
         if settings.workers > 1:
@@ -96,6 +97,13 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
     app.asks_for_keys = bool(keys)
     app.around = list(_layers(settings, keys, metrics))
     return app
+
+
+def _say_who_is_answered(keys: int) -> None:
+    if keys:
+        log.info("requests must carry %s", "the API key" if keys == 1 else f"one of {keys} API keys")
+    else:
+        log.info("no API key is asked for: whoever reaches the port is answered")
 
 
 def _limits(settings: Settings, service: Service) -> Limits:

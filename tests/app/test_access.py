@@ -10,6 +10,14 @@ from tests.app.test_predictions import assert_problem
 from tests.conftest import serving
 
 
+def test_the_log_says_whether_keys_are_asked_for_and_never_a_key(models):
+    with serving(models, API_KEYS="secret-one,secret-two") as client:
+        client.log.wait_for("requests must carry one of 2 API keys")
+        assert "secret" not in client.log.text
+    with serving(models) as client:
+        client.log.wait_for("no API key is asked for: whoever reaches the port is answered")
+
+
 def test_each_key_has_its_own_rate(models):
     with serving(models, API_KEYS="one,two", RATE_LIMIT=2) as client:
         first = [client.get("/models", headers={"X-API-Key": "one"}) for _ in range(5)]
