@@ -118,11 +118,9 @@ def _limits(settings: Settings, service: Service) -> Limits:
 def _layers(settings: Settings, keys: tuple[bytes, ...], metrics: Metrics) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
     """Go through what is put around the application, from the inside out."""
     yield lambda app: Direct(app, predictions.DIRECT)
-    if settings.rate_limit is not None:
-        # Each worker sees its share of a client's requests.
-        per_second = settings.rate_limit / settings.workers
-        yield lambda app: RateLimit(app, per_second)
     admin = () if settings.admin_key is None else (as_bytes(settings.admin_key.get_secret_value()),)
+    if (per_second := settings.rate_limit) is not None:
+        yield lambda app: RateLimit(app, per_second, settings.workers, keys + admin)
     if keys or admin:
         yield lambda app: ApiKey(app, keys, admin)
     if settings.cors_origins:

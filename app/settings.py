@@ -68,7 +68,7 @@ class Settings(BaseModel):
     shutdown_timeout_s: float = Field(default=20, ge=0, le=3600)
     """How long requests in work may take to finish after that; then they are cut off."""
     rate_limit: float | None = Field(default=None, gt=0)
-    """Requests a second from each key (without keys: address), divided among the workers; more get 429; unset: any."""
+    """Requests a second from each key (else address) but for health and `/metrics`, in all workers; unset: any."""
     cors_origins: tuple[str, ...] = ()
     """Origins, separated by commas, whose pages may call the service from a browser; unset: none; `*`: all."""
     api_keys: tuple[SecretStr, ...] = ()
