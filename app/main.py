@@ -69,6 +69,7 @@ def create_app(
         service = build(settings, metrics)
         count = _cores(settings)
         log.info("%d cores: as many threads, each for one image; all together for an image that is alone", count)
+        _say_who_is_answered(len(keys))
         service.classifier.guard.on_failure = lambda error: _fail(service.repository, error, on_failure)
         loading = asyncio.create_task(_load(service.repository, sound, on_failure))
         if settings.workers > 1:
@@ -103,6 +104,13 @@ def create_app(
     return app
 
 
+def _say_who_is_answered(keys: int) -> None:
+    if keys:
+        log.info("requests must carry %s", "the API key" if keys == 1 else f"one of {keys} API keys")
+    else:
+        log.info("no API key is asked for: whoever reaches the port is answered")
+
+
 def _limits(settings: Settings, service: Service) -> Limits:
     return Limits(
         connections=settings.max_connections,
@@ -115,11 +123,9 @@ def _limits(settings: Settings, service: Service) -> Limits:
 def _layers(settings: Settings, keys: tuple[bytes, ...], metrics: Metrics) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
     """Go through what is put around the application, from the inside out."""
     yield lambda app: Direct(app, predictions.DIRECT)
-    if settings.rate_limit is not None:
-        # Each worker sees its share of a client's requests.
-        per_second = settings.rate_limit / settings.workers
-        yield lambda app: RateLimit(app, per_second)
     admin = () if settings.admin_key is None else (as_bytes(settings.admin_key.get_secret_value()),)
+    if (per_second := settings.rate_limit) is not None:
+        yield lambda app: RateLimit(app, per_second, settings.workers, keys + admin)
     if keys or admin:
         yield lambda app: ApiKey(app, keys, admin)
     if settings.cors_origins:

@@ -1,10 +1,11 @@
-"""So many requests a second for each client: a token bucket per key, or per address where there are no keys."""
+"""So many requests a second for each client: a token bucket per key, or per address where no key is known."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from starlette.datastructures import Headers
@@ -15,6 +16,7 @@ from app.errors import RateLimited
 from app.middleware import OPEN_PATHS, given_key
 
 _MOST_CLIENTS = 10_000
+_UNLIMITED = OPEN_PATHS | {"/metrics"}  # an alert must not say "down" because somebody else asks too often
 
 
 class Bucket(NamedTuple):
@@ -30,17 +32,29 @@ class RateLimit:
     A client may save up to one second of its rate, at least one request. Those heard of least recently are forgotten.
     """
 
-    def __init__(self, app: ASGIApp, per_second: float) -> None:
+    def __init__(self, app: ASGIApp, per_second: float, workers: int, keys: Iterable[bytes]) -> None:
+        """Put it before an application.
+
+        Args:
+            app: Takes what is not refused.
+            per_second: Requests a second that each client may send.
+            workers: Processes that divide them; each sees its share of a client's requests.
+            keys: Those that a client is known by; any other says nothing of who sent it.
+        """
         self._app = app
-        self._per_second = per_second
-        self._burst = max(1.0, per_second)
+        self._per_second = per_second / workers
+        self._said = f"{per_second:g} requests a second"
+        if workers > 1:
+            self._said += f" ({self._per_second:g} to each of {workers} workers)"
+        self._keys = frozenset(keys)
+        self._burst = max(1.0, self._per_second)
         self._buckets: OrderedDict[bytes, Bucket] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            wait_s = self._take(_client(scope), time.monotonic())
+        if scope["type"] == "http" and scope["path"] not in _UNLIMITED:
+            wait_s = self._take(self._client(scope), time.monotonic())
             if wait_s > 0:
-                error = RateLimited(f"more than {self._per_second:g} requests a second; wait {math.ceil(wait_s)} s")
+                error = RateLimited(f"more than {self._said}; wait {math.ceil(wait_s)} s")
                 headers = {"Retry-After": str(math.ceil(wait_s))}
                 await problems.response(problems.kind_of(error), str(error), scope, headers)(scope, receive, send)
                 return
@@ -56,7 +70,6 @@ class RateLimit:
             self._buckets.popitem(last=False)
         return wait_s
 
-
-def _client(scope: Scope) -> bytes:
-    host = (scope.get("client") or ("",))[0]
-    return given_key(Headers(scope=scope)) or host.encode()
+    def _client(self, scope: Scope) -> bytes:
+        key = given_key(Headers(scope=scope))
+        return key if key in self._keys else (scope.get("client") or ("",))[0].encode()

@@ -68,7 +68,7 @@ class Settings(BaseModel):
     shutdown_timeout_s: float = Field(default=20, ge=0, le=3600)
     """How long requests in work may take to finish after that; then they are cut off."""
     rate_limit: float | None = Field(default=None, gt=0)
-    """Requests a second from each key (without keys: address), divided among the workers; more get 429; unset: any."""
+    """Requests a second from each key (else address) but for health and `/metrics`, in all workers; unset: any."""
     cors_origins: tuple[str, ...] = ()
     """Origins, separated by commas, whose pages may call the service from a browser; unset: none; `*`: all."""
     api_keys: tuple[SecretStr, ...] = ()
@@ -124,9 +124,12 @@ class Settings(BaseModel):
             settings = cls.model_validate({name: value for name, value in given.items() if value})
         except ValidationError as error:
             raise InvalidSettings(cls._explain(error.errors(include_url=False, include_context=False)[0])) from None
-        if f"{PREFIX}API_KEYS" in os.environ and not settings.api_keys:
-            # An empty secret must not open the service.
-            raise InvalidSettings(f"{PREFIX}API_KEYS is set but holds no key; unset it to ask for none")
+        for name, held in (("api_keys", "key"), ("api_keys_file", "name of a file")):
+            if name in given and not getattr(settings, name):
+                # An empty secret must not open the service.
+                raise InvalidSettings(
+                    f"{PREFIX}{name.upper()} is set but holds no {held}; unset it if no key is to be asked for"
+                )
         return settings
 
     @classmethod
@@ -150,7 +153,10 @@ class Settings(BaseModel):
                 lines = [line.strip() for line in self.api_keys_file.read_text().splitlines()]
             except (OSError, UnicodeDecodeError) as error:
                 reason = getattr(error, "strerror", None) or "not a text file"
-                raise InvalidSettings(f"{PREFIX}API_KEYS_FILE = {str(self.api_keys_file)!r}: {reason}") from None
+                raise InvalidSettings(
+                    f"{PREFIX}API_KEYS_FILE = {str(self.api_keys_file)!r}: {reason}; name a file that the service can "
+                    "read (mounted, in a container)"
+                ) from None
             found = [line for line in lines if line and not line.startswith("#")]
             if not found:
                 raise InvalidSettings(f"{PREFIX}API_KEYS_FILE = {str(self.api_keys_file)!r}: the file holds no key")

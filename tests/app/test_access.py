@@ -10,6 +10,14 @@ from tests.app.test_predictions import assert_problem
 from tests.conftest import serving
 
 
+def test_the_log_says_whether_keys_are_asked_for_and_never_a_key(models):
+    with serving(models, API_KEYS="secret-one,secret-two") as client:
+        client.log.wait_for("requests must carry one of 2 API keys")
+        assert "secret" not in client.log.text
+    with serving(models) as client:
+        client.log.wait_for("no API key is asked for: whoever reaches the port is answered")
+
+
 def test_each_key_has_its_own_rate(models):
     with serving(models, API_KEYS="one,two", RATE_LIMIT=2) as client:
         first = [client.get("/models", headers={"X-API-Key": "one"}) for _ in range(5)]
@@ -32,12 +40,30 @@ def test_keys_need_not_be_utf_8(models):
 
 
 def test_each_worker_allows_its_share_of_the_rate_as_the_setting_says(models):
-    assert "divided among the workers" in Settings.model_fields["rate_limit"].description
+    assert "in all workers" in Settings.model_fields["rate_limit"].description
     with serving(models, RATE_LIMIT=3, WORKERS=2) as client:
         answers = (client.get("/models") for _ in range(1000))
         limited = next(answer for answer in answers if answer.status_code != 200)
 
-    assert "more than 1.5 requests a second" in assert_problem(limited, 429, "rate_limited")["detail"]
+    detail = assert_problem(limited, 429, "rate_limited")["detail"]
+    assert detail == "more than 3 requests a second (1.5 to each of 2 workers); wait 1 s"
+
+
+@pytest.mark.parametrize("keys", [{}, {"API_KEYS": "known"}, {"ADMIN_KEY": "known to the operator alone"}])
+def test_a_key_that_is_not_known_brings_no_rate_of_its_own(models, keys):
+    """Else whoever makes one up for each request would not be limited at all; `/docs` is open where keys are set."""
+    with serving(models, RATE_LIMIT=0.01, **keys) as client:
+        answers = [client.get("/docs", headers={"X-API-Key": f"made up {number}"}) for number in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200, 429, 429]
+
+
+def test_whoever_watches_the_service_is_not_limited(models):
+    with serving(models, RATE_LIMIT=0.01) as client:
+        assert client.get("/models").status_code == 200
+        assert client.get("/models").status_code == 429
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert [client.get(path).status_code for _ in range(3)] == [200] * 3
 
 
 def test_pages_of_the_origins_listed_may_call_and_no_others(models):

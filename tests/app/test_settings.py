@@ -130,12 +130,21 @@ def test_a_short_admin_key_is_refused_and_not_repeated(monkeypatch):
         Settings.load()
 
 
-@pytest.mark.parametrize("value", ["", ",", "  "])
-def test_an_empty_secret_does_not_open_the_service(monkeypatch, value):
-    monkeypatch.setenv("MULTIPOOL_API_KEYS", value)
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("API_KEYS", "", "holds no key"),
+        ("API_KEYS", ",", "holds no key"),
+        ("API_KEYS", "  ", "holds no key"),
+        ("API_KEYS_FILE", "", "holds no name of a file"),
+        ("API_KEYS_FILE", "  ", "No such file"),
+    ],
+)
+def test_an_empty_secret_does_not_open_the_service(monkeypatch, name, value, said):
+    monkeypatch.setenv(f"MULTIPOOL_{name}", value)
 
-    with pytest.raises(InvalidSettings, match="holds no key"):
-        Settings.load()
+    with pytest.raises(InvalidSettings, match=f"^MULTIPOOL_{name} .*{said}"):
+        Settings.load().keys()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"# nothing\n", b"\xff\xfe"])

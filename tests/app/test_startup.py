@@ -42,6 +42,8 @@ def test_models_that_are_not_ours(tmp_path, workers):
         ({"COLOUR": "red"}, 78, "unknown setting MULTIPOOL_COLOUR"),
         ({"DEFAULT_MODEL": "nothing"}, 78, "no such model"),
         ({"API_KEYS_FILE": "/nonexistent"}, 78, "API_KEYS_FILE"),
+        ({"API_KEYS_FILE": ""}, 78, "MULTIPOOL_API_KEYS_FILE is set but holds no name of a file"),
+        ({"API_KEYS": ""}, 78, "MULTIPOOL_API_KEYS is set but holds no key"),
         ({"HOST": "no.such.host.invalid"}, 1, "cannot listen"),
         ({"HOST": "ü" * 80}, 1, "cannot listen"),
     ],
