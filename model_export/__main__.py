@@ -188,16 +188,22 @@ def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
 def verify(arguments: argparse.Namespace) -> dict[str, Any]:
     """Check a published file with the service's loader, and measure it on a data set when one is given."""
     from model_export import report  # noqa: PLC0415
-    from model_export.evaluation import evaluate, replay  # noqa: PLC0415
+    from model_export.evaluation import Measured, evaluate, replay  # noqa: PLC0415
     from model_export.opening import open_model  # noqa: PLC0415
 
     path, model = open_model(arguments.model)
     difference = replay(model)
-    metrics, missing = evaluate(model, arguments.data, arguments.labels) if arguments.data else ({}, ())
+    measured = evaluate(model, arguments.data, arguments.labels) if arguments.data else Measured({}, {}, ())
     if not arguments.json:
-        report.print_verification(path, model, difference, metrics, missing)
-    found = {"probe_difference": difference, "metrics": metrics, "classes_without_images": list(missing)}
-    return {"file": str(path), "sha256": model.sha256, **found}
+        report.print_verification(path, model, difference, measured)
+    return {
+        "file": str(path),
+        "sha256": model.sha256,
+        "probe_difference": difference,
+        "metrics": measured.metrics,
+        "seen_in_training": measured.seen,
+        "classes_without_images": list(measured.missing),
+    }
 
 
 COMMANDS = {"train": train, "compare": compare, "publish": publish, "verify": verify, "inspect": inspect}

@@ -116,7 +116,7 @@ def _add_publish(command: argparse.ArgumentParser) -> None:
 
 def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", type=Path, metavar="MODEL", help=_MODEL_HELP)
-    text = "data set to measure it on; it may have only some of the classes"
+    text = "data set to measure it on, of some of the classes or all; the one it was trained with is cut as it was then"
     command.add_argument("data", nargs="?", metavar="DATA", help=text)
     text = "names of the classes 0, 1, … of a .npz or IDX file; default: those of the model"
     command.add_argument("--labels", type=choices.labels, help=text)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,8 @@ class Dataset:
     """Unreadable files, each with the reason."""
     leaks: tuple[Leak, ...] = field(default=())
     """Images that are in two splits, or nearly so."""
+    listed: dict[str, list[File]] = field(default_factory=dict)
+    """Where it is only measured: the files of each split as they were found, so that they can be cut again."""
 
     def counts(self) -> dict[str, int]:
         """Count the images per split."""
@@ -55,12 +58,16 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """Digest of what was read: the SHA-256 of every file with its split and class, in hexadecimal."""
-        lines = sorted(
-            f"{name} {self.labels[label]} {digest}"
+        return fingerprint(
+            (name, self.labels[label], digest)
             for name, split in self.splits.items()
             for label, digest in zip(split.labels, split.digests, strict=True)
         )
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def fingerprint(files: Iterable[tuple[str, str, str]]) -> str:
+    """Digest of split, class and SHA-256 of every file, in whatever order."""
+    return hashlib.sha256("\n".join(sorted(map(" ".join, files))).encode()).hexdigest()
 
 
 def load(
@@ -84,8 +91,8 @@ def load(
         value_range: See :func:`app.images.decode`.
         labels: Names of the classes of a source that only numbers them.
         seed: Decides which images go into which split.
-        measuring: Nothing is to be trained: classes may be without images, and a data set without splits stays in one
-            piece, named ``all``.
+        measuring: Nothing is to be trained: classes may be without images, and nothing is cut; a data set without
+            splits is one, named ``all``.
         cache: Folder for the decoded images; None keeps them in memory where they fit.
 
     Raises:
@@ -94,8 +101,7 @@ def load(
     """
     listing = sources.find(data, labels, measuring=measuring)
     shape = _shape(listing, size, channels)
-    files = listing.files
-    files = {"all": files["train"]} if measuring and set(files) == {"train"} else split(files, listing.labels, seed)
+    files = _as_found(listing.files) if measuring else split(listing.files, listing.labels, seed)
     splits, skipped = decoding.decode(files, shape, value_range, cache)
     for name, members in splits.items():
         if not files[name]:
@@ -104,9 +110,16 @@ def load(
             raise BadData(f"no image of the split {name!r} can be read: {skipped[0]}{_advice(skipped[0])}")
     if not measuring:
         _check_classes(splits["train"], listing.labels, skipped)
-    held_out = files.get("test") or files.get("validation") or files["all"]
+    held_out = files.get("test") or files.get("validation") or next(iter(files.values()))
     sample = _sample(held_out, shape, value_range)
-    return Dataset(listing.name, listing.labels, shape, splits, sample, tuple(skipped), tuple(find_leaks(splits)))
+    leaks, listed = tuple(find_leaks(splits)), listing.files if measuring else {}
+    return Dataset(listing.name, listing.labels, shape, splits, sample, tuple(skipped), leaks, listed)
+
+
+def _as_found(files: dict[str, list[File]]) -> dict[str, list[File]]:
+    if set(files) == {"train"}:
+        return {"all": files["train"]}
+    return {name: files[name] for name in SPLITS if name in files}
 
 
 def _advice(reason: str) -> str:

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from app.model import Model
-from model_export import datasets, report, sources
+from model_export import datasets, report, seen, sources
 from model_export.errors import BadData
 from model_export.metrics import figures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from model_export.datasets import Dataset
     from model_export.decoding import Split
 
 _BATCH = 32
 
 
-def evaluate(
-    model: Model, data: str, labels: tuple[str, ...] | None = None
-) -> tuple[dict[str, dict[str, float]], tuple[str, ...]]:
-    """Measure accuracy and cross-entropy on every split of a data set; a folder without splits counts as one.
+@dataclass(frozen=True)
+class Measured:
+    """How well an artifact does on a data set."""
 
-    Its classes are those of the model by their names, in whatever order; some may be missing.
+    metrics: dict[str, dict[str, float]]
+    """The figures per split."""
+    seen: dict[str, str]
+    """Per split, whether training has seen its images, in words; see :mod:`model_export.seen`."""
+    missing: tuple[str, ...]
+    """Classes of which there is no image."""
 
-    Returns:
-        The figures per split, and the classes of which there is no image.
+
+def evaluate(model: Model, data: str, labels: tuple[str, ...] | None = None) -> Measured:
+    """Measure accuracy and cross-entropy on every split of a data set.
+
+    The data that the model was trained with are cut as they were then; all others are taken as they lie, and a folder
+    without splits counts as one. Their classes are those of the model by their names, in whatever order; some may be
+    missing.
 
     Raises:
         BadData: The data set has classes that the model does not know.
@@ -51,10 +61,21 @@ def evaluate(
             "give the classes the names that the model knows, or leave out what it does not"
         )
     positions = np.array([metadata.labels.index(label) for label in dataset.labels])
-    splits = {name: replace(split, labels=positions[split.labels]) for name, split in dataset.splits.items()}
-    seen = np.unique(np.concatenate([split.labels for split in splits.values()]))
-    missing = tuple(label for index, label in enumerate(metadata.labels) if index not in seen)
-    return {name: measure(model, split) for name, split in splits.items()}, missing
+    targets = positions[np.concatenate([split.labels for split in dataset.splits.values()])]
+    answers = np.concatenate([logits(model, split) for split in dataset.splits.values()])
+    known = seen.cut_as_trained(dataset, metadata.training)
+    parts = _as_they_lie(dataset) if known is None else known
+    return Measured(
+        {name: figures(answers[part], targets[part]) for name, part in parts.items()},
+        {name: seen.UNKNOWN if known is None else seen.SEEN[name] for name in parts},
+        tuple(label for index, label in enumerate(metadata.labels) if index not in targets),
+    )
+
+
+def _as_they_lie(dataset: Dataset) -> dict[str, NDArray[np.intp]]:
+    """Find the positions of each split's images, counted through all of the data set."""
+    numbers = np.repeat(np.arange(len(dataset.splits)), list(dataset.counts().values()))
+    return {name: np.flatnonzero(numbers == index) for index, name in enumerate(dataset.splits)}
 
 
 def replay(model: Model) -> float | None:
@@ -63,11 +84,6 @@ def replay(model: Model) -> float | None:
     if probe is None:
         return None
     return probe.replay(lambda batch: model.run(batch).probabilities, model.shape.height, model.shape.width)
-
-
-def measure(model: Model, split: Split) -> dict[str, float]:
-    """Measure a loaded artifact on one split."""
-    return figures(logits(model, split), split.labels)
 
 
 def logits(model: Model, split: Split) -> NDArray[np.float32]:

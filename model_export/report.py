@@ -13,9 +13,11 @@ from rich.table import Table
 from app.model import Model
 from model_export.interrupts import program
 from model_export.progress import say
+from model_export.seen import UNKNOWN
 
 if TYPE_CHECKING:
     from model_export.datasets import Dataset
+    from model_export.evaluation import Measured
     from model_export.exporting import Published
     from model_export.training import Budget, Outcome
     from model_export.verification import Difference
@@ -122,22 +124,35 @@ def print_verification(
     path: Path,
     model: Model,
     difference: float | None,
-    metrics: dict[str, dict[str, float]],
-    missing: tuple[str, ...],
+    measured: Measured,
 ) -> None:
     """Print what came out of checking a published file."""
     out.print(f"{path} is a sound artifact", markup=False)
     if difference is not None:
         tolerance = model.metadata.probe.tolerance
         out.print(f"golden probe: largest difference {difference:.1e}, {tolerance:g} is allowed")
-    if metrics:
-        out.print(metrics_table(metrics))
-    if missing:
+    if measured.metrics:
+        out.print(metrics_table(measured.metrics))
+        out.print(_what_was_seen(measured, model))
+    if missing := measured.missing:
         out.print(
             f"not measured: {len(missing)} of {len(model.metadata.labels)} classes, of which there are no images: "
             + ", ".join(missing),
             markup=False,
         )
+
+
+def _what_was_seen(measured: Measured, model: Model) -> str:
+    if UNKNOWN not in measured.seen.values():
+        words = ", ".join(f"{split} {done}" for split, done in measured.seen.items())
+        return (
+            f"the data that the model was trained with, cut as then (seed {model.metadata.training['seed']}): {words}"
+        )
+    whole = "; they are measured whole" if set(measured.seen) == {"all"} else ""
+    return (
+        f"not the data that the model was trained with, or changed since{whole}. Images that it was trained on, if any "
+        "are among them, flatter the figures"
+    )
 
 
 def differences_table(differences: list[Difference]) -> Table:

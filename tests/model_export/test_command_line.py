@@ -90,15 +90,52 @@ def test_inspect_prints_what_pooling_saves(published, capsys):
     assert described["head"]["dense_weights"] == 8 * 8 * 64 * 500
 
 
-def test_verify_measures_the_published_file(published, folder, capsys):
+def test_verify_cuts_the_data_that_it_was_trained_with_as_training_did(published, folder, capsys):
     said, repository = published
+    model = str(repository / "light" / "1" / "model.onnx")
 
-    assert main(["verify", str(repository / "light" / "1" / "model.onnx"), str(folder), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["metrics"]["all"]
-    assert found["images"] == 40
-    for figure in ("accuracy", "loss"):
-        whole = sum(split[figure] * split["images"] for split in said["metrics"].values()) / 40
-        assert found[figure] == pytest.approx(whole, abs=1e-5)
+    assert main(["verify", model, str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["seen_in_training"] == {"train": "learned from", "validation": "tuned on", "test": "not seen"}
+    for split, figures in said["metrics"].items():
+        assert found["metrics"][split] == pytest.approx(figures, abs=1e-5)
+    assert main(["verify", model, str(folder)]) == 0
+    words = "cut as then (seed 0): train learned from, validation tuned on, test not seen"
+    assert words in capsys.readouterr().out
+
+    # A file more or less makes it another data set, of which it is not known what was trained on.
+    (folder / "dark" / "00.png").unlink()
+    assert main(["verify", model, str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["metrics"]["all"]["images"], found["seen_in_training"]) == (39, {"all": "not known"})
+    assert main(["verify", model, str(folder)]) == 0
+    assert "or changed since; they are measured whole. Images that it was trained on" in capsys.readouterr().out
+
+
+def test_verify_cuts_with_the_seed_of_the_training_and_never_else(folder, tmp_path, capsys):
+    """Training cut its validation images off those of the folder ``train``, where the data had none."""
+    for split in ("train", "test"):
+        shutil.copytree(folder, tmp_path / "halved" / split)
+    options = ("--epochs", "1", "--trunk", "plain", "--seed", "3", "--name", "light", "--json")
+    assert main(["train", str(tmp_path / "halved"), *options]) == 0
+    said = json.loads(capsys.readouterr().out)["metrics"]
+
+    def verify():
+        assert main(["verify", "light", str(tmp_path / "halved"), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    found = verify()
+    assert {split: figures["images"] for split, figures in found["metrics"].items()} == {
+        "train": 36,
+        "validation": 4,
+        "test": 40,
+    }
+    for split, figures in found["metrics"].items():
+        assert figures == pytest.approx(said[split], abs=1e-5)
+    (tmp_path / "halved" / "test" / "dark" / "00.png").write_bytes(b"no image")
+    found = verify()
+    assert {split: figures["images"] for split, figures in found["metrics"].items()} == {"train": 40, "test": 39}
+    assert set(found["seen_in_training"].values()) == {"not known"}
 
 
 def test_a_parity_failure_publishes_nothing(folder, tmp_path, monkeypatch, capsys):
