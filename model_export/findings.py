@@ -31,8 +31,9 @@ def write(
     """Write ``README.md`` and ``curves.png`` into the report folder; returns the table as JSON values."""
     rows = table(trained, _cost(folder, arguments.architectures, dataset))
     _draw(folder, arguments.architectures, arguments.seeds)
-    words = [*conclusions.ranking(trained), *conclusions.pooling_against_dense(trained)]
-    words.append(conclusions.resolution(trained, len(dataset.splits["validation"])))
+    images = len(dataset.splits["validation"])
+    words = [*conclusions.ranking(trained, images), *conclusions.pooling_against_dense(trained, images)]
+    words.append(conclusions.resolution(trained, images))
     (folder / "README.md").write_text(_page(arguments, dataset, budget, rows, words))
     return {"table": rows, "conclusions": words}
 

@@ -1,7 +1,9 @@
 """A comparison trains each architecture with each seed, and concludes no more than its figures support."""
 
 import json
+import math
 
+import numpy as np
 import pytest
 
 from model_export import conclusions
@@ -22,11 +24,36 @@ def trained(**accuracies):
 def test_a_difference_that_all_seeds_agree_on():
     runs = trained(gap=(0.80, 0.81, 0.79), flatten_dense_dropout=(0.70, 0.71, 0.69))
 
-    assert conclusions.paired(runs, "gap", "flatten-dense-dropout") == pytest.approx((0.1, 0.1, 0.1))
-    (sentence,) = conclusions.pooling_against_dense(runs)
+    difference, low, high = conclusions.paired(runs, "gap", "flatten-dense-dropout", 2000)
+    # Student's quantile for two degrees of freedom is 4.303, and 1.96 standard errors of the images are 2.67 points.
+    half = math.hypot(4.303 / 2000 / math.sqrt(3), 1.96 * math.sqrt((0.8 * 0.2 + 0.7 * 0.3) / 2000))
+    assert (difference, low, high) == pytest.approx((0.1, 0.1 - half, 0.1 + half), abs=2e-4)
+    (sentence,) = conclusions.pooling_against_dense(runs, 2000)
     assert "validates better" in sentence
     assert "920,000 parameters fewer" in sentence
-    assert "clearly better" in conclusions.ranking(runs)[1]
+    assert "clearly better" in conclusions.ranking(runs, 2000)[1]
+    assert "not to be told apart with these seeds and images" in conclusions.ranking(runs, 100)[1]
+
+
+def test_two_seeds_that_agree_by_accident_prove_nothing():
+    """One image of 33 more, twice: no spread over the seeds at all."""
+    runs = trained(gap=(30 / 33, 29 / 33), regions=(29 / 33, 28 / 33))
+
+    _, low, high = conclusions.paired(runs, "gap", "regions", 33)
+    assert low < 0 < high
+    assert "not to be told apart" in conclusions.ranking(runs, 33)[1]
+    perfect = trained(gap=(1.0, 1.0), regions=(0.99, 0.99))
+    assert conclusions.paired(perfect, "gap", "regions", 100)[1] < 0
+
+
+@pytest.mark.parametrize(("images", "seeds"), [(33, 2), (100, 2), (33, 3)])
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_of_two_equally_good_ones_none_is_called_clearly_better_in_more_than_one_of_twenty(images, seeds, share):
+    random = np.random.default_rng(0)
+    accuracies = random.binomial(images, share, (300, 2, seeds)) / images
+
+    said = [conclusions.ranking(trained(gap=gap, regions=regions), images)[1] for gap, regions in accuracies.tolist()]
+    assert sum("clearly better" in line for line in said) <= 0.05 * len(said)
 
 
 @pytest.mark.parametrize(
@@ -34,24 +61,24 @@ def test_a_difference_that_all_seeds_agree_on():
     [
         ((0.80, 0.81, 0.79), (0.802, 0.811, 0.792), "validates at least as well"),
         ((0.70, 0.71, 0.69), (0.80, 0.81, 0.795), "validates worse"),
-        ((0.70, 0.80, 0.75), (0.75, 0.70, 0.72), "better on average, but these seeds do not settle it"),
+        ((0.70, 0.80, 0.75), (0.75, 0.70, 0.72), "better on average, but these seeds and images do not settle it"),
         ((0.80,), (0.70,), "one seed, which says nothing of chance"),
     ],
 )
 def test_a_conclusion_never_goes_beyond_the_seeds(gap, dense, verdict):
-    (sentence,) = conclusions.pooling_against_dense(trained(gap=gap, flatten_dense_dropout=dense))
+    (sentence,) = conclusions.pooling_against_dense(trained(gap=gap, flatten_dense_dropout=dense), 20_000)
 
     assert verdict in sentence
 
 
 def test_a_tie_has_no_winner():
-    first = conclusions.ranking(trained(gap=(0.8, 0.7), regions=(0.7, 0.8)))[0]
+    first = conclusions.ranking(trained(gap=(0.8, 0.7), regions=(0.7, 0.8)), 100)[0]
 
     assert first == "`gap`, `regions` share the highest mean validation accuracy, 0.7500."
 
 
 def test_nothing_is_claimed_of_what_was_not_trained():
-    assert conclusions.pooling_against_dense(trained(gap=(0.8,), regions=(0.7,))) == []
+    assert conclusions.pooling_against_dense(trained(gap=(0.8,), regions=(0.7,)), 100) == []
 
 
 def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_path, capsys):
