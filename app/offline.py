@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from app import answers, cores, images, journal
+from app.ahead import in_order
 from app.artifacts import discover, select
 from app.batching import Answer
 from app.errors import InvalidArtifact, InvalidRequest, MissingInput, MultipoolError
@@ -73,7 +73,9 @@ class Offline:
             The file's name, and its prediction or why there is none.
         """
         model = self.version.model
-        for batch in self._batches(files):
+        size = self.settings.max_batch_size
+        decoded = in_order(self.decode, files, ahead=size)
+        while batch := list(islice(decoded, size)):
             good = [image for _, image in batch if not isinstance(image, MultipoolError)]
             outputs = model.run(np.stack(good)) if good else None
             row = 0
@@ -93,19 +95,6 @@ class Offline:
                     ),
                 )
                 row += 1
-
-    def _batches(self, files: Iterable[Path]) -> Iterator[list[tuple[Path, NDArray[np.uint8] | MultipoolError]]]:
-        size, batch = self.settings.max_batch_size, []
-        waiting: deque[tuple[Path, Future[NDArray[np.uint8] | MultipoolError]]] = deque()
-        with ThreadPoolExecutor(cores.available()) as pool:
-            for file in files:
-                waiting.append((file, pool.submit(self.decode, file)))
-                if len(waiting) < 2 * size:
-                    continue
-                yield [(path, future.result()) for path, future in (waiting.popleft() for _ in range(size))]
-            while waiting:
-                batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
-                yield [(path, future.result()) for path, future in batch]
 
     def decode(self, file: Path) -> NDArray[np.uint8] | MultipoolError:
         """Read a file as the model sees it, ``uint8 [H, W, C]``, or say why that cannot be done."""

@@ -10,16 +10,15 @@ import hashlib
 import json
 import math
 import os
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app import images
+from app import images, memory
+from app.ahead import in_order
 from app.errors import InvalidRequest
 from app.images import Shape
 from app.metadata import RECIPE
@@ -72,7 +71,7 @@ def decode(
 ) -> tuple[dict[str, Split], list[str]]:
     """Decode all splits; returns them, and the unreadable files with the reasons."""
     size = sum(map(len, files.values())) * math.prod(shape)
-    if cache is None and size > _LARGEST_SHARE_OF_MEMORY * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+    if cache is None and size > _LARGEST_SHARE_OF_MEMORY * memory.available():
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "multipool"
         say(f"{size / 1e9:,.0f} GB of images: decoded into {cache} and streamed from there (--cache chooses the place)")
     splits, skipped = {}, []
@@ -93,14 +92,8 @@ def read(files: list[File], shape: Shape, value_range: tuple[float, float] | Non
         except (InvalidRequest, OSError) as error:
             return Read(file, data, None, str(error))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        waiting: deque[Future[Read]] = deque()
-        for file in files:
-            waiting.append(pool.submit(one, file))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    for _, found in in_order(one, files, _AHEAD):
+        yield found
 
 
 def _decode(

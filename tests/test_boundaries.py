@@ -10,6 +10,7 @@ from tests.conftest import ROOT
 
 TRAINING = ("tensorflow", "keras", "onnx", "tf2onnx", "model_export", "sklearn", "rich", "matplotlib", "yaml")
 SHARED = {
+    "app.ahead",
     "app",
     "app.artifacts",
     "app.bands",
@@ -22,6 +23,7 @@ SHARED = {
     "app.images",
     "app.interrupts",
     "app.metadata",
+    "app.memory",
     "app.model",
     "app.probe",
     "app.sessions",
