@@ -10,8 +10,8 @@ from tests.conftest import ROOT
 
 TRAINING = ("tensorflow", "keras", "onnx", "tf2onnx", "model_export", "sklearn", "rich", "matplotlib", "yaml")
 SHARED = {
-    "app.ahead",
     "app",
+    "app.ahead",
     "app.artifacts",
     "app.bands",
     "app.digest",
@@ -22,8 +22,8 @@ SHARED = {
     "app.formats",
     "app.images",
     "app.interrupts",
-    "app.metadata",
     "app.memory",
+    "app.metadata",
     "app.model",
     "app.probe",
     "app.sessions",
