@@ -3,9 +3,10 @@
 The sums: for every image and class, bias and maps are added up in float64 and compared with the logit; the error is
 relative to the largest logit of the image.
 
-The deletion test (Petsiuk, Das and Saenko, "RISE", 2018, in one step): a fifth of the pixels is replaced by the image's
-mean colour, once where the map of the winning class is highest and once in random places of the same size and shape of
-grid cells. A map means something if the first lowers the winner's probability more.
+Whether they mean something: see :mod:`benchmarks.deletion`.
+
+What a cell sees: rows and columns of pixels are changed, one after the other, and the cells that change are noted. A
+cell's own pixels and those beside them that reach it are its field of view.
 
 The cost: one connection, one image after the other; the three kinds of request take turns, so that whatever else the
 machine does is shared by all.
@@ -23,12 +24,14 @@ import numpy as np
 
 from app import digest, images
 from app.artifacts import discover
+from app.explanation import grid_of
 from app.model import Model
+from benchmarks import deletion
 from benchmarks.service import ask, serving
 
-_SHARE = 0.2
 _REQUESTS = 300
-_DRAWS = 5
+_MOVED = 1e-4  # what rounding alone does not do
+_SIGHTS = 3
 
 
 def read(folder: Path, model: Model, count: int) -> np.ndarray:
@@ -38,47 +41,34 @@ def read(folder: Path, model: Model, count: int) -> np.ndarray:
     return np.stack([images.decode(path.read_bytes(), model.shape) for path in chosen])
 
 
-def maps_of(model: Model, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the maps of every class; ``[classes, branches, h, w]``, and the logits ``[classes]``."""
-    outputs, pooled = model.run_with_maps(image[None])
-    one = [maps[0] for maps in pooled]
-    labels = range(len(model.metadata.labels))
-    return np.stack([model.head.maps(model.metadata.branches, one, label) for label in labels]), outputs.logits[0]
-
-
 def largest_error(model: Model, batch: np.ndarray) -> float:
     """Largest relative error of bias plus maps against the logits."""
     worst = 0.0
     for image in batch:
-        maps, logits = maps_of(model, image)
+        maps, logits = deletion.maps_of(model, image)
         sums = model.head.bias.astype(float) + maps.sum((1, 2, 3), dtype=float)
         worst = max(worst, float(np.abs(sums - logits).max() / np.abs(logits).max()))
     return worst
 
 
-def deletion(model: Model, batch: np.ndarray) -> tuple[float, float, float]:
-    """Share of the images for which the map's fifth matters more than a random one, and the mean falls of both."""
-    random = np.random.default_rng(0)
-    guided, blind = [], []
-    for image in batch:
-        maps, logits = maps_of(model, image)
-        winner = int(logits.argmax())
-        heat = maps[winner].sum(0)
-        orders = [np.argsort(-heat, axis=None), *(random.permutation(heat.size) for _ in range(_DRAWS))]
-        changed = np.stack([image, *(without(image, order, heat.shape) for order in orders)])
-        before, first, *others = model.run(changed).probabilities[:, winner]
-        guided.append(before - first)
-        blind.append(before - np.mean(others))
-    return float(np.mean(np.array(guided) > np.array(blind))), float(np.mean(guided)), float(np.mean(blind))
-
-
-def without(image: np.ndarray, order: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Replace the first fifth of the grid's cells by the mean colour."""
-    mask = np.zeros(grid, bool)
-    mask.flat[order[: round(_SHARE * mask.size)]] = True
-    height, width = image.shape[:2]
-    whole = mask[np.arange(height) * grid[0] // height][:, np.arange(width) * grid[1] // width]
-    return np.where(whole[..., None], image.mean((0, 1)).astype(np.uint8), image)
+def sight(model: Model, image: np.ndarray) -> tuple[int, int]:
+    """Height and width of what one cell sees, in pixels."""
+    found = []
+    before = model.run_with_maps(image[None])[1]
+    for axis in (0, 1):
+        reach = 0
+        for line in range(image.shape[axis]):
+            changed = image.copy()
+            part = changed[line] if axis == 0 else changed[:, line]
+            part[:] = 255 - part
+            after = model.run_with_maps(changed[None])[1]
+            for branch, old, new in zip(model.metadata.branches, before, after, strict=True):
+                size = image.shape[axis] / grid_of(branch, old.shape[1:])[axis]
+                first = branch.region[axis] * image.shape[axis]
+                moved = np.unique(np.argwhere(np.abs(new - old)[0].max(-1) > _MOVED)[:, axis]) * size + first
+                reach = max(reach, *(moved - line), *(line + 1 - moved - size), 0)
+        found.append(round(min(size + 2 * reach, image.shape[axis])))
+    return found[0], found[1]
 
 
 def runs(path: Path) -> dict[str, float]:
@@ -135,11 +125,11 @@ def main() -> None:
         model = Model.load(paths[name].read_bytes(), "cpu")
         model.warm_up([1])
         batch = read(arguments.folder, model, arguments.count)
-        better, guided, blind = deletion(model, batch)
         print(f"{name}: {len(batch):,} images")
         print(f"  largest relative error of the sums   {largest_error(model, batch):.1e}")
-        print(f"  a fifth deleted: the map's matters more than a random one for {100 * better:.1f} % of the images;")
-        print(f"    the probability falls by {guided:.3f} against {blind:.3f}")
+        deletion.report(deletion.falls(model, batch))
+        seen = np.max([sight(model, image) for image in batch[:: max(1, len(batch) // _SIGHTS)]], 0)
+        print(f"  a cell sees {seen[0]}×{seen[1]} pixels")
         image = next(path for path in sorted(arguments.folder.rglob("*")) if path.is_file()).read_bytes()
         times = cost(arguments.repository, name, image)
         print("  " + ", ".join(f"{kind} {milliseconds:.2f} ms" for kind, milliseconds in times.items()))

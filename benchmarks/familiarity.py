@@ -5,6 +5,9 @@ branch: the probability that a strange image is less familiar than a known one. 
 and the known ones damaged in ways that cameras and pipelines damage images (after Hendrycks and Dietterich,
 "Benchmarking neural network robustness to common corruptions", 2019). Also: how many known images fall below 0.01,
 which should be one in a hundred, and what a score costs.
+
+Where the known images lie in folders named like the model's classes, also: the area for finding the model's own errors
+among them, by familiarity and by the probability of its answer.
 """
 
 from __future__ import annotations
@@ -27,14 +30,15 @@ _IDX_SIZE = (28, 28)
 _CALLS = 2000
 
 
-def read(source: str, model: Model, count: int) -> np.ndarray:
-    """Read images spread evenly over a source; ``uint8 [N, H, W, C]``.
+def read(source: str, model: Model, count: int) -> tuple[np.ndarray, list[str]]:
+    """Read images spread evenly over a source; ``uint8 [N, H, W, C]``, and the names of the folders they lie in.
 
     Args:
         source: A folder of images, an IDX file as MNIST's (``.gz``), or ``digits``, those of scikit-learn.
         model: Which they are brought to the size of.
         count: At most.
     """
+    folders: list[str] = []
     if source == "digits":
         from sklearn.datasets import load_digits  # noqa: PLC0415
 
@@ -43,10 +47,10 @@ def read(source: str, model: Model, count: int) -> np.ndarray:
         data = gzip.decompress(Path(source).read_bytes())
         files = [encoded(image) for image in np.frombuffer(data, np.uint8, offset=16).reshape(-1, *_IDX_SIZE)]
     else:
-        found = sorted(Path(source).rglob("*"))
-        files = [path.read_bytes() for path in found if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
+        found = [path for path in sorted(Path(source).rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
+        files, folders = [path.read_bytes() for path in found], [path.parent.name for path in found]
     chosen = np.linspace(0, len(files) - 1, min(count, len(files))).astype(int)
-    return np.stack([images.decode(files[i], model.shape) for i in chosen])
+    return np.stack([images.decode(files[i], model.shape) for i in chosen]), [folders[i] for i in chosen if folders]
 
 
 def encoded(image: np.ndarray) -> bytes:
@@ -86,6 +90,18 @@ def scores(model: Model, batch: np.ndarray) -> np.ndarray:
     return np.concatenate([model.run(batch[i : i + _BATCH]).familiarity for i in range(0, len(batch), _BATCH)])
 
 
+def print_errors(model: Model, batch: np.ndarray, folders: list[str], familiarity: np.ndarray) -> None:
+    """Print how well familiarity and probability find the model's own errors, where it is known what is right."""
+    labels = model.metadata.labels
+    if not folders or not set(folders) <= set(labels):
+        return
+    chances = np.concatenate([model.run(batch[i : i + _BATCH]).probabilities for i in range(0, len(batch), _BATCH)])
+    wrong = np.array([labels[i] for i in chances.argmax(1)]) != folders
+    if wrong.any() and not wrong.all():
+        areas = [auroc(score[~wrong], score[wrong]) for score in (familiarity, chances.max(1))]
+        print(f"AUROC for finding its {wrong.sum()} errors: joint {areas[0]:.3f}, probability {areas[1]:.3f}")
+
+
 def auroc(known: np.ndarray, strange: np.ndarray) -> float:
     """Probability that a strange image scores lower than a known one, ties counting half."""
     ordered = np.sort(known)
@@ -117,16 +133,17 @@ def main() -> None:
     model.warm_up([1])
     if model.familiarity is None:
         parser.error(f"{arguments.model} carries no statistics")
-    known = read(arguments.known, model, arguments.count)
+    known, folders = read(arguments.known, model, arguments.count)
     of_known = scores(model, known)
     names = ["joint", *(branch.name for branch in model.metadata.branches)]
     print(f"{arguments.model}, {len(known):,} known images; {100 * (of_known[:, 0] < 0.01).mean():.1f} % below 0.01")
     print(f"{'AUROC against':<28}" + "".join(f"{name:>14}" for name in names))
-    others = {folder: read(folder, model, arguments.count) for folder in arguments.strange}
+    others = {folder: read(folder, model, arguments.count)[0] for folder in arguments.strange}
     for name, batch in (others | damaged(known)).items():
         of_others = scores(model, batch)
         areas = [auroc(of_known[:, i], of_others[:, i]) for i in range(len(names))]
         print(f"{name[-26:]:<28}" + "".join(f"{area:>14.3f}" for area in areas))
+    print_errors(model, known, folders, of_known[:, 0])
     print(f"one score takes {microseconds(model, known):.0f} µs")
 
 
