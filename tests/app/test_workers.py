@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -190,3 +191,39 @@ def test_a_service_at_a_terminal_ends_with_it(tmp_path):
     os.close(terminal)
 
     assert process.wait(60) == 0
+
+
+def test_missing_workers_are_seen(tmp_path):
+    toys.publish(tmp_path / "models", "toy", 1)
+    keys = tmp_path / "keys"
+    keys.write_text("a-key\n")
+    with serving(tmp_path / "models", WORKERS=2, API_KEYS_FILE=keys) as client:
+
+        def workers():
+            found = scrape(client, **{"X-API-Key": "a-key", "Connection": "close"})
+            assert found["process_cpu_seconds_total",] > 0
+            assert found["process_resident_memory_bytes",] > 0
+            names = ("multipool_workers_wanted", "multipool_workers_alive", "multipool_worker_restarts_total")
+            return [found[name,] for name in names]
+
+        first = workers_ready(client, 2)
+        wait_for(lambda: workers() == [2, 2, 0])
+        keys.write_text("")  # with which none can start
+        os.kill(first[0], signal.SIGKILL)
+        wait_for(lambda: workers()[:2] == [2, 1] and workers()[2] >= 1)
+
+        keys.write_text("a-key\n")
+        wait_for(lambda: workers()[:2] == [2, 2], 60)
+
+
+def test_what_workers_take_is_added_up(tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path, WORKERS=2) as client:
+        least = min(resident(pid) for pid in workers_ready(client, 2))
+
+        wait_for(lambda: scrape(client)["process_resident_memory_bytes",] > 1.5 * least)
+
+
+def resident(pid):
+    """Bytes of memory that a process occupies."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
