@@ -84,6 +84,11 @@ class _Collector:
         yield GaugeMetricFamily(
             "multipool_refused_versions", "Versions on the disk that are not served.", value=refused
         )
+        yield GaugeMetricFamily(
+            "multipool_unreadable_folders",
+            "Folders of the model repository that cannot be read.",
+            value=len(repository.folder.unreadable),
+        )
 
     def _models(self) -> Iterator[Metric]:
         keys = ("model", "version")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from app.artifacts import Found, Stamp, discover
+from app.artifacts import Found, Stamp
 from app.errors import MultipoolError, NothingToServe
 from app.repository import Repository
 
@@ -37,6 +37,8 @@ class Watcher:
                     log.error("nothing is loaded or removed: %s", error)  # noqa: TRY400  # a line for the operator
                 self._problem = str(error)
             else:
+                if self._problem:
+                    log.info("versions are loaded and removed again")
                 self._problem = ""
 
     def look(self, *, settled: bool = False) -> None:
@@ -46,11 +48,12 @@ class Watcher:
             settled: Do not wait for another look at what is new or gone.
 
         Raises:
-            NothingToServe: The folder cannot be read, or is empty.
+            NothingToServe: The folder is empty.
         """
-        look = {found: found.stamp() for found in discover(self._repository.root)}
-        if not any(look.values()):
-            raise NothingToServe(f"the model repository {str(self._repository.root)!r} holds no file that can be read")
+        folder = self._repository.folder
+        look = {found: found.stamp() for found in folder.look()}
+        if not any(look.values()) and not folder.unreadable:
+            raise NothingToServe(f"the model repository {str(folder.root)!r} holds no file that can be read")
         for found, stamp in look.items():
             entry = self._repository.entry(found)
             if stamp is None or (entry is not None and entry.stamp == stamp):
@@ -58,6 +61,8 @@ class Watcher:
             if settled or self._last_look.get(found) == stamp:
                 self._repository.admit(found, frozenset())
         for entry in list(self._repository.entries()):
-            if look.get(entry.found) is None and (settled or self._last_look.get(entry.found) is None):
+            if look.get(entry.found) is not None or folder.hides(entry.found):
+                continue
+            if settled or self._last_look.get(entry.found) is None:
                 self._repository.remove(entry)
         self._last_look = look

@@ -111,3 +111,12 @@ def test_versions_without_a_file_alone_are_nothing_to_serve(tmp_path):
 def test_an_unknown_default(models):
     with pytest.raises(InvalidSettings, match="there is no such model"):
         loaded(models, "nothing")
+
+
+def test_a_folder_that_cannot_be_read_is_named_at_the_start(tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+    unreadable = tmp_path / "other"
+    unreadable.symlink_to(unreadable)  # which nobody can read, not even root
+
+    with pytest.raises(NothingToServe, match=f"'{unreadable}' cannot be read: .* let the service's user read it"):
+        loaded(tmp_path)
