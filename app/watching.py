@@ -41,28 +41,30 @@ class Watcher:
                     log.info("versions are loaded and removed again")
                 self._problem = ""
 
-    def look(self, *, settled: bool = False) -> None:
+    def look(self, model: str | None = None) -> None:
         """Look once, and load or remove what has changed.
 
         Args:
-            settled: Do not wait for another look at what is new or gone.
+            model: Look at this one alone, and do not wait for another look at what is new or gone.
 
         Raises:
             NothingToServe: The folder is empty.
         """
         folder = self._repository.folder
-        look = {found: found.stamp() for found in folder.look()}
-        if not any(look.values()) and not folder.unreadable:
+        there = folder.look()
+        if not there and not folder.unreadable:
             raise NothingToServe(f"the model repository {str(folder.root)!r} holds no file that can be read")
+        look = {found: found.stamp() for found in there if model in (None, found.name)}
         for found, stamp in look.items():
             entry = self._repository.entry(found)
             if stamp is None or (entry is not None and entry.stamp == stamp):
                 continue
-            if settled or self._last_look.get(found) == stamp:
+            if model or self._last_look.get(found) == stamp:
                 self._repository.admit(found, frozenset())
         for entry in list(self._repository.entries()):
-            if look.get(entry.found) is not None or folder.hides(entry.found):
+            if look.get(entry.found) is not None or folder.hides(entry.found) or model not in (None, entry.name):
                 continue
-            if settled or self._last_look.get(entry.found) is None:
+            if model or self._last_look.get(entry.found) is None:
                 self._repository.remove(entry)
-        self._last_look = look
+        if model is None:
+            self._last_look = look
