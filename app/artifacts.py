@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +11,8 @@ from typing import NamedTuple
 from app.errors import ModelNotFound, NothingToServe
 
 FILE = "model.onnx"
+
+log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -47,26 +51,78 @@ def discover(root: Path) -> list[Found]:
     """List every artifact below ``root``, by name and version; whatever is named otherwise is not ours.
 
     Raises:
-        NothingToServe: The folder cannot be read, or holds no model.
+        NothingToServe: It, or a folder in it, cannot be read, or it holds no model.
     """
-    try:
-        found = sorted(
-            Found(model.name, int(version.name), version / FILE)
-            for model in root.iterdir()
-            if model.is_dir() and _NAME.fullmatch(model.name)
-            for version in model.iterdir()
-            if _VERSION.fullmatch(version.name) and (version / FILE).is_file()  # else it is still to come
-        )
-    except OSError as error:
-        raise NothingToServe(
-            f"the model repository {str(root)!r} cannot be read: {error.strerror}; set MULTIPOOL_MODELS_DIR"
-        ) from None
+    found, unreadable = _survey(root)
+    for folder, reason in unreadable.items():
+        mend = "set MULTIPOOL_MODELS_DIR" if folder == root else "let the service's user read it, or move it away"
+        raise NothingToServe(f"the model repository's folder {str(folder)!r} cannot be read: {reason}; {mend}")
     if not found:
         raise NothingToServe(
             f"the model repository {str(root)!r} holds no <name>/<version>/{FILE}; publish one with "
             "'python -m model_export train', or set MULTIPOOL_MODELS_DIR"
         )
     return found
+
+
+def _survey(root: Path) -> tuple[list[Found], dict[Path, str]]:
+    """List every artifact that can be seen, and each folder that cannot be read, with the reason."""
+    unreadable: dict[Path, str] = {}
+    try:
+        os.listdir(root)
+    except OSError as error:
+        return [], {root: str(error.strerror)}
+    found = [
+        Found(model.name, int(version.name), version / FILE)
+        for model in _listed(root, unreadable)
+        if _NAME.fullmatch(model.name)
+        for version in _listed(model, unreadable)
+        if _VERSION.fullmatch(version.name) and _holds_a_file(version, unreadable)  # else it is still to come
+    ]
+    return sorted(found), unreadable
+
+
+def _listed(folder: Path, unreadable: dict[Path, str]) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []  # it is just being deleted, or is a file
+    except OSError as error:
+        unreadable[folder] = str(error.strerror)
+        return []
+
+
+def _holds_a_file(version: Path, unreadable: dict[Path, str]) -> bool:
+    try:
+        return (version / FILE).is_file()
+    except OSError as error:
+        unreadable[version] = str(error.strerror)
+        return False
+
+
+class Folder:
+    """The model repository's folder, looked at again and again; what cannot be read of it holds up nothing else."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.unreadable: dict[Path, str] = {}
+        """Folders that could not be read at the last look, and why."""
+
+    def look(self) -> list[Found]:
+        """List every artifact that can be seen, as :func:`discover` does, and log what has become of the rest."""
+        found, unreadable = _survey(self.root)
+        for folder, reason in unreadable.items():
+            if folder not in self.unreadable:
+                log.error("%s cannot be read: %s; nothing is loaded or removed there", folder, reason)
+        for folder in self.unreadable:
+            if folder not in unreadable:
+                log.info("%s can be read again, or is gone", folder)
+        self.unreadable = unreadable
+        return found
+
+    def hides(self, found: Found) -> bool:
+        """Tell whether nothing can be said of an artifact, because a folder above it could not be read."""
+        return any(folder in found.path.parents for folder in self.unreadable)
 
 
 def select(found: list[Found], reference: str) -> Found:

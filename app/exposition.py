@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, ProcessCollector, exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from app.metrics import SECONDS, Row
+from app.metrics import SECONDS, Row, Snapshot
 from app.service import Service
 
 _COUNTERS = {
@@ -24,6 +24,12 @@ _HISTOGRAMS = {
 _GAUGES = {
     "in_flight": "Requests being answered.",
     "images_in_work": "Images let in and not answered yet: queued, being decoded, or running.",
+}
+
+
+_USAGE = {
+    "process_resident_memory_bytes": "Resident memory, all workers; what they share is counted for each.",
+    "process_open_fds": "Open files and connections, all workers.",
 }
 
 
@@ -49,8 +55,24 @@ class _Collector:
         for name, help_text in _GAUGES.items():
             yield GaugeMetricFamily(f"multipool_{name}", help_text, value=total[name][()][0])
         yield _drift(total.get("drift", {}))
+        yield from self._workers(total)
         yield from self._state()
         yield from self._models()
+
+    def _workers(self, total: Snapshot) -> Iterator[Metric]:
+        """Go through what the supervisor tells; where there is none, the one process that answers is all there is."""
+        wanted = self._service.settings.workers
+        yield GaugeMetricFamily("multipool_workers_wanted", "Processes that are to share the port.", value=wanted)
+        ((alive,),) = total.get("workers_alive", {(): [1.0]}).values()
+        yield GaugeMetricFamily("multipool_workers_alive", "Workers that take connections.", value=alive)
+        ((restarts,),) = total.get("worker_restarts", {(): [0.0]}).values()
+        help_text = "Workers that died and were to be replaced; those that were renewed do not count."
+        yield CounterMetricFamily("multipool_worker_restarts", help_text, value=restarts)
+        if wanted > 1:
+            ((seconds,),) = total["process_cpu_seconds"].values()
+            yield CounterMetricFamily("process_cpu_seconds", "Processor time, all workers.", value=seconds)
+            for name, help_text in _USAGE.items():
+                yield GaugeMetricFamily(name, help_text, value=total[name][()][0])
 
     def _state(self) -> Iterator[Metric]:
         settings, repository = self._service.settings, self._service.repository
@@ -61,6 +83,11 @@ class _Collector:
         refused = sum(entry.refused is not None for entry in repository.entries())
         yield GaugeMetricFamily(
             "multipool_refused_versions", "Versions on the disk that are not served.", value=refused
+        )
+        yield GaugeMetricFamily(
+            "multipool_unreadable_folders",
+            "Folders of the model repository that cannot be read.",
+            value=len(repository.folder.unreadable),
         )
 
     def _models(self) -> Iterator[Metric]:
@@ -104,7 +131,7 @@ def write(service: Service, accept: str) -> tuple[bytes, str]:
     """Write everything in the format asked for; returns it and its media type."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(service))
-    if service.settings.workers == 1:
+    if service.settings.workers == 1:  # else it would be that of the worker which happens to answer
         ProcessCollector(registry=registry)
     encode, media_type = exposition.choose_encoder(accept)
     return encode(registry), media_type

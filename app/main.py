@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from app import catalogue, cores, devices, memory, problems, tracing
+from app import catalogue, cores, devices, memory, problems, tracing, usage
 from app.admission import Admission
 from app.application import Application
 from app.classification import Classifier
@@ -157,6 +157,8 @@ def build(settings: Settings, metrics: Metrics) -> Service:
     admission = Admission(settings.queue_size, settings.request_timeout_s)
     metrics.images_in_work = lambda: admission.images
     metrics.drift = lambda: catalogue.drift(models)
+    if settings.workers > 1:
+        metrics.usage = usage.taken
     return Service(settings, models, admission, classifier, Watcher(models, settings.models_poll_s), metrics)
 
 

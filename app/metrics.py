@@ -70,8 +70,10 @@ class Metrics:
         """Asked for the images that were let in and not answered yet."""
         self.drift: Callable[[], dict[Labels, Row]] = dict
         """Asked for the latest images' drift, by model, version and branch: times their number, and their number."""
+        self.usage: Callable[[], Snapshot] = dict
+        """Asked for what the process takes of the machine, where there are several."""
         self.others: Snapshot = {}
-        """What the other workers have counted, those that have ended included."""
+        """What the other workers have counted, those that have ended included, and how many workers there are."""
 
     def count_prediction(
         self, model: str, version: int, *, images: int, batches: int, stages: Mapping[str, float]
@@ -96,14 +98,14 @@ class Metrics:
         own["in_flight"] = {(): [float(self.in_flight)]}
         own["images_in_work"] = {(): [float(self.images_in_work())]}
         own["drift"] = self.drift()
-        return own
+        return own | self.usage()
 
     def total(self) -> Snapshot:
         """Add up what all workers have counted."""
         return add_up([self.snapshot(), self.others])
 
 
-GAUGES = ("in_flight", "images_in_work", "drift")
+GAUGES = ("in_flight", "images_in_work", "drift", "process_resident_memory_bytes", "process_open_fds")
 """What a process that has ended has none of any more."""
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.artifacts import Found, Stamp, discover
+from app.artifacts import Folder, Found, Stamp, discover
 from app.errors import InvalidArtifact, InvalidSettings, MultipoolError, NothingToServe, NotReady
 from app.loading import Loader
 from app.model import Model
@@ -36,7 +36,7 @@ class Repository:
             loader: Opens the files.
             memory_bytes: Memory for models together; None sets no limit.
         """
-        self.root = root
+        self.folder = Folder(root)
         self._default = default
         self.served = References(default=default)
         """What requests can name; replaced at every change."""
@@ -88,21 +88,18 @@ class Repository:
         Raises:
             NothingToServe, InvalidSettings, DeviceUnavailable: As :meth:`load`.
         """
-        found = self._look()
+        found = discover(self.folder.root)
         known = {one.name for one in found} | {one.reference for one in found}
         if self._default is not None and self._default not in known:
             names = ", ".join(sorted({one.name for one in found}))
             raise InvalidSettings(
                 f"MULTIPOOL_DEFAULT_MODEL = {self._default!r}: there is no such model; there are {names}"
             )
+        self._loader.check()
         return found
 
-    def _look(self) -> list[Found]:
-        self._loader.check()
-        return discover(self.root)
-
     def _load(self, sound: frozenset[str] | None) -> None:
-        found = self.check() if sound is None else self._look()
+        found = self.check() if sound is None else self.folder.look()
         highest = {one.name: one.number for one in found}
         # Highest versions last, so that they are the ones that stay when not all fit.
         order = sorted(found, key=lambda one: (highest[one.name] == one.number, one.number))
@@ -114,7 +111,8 @@ class Repository:
         if sound is None:
             self._insist(found)
         elif not any(self.served):
-            raise NothingToServe(f"nothing in the model repository {str(self.root)!r} can be served; the log says why")
+            where = str(self.folder.root)
+            raise NothingToServe(f"nothing in the model repository {where!r} can be served; the log says why")
 
     def _insist(self, found: list[Found]) -> None:
         needed = {one.name: one for one in found}  # of each model the highest version

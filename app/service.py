@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 
 from app.admission import Admission
 from app.classification import Classifier
-from app.errors import ModelNotFound, MultipoolError, NotReady
+from app.errors import InvalidArtifact, ModelNotFound, MultipoolError, NothingToServe, NotReady
 from app.metrics import Metrics
 from app.repository import Repository
 from app.settings import Settings
@@ -51,12 +51,22 @@ class Service:
         """Load what lies in the folder of a model, and serve it again if it was withdrawn; blocks.
 
         Raises:
-            ModelNotFound: There is no such folder.
+            ModelNotFound: There is no such folder, or none with a model in it.
+            InvalidArtifact: Its highest version is refused; the one before, if any, is served all the same.
         """
-        self.watcher.look(settled=True)
-        if not any(entry.name == name for entry in self.repository.entries()):
-            raise ModelNotFound(f"there is no model {name[:80]!r} in the model repository")
+        try:
+            self.watcher.look(name)
+        except NothingToServe as error:
+            raise ModelNotFound(str(error)) from None
+        versions = [entry for entry in self.repository.entries() if entry.name == name]
+        if not versions:
+            raise ModelNotFound(f"there is no model {name[:80]!r} in the model repository, or none that can be read")
         self.repository.restore(name)
+        highest = versions[-1]
+        if highest.refused:
+            served = self.repository.served
+            rest = f"version {served.find(name).number} is" if name in served else "no version of it is"
+            raise InvalidArtifact(f"{highest.found.reference} is refused: {highest.refused}; {rest} served")
 
     def obey(self, order: Order) -> None:
         """Do what an operator told another worker; blocks."""

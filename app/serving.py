@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import logging.config
 import os
@@ -47,7 +48,7 @@ def serve(settings: Settings) -> None:
         _prepare(settings)
         log.info("listening on http://%s", listening.address(listener))
         if settings.workers == 1:
-            _serve_one(settings, listener, Places().take())
+            _serve_one(settings, listener, Places().take(), _heed_hang_up)
         else:
             limit_s = settings.lame_duck_s + settings.shutdown_timeout_s + 5
             Supervisor(work, (settings, listener), settings.workers, limit_s).run()
@@ -80,6 +81,23 @@ def _prepare(settings: Settings) -> None:
     # uvicorn passes the signal on after it has shut down in order; this makes that an end as it should be.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the supervisor, or for one process that serves
+
+
+def _heed_hang_up(_: Service) -> None:
+    """With one worker, take SIGHUP for what it is: an order to renew, or word that the terminal was closed."""
+    at_terminal = sys.stderr.isatty()
+
+    def heed() -> None:
+        if at_terminal and not sys.stderr.isatty():
+            os.kill(os.getpid(), signal.SIGTERM)  # nobody is left who could end it
+        else:
+            log.warning(
+                "SIGHUP renews workers, and with one worker there is nothing to renew: "
+                "set MULTIPOOL_WORKERS=2 or more, or restart the service"
+            )
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, heed)
 
 
 def _serve_one(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from app.artifacts import Found, Stamp, discover
+from app.artifacts import Found, Stamp
 from app.errors import MultipoolError, NothingToServe
 from app.repository import Repository
 
@@ -37,27 +37,34 @@ class Watcher:
                     log.error("nothing is loaded or removed: %s", error)  # noqa: TRY400  # a line for the operator
                 self._problem = str(error)
             else:
+                if self._problem:
+                    log.info("versions are loaded and removed again")
                 self._problem = ""
 
-    def look(self, *, settled: bool = False) -> None:
+    def look(self, model: str | None = None) -> None:
         """Look once, and load or remove what has changed.
 
         Args:
-            settled: Do not wait for another look at what is new or gone.
+            model: Look at this one alone, and do not wait for another look at what is new or gone.
 
         Raises:
-            NothingToServe: The folder cannot be read, or is empty.
+            NothingToServe: The folder is empty.
         """
-        look = {found: found.stamp() for found in discover(self._repository.root)}
-        if not any(look.values()):
-            raise NothingToServe(f"the model repository {str(self._repository.root)!r} holds no file that can be read")
+        folder = self._repository.folder
+        there = folder.look()
+        if not there and not folder.unreadable:
+            raise NothingToServe(f"the model repository {str(folder.root)!r} holds no file that can be read")
+        look = {found: found.stamp() for found in there if model in (None, found.name)}
         for found, stamp in look.items():
             entry = self._repository.entry(found)
             if stamp is None or (entry is not None and entry.stamp == stamp):
                 continue
-            if settled or self._last_look.get(found) == stamp:
+            if model or self._last_look.get(found) == stamp:
                 self._repository.admit(found, frozenset())
         for entry in list(self._repository.entries()):
-            if look.get(entry.found) is None and (settled or self._last_look.get(entry.found) is None):
+            if look.get(entry.found) is not None or folder.hides(entry.found) or model not in (None, entry.name):
+                continue
+            if model or self._last_look.get(entry.found) is None:
                 self._repository.remove(entry)
-        self._last_look = look
+        if model is None:
+            self._last_look = look

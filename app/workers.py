@@ -76,6 +76,7 @@ class Supervisor:
         self._orders: dict[str, Order] = {}  # the last one for each model
         self._counted_before: Snapshot = {}  # by workers that have ended
         self._sound: frozenset[str] | None = None
+        self._died = 0
         self._failures = 0
         self._restart_at = 0.0
         self._stop_signal: int | None = None
@@ -171,6 +172,7 @@ class Supervisor:
         if isinstance(said, Ready):
             worker.ready = True
             self._failures = 0
+            self._tell(worker, self._others(worker))  # its totals are not to begin at nothing
             for order in self._orders.values():
                 self._tell(worker, order)
             log.info("worker %d is ready", worker.process.pid)
@@ -178,8 +180,7 @@ class Supervisor:
             self._sound = (self._sound or frozenset()) | said.sound
         elif isinstance(said, Counts):
             worker.counted = said.snapshot
-            others = [other.counted for other in self._workers if other is not worker]
-            self._tell(worker, Counts(add_up([self._counted_before, *others])))
+            self._tell(worker, self._others(worker))
         elif isinstance(said, Order):
             self._orders[said.model] = said  # for those too that are yet to come
             for other in self._workers:
@@ -189,6 +190,13 @@ class Supervisor:
             raise said
         else:
             log.error("worker %s cannot start: %s", worker.process.pid, said)
+
+    def _others(self, worker: Worker) -> Counts:
+        """Add up what all but one have counted, and how many serve and have died."""
+        alive = sum(one.ready and not one.retired for one in self._workers)
+        ours: Snapshot = {"workers_alive": {(): [float(alive)]}, "worker_restarts": {(): [float(self._died)]}}
+        others = [other.counted for other in self._workers if other is not worker]
+        return Counts(add_up([ours, self._counted_before, *others]))
 
     def _tell(self, worker: Worker, message: Counts | Order) -> None:
         with suppress(OSError):
@@ -207,6 +215,7 @@ class Supervisor:
         log.error("worker %s died (%s); another takes its place", worker.process.pid, worker.process.exitcode)
         if worker is first:
             raise MultipoolError("the service could not start; what it says is above")
+        self._died += 1
         if not worker.ready:
             self._failures += 1
             pause = min(2.0**self._failures, _SLOWEST_RESTART_S)

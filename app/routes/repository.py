@@ -44,11 +44,14 @@ async def index(request: Request, service: AnyService) -> list[dict[str, str]]:
 async def load(request: Request, service: AnyService, name: str) -> dict[str, Any]:
     """Serve what lies in the folder of a model now, without waiting for the next look at it."""
     await _document(request)
-    await asyncio.to_thread(service.restore, name)
-    service.tell_others(Order("restore", name))
-    refused = [entry for entry in service.repository.entries() if entry.name == name and entry.refused]
-    if refused:
-        raise InvalidArtifact(refused[-1].refused)
+    refusal = None
+    try:
+        await asyncio.to_thread(service.restore, name)
+    except InvalidArtifact as error:
+        refusal = error
+    service.tell_others(Order("restore", name))  # those too serve what they can
+    if refusal is not None:
+        raise refusal
     return {}
 
 

@@ -131,3 +131,12 @@ def test_the_list_is_of_one_moment(models):
     finally:
         done.set()
         thread.join()
+
+
+def test_a_folder_that_cannot_be_read_is_named_at_the_start(tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+    unreadable = tmp_path / "other"
+    unreadable.symlink_to(unreadable)  # which nobody can read, not even root
+
+    with pytest.raises(NothingToServe, match=f"'{unreadable}' cannot be read: .* let the service's user read it"):
+        loaded(tmp_path)

@@ -83,3 +83,35 @@ def test_only_with_the_admin_key(tmp_path):
 
 def test_there_is_no_such_route_without_one(server):
     assert_problem(server.post("/v2/repository/index"), 404, "not_found")
+
+
+def test_a_load_is_about_the_version_that_it_serves_and_about_one_model(tmp_path):
+    toys.publish(tmp_path, "toy", 1, b"junk")
+    toys.publish(tmp_path, "toy", 2)
+    toys.publish(tmp_path, "other", 1)
+    with serving(tmp_path, ADMIN_KEY=KEY, MODELS_POLL_S=0) as client:
+        toys.publish(tmp_path, "other", 2, toys.artifact()[:-1000])  # still being copied
+        toys.publish(tmp_path, "toy", 3, toys.artifact(offset=0.25))
+
+        assert client.post("/v2/repository/models/toy/load", headers=ADMIN).status_code == 200
+        assert client.post("/predict", params={"model": "toy"}, files=PHOTO).json()["version"] == 3
+        refused = client.get("/models").json()["refused"]
+        assert [(one["name"], one["version"]) for one in refused] == [("toy", 1)]
+        assert "other:2" not in client.log.text
+
+        toys.publish(tmp_path, "toy", 4, b"junk")
+        response = client.post("/v2/repository/models/toy/load", headers=ADMIN)
+        detail = assert_problem(response, 422, "model_refused")["detail"]
+        assert detail.startswith("toy:4 is refused: it is not a multi-pool artifact")
+        assert detail.endswith("; version 3 is served")
+
+
+def test_when_the_repository_is_empty_a_load_says_so(tmp_path):
+    toys.publish(tmp_path / "models", "toy", 1)
+    with serving(tmp_path / "models", ADMIN_KEY=KEY, MODELS_POLL_S=0) as client:
+        shutil.rmtree(tmp_path / "models" / "toy")
+
+        response = client.post("/v2/repository/models/toy/load", headers=ADMIN)
+
+        assert "holds no file" in assert_problem(response, 404, "model_not_found")["detail"]
+        assert client.post("/predict", files=PHOTO).status_code == 200

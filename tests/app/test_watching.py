@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from app import loading
 from app.errors import InvalidArtifact
 from tests import toys
+from tests.app.test_metrics import scrape
 from tests.conftest import serving
 
 PHOTO = {"file": toys.plain(128)}
@@ -204,3 +205,34 @@ def test_at_the_start_a_bad_version_is_passed_over_where_there_is_a_good_one(tmp
     with serving(tmp_path) as client:
         assert version(client) == 1
         assert "not a multi-pool artifact" in refused(client)[2]
+
+
+def test_a_folder_that_cannot_be_read_holds_up_nothing_else(tmp_path):
+    toys.publish(tmp_path, "other", 1)
+    toys.publish(tmp_path, "toy", 1)
+    other, aside = tmp_path / "other", tmp_path / ".aside"
+    with serving(tmp_path, MODELS_POLL_S=0.05) as client:
+        other.rename(aside)
+        other.symlink_to(other)  # which nobody can read, not even root
+        client.log.wait_for(f"{other} cannot be read: .*; nothing is loaded or removed there")
+        assert scrape(client)["multipool_unreadable_folders",] == 1
+        appear(tmp_path, "toy", 2, toys.artifact(offset=0.25))
+        wait_for(lambda: version(client) == 2)
+        assert version(client, "other") == 1
+
+        other.unlink()
+        aside.rename(other)
+        client.log.wait_for(f"{other} can be read again")
+        assert version(client, "other") == 1
+        assert scrape(client)["multipool_unreadable_folders",] == 0
+        assert client.log.text.count("cannot be read") == 1
+
+
+def test_when_everything_can_be_read_again_it_is_said(tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path, MODELS_POLL_S=0.05) as client:
+        (tmp_path / "toy").rename(tmp_path / ".aside")
+        client.log.wait_for("nothing is loaded or removed: .*holds no file")
+        (tmp_path / ".aside").rename(tmp_path / "toy")
+        client.log.wait_for("versions are loaded and removed again")
+        assert version(client) == 1

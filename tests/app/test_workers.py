@@ -1,9 +1,13 @@
 """Workers that take the place of others go on as the running service did, and the supervisor says what it does."""
 
 import os
+import pty
 import re
 import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +18,7 @@ from tests import toys
 from tests.app.test_metrics import scrape
 from tests.app.test_shutdown import Crowd
 from tests.app.test_watching import PHOTO, appear, refused, version, wait_for
-from tests.conftest import serving
+from tests.conftest import ROOT, serving
 
 
 def pids(client):
@@ -127,15 +131,99 @@ def test_a_version_still_to_come_does_not_stop_a_start(tmp_path):
 
 def counted(client):
     """How many predictions all workers have answered, those that have ended included."""
-    return scrape(client).get(("multipool_requests_total", ("method", "POST"), ("route", "/predict"), ("status", "200")))
+    key = ("multipool_requests_total", ("method", "POST"), ("route", "/predict"), ("status", "200"))
+    return scrape(client).get(key)
 
 
 def test_what_was_answered_is_counted_over_renewals(models):
     with serving(models, WORKERS=2, LAME_DUCK_S=0.5, DEFAULT_MODEL="brightness") as client:
         workers_ready(client, 2)
         with Crowd(client.base_url) as crowd:
-            for renewals in (1, 2):
+            for ended in (2, 4):
                 client.process.send_signal(signal.SIGHUP)
-                client.log.wait_for(r"(?s)(worker \d+ ended.*){%d}" % (2 * renewals))
+                client.log.wait_for(rf"(?s)(worker \d+ ended.*){{{ended}}}")
         assert crowd.failures == []
         wait_for(lambda: counted(client) == crowd.answers)  # the others are heard of once a second
+
+
+def test_with_one_worker_there_is_nothing_to_renew(tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path) as client:
+        client.process.send_signal(signal.SIGHUP)
+
+        client.log.wait_for("with one worker there is nothing to renew: set MULTIPOOL_WORKERS=2")
+        assert version(client) == 1
+
+
+def test_a_worker_is_not_ended_by_what_is_meant_for_its_supervisor(tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path, WORKERS=2) as client:
+        for pid in workers_ready(client, 2):
+            os.kill(pid, signal.SIGHUP)  # as a service manager does that signals a whole group
+        client.process.send_signal(signal.SIGHUP)
+
+        client.log.wait_for(r"(?s)worker \d+ ended.*worker \d+ ended")
+        assert "died" not in client.log.text
+
+
+def test_a_service_at_a_terminal_ends_with_it(tmp_path):
+    toys.publish(tmp_path / "models", "toy", 1)
+    settings = {"MULTIPOOL_MODELS_DIR": str(tmp_path / "models"), "MULTIPOOL_PORT": "0", "MULTIPOOL_LAME_DUCK_S": "0"}
+    terminal, theirs = pty.openpty()
+    code = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+        "os.execv(sys.executable, [sys.executable, '-m', 'app'])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | settings,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    said = b""
+    while b"ready: 1 models" not in said:
+        said += os.read(terminal, 10_000)
+
+    os.close(terminal)
+
+    assert process.wait(60) == 0
+
+
+def test_missing_workers_are_seen(tmp_path):
+    toys.publish(tmp_path / "models", "toy", 1)
+    keys = tmp_path / "keys"
+    keys.write_text("a-key\n")
+    with serving(tmp_path / "models", WORKERS=2, API_KEYS_FILE=keys) as client:
+
+        def workers():
+            found = scrape(client, **{"X-API-Key": "a-key", "Connection": "close"})
+            assert found["process_cpu_seconds_total",] > 0
+            assert found["process_resident_memory_bytes",] > 0
+            names = ("multipool_workers_wanted", "multipool_workers_alive", "multipool_worker_restarts_total")
+            return [found[name,] for name in names]
+
+        first = workers_ready(client, 2)
+        wait_for(lambda: workers() == [2, 2, 0])
+        keys.write_text("")  # with which none can start
+        os.kill(first[0], signal.SIGKILL)
+        wait_for(lambda: workers()[:2] == [2, 1] and workers()[2] >= 1)
+
+        keys.write_text("a-key\n")
+        wait_for(lambda: workers()[:2] == [2, 2], 60)
+
+
+def test_what_workers_take_is_added_up(tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path, WORKERS=2) as client:
+        least = min(resident(pid) for pid in workers_ready(client, 2))
+
+        wait_for(lambda: scrape(client)["process_resident_memory_bytes",] > 1.5 * least)
+
+
+def resident(pid):
+    """Bytes of memory that a process occupies."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
