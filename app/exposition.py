@@ -15,6 +15,7 @@ _COUNTERS = {
     "problems": ("Requests, and files of batch requests, that were refused or failed.", ("code",)),
     "batches": ("Batches run; images divided by batches is the batch size achieved.", ("model", "version")),
     "images": ("Images classified.", ("model", "version")),
+    "predictions": ("Images answered, by the most probable label.", ("model", "version", "label")),
     "cache": ("Images looked up among the remembered answers.", ("outcome",)),
 }
 _HISTOGRAMS = {
@@ -54,7 +55,7 @@ class _Collector:
             yield histogram
         for name, help_text in _GAUGES.items():
             yield GaugeMetricFamily(f"multipool_{name}", help_text, value=total[name][()][0])
-        yield _drift(total.get("drift", {}))
+        yield from _drift(total.get("drift", {}))
         yield from self._workers(total)
         yield from self._state()
         yield from self._models()
@@ -109,13 +110,30 @@ class _Collector:
         return iter((info, loaded, memory))
 
 
-def _drift(rows: dict[tuple[str, ...], Row]) -> Metric:
+def _drift(rows: dict[tuple[str, ...], Row]) -> Iterator[Metric]:
     """Average over the workers, each with the number of its latest images."""
-    help_text = "How far the latest images are from the training set, 0 to 1; about 0.03 is chance."
-    drift = GaugeMetricFamily("multipool_feature_drift", help_text, labels=("model", "version", "branch"))
-    for key, (weighted, images) in rows.items():
-        drift.add_metric(key, weighted / images)
-    return drift
+    keys = ("model", "version")
+    drift = GaugeMetricFamily(
+        "multipool_feature_drift",
+        "How many more of the latest images are strange than of those held out in training: 0 for as many, to 0.9; "
+        "another mix of classes moves it a little too, see multipool_predictions_total.",
+        labels=(*keys, "branch"),
+    )
+    chance = GaugeMetricFamily(
+        "multipool_feature_drift_chance",
+        "What multipool_feature_drift exceeds less than once in a thousand times where nothing has changed.",
+        labels=keys,
+    )
+    repeated = GaugeMetricFamily(
+        "multipool_repeated_images", "The largest share of the latest images that are the same, 0 to 1.", labels=keys
+    )
+    means = {key: [value / images for value in values] for key, (*values, images) in rows.items()}
+    for key, (drifted, _, _) in means.items():
+        drift.add_metric(key, drifted)
+    for model, (_, allowed, same) in {key[:2]: each for key, each in means.items()}.items():  # all branches' are one
+        chance.add_metric(model, allowed)
+        repeated.add_metric(model, same)
+    return iter((drift, chance, repeated))
 
 
 def _buckets(row: Row) -> list[tuple[str, float]]:

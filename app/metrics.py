@@ -63,25 +63,29 @@ class Metrics:
         """By model and version."""
         self.images = Counter()
         """By model and version."""
+        self.predictions = Counter()
+        """By model, version and most probable label, however sure: remembered answers too."""
         self.cache = Counter()
         """By outcome, ``hit`` or ``miss``: images that were looked up among the remembered answers."""
         self.in_flight = 0
         self.images_in_work: Callable[[], int] = lambda: 0
         """Asked for the images that were let in and not answered yet."""
         self.drift: Callable[[], dict[Labels, Row]] = dict
-        """Asked for the latest images' drift, by model, version and branch: times their number, and their number."""
+        """Asked what the latest images are like, by model, version and branch; see :func:`app.catalogue.drift`."""
         self.usage: Callable[[], Snapshot] = dict
         """Asked for what the process takes of the machine, where there are several."""
         self.others: Snapshot = {}
         """What the other workers have counted, those that have ended included, and how many workers there are."""
 
     def count_prediction(
-        self, model: str, version: int, *, images: int, batches: int, stages: Mapping[str, float]
+        self, model: str, version: int, *, images: int, batches: int, labels: Iterable[str], stages: Mapping[str, float]
     ) -> None:
-        """Count what one request had classified, and the seconds that its stages took."""
+        """Count what one request had classified and was answered, and the seconds that its stages took."""
         key = (model, str(version))
         self.images.add(*key, by=images)
         self.batches.add(*key, by=batches)
+        for label in labels:
+            self.predictions.add(*key, label)
         for stage, seconds in stages.items():
             self.stage_seconds.observe(seconds, stage)
 

@@ -161,8 +161,8 @@ class Model:
                 raise InvalidArtifact("the head it carries does not add up to its logits")
         if self.has_maps:
             self._check_maps(random.integers(0, 256, (1, *self.shape), np.uint8))
-        if self.familiarity is not None:
-            self.drift = Drift([JOINT, *(branch.name for branch in self.metadata.branches)])
+        if (statistics := self.metadata.statistics) is not None:
+            self.drift = Drift([JOINT, *statistics.branches], statistics.held_out)
 
     def _time(self, batch: NDArray[np.uint8]) -> float:
         start = time.monotonic()

@@ -77,7 +77,7 @@ class Statistics(_Document):
     format: Literal[2] = FORMAT
     images: int
     """Training images that they were taken from."""
-    held_out: int
+    held_out: Size
     """Other images, with which the distances were calibrated."""
     means: Array
     """``[classes, features]``, the branches one after the other."""

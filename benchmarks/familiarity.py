@@ -3,11 +3,10 @@
 The area under the ROC curve (Hanley and McNeil 1982) of the familiarity that the service reports, joint and per
 branch: the probability that a strange image is less familiar than a known one. Strange are images of other data sets,
 and the known ones damaged in ways that cameras and pipelines damage images (after Hendrycks and Dietterich,
-"Benchmarking neural network robustness to common corruptions", 2019). Also: how many known images fall below 0.01,
-which should be one in a hundred, and what a score costs.
-
-Where the known images lie in folders named like the model's classes, also: the area for finding the model's own errors
-among them, by familiarity and by the probability of its answer.
+"Benchmarking neural network robustness to common corruptions", 2019). Also: the feature drift that the service tells of
+them and, where the known images lie in a folder per class, of each class alone, which is another mix of classes and
+nothing strange; the area for finding the model's own errors, by familiarity and by the probability of its answer; how
+many known images fall below 0.01, which should be one in a hundred; and what a score costs.
 """
 
 from __future__ import annotations
@@ -23,6 +22,8 @@ from PIL import Image, ImageFilter
 
 from app import images
 from app.artifacts import discover
+from app.drift import Drift, chance
+from app.familiarity import JOINT
 from app.model import Model
 
 _BATCH = 64
@@ -110,6 +111,13 @@ def auroc(known: np.ndarray, strange: np.ndarray) -> float:
     return float((lower + equal / 2).mean() / len(ordered))
 
 
+def drift(model: Model, found: np.ndarray) -> float:
+    """What the service tells of a stream of images with these scores, of all branches together."""
+    watched = Drift([JOINT, *model.metadata.statistics.branches], model.metadata.statistics.held_out, len(found))
+    watched.observe(found)
+    return watched.tell().drift[JOINT]
+
+
 def microseconds(model: Model, batch: np.ndarray) -> float:
     """Time that the score of one image takes, beside running the model."""
     features = model.run(batch[:1]).features
@@ -135,14 +143,18 @@ def main() -> None:
         parser.error(f"{arguments.model} carries no statistics")
     known, folders = read(arguments.known, model, arguments.count)
     of_known = scores(model, known)
-    names = ["joint", *(branch.name for branch in model.metadata.branches)]
+    names = [JOINT, *(branch.name for branch in model.metadata.branches)]
+    held_out = model.metadata.statistics.held_out
     print(f"{arguments.model}, {len(known):,} known images; {100 * (of_known[:, 0] < 0.01).mean():.1f} % below 0.01")
-    print(f"{'AUROC against':<28}" + "".join(f"{name:>14}" for name in names))
+    print(f"drift by chance, of 1,000 images and {held_out:,} held out: at most {chance(held_out, 1000):.3f}")
+    print(f"{'AUROC against':<28}" + "".join(f"{name:>14}" for name in [*names, "drift"]))
     others = {folder: read(folder, model, arguments.count)[0] for folder in arguments.strange}
-    for name, batch in (others | damaged(known)).items():
+    classes = [path for path in sorted(Path(arguments.known).glob("*")) if path.is_dir()]
+    alone = {f"{path.name} alone": read(str(path), model, arguments.count)[0] for path in classes}
+    for name, batch in (others | damaged(known) | alone).items():
         of_others = scores(model, batch)
         areas = [auroc(of_known[:, i], of_others[:, i]) for i in range(len(names))]
-        print(f"{name[-26:]:<28}" + "".join(f"{area:>14.3f}" for area in areas))
+        print(f"{name[-26:]:<28}" + "".join(f"{each:>14.3f}" for each in [*areas, drift(model, of_others)]))
     print_errors(model, known, folders, of_known[:, 0])
     print(f"one score takes {microseconds(model, known):.0f} µs")
 

@@ -155,9 +155,14 @@ def _respond(  # noqa: PLR0917  # all of it is what was answered
         "inference": max((one.ran_s for one in ran), default=0),
         "total": time.monotonic() - start,
     }
-    # The first row of a batch stands for the batch.
+    named = version.model.metadata.labels
     service.metrics.count_prediction(
-        version.name, version.number, images=len(ran), batches=sum(one.row == 0 for one in ran), stages=stages
+        version.name,
+        version.number,
+        images=len(ran),
+        batches=sum(one.row == 0 for one in ran),  # the first row of a batch stands for the batch
+        labels=[named[one.result.probabilities[one.row].argmax()] for one in answered],
+        stages=stages,
     )
     headers = {"Vary": "Accept"}
     if service.settings.cached_answers:

@@ -1,56 +1,104 @@
-"""Images like those of the training set lie close to an even spread; a blind camera does not."""
+"""Images like those of the training set drift by chance alone; a blind camera does not, and a frozen one is told of."""
 
 import threading
 
 import numpy as np
 import pytest
 
-from app.drift import Drift
+from app.drift import Drift, chance
+from app.familiarity import Familiarity, fit
 from tests import toys
+from tests.app.test_familiarity import WIDTHS, sample
 
 
 def even(count, seed=0):
     return np.random.default_rng(seed).random((count, 2), np.float32)
 
 
-def test_the_distance_is_that_of_kolmogorov():
-    drift = Drift(["joint"], window=4)
-    drift.observe(np.array([[0.1], [0.2], [0.3], [0.9]], np.float32))
+def test_drift_is_by_how_much_more_of_the_images_are_strange():
+    drift = Drift(["joint"], 2000, window=4)
+    drift.observe(np.array([[0.05], [0.02], [0.3], [0.9]], np.float32))
 
-    assert drift.distances() == {"joint": pytest.approx(0.45)}  # 3 of 4 lie below 0.3
+    assert drift.tell().drift == {"joint": pytest.approx(0.5 - 0.1)}
 
 
-def test_images_of_the_usual_kind_are_close_and_a_blind_camera_is_far():
-    drift = Drift(["joint", "top"])
+def test_images_of_the_usual_kind_are_close_and_strange_ones_are_far():
+    drift = Drift(["joint", "top"], 2000)
     drift.observe(even(1000))
 
-    assert max(drift.distances().values()) < 0.06
+    assert max(map(abs, drift.tell().drift.values())) < 0.03
+    assert drift.tell().chance == pytest.approx(0.072, abs=0.001)
 
-    drift.observe(np.full((1000, 2), [0.001, 0.6], np.float32))
-    assert drift.distances() == {"joint": pytest.approx(0.999), "top": pytest.approx(0.6)}
+    drift.observe(0.02 * even(1000))
+    assert drift.tell().drift == pytest.approx({"joint": 0.9, "top": 0.9})
+
+
+def test_images_that_are_more_familiar_than_most_are_nothing_to_be_woken_for():
+    """An easy class alone, or a mix of known ones."""
+    drift = Drift(["joint", "top"], 2000)
+    drift.observe(0.5 + 0.5 * even(1000))
+
+    assert max(drift.tell().drift.values()) == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize("score", [0.001, 0.37, 0.98])
+def test_a_camera_that_shows_always_the_same_is_told_of_however_familiar_that_is(score):
+    drift = Drift(["joint", "top"], 2000)
+    drift.observe(even(1000))
+    assert drift.tell().repeated < 0.01
+
+    frozen = np.full((700, 2), [score, 0.6], np.float32)
+    drift.observe(frozen + np.float32(1e-7) * even(700))  # the last digits depend on the batch
+    assert drift.tell().repeated == pytest.approx(0.7, abs=0.01)
+
+
+@pytest.mark.parametrize("held_out", [20, 179, 2000])
+def test_chance_is_what_images_of_the_usual_kind_stay_below(held_out):
+    """However few were held out: features from end to end, joint and per branch."""
+    train, targets = sample(3000, 2)
+    found = []
+    for seed in range(100):
+        scorer = Familiarity(fit(train, targets, sample(held_out, 1000 + seed)[0]), WIDTHS)
+        drift = Drift(["joint", *train], held_out)
+        drift.observe(scorer.score(list(sample(1000, 5000 + seed)[0].values())))
+        found += drift.tell().drift.values()
+
+    assert drift.tell().chance == chance(held_out, 1000)
+    assert chance(held_out, 1000) / 4 < max(found) < chance(held_out, 1000)
+
+
+@pytest.mark.parametrize("held_out", [1, 5, 9])
+def test_strange_images_are_seen_where_few_were_held_out(held_out):
+    """Their familiarity is never below one over one more than that."""
+    train, targets = sample(300, 2)
+    scorer = Familiarity(fit(train, targets, sample(held_out, 3)[0]), WIDTHS)
+    drift = Drift(["joint", *train], held_out)
+    drift.observe(scorer.score([vectors + 40 for vectors in sample(500, 4)[0].values()]))
+
+    assert min(drift.tell().drift.values()) == pytest.approx(1 - 1 / (held_out + 1), abs=0.001)
 
 
 @pytest.mark.parametrize("size", [1, 7, 250, 3000])
 def test_only_the_latest_count(size):
-    drift = Drift(["joint", "top"], window=250)
+    drift = Drift(["joint", "top"], 2000, window=250)
     scores = even(3000)
     for start in range(0, 3000, size):
         drift.observe(scores[start : start + size])
-    expected = Drift(["joint", "top"], window=250)
+    expected = Drift(["joint", "top"], 2000, window=250)
     expected.observe(scores[-250:])
 
-    assert drift.distances() == expected.distances()
+    assert drift.tell() == expected.tell()
 
 
 def test_nothing_is_told_of_few_images():
-    drift = Drift(["joint", "top"])
+    drift = Drift(["joint", "top"], 2000)
     drift.observe(even(99))
 
-    assert drift.distances() == {}
+    assert drift.tell() is None
 
 
 def test_several_threads_may_feed_it():
-    drift = Drift(["joint", "top"], window=8000)
+    drift = Drift(["joint", "top"], 2000, window=8000)
     threads = [
         threading.Thread(target=lambda seed=seed: [drift.observe(even(1, seed * 1000 + i)) for i in range(1000)])
         for seed in range(8)
@@ -60,23 +108,24 @@ def test_several_threads_may_feed_it():
     for thread in threads:
         thread.join()
 
-    assert max(drift.distances().values()) < 0.03
+    assert drift.tell().images == 8000
+    assert max(map(abs, drift.tell().drift.values())) < 0.02
 
 
 def test_a_model_watches_what_it_is_given_and_not_what_it_warmed_up_with():
     model = toys.load(toys.proto(statistics=toys.statistics()))
     model.warm_up([1, 64])
-    assert model.drift.distances() == {}
+    assert model.drift.tell() is None
     random = np.random.default_rng(0)
 
     model.run(random.integers(127, 255, (500, 8, 8, 3)).astype(np.uint8))
-    usual = model.drift.distances()
+    usual = model.drift.tell().drift
     model.run(np.zeros((1000, 8, 8, 3), np.uint8))
-    blind = model.drift.distances()
+    blind = model.drift.tell().drift
 
     assert list(usual) == ["joint", *toys.QUADRANTS]
     assert max(usual.values()) < 0.15
-    assert min(blind.values()) > 0.9
+    assert min(blind.values()) > 0.85
 
 
 def test_a_model_without_statistics_watches_nothing():

@@ -57,6 +57,8 @@ def test_everything_is_counted_once(models, workers):
         assert value("multipool_stage_seconds_count", stage=stage) == 21
     assert value("multipool_images_total", model="brightness", version="2") == 20
     assert value("multipool_images_total", model="brightness", version="1") == 5
+    assert value("multipool_predictions_total", model="brightness", version="2", label="dark") == 20
+    assert value("multipool_predictions_total", model="brightness", version="1", label="dark") == 5
     assert 1 <= value("multipool_batches_total", model="brightness", version="1") <= 5
     assert value("multipool_problems_total", code="not_found") == 1
     assert value("multipool_problems_total", code="unsupported_media_type") == 1
@@ -94,10 +96,15 @@ def test_a_camera_that_goes_blind_is_seen(models, workers):
             blind = drift(client)
             if min(blind.values()) > 0.8:
                 break
+        found = scrape(client)
 
     assert list(before) == ["joint", *toys.QUADRANTS]
     assert max(before.values()) < 0.5
     assert min(blind.values()) > 0.8
+    told = {key[0]: value for key, value in found.items() if ("model", "brightness") in key}
+    # 600 images were held out, and each worker looks at up to 1,000.
+    assert 0.09 < told["multipool_feature_drift_chance"] < 0.25
+    assert told["multipool_repeated_images"] > 0.8
 
 
 def test_open_metrics_for_those_who_ask(server):
