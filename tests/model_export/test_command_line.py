@@ -244,7 +244,7 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         path.unlink()
     code, error = run("train", str(folder))
     assert code == 65
-    assert "no image in" in error
+    assert "class 'dark' has no image" in error
     assert run("inspect", str(tmp_path / "absent"))[0] == 66
     (tmp_path / "foreign.onnx").write_bytes(b"not a model")
     assert run("inspect", str(tmp_path / "foreign.onnx"))[0] == 65
