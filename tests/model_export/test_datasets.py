@@ -257,7 +257,8 @@ def test_names_that_look_the_same_are_one_class(folder):
 
 def test_a_folder_from_macos_is_measured_with_a_model_from_elsewhere(folder, tmp_path, capsys):
     (folder / "bright").rename(folder / unicodedata.normalize("NFD", "Flüsse"))
-    toys.publish(tmp_path / "models", "toy", labels=("dark", unicodedata.normalize("NFC", "Flüsse")))
+    labels = ("dark", unicodedata.normalize("NFC", "Flüsse"))
+    toys.publish(tmp_path / "models", "toy", data=toys.artifact(labels=labels))
 
     assert main(["verify", "toy", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["all"]["accuracy"] == 1
