@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.artifacts import Found, Stamp, discover
+from app.artifacts import Found, Stamp, discover, passed_over
 from app.errors import InvalidArtifact, InvalidSettings, MultipoolError, NotReady
 from app.loading import Loader
 from app.model import Model
@@ -95,6 +95,8 @@ class Repository:
 
     def _load(self) -> None:
         found = self.check()
+        if why := passed_over(self.root):
+            log.warning("%s", why)
         highest = {one.name: one.number for one in found}
         # Highest versions last, so that they are the ones that stay when not all fit.
         order = sorted(found, key=lambda one: (highest[one.name] == one.number, one.number))
