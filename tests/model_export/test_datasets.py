@@ -6,6 +6,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from app.images import Shape, decode
 from model_export import datasets, report
@@ -124,6 +125,22 @@ def test_a_split_without_a_readable_image(folder, tmp_path):
     (tmp_path / "split" / "validation" / "dark").mkdir(parents=True)
     with pytest.raises(BadData, match="both 'val' and 'validation'"):
         datasets.load(str(tmp_path / "split"))
+
+
+def test_photos_on_their_side_count_as_they_are_looked_at(tmp_path):
+    """A telephone stores 60×40 and says in EXIF that it was held upright."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for label, kind in (("a", "JPEG"), ("b", "TIFF")):
+        (tmp_path / label).mkdir()
+        for index in range(3):
+            image = Image.new("RGB", (60, 40), (index, 0, 0))
+            (tmp_path / label / f"{index}.{kind.lower()}").write_bytes(toys.save(image, kind, exif=exif))
+
+    dataset = datasets.load(str(tmp_path))
+
+    assert dataset.shape == (60, 40, 3)
+    assert set(dataset.splits["train"].headers) == {"60×40 JPEG RGB", "60×40 TIFF uint8 × 3"}
 
 
 def test_large_images_are_brought_to_128(tmp_path):
