@@ -48,7 +48,7 @@ class Found(NamedTuple):
 
 
 def discover(root: Path) -> list[Found]:
-    """List every artifact below ``root``, by name and version; whatever is named otherwise is not ours.
+    """List every artifact below ``root``, by name and version; what is named otherwise is not ours.
 
     Raises:
         NothingToServe: It, or a folder in it, cannot be read, or it holds no model.
@@ -58,9 +58,10 @@ def discover(root: Path) -> list[Found]:
         mend = "set MULTIPOOL_MODELS_DIR" if folder == root else "let the service's user read it, or move it away"
         raise NothingToServe(f"the model repository's folder {str(folder)!r} cannot be read: {reason}; {mend}")
     if not found:
+        words = f"; {why}" if (why := passed_over(root)) else ""
         raise NothingToServe(
             f"the model repository {str(root)!r} holds no <name>/<version>/{FILE}; publish one with "
-            "'python -m model_export train', or set MULTIPOOL_MODELS_DIR"
+            f"'python -m model_export train', or set MULTIPOOL_MODELS_DIR{words}"
         )
     return found
 
@@ -123,6 +124,18 @@ class Folder:
     def hides(self, found: Found) -> bool:
         """Tell whether nothing can be said of an artifact, because a folder above it could not be read."""
         return any(folder in found.path.parents for folder in self.unreadable)
+
+
+def passed_over(root: Path) -> str | None:
+    """Say which folders below ``root`` would be models but for their names; None where there are none."""
+    names = {path.parent.parent.name for path in root.glob(f"*/[1-9]*/{FILE}")}
+    others = sorted(name for name in names if not name.startswith(".") and _NAME.fullmatch(name) is None)
+    if not others:
+        return None
+    return (
+        f"passed over {', '.join(map(repr, others))}: the name of a model has lower-case letters, digits, '-' and '_' "
+        "only, and begins with a letter or digit; rename the folder"
+    )
 
 
 def select(found: list[Found], reference: str) -> Found:

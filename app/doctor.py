@@ -18,7 +18,7 @@ import onnxruntime as ort
 import orjson
 
 from app import cores, devices, listening
-from app.artifacts import Found
+from app.artifacts import Found, passed_over
 from app.errors import CannotListen, DeviceUnavailable, MultipoolError, PortInUse
 from app.loading import Loader
 from app.repository import Repository
@@ -160,6 +160,9 @@ def _models(settings: Settings) -> Iterator[Finding]:
     except MultipoolError as error:
         yield Finding("failure", "models", str(error), error=error)
         return
+    if why := passed_over(settings.models_dir):
+        text, _, advice = why.rpartition("; ")
+        yield Finding("warning", "models", text, advice)
     loaded = [(one, _load(one, loader)) for one in found]
     sound = {one.name for one, said in loaded if isinstance(said, str)}
     for one, said in loaded:

@@ -148,12 +148,17 @@ def fit(
             images as they would be served, without augmentation.
         targets: ``[N]``, the class of each.
         held_out: The same of images that the network was not trained on, at least one, of whatever class.
+
+    Raises:
+        ValueError: The features do not vary within the classes, or are not finite.
     """
     joined = np.concatenate(list(features.values()), axis=1).astype(np.float64)  # (N, D)
     _, classes = np.unique(targets, return_inverse=True)
     means = np.stack([joined[classes == index].mean(0) for index in range(classes.max() + 1)])
     deviations = joined - means[classes]
     variance = deviations.var(0)
+    if not variance.mean() > 0:
+        raise ValueError("the training images of each class do not differ")
     scale = np.sqrt(variance + _RIDGE * variance.mean() + np.finfo(np.float32).tiny)
     deviations /= scale
     covariance = deviations.T @ deviations / len(joined)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.artifacts import Folder, Found, Stamp, discover
+from app.artifacts import Folder, Found, Stamp, discover, passed_over
 from app.errors import InvalidArtifact, InvalidSettings, MultipoolError, NothingToServe, NotReady
 from app.loading import Loader
 from app.model import Model
@@ -100,6 +100,8 @@ class Repository:
 
     def _load(self, sound: frozenset[str] | None) -> None:
         found = self.check() if sound is None else self.folder.look()
+        if why := passed_over(self.folder.root):
+            log.warning("%s", why)
         highest = {one.name: one.number for one in found}
         # Highest versions last, so that they are the ones that stay when not all fit.
         order = sorted(found, key=lambda one: (highest[one.name] == one.number, one.number))

@@ -148,6 +148,7 @@ def _said(published: Published, run: Run, dataset: Dataset) -> dict[str, Any]:
         "run": str(run.folder),
         "skipped": list(dataset.skipped),
         "leaks": [asdict(leak) for leak in dataset.leaks],
+        "contradictions": [list(pair) for pair in dataset.contradictions],
     }
 
 

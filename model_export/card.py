@@ -96,7 +96,7 @@ def _calibration(document: Metadata) -> str:
 def _training(document: Metadata) -> str:
     record, published = document.training, document.training["published"]
     counts = ", ".join(f"{count:,} {split}" for split, count in record["images"].items())
-    skipped = f", {record['skipped']:,} unreadable files left out" if record["skipped"] else ""
+    skipped = f", {record['skipped']:,} files left out" if record["skipped"] else ""
     low, high = document.recipe.value_range or (None, None)
     lines = [
         f"- data: {record['dataset']} ({counts}{skipped}); fingerprint `{record['fingerprint']}`",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 
 ARCHITECTURES = (
@@ -80,7 +81,7 @@ def architectures(text: str) -> tuple[str, ...]:
 
 def labels(text: str) -> tuple[str, ...]:
     """Read class names separated by commas."""
-    names = tuple(name.strip() for name in text.split(","))
+    names = tuple(unicodedata.normalize("NFC", name).strip() for name in text.split(","))
     if len(set(names)) != len(names) or not all(names) or len(names) < 2:
         raise argparse.ArgumentTypeError(f"{text!r} must be at least two different names, separated by commas")
     return names

@@ -19,9 +19,9 @@ from model_export import decoding, sources, survey
 from model_export.choices import MOST_CHANNELS
 from model_export.decoding import Split
 from model_export.errors import BadData
-from model_export.leakage import Leak, find_leaks
+from model_export.leakage import Leak, find_contradictions, find_leaks
 from model_export.sources.listing import File, Listing
-from model_export.splitting import SPLITS, split
+from model_export.splitting import SPLITS, check, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,11 +42,15 @@ class Dataset:
     sample: tuple[bytes, ...] = ()
     """Up to 32 original files of a split that was not trained on."""
     skipped: tuple[str, ...] = field(default=())
-    """Unreadable files, each with the reason."""
+    """Files that are of no class or unreadable, each with the reason."""
+    notes: tuple[str, ...] = field(default=())
+    """What whoever laid out the data may not have meant."""
     leaks: tuple[Leak, ...] = field(default=())
     """Images that are in two splits, or nearly so."""
     listed: dict[str, list[File]] = field(default_factory=dict)
     """Where it is only measured: the files of each split as they were found, so that they can be cut again."""
+    contradictions: tuple[tuple[str, str], ...] = field(default=())
+    """Images that are in two classes, by the names of the two files."""
 
     def counts(self) -> dict[str, int]:
         """Count the images per split."""
@@ -101,7 +105,11 @@ def load(
     """
     listing = sources.find(data, labels, measuring=measuring)
     shape = _shape(listing, size, channels)
-    files = _as_found(listing.files) if measuring else split(listing.files, listing.labels, seed)
+    if measuring:
+        files = _as_found(listing.files)
+    else:
+        check(listing.files, listing.labels)
+        files = split(listing.files, listing.labels, seed)
     splits, skipped = decoding.decode(files, shape, value_range, cache)
     for name, members in splits.items():
         if not files[name]:
@@ -111,9 +119,18 @@ def load(
     if not measuring:
         _check_classes(splits["train"], listing.labels, skipped)
     held_out = files.get("test") or files.get("validation") or next(iter(files.values()))
-    sample = _sample(held_out, shape, value_range)
-    leaks, listed = tuple(find_leaks(splits)), listing.files if measuring else {}
-    return Dataset(listing.name, listing.labels, shape, splits, sample, tuple(skipped), leaks, listed)
+    return Dataset(
+        listing.name,
+        listing.labels,
+        shape,
+        splits,
+        sample=_sample(held_out, shape, value_range),
+        skipped=(*listing.skipped, *skipped),
+        notes=listing.notes,
+        leaks=tuple(find_leaks(splits)),
+        contradictions=tuple(find_contradictions(splits)),
+        listed=listing.files if measuring else {},
+    )
 
 
 def _as_found(files: dict[str, list[File]]) -> dict[str, list[File]]:
@@ -138,15 +155,19 @@ def _shape(listing: Listing, size: tuple[int, int] | None, channels: int | None)
 
 
 def _check_classes(train: Split, labels: tuple[str, ...], skipped: list[str]) -> None:
+    """See that a readable image of every class is trained on; name all others at once, each with a reason."""
     counts = Counter(train.labels.tolist())
+    lacking = []
     for index, label in enumerate(labels):
         if not counts[index]:
             reason = next((line for line in skipped if f"{label}/" in line), "")
-            raise BadData(
+            lacking.append(
                 f"no image of class {label!r} can be read: {reason}"
                 if reason
                 else f"class {label!r} has no image that can be trained on"
             )
+    if lacking:
+        raise BadData("; ".join(lacking))
 
 
 def _sample(files: list[File], shape: Shape, value_range: tuple[float, float] | None) -> tuple[bytes, ...]:

@@ -1,4 +1,7 @@
-"""Finds images that are in two splits, exactly or nearly: what was trained on must not be measured on."""
+"""Finds images that are in two splits, exactly or nearly: what was trained on must not be measured on.
+
+And images that are in two classes, wherever they lie: their labels contradict each other.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,18 @@ def find_leaks(splits: dict[str, Split]) -> Iterator[Leak]:
                 yield Leak(kind, _name(first, splits[first], i), _name(second, splits[second], j))
 
 
+def find_contradictions(splits: dict[str, Split]) -> Iterator[tuple[str, str]]:
+    """Find the same pixels, at the size that is trained on, in two classes; the names of the first file of each."""
+    first: dict[bytes, dict[int, str]] = {}
+    for name, split in splits.items():
+        for index, (digest, label) in enumerate(zip(_digests(split.images), split.labels.tolist(), strict=True)):
+            classes = first.setdefault(digest, {})
+            if label not in classes:
+                classes[label] = _name(name, split, index)
+                if len(classes) > 1:
+                    yield next(iter(classes.values())), classes[label]
+
+
 class _Marks:
     """What the images of a split are compared by.
 
@@ -58,13 +73,17 @@ class _Marks:
     """
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
-        self.digests = [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]
+        self.digests = _digests(images)
         self.hashes = np.zeros(len(images), np.uint64)
         self.thumbnails = np.zeros((len(images), _SIDE * _SIDE), np.uint8)
         for index, image in enumerate(images):
             grey = Image.fromarray(_grey(image))
             self.hashes[index] = _difference_hash(grey)
             self.thumbnails[index] = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)).ravel()
+
+
+def _digests(images: NDArray[np.uint8]) -> list[bytes]:
+    return [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]
 
 
 def _exact(first: _Marks, second: _Marks) -> Iterator[tuple[int, int]]:

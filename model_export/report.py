@@ -30,16 +30,19 @@ out = Console(highlight=False, soft_wrap=True)
 
 
 def say_dataset(dataset: Dataset) -> None:
-    """Say what was loaded: sizes, kinds, classes, what could not be read, and what is in two splits."""
+    """Say what was loaded: sizes, kinds, classes, what was left out, and what is in two classes or splits."""
     size = "×".join(str(side) for side in dataset.shape)
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.counts().items())
     say(f"{dataset.name}: {len(dataset.labels)} classes, images {size}, {counts}")
     _say_kinds(dataset)
     _say_classes(dataset)
+    for line in dataset.notes:
+        say(f"warning: {line}")
     for line in dataset.skipped[:_MOST_NAMED]:
         say(f"skipped {line}")
     if dataset.skipped:
-        say(f"skipped {len(dataset.skipped)} unreadable files in all")
+        say(f"skipped {len(dataset.skipped)} file{'s' if len(dataset.skipped) > 1 else ''} in all")
+    _say_contradictions(dataset)
     _say_leaks(dataset)
 
 
@@ -63,6 +66,18 @@ def _say_classes(dataset: Dataset) -> None:
             f"warning: {dataset.labels[train.argmax()]!r} has {train.max() / train.min():.1f} times the images of "
             f"{dataset.labels[train.argmin()]!r}; --class-weights makes the classes count alike"
         )
+
+
+def _say_contradictions(dataset: Dataset) -> None:
+    count = len(dataset.contradictions)
+    if not count:
+        return
+    say(
+        f"warning: {count:,} {'images are' if count > 1 else 'image is'} in two classes, pixel by pixel, which no "
+        "model can learn; keep each in one"
+    )
+    for first, second in dataset.contradictions[:_MOST_NAMED]:
+        say(f"  contradiction: {first} and {second}")
 
 
 def _say_leaks(dataset: Dataset) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import keras
+import numpy as np
 
 from app import familiarity
 from app.statistics import Statistics
 from model_export.batches import InOrder
+from model_export.progress import say
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from model_export.architectures import Network
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
     from model_export.decoding import Split
 
 
-def take(network: Network, dataset: Dataset) -> Statistics:
-    """Fit to the training split of a trained network's data set, and calibrate on its validation split."""
+def take(network: Network, dataset: Dataset) -> Statistics | None:
+    """Fit to the training split of a trained network's data set, and calibrate on its validation split.
+
+    Returns:
+        None, after a note, where the images are too few or too much alike: an artifact can do without.
+    """
     layer = network.model.get_layer
     pooled = keras.Model(network.model.input, {branch.name: layer(branch.name).output for branch in network.branches})
 
@@ -29,4 +34,14 @@ def take(network: Network, dataset: Dataset) -> Statistics:
         return {branch.name: vectors[branch.name] for branch in network.branches}
 
     train, validation = dataset.splits["train"], dataset.splits["validation"]
-    return familiarity.fit(features(train), train.labels, features(validation))
+    try:
+        with np.errstate(all="ignore"):  # what overflows is found below
+            found = familiarity.fit(features(train), train.labels, features(validation))
+            familiarity.Familiarity(found, [branch.width for branch in network.branches])
+    except ValueError as error:
+        say(
+            f"note: no statistics of the features are kept ({error}), so the service will not say how familiar an "
+            "image is; more images of each class would bring them"
+        )
+        return None
+    return found

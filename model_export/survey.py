@@ -13,11 +13,13 @@ from model_export.errors import BadData
 from model_export.sources.listing import File
 
 _LARGEST_SIDE = 128
+_ORIENTATION = 0x0112
+_ON_ITS_SIDE = (5, 6, 7, 8)
 _LOOKED_AT = 100
 
 
 class Header(NamedTuple):
-    """Size of an image as it is stored, and what its pixels are, as in ``JPEG RGB`` or ``TIFF uint16 × 13``."""
+    """Size of an image as it is decoded, upright, and its pixels, as in ``JPEG RGB`` or ``TIFF uint16 × 13``."""
 
     height: int
     width: int
@@ -36,7 +38,8 @@ def header(data: bytes) -> Header | None:
         if kind is None:  # Pillow opens more than what images.decode takes
             return None
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
-            return Header(image.height, image.width, 3, f"{image.format} {image.mode}")
+            height, width = _turned(image.height, image.width, _orientation(image))
+            return Header(height, width, 3, f"{image.format} {image.mode}")
     except Exception:  # noqa: BLE001  # a damaged file can make a reader fail in any way
         return None
 
@@ -58,7 +61,24 @@ def _tiff(data: bytes) -> Header:
         bands = page.samplesperpixel if page.samplesperpixel > 1 else len(tiff.pages)
         # Colour and grey are what any model reads; more bands are what the model has to be made for.
         channels = bands if bands not in (1, 4) else 3
-        return Header(page.imagelength, page.imagewidth, channels, f"TIFF {page.dtype} × {bands}")
+        # Only grey and colour are turned, see app.images.
+        orientation = int(page.tags.valueof(_ORIENTATION, 1)) if channels == 3 else 1
+        height, width = _turned(page.imagelength, page.imagewidth, orientation)
+        return Header(height, width, channels, f"TIFF {page.dtype} × {bands}")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read the EXIF orientation, 1 to 8; broken EXIF data is as good as none, as in app.images."""
+    if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode all of it to look for more
+        return 1
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001  # see header
+        return 1
+
+
+def _turned(height: int, width: int, orientation: int) -> tuple[int, int]:
+    return (width, height) if orientation in _ON_ITS_SIDE else (height, width)
 
 
 def common(files: list[File]) -> Header:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model_export.errors import BadData, MissingInput
-from model_export.sources.listing import Listing, check_names, name_classes, of_arrays, size_of_arrays
+from model_export.sources.listing import Listing, check_names, clean, name_classes, of_arrays, size_of_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +69,8 @@ def _one_label_each(images: NDArray[Any], targets: NDArray[Any], path: Path) -> 
         raise BadData(f"{path} has {len(images)} images but {len(targets)} labels")
     if targets.dtype.kind not in "iuUS":
         raise BadData(f"y in {path} is of type {targets.dtype}; it must hold whole numbers or names")
-    return _decoded(targets, path) if targets.dtype.kind == "S" else targets
+    names = _decoded(targets, path) if targets.dtype.kind == "S" else targets
+    return np.array([clean(str(name)) for name in names], np.str_) if names.dtype.kind == "U" else names
 
 
 def _decoded(names: NDArray[Any], path: Path) -> NDArray[Any]:

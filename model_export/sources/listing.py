@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,10 @@ class Listing:
     """Height and width to train on by default; None: the median size of the images."""
     channels: int | None = None
     """Channels by default; None: what the files have."""
+    skipped: tuple[str, ...] = ()
+    """Images that are of no class or cannot be opened, each with the reason."""
+    notes: tuple[str, ...] = ()
+    """What whoever laid out the data may not have meant."""
 
 
 def of_arrays(split: str, images: NDArray[Any], numbers: NDArray[np.integer[Any]], stamp: str = "") -> list[File]:
@@ -86,6 +91,11 @@ def name_classes(numbers: NDArray[Any], labels: tuple[str, ...] | None) -> tuple
     if len(labels) < count:
         raise BadData(f"--labels names {len(labels)} classes, but there are {count}")
     return labels
+
+
+def clean(name: str) -> str:
+    """Write a class's name in one way: in Unicode's form NFC, where macOS uses NFD, and without outer spaces."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def check_names(names: Iterable[str]) -> None:

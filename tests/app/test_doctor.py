@@ -62,6 +62,17 @@ def test_a_bad_version_beside_a_good_one_is_a_warning_as_the_service_passes_it_o
     assert "warning  model        toy:2: " in done.stdout
 
 
+def test_a_model_whose_name_is_not_allowed_is_a_warning(tmp_path):
+    toys.publish(tmp_path, "toy")
+    toys.publish(tmp_path, "Fotos")
+
+    done = ask(tmp_path)
+
+    assert done.returncode == 0
+    assert "warning  models       passed over 'Fotos': the name of a model has lower-case letters, " in done.stdout
+    assert "→ rename the folder" in done.stdout
+
+
 def test_what_the_settings_name_must_be_there(tmp_path):
     toys.publish(tmp_path, "toy")
 

@@ -40,6 +40,21 @@ def test_folders_named_otherwise_are_left_alone(tmp_path, name):
     assert [(name, version) for name, version, _ in discover(tmp_path)] == [("toy", 1)]
 
 
+def test_models_that_only_their_name_hides_are_told_of(tmp_path, caplog):
+    for name in ("Fotos", "my photos", ".hidden"):
+        toys.publish(tmp_path, name, 1)
+    with pytest.raises(NothingToServe, match="passed over 'Fotos', 'my photos': the name of a model has lower-case"):
+        discover(tmp_path)
+    toys.publish(tmp_path, "toy", 1)
+    (tmp_path / "Notes" / "1").mkdir(parents=True)
+
+    loaded(tmp_path)
+
+    (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert line.startswith("passed over 'Fotos', 'my photos': ")
+    assert line.endswith("rename the folder")
+
+
 def test_the_highest_version_is_the_default(models):
     repository = loaded(models)
 

@@ -69,6 +69,24 @@ def test_from_a_folder_to_an_answer_over_http(published):
         assert (repository / "light" / "1" / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_three_images_of_each_class_are_published_without_statistics(folder, tmp_path, capsys):
+    """One of them is trained on: no class has two that could differ."""
+    for path in [path for label in ("bright", "dark") for path in sorted((folder / label).iterdir())[3:]]:
+        path.unlink()
+
+    assert main(["train", str(folder), "--trunk", "plain", "--epochs", "1", "--name", "few"]) == 0
+
+    captured = capsys.readouterr()
+    assert "note: no statistics of the features are kept (the training images of each class do not differ)" in (
+        captured.err
+    )
+    assert "Warning" not in captured.err
+    with serving(tmp_path / "models") as client:
+        answer = client.post("/predict", files={"file": toys.plain(230, (16, 16))}).json()
+    assert answer["label"] in ("bright", "dark")
+    assert "familiarity" not in answer
+
+
 def test_a_second_run_publishes_the_next_version(published, folder):
     _, repository = published
 
@@ -281,7 +299,7 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         path.unlink()
     code, error = run("train", str(folder))
     assert code == 65
-    assert "no image in" in error
+    assert "class 'dark' has no image" in error
     assert run("inspect", str(tmp_path / "absent"))[0] == 66
     (tmp_path / "foreign.onnx").write_bytes(b"not a model")
     assert run("inspect", str(tmp_path / "foreign.onnx"))[0] == 65

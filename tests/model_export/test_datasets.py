@@ -1,10 +1,16 @@
 """Folders become splits; what cannot be trained on is said before anything is trained."""
 
+import json
+import shutil
+import unicodedata
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from app.images import Shape, decode
-from model_export import datasets
+from model_export import datasets, report
+from model_export.__main__ import main
 from model_export.errors import BadData, MissingInput
 from tests import toys
 
@@ -121,6 +127,22 @@ def test_a_split_without_a_readable_image(folder, tmp_path):
         datasets.load(str(tmp_path / "split"))
 
 
+def test_photos_on_their_side_count_as_they_are_looked_at(tmp_path):
+    """A telephone stores 60×40 and says in EXIF that it was held upright."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for label, kind in (("a", "JPEG"), ("b", "TIFF")):
+        (tmp_path / label).mkdir()
+        for index in range(3):
+            image = Image.new("RGB", (60, 40), (index, 0, 0))
+            (tmp_path / label / f"{index}.{kind.lower()}").write_bytes(toys.save(image, kind, exif=exif))
+
+    dataset = datasets.load(str(tmp_path))
+
+    assert dataset.shape == (60, 40, 3)
+    assert set(dataset.splits["train"].headers) == {"60×40 JPEG RGB", "60×40 TIFF uint8 × 3"}
+
+
 def test_large_images_are_brought_to_128(tmp_path):
     for label in ("a", "b"):
         (tmp_path / label).mkdir()
@@ -133,7 +155,11 @@ def test_large_images_are_brought_to_128(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "kind", "message"),
     [
-        (lambda f: [p.unlink() for p in (f / "dark").iterdir()], BadData, "no image in .*dark"),
+        (
+            lambda f: [p.unlink() for p in (f / "dark").iterdir()],
+            BadData,
+            "class 'dark' has no image; each class needs at least 3 images",
+        ),
         (
             lambda f: [p.write_bytes(b"x") for p in (f / "dark").iterdir()],
             BadData,
@@ -166,3 +192,137 @@ def test_a_class_that_train_has_not(folder, tmp_path):
 
     with pytest.raises(BadData, match="classes that 'train' has not: grey"):
         datasets.load(str(tmp_path / "split"))
+
+
+def splits(folder, **names):
+    """Lay the twenty images of each class into folders of these names: twelve, four and four."""
+    for name, (first, last) in zip(names.values(), ((0, 12), (12, 16), (16, 20)), strict=False):
+        for label in ("bright", "dark"):
+            (folder / name / label).mkdir(parents=True)
+            for index in range(first, last):
+                (folder / label / f"{index:02}.png").rename(folder / name / label / f"{index:02}.png")
+    for label in ("bright", "dark"):
+        shutil.rmtree(folder / label)
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "valid", "test"), ("Train", "Val", "TEST"), ("train", "Validation", "Test")]
+)
+def test_splits_go_by_other_names_too(folder, names):
+    splits(folder, train=names[0], validation=names[1], test=names[2])
+
+    assert datasets.load(str(folder)).counts() == {"train": 24, "validation": 8, "test": 8}
+
+
+def test_a_folder_beside_the_splits_is_named(folder, capsys):
+    splits(folder, train="train", validation="valid")
+    (folder / "unlabelled").mkdir()
+    (folder / "__MACOSX" / "train").mkdir(parents=True)
+    (folder / "test").mkdir()
+    (folder / "test" / "1.png").write_bytes(toys.plain(1))
+
+    dataset = datasets.load(str(folder))
+
+    assert dataset.labels == ("bright", "dark")
+    (note,) = dataset.notes
+    assert note.startswith("left out 'test', 'unlabelled': beside train, valid, only train, validation and test with ")
+    report.say_dataset(dataset)
+    assert f"warning: {note}" in capsys.readouterr().err
+
+
+def test_classes_inside_a_class_are_told_of(folder):
+    for name in ("river", "lake"):
+        (folder / "water" / name).mkdir(parents=True)
+        for index in range(3):
+            (folder / "water" / name / f"{index}.png").write_bytes(toys.plain(index))
+
+    dataset = datasets.load(str(folder))
+
+    assert dataset.labels == ("bright", "dark", "water")
+    (note,) = dataset.notes
+    assert "class 'water' takes in what lies in its sub-folders 'lake', 'river' (files: 6)" in note
+
+
+def test_what_belongs_to_no_class_and_links_to_nothing_are_skipped_with_the_reason(folder):
+    (folder / "stray.png").write_bytes(toys.plain(1))
+    (folder / "readme.txt").write_text("notes")
+    (folder / "dark" / "gone.png").symlink_to(folder / "absent.png")
+    (folder / "dark" / "again.png").symlink_to(folder / "dark" / "00.png")
+
+    dataset = datasets.load(str(folder))
+
+    assert sum(dataset.counts().values()) == 41
+    assert dataset.skipped == (
+        "stray.png: it lies beside the class folders, in none of them",
+        "dark/gone.png: the link leads to no file",
+    )
+
+
+def test_names_that_look_the_same_are_one_class(folder):
+    """As macOS writes them, as others do, and with a space that nobody sees."""
+    (folder / "bright").rename(folder / unicodedata.normalize("NFD", "Flüsse"))
+    for name in (unicodedata.normalize("NFC", "Flüsse"), "Flüsse "):
+        (folder / name).mkdir()
+        (folder / name / "x.png").write_bytes(toys.plain(len(name)))
+
+    dataset = datasets.load(str(folder))
+
+    assert dataset.labels == (unicodedata.normalize("NFC", "Flüsse"), "dark")
+    assert sum(dataset.counts().values()) == 42
+    assert dataset.notes == ("class 'Flüsse' is 3 folders, whose names differ in nothing one can see",)
+
+
+def test_a_folder_from_macos_is_measured_with_a_model_from_elsewhere(folder, tmp_path, capsys):
+    (folder / "bright").rename(folder / unicodedata.normalize("NFD", "Flüsse"))
+    labels = ("dark", unicodedata.normalize("NFC", "Flüsse"))
+    toys.publish(tmp_path / "models", "toy", data=toys.artifact(labels=labels))
+
+    assert main(["verify", "toy", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["all"]["accuracy"] == 1
+
+
+def test_all_classes_that_are_too_small_are_named_at_once(folder):
+    for label, count in (("a", 0), ("b", 1), ("c", 2), ("d", 3)):
+        (folder / label).mkdir()
+        for index in range(count):
+            (folder / label / f"{index}.png").write_bytes(toys.plain(index))
+
+    with pytest.raises(BadData) as caught:
+        datasets.load(str(folder))
+    assert str(caught.value) == (
+        "class 'a' has no image, class 'b' has 1 image and class 'c' has 2 images; each class needs at least 3 images, "
+        "one of them to validate with and one to test. Add images, or remove the folders of those classes"
+    )
+
+
+def test_all_classes_that_a_split_lacks_are_named_at_once(folder):
+    splits(folder, train="train", validation="valid")
+    for label in ("bright", "dark"):
+        shutil.rmtree(folder / "valid" / label)
+    for label in ("bright", "grey"):
+        (folder / "train" / label).mkdir(exist_ok=True)
+        (folder / "valid" / label).mkdir()
+    (folder / "valid" / "grey" / "1.png").write_bytes(toys.plain(1))
+
+    with pytest.raises(BadData) as caught:
+        datasets.load(str(folder))
+    assert str(caught.value).startswith(
+        "class 'grey' has no image in 'train', class 'bright' has no image in 'validation' and class 'dark' has no "
+        "image in 'validation'; each class needs an image in every split."
+    )
+
+
+def test_all_classes_without_a_readable_image_are_named_at_once(folder):
+    for label in ("bright", "dark"):
+        for path in sorted((folder / label).iterdir())[1:]:
+            path.write_bytes(b"nothing")
+    for label in ("bright", "dark"):
+        (folder / label / "00.png").write_bytes(b"nothing")
+    (folder / "grey").mkdir()
+    for index in range(3):
+        (folder / "grey" / f"{index}.png").write_bytes(toys.plain(index))
+
+    with pytest.raises(
+        BadData, match=r"(?s)no image of class 'bright' can be read: .*; no image of class 'dark' can be"
+    ):
+        datasets.load(str(folder))

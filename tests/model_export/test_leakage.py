@@ -1,6 +1,7 @@
 """What is in two splits is found and named: the same pixels, and the same picture saved again."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from model_export.__main__ import main
 from model_export.decoding import Split
-from model_export.leakage import find_leaks
+from model_export.leakage import find_contradictions, find_leaks
 from tests import toys
 
 
@@ -40,6 +41,25 @@ def test_the_same_and_nearly_the_same_are_told_apart():
         ("near", "train/9", "validation/2"),
         ("near", "train/11", "validation/3"),
     }
+
+
+def test_the_same_image_in_two_classes_is_a_contradiction(tmp_path, capsys):
+    """Within a split and across two; the same image twice in one class is none."""
+    for label, images in (("a", [*range(20), 5]), ("b", [*range(50, 70), 7])):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for index, seed in enumerate(images):
+            (tmp_path / "data" / label / f"{index}.png").write_bytes(toys.save(scene(seed)))
+
+    assert main(["train", str(tmp_path / "data"), "--size", "8"]) == 65  # too small for the trunk, but looked at
+
+    lines = capsys.readouterr().err.splitlines()
+    assert "warning: 1 image is in two classes, pixel by pixel, which no model can learn; keep each in one" in lines
+    (found,) = (line for line in lines if "contradiction:" in line)
+    assert {word for word in found.split() if word.endswith(".png")} == {"a/7.png", "b/20.png"}
+
+    first, second = split("train", [scene(1), scene(2)]), split("validation", [scene(2), scene(3)])
+    second = replace(second, labels=np.array([1, 0]))
+    assert list(find_contradictions({"train": first, "validation": second})) == [("train/1", "validation/0")]
 
 
 def test_images_without_detail_are_not_near_duplicates():
