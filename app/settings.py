@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 PREFIX = "MULTIPOOL_"
 _SECRETS = ("api_keys", "admin_key")
 _SHORTEST_ADMIN_KEY = 16
+_ORIGIN = re.compile(
+    r"(?!http://[^:]*:80$)(?!https://[^:]*:443$)[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?"
+)
 
 
 class Settings(BaseModel):
@@ -89,6 +93,17 @@ class Settings(BaseModel):
             if isinstance(text := values.get(name), str):
                 values = {**values, name: [part.strip() for part in text.split(",") if part.strip()]}
         return values
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _as_browsers_send_them(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"holds {origin!r}, which no browser sends; an origin is scheme://host or scheme://host:port, in "
+                    "small letters, without path or default port, as in https://shop.example; or *"
+                )
+        return origins
 
     @field_validator("admin_key")
     @classmethod
