@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from typing import TypedDict
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app import catalogue, cores, devices, memory, problems, tracing
 from app.admission import Admission
 from app.application import Application
 from app.classification import Classifier
+from app.cors import Cors
 from app.errors import MultipoolError
 from app.limits import Limits
 from app.loading import Loader
@@ -23,6 +23,7 @@ from app.metrics import Metrics
 from app.middleware import ApiKey, RequestContext
 from app.model import GPU_LANES
 from app.ratelimit import RateLimit
+from app.refusals import Refusals
 from app.repository import Repository
 from app.routes import explain, health, models, page, predictions, repository
 from app.routes import metrics as scrapes
@@ -43,6 +44,8 @@ class State(TypedDict):
     service: Service
     limits: Limits
     """For :class:`app.protocol.Protocol`, which has no other way to learn them."""
+    refusals: Refusals
+    """The same."""
 
 
 def create_app(settings: Settings | None = None, on_failure: Callable[[MultipoolError], None] | None = None) -> FastAPI:
@@ -70,7 +73,8 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
         if settings.workers > 1:
             await loading  # a worker takes no connection before it can answer: another one can
         watching = asyncio.create_task(_watch(loading, service.watcher)) if settings.models_poll_s else loading
-        yield {"service": service, "limits": _limits(settings, service)}
+        refusals = Refusals(metrics, settings.cors_origins)
+        yield {"service": service, "limits": _limits(settings, service), "refusals": refusals}
         if service.repository.ready:
             log.info("stopped")
         service.repository.stop()
@@ -124,13 +128,7 @@ def _layers(settings: Settings, keys: tuple[bytes, ...], metrics: Metrics) -> It
     if keys or admin:
         yield lambda app: ApiKey(app, keys, admin)
     if settings.cors_origins:
-        yield lambda app: CORSMiddleware(
-            app,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
-            expose_headers=["Retry-After", "Server-Timing", "X-Request-ID"],
-        )
+        yield lambda app: Cors(app, settings.cors_origins)
     if tracing.wanted():
         yield tracing.layer
     yield lambda app: RequestContext(app, metrics)
