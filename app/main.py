@@ -17,6 +17,7 @@ from app.application import Application
 from app.classification import Classifier
 from app.cors import Cors
 from app.errors import MultipoolError
+from app.idle import Idle
 from app.limits import Limits
 from app.loading import Loader
 from app.metrics import Metrics
@@ -46,6 +47,8 @@ class State(TypedDict):
     """For :class:`app.protocol.Protocol`, which has no other way to learn them."""
     refusals: Refusals
     """The same."""
+    idle: Idle
+    """The same."""
 
 
 def create_app(settings: Settings | None = None, on_failure: Callable[[MultipoolError], None] | None = None) -> FastAPI:
@@ -74,7 +77,7 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
             await loading  # a worker takes no connection before it can answer: another one can
         watching = asyncio.create_task(_watch(loading, service.watcher)) if settings.models_poll_s else loading
         refusals = Refusals(metrics, settings.cors_origins)
-        yield {"service": service, "limits": _limits(settings, service), "refusals": refusals}
+        yield {"service": service, "limits": _limits(settings, service), "refusals": refusals, "idle": Idle()}
         if service.repository.ready:
             log.info("stopped")
         service.repository.stop()

@@ -19,6 +19,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.idle import Idle
 from app.limits import Fault, Limits
 from app.refusals import Refusals
 
@@ -38,6 +39,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits: Limits = app_state.get("limits") or Limits()
         self._refusals: Refusals = app_state.get("refusals") or Refusals()
+        self._idle: Idle = app_state.get("idle") or Idle()
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._running: tuple[RequestResponseCycle, asyncio.Task[None]] | None = None
@@ -51,7 +53,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Count the connection; from now on the header is awaited."""
         super().connection_made(transport)
-        if len(self.connections) > self._limits.connections:
+        if len(self.connections) > self._limits.connections and not self._idle.close_one():
             self._refuse(Fault(503, f"{self._limits.connections} connections are open already; try again in a moment"))
             transport.abort()
         else:
@@ -59,6 +61,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Drop the work for a client that is gone."""
+        self._unset_keepalive_if_required()
         self._clear_deadline()
         self.resume_writing()
         self.pipeline.clear()
@@ -130,8 +133,18 @@ class Protocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, with what was not fetched if need be."""
+        self._unset_keepalive_if_required()
         super().timeout_keep_alive_handler()
         self.loop.call_later(self._limits.linger_s, self.transport.abort)
+
+    def _be_idle(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._idle.add(self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        super()._unset_keepalive_if_required()
+        self._idle.discard(self.timeout_keep_alive_handler)
 
     # Parser callbacks
 
@@ -177,16 +190,18 @@ class Protocol(HttpToolsProtocol):
         self._clear_deadline()
         super().on_message_complete()
         if self.cycle.response_complete:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._be_idle()
 
     def on_response_complete(self) -> None:
         """Await the next request; of a body that was answered before its end, the rest is read over."""
         super().on_response_complete()
-        if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
+        if self.timeout_keep_alive_task is None:
+            return  # it is being closed, or the next request is here already
+        if self._in_body and self.cycle.response_complete:
             self._unset_keepalive_if_required()
             self._set_deadline(self._limits.linger_s, self.transport.close)
+        else:
+            self._be_idle()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         scope = cycle.scope

@@ -64,7 +64,7 @@ class Settings(BaseModel):
     min_confidence: float = Field(default=0, ge=0, le=1)
     """Least probability for which an answer names a label, unless the request says otherwise; 0: always."""
     max_connections: int = Field(default=1024, ge=1, le=60_000)
-    """Connections that one process keeps open; more are refused at once with 503."""
+    """Connections that one process keeps open; for more, idle ones are closed, or else the new one refused with 503."""
     keep_alive_s: int = Field(default=5, ge=1, le=3600)
     """How long an idle connection is kept; behind a proxy, longer than the proxy keeps it (nginx: 60)."""
     lame_duck_s: float = Field(default=2, ge=0, le=300)

@@ -109,3 +109,14 @@ def test_what_is_refused_is_not_taken_for_the_request_before_it(server):
 
     assert b" 400 " in answer
     assert b"x-request-id: first" not in answer
+
+
+def test_a_connection_that_was_refused_a_place_lives_as_long_as_any_other(tmp_path):
+    """Its idle time ends with the next request, however that one takes its time."""
+    with full(tmp_path, KEEP_ALIVE_S=1) as client, connect(client) as connection:
+        connection.sendall(post(b"Content-Length: 3", body=b"abc"))
+        assert b" 503 " in read_one(connection)
+        connection.sendall(b"GET /livez HTTP/1.1\r\n")
+        time.sleep(1.5)
+        connection.sendall(b"Host: x\r\nConnection: close\r\n\r\n")
+        assert b" 200 OK" in read_all(connection)
