@@ -21,7 +21,7 @@ from app.idle import Idle
 from app.limits import Limits
 from app.loading import Loader
 from app.metrics import Metrics
-from app.middleware import ApiKey, RequestContext
+from app.middleware import KNOWN_PATHS, ApiKey, RequestContext
 from app.model import GPU_LANES
 from app.ratelimit import RateLimit
 from app.refusals import Refusals
@@ -95,14 +95,16 @@ def create_app(settings: Settings | None = None, on_failure: Callable[[Multipool
         redoc_url=None,
         responses=problems.documented(405, 408, 414, 417, 429, 431),  # what any request can meet
     )
-    routers = (predictions.router, explain.router, models.router, health.router, scrapes.router, page.router)
+    routers = [predictions.router, explain.router, models.router, health.router, scrapes.router, page.router]
+    if settings.admin_key is not None:
+        routers.append(repository.router)
+    routes = list(app.routes)
     for router in routers:
         app.include_router(router)
-    if settings.admin_key is not None:
-        app.include_router(repository.router)
+        routes += router.routes
     problems.handle(app)
     app.asks_for_keys = bool(keys)
-    app.around = list(_layers(settings, keys, metrics))
+    app.around = [*_layers(settings, keys), lambda app: RequestContext(app, metrics, routes)]
     return app
 
 
@@ -118,11 +120,11 @@ def _limits(settings: Settings, service: Service) -> Limits:
         connections=settings.max_connections,
         body_bytes=settings.max_upload_bytes,
         is_full=service.admission.is_full,
-        admitted=frozenset({"/predict", "/predict/batch", "/explain"}),
+        admitted=KNOWN_PATHS,
     )
 
 
-def _layers(settings: Settings, keys: tuple[bytes, ...], metrics: Metrics) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
+def _layers(settings: Settings, keys: tuple[bytes, ...]) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
     """Go through what is put around the application, from the inside out."""
     yield lambda app: Direct(app, predictions.DIRECT)
     admin = () if settings.admin_key is None else (as_bytes(settings.admin_key.get_secret_value()),)
@@ -134,7 +136,6 @@ def _layers(settings: Settings, keys: tuple[bytes, ...], metrics: Metrics) -> It
         yield lambda app: Cors(app, settings.cors_origins)
     if tracing.wanted():
         yield tracing.layer
-    yield lambda app: RequestContext(app, metrics)
 
 
 def build(settings: Settings, metrics: Metrics) -> Service:

@@ -49,6 +49,7 @@ class Protocol(HttpToolsProtocol):
         self._body_received = 0  # with its framing
         self._body_bytes = 0
         self._window_start = 0
+        self._began = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Count the connection; from now on the header is awaited."""
@@ -153,6 +154,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self._unset_keepalive_if_required()
         self._in_header = True
+        self._began = self.loop.time()
         self._body_received = self._body_bytes = 0
 
     def on_url(self, url: bytes) -> None:
@@ -222,7 +224,6 @@ class Protocol(HttpToolsProtocol):
         close = draining or not cycle.keep_alive
         self._write(_FULL, cycle.scope, close=close)
         cycle.response_started = cycle.response_complete = True
-        self.app_state["service"].metrics.requests.add(cycle.scope["path"], cycle.scope["method"], "503")
         if close:
             self.transport.close()
         self.on_response_complete()
@@ -254,11 +255,13 @@ class Protocol(HttpToolsProtocol):
     def _received(self) -> Mapping[str, Any]:
         """Give the request that is coming in, as far as it has come."""
         if self.scope is None or not (self._in_header or self._in_body):
-            return {}
-        return {"method": self.parser.get_method().decode(), **self.scope}
+            return {"client": self.client}
+        # The parser knows the method once the address has begun.
+        return {"method": self.parser.get_method().decode() if self.url else "other", **self.scope}
 
     def _write(self, fault: Fault, scope: Mapping[str, Any], *, close: bool) -> None:
-        self.transport.write(self._refusals.answer(fault, scope, self.server_state.default_headers, close=close))
+        seconds, common = self.loop.time() - self._began, self.server_state.default_headers
+        self.transport.write(self._refusals.answer(fault, scope, common, seconds=seconds, close=close))
 
     def _cancel(self) -> None:
         """End the task of a request that nobody waits for."""

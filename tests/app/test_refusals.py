@@ -1,6 +1,7 @@
 """What the server answers by itself is an answer like all others."""
 
 import contextlib
+import json
 import re
 import time
 
@@ -120,3 +121,85 @@ def test_a_connection_that_was_refused_a_place_lives_as_long_as_any_other(tmp_pa
         time.sleep(1.5)
         connection.sendall(b"Host: x\r\nConnection: close\r\n\r\n")
         assert b" 200 OK" in read_all(connection)
+
+
+def counted(text, family, **labels):
+    """Sum up a family of the metrics, over the series that have these labels."""
+    lines = [line for line in text.splitlines() if line.startswith(f"multipool_{family}")]
+    found = [line for line in lines if all(f'{name}="{value}"' in line for name, value in labels.items())]
+    return sum(float(line.split()[-1]) for line in found)
+
+
+def test_all_that_is_refused_is_counted_once_and_with_everything_else(tmp_path):
+    with full(tmp_path) as client:
+        for _ in range(3):
+            assert client.post("/predict", files={"file": toys.plain(1)}).status_code == 503
+        send(client, get(b"A: b"))
+        send(client, b"\x16\x03\x01\r\n\r\n")
+        assert client.get("/nothing").status_code == 404
+        found = client.get("/metrics").text
+
+    assert counted(found, "requests_total", route="/predict", status="503") == 3
+    assert counted(found, "requests_total", route="other", method="GET", status="400") == 1
+    assert counted(found, "requests_total", route="other", method="other", status="400") == 1
+    assert counted(found, "requests_total", route="/predict") == counted(
+        found, "request_seconds_count", route="/predict"
+    )
+    assert counted(found, "requests_total") == counted(found, "request_seconds_count")
+    failed = sum(counted(found, "requests_total", status=status) for status in (400, 404, 503))
+    assert failed == counted(found, "problems_total") == 6
+
+
+def test_an_upload_that_is_cut_off_is_one_request(tmp_path):
+    """In the log, in the metrics, and by its id; with the status that the client got."""
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path) as client, connect(client) as stalled, connect(client) as broken:
+        stalled.sendall(post(b"Content-Length: 1000") + b"a")
+        broken.sendall(post(b"Transfer-Encoding: chunked") + b"1\r\na\r\n")
+        wait_for(client, "multipool_images_in_work 2.0")
+        broken.sendall(b"ZZ\r\n")
+        ids = {}
+        for connection, status in ((broken, "400"), (stalled, "408")):
+            answer = read_all(connection).decode()
+            assert answer.startswith(f"HTTP/1.1 {status} ")
+            ids[status] = re.search(r"x-request-id: (\w+)", answer)[1]
+        wait_for(client, "multipool_images_in_work 0.0")
+        found, log = client.get("/metrics").text, client.log.text
+
+    for status, request_id in ids.items():
+        assert counted(found, "requests_total", route="/predict", status=status) == 1
+        (line,) = [line for line in log.splitlines() if request_id in line]
+        assert re.search(rf"POST /predict {status} \d+\.\d ms 127\.0\.0\.1 toy:1: \w", line)
+    assert counted(found, "requests_total", route="/predict") == 2
+    assert counted(found, "problems_total") == 2
+
+
+def test_a_request_that_is_stopped_on_its_way_is_counted_by_the_route_it_was_for(models):
+    with serving(models, API_KEYS="key", RATE_LIMIT=0.01) as client:
+        known = {"X-API-Key": "key"}
+        assert client.get("/models/grey").status_code == 401
+        assert client.post("/predict").status_code == 401
+        assert client.get("/models", headers=known).status_code == 200
+        assert client.get("/models/grey/7", headers=known).status_code == 429
+        found = client.get("/metrics", headers=known).text
+
+    assert counted(found, "requests_total", route="/models/{name}", status="401") == 1
+    assert counted(found, "requests_total", route="/predict", status="401") == 1
+    assert counted(found, "requests_total", route="/models/{name}/{version}", status="429") == 1
+    assert counted(found, "requests_total", route="other") == 0
+
+
+def test_the_log_names_the_peer_and_the_model(models):
+    with serving(models, LOG_FORMAT="json", DEFAULT_MODEL="brightness:1") as client:
+        files = {"file": toys.plain(1)}
+        assert client.post("/predict", files=files, headers={"X-Request-ID": "mine"}).status_code == 200
+        assert client.post("/explain", files=files, headers={"X-Request-ID": "why"}).status_code == 200
+        send(client, get(b"A: b", b"X-Request-ID: hostless"))
+        client.log.wait_for("hostless")
+        lines = [json.loads(line) for line in client.log.text.splitlines() if line.startswith("{")]
+
+    for request_id, model in (("mine", "brightness:1"), ("why", "brightness:1"), ("hostless", None)):
+        (line,) = [line for line in lines if line.get("request_id") == request_id]
+        assert line["client"] == "127.0.0.1"
+        assert line.get("model") == model
+        assert "127.0.0.1" in line["message"]
