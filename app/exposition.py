@@ -11,7 +11,10 @@ from app.metrics import SECONDS, Row, Snapshot
 from app.service import Service
 
 _COUNTERS = {
-    "requests": ("Requests answered.", ("route", "method", "status")),
+    "requests": (
+        "Requests answered, refused ones included; 499: the client had gone. What was not read so far is 'other'.",
+        ("route", "method", "status"),
+    ),
     "problems": ("Requests, and files of batch requests, that were refused or failed.", ("code",)),
     "batches": ("Batches run; images divided by batches is the batch size achieved.", ("model", "version")),
     "images": ("Images classified.", ("model", "version")),

@@ -8,12 +8,12 @@ from typing import Any
 
 import orjson
 
-_FIELDS = ("request_id", "method", "path", "status", "duration_ms")
+_FIELDS = ("request_id", "client", "method", "path", "status", "duration_ms", "model")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: ``time``, ``level``, ``logger``, ``message``; for a request also its id, method,
-    path, status and duration.
+    """One JSON object per line: ``time``, ``level``, ``logger``, ``message``; for a request also its id, client
+    (the address that it came from), method, path, status and duration, and for a prediction the model.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -9,20 +9,22 @@ from contextlib import asynccontextmanager
 from typing import TypedDict
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app import catalogue, cores, devices, memory, problems, tracing, usage
 from app.admission import Admission
 from app.application import Application
 from app.classification import Classifier
+from app.cors import Cors
 from app.errors import MultipoolError
+from app.idle import Idle
 from app.limits import Limits
 from app.loading import Loader
 from app.metrics import Metrics
-from app.middleware import ApiKey, RequestContext
+from app.middleware import KNOWN_PATHS, ApiKey, RequestContext
 from app.model import GPU_LANES
 from app.ratelimit import RateLimit
+from app.refusals import Refusals
 from app.repository import Repository
 from app.routes import explain, health, models, page, predictions, repository
 from app.routes import metrics as scrapes
@@ -43,6 +45,10 @@ class State(TypedDict):
     service: Service
     limits: Limits
     """For :class:`app.protocol.Protocol`, which has no other way to learn them."""
+    refusals: Refusals
+    """The same."""
+    idle: Idle
+    """The same."""
 
 
 def create_app(
@@ -75,7 +81,8 @@ def create_app(
         if settings.workers > 1:
             await loading  # a worker takes no connection before it can answer: another one can
         watching = asyncio.create_task(_watch(loading, service.watcher)) if settings.models_poll_s else loading
-        yield {"service": service, "limits": _limits(settings, service)}
+        refusals = Refusals(metrics, settings.cors_origins)
+        yield {"service": service, "limits": _limits(settings, service), "refusals": refusals, "idle": Idle()}
         if service.repository.ready:
             log.info("stopped")
         service.repository.stop()
@@ -93,14 +100,16 @@ def create_app(
         redoc_url=None,
         responses=problems.documented(405, 408, 414, 417, 429, 431),  # what any request can meet
     )
-    routers = (predictions.router, explain.router, models.router, health.router, scrapes.router, page.router)
+    routers = [predictions.router, explain.router, models.router, health.router, scrapes.router, page.router]
+    if settings.admin_key is not None:
+        routers.append(repository.router)
+    routes = list(app.routes)
     for router in routers:
         app.include_router(router)
-    if settings.admin_key is not None:
-        app.include_router(repository.router)
+        routes += router.routes
     problems.handle(app)
     app.asks_for_keys = bool(keys)
-    app.around = list(_layers(settings, keys, metrics))
+    app.around = [*_layers(settings, keys), lambda app: RequestContext(app, metrics, routes)]
     return app
 
 
@@ -116,11 +125,11 @@ def _limits(settings: Settings, service: Service) -> Limits:
         connections=settings.max_connections,
         body_bytes=settings.max_upload_bytes,
         is_full=service.admission.is_full,
-        admitted=frozenset({"/predict", "/predict/batch", "/explain"}),
+        admitted=KNOWN_PATHS,
     )
 
 
-def _layers(settings: Settings, keys: tuple[bytes, ...], metrics: Metrics) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
+def _layers(settings: Settings, keys: tuple[bytes, ...]) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
     """Go through what is put around the application, from the inside out."""
     yield lambda app: Direct(app, predictions.DIRECT)
     admin = () if settings.admin_key is None else (as_bytes(settings.admin_key.get_secret_value()),)
@@ -129,16 +138,9 @@ def _layers(settings: Settings, keys: tuple[bytes, ...], metrics: Metrics) -> It
     if keys or admin:
         yield lambda app: ApiKey(app, keys, admin)
     if settings.cors_origins:
-        yield lambda app: CORSMiddleware(
-            app,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
-            expose_headers=["Retry-After", "Server-Timing", "X-Request-ID"],
-        )
+        yield lambda app: Cors(app, settings.cors_origins)
     if tracing.wanted():
         yield tracing.layer
-    yield lambda app: RequestContext(app, metrics)
 
 
 def build(settings: Settings, metrics: Metrics) -> Service:

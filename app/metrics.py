@@ -77,6 +77,13 @@ class Metrics:
         self.others: Snapshot = {}
         """What the other workers have counted, those that have ended included, and how many workers there are."""
 
+    def count_request(self, route: str, method: str, status: int, seconds: float, problem: str | None) -> None:
+        """Count a request that was answered, or refused before the application got to see it."""
+        self.requests.add(route, method, str(status))
+        self.request_seconds.observe(seconds, route)
+        if problem is not None:
+            self.problems.add(problem)
+
     def count_prediction(
         self, model: str, version: int, *, images: int, batches: int, labels: Iterable[str], stages: Mapping[str, float]
     ) -> None:

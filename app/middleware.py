@@ -7,10 +7,13 @@ import hmac
 import logging
 import re
 import time
+from collections.abc import Mapping, Sequence
 from random import getrandbits
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import problems
@@ -22,7 +25,8 @@ log = logging.getLogger("app.access")
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _SANE_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
 _CLIENT_CLOSED = 499  # only ever logged: there is no one left to answer
-_COUNTED_PATHS = frozenset({"/predict", "/predict/batch"})  # others are known by the route that they match
+KNOWN_PATHS = frozenset({"/predict", "/predict/batch", "/explain"})
+"""Paths of requests for predictions; others are known by the route that they match."""
 _ADMIN_PATH = "/v2/repository/"
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """Health checks carry no key and are not limited."""
@@ -40,9 +44,10 @@ class RequestContext:
     What no one else has caught ends here, so that even that answer carries the id.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Sequence[BaseRoute]) -> None:
         self._app = app
         self._metrics = metrics
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,24 +81,51 @@ class RequestContext:
                 raise  # too late for another answer; the server cuts the connection
             await problems.internal(scope)(scope, receive, send_with_id)
         finally:
-            self._count(scope, status, time.monotonic() - start)
-            level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO
-            fields = {
-                "request_id": request_id,
-                "method": scope["method"],
-                "path": _printable(scope),
-                "status": status,
-                "duration_ms": round(1000 * (time.monotonic() - start), 1),
-            }
-            log.log(level, "%(method)s %(path)s %(status)d %(duration_ms).1f ms", fields, extra=fields)
+            self._conclude(scope, status, time.monotonic() - start)
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope["path"] if scope["path"] in _COUNTED_PATHS else getattr(scope.get("route"), "path", "other")
+    def _conclude(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count and log a request that has come to its end."""
+        if (fault := scope["state"].get("fault")) is not None:
+            status = fault.status  # the protocol has answered
         self._metrics.in_flight -= 1
-        self._metrics.requests.add(route, scope["method"], str(status))
-        self._metrics.request_seconds.observe(seconds, route)
-        if (code := scope["state"].get("problem")) is not None:
-            self._metrics.problems.add(code)
+        self._metrics.count_request(self._route(scope), scope["method"], status, seconds, scope["state"].get("problem"))
+        _log(scope, status, seconds)
+
+    def _route(self, scope: Scope) -> str:
+        """Name the route that a request was for, though it may have been stopped before it got there."""
+        if scope["path"] in KNOWN_PATHS:
+            return str(scope["path"])
+        found = scope.get("route") or next(
+            (one for one in self._routes if one.matches(scope)[0] is not Match.NONE), None
+        )
+        return getattr(found, "path", "other")
+
+
+def client_of(scope: Mapping[str, Any]) -> str:
+    """Give the address that a request came from, a proxy's perhaps."""
+    return str((scope.get("client") or ("",))[0])
+
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO
+    if not log.isEnabledFor(level):
+        return
+    state = scope["state"]
+    fields = {
+        "request_id": state["request_id"],
+        "client": client_of(scope),
+        "method": scope["method"],
+        "path": _printable(scope),
+        "status": status,
+        "duration_ms": round(1000 * seconds, 1),
+    }
+    message = "%(method)s %(path)s %(status)d %(duration_ms).1f ms %(client)s"
+    if "model" in state:
+        fields["model"] = state["model"]
+        message += " %(model)s"
+    if "fault" in state:
+        message += f": {state['fault'].detail}"
+    log.log(level, message, fields, extra=fields)
 
 
 def _printable(scope: Scope) -> str:

@@ -108,22 +108,6 @@ def of(error: Exception, scope: Scope) -> Response:
     return response(kind_of(error), str(error), scope)
 
 
-def as_bytes(status: int, detail: str, request_id: str, *, close: bool) -> bytes:
-    """Write a problem as HTTP/1.1, for what is refused before there is an application to ask."""
-    kind = of_status(status)
-    content = orjson.dumps(body(kind, detail, {"state": {"request_id": request_id}}))
-    headers = {
-        "content-type": MEDIA_TYPE,
-        "content-length": len(content),
-        "x-request-id": request_id,
-        "x-content-type-options": "nosniff",
-        **({"connection": "close"} if close else {}),
-        **kind.headers,
-    }
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return f"HTTP/1.1 {status} {kind.title}\r\n{lines}\r\n".encode() + content
-
-
 def internal(scope: Scope) -> Response:
     """Answer what should not have happened; the log has the traceback, the caller gets nothing of it."""
     return response(_INTERNAL, "something went wrong inside the service; its log says more", scope)

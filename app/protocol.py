@@ -12,19 +12,18 @@ dropped before they reach the model.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from app import problems
+from app.idle import Idle
 from app.limits import Fault, Limits
-from app.middleware import choose_id
+from app.refusals import Refusals
 
-log = logging.getLogger("app.access")
+_FULL = Fault(503, "as many images as allowed are in work; try again in a moment")
 
 
 class Protocol(HttpToolsProtocol):
@@ -39,6 +38,8 @@ class Protocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits: Limits = app_state.get("limits") or Limits()
+        self._refusals: Refusals = app_state.get("refusals") or Refusals()
+        self._idle: Idle = app_state.get("idle") or Idle()
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._running: tuple[RequestResponseCycle, asyncio.Task[None]] | None = None
@@ -48,11 +49,12 @@ class Protocol(HttpToolsProtocol):
         self._body_received = 0  # with its framing
         self._body_bytes = 0
         self._window_start = 0
+        self._began = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Count the connection; from now on the header is awaited."""
         super().connection_made(transport)
-        if len(self.connections) > self._limits.connections:
+        if len(self.connections) > self._limits.connections and not self._idle.close_one():
             self._refuse(Fault(503, f"{self._limits.connections} connections are open already; try again in a moment"))
             transport.abort()
         else:
@@ -60,6 +62,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Drop the work for a client that is gone."""
+        self._unset_keepalive_if_required()
         self._clear_deadline()
         self.resume_writing()
         self.pipeline.clear()
@@ -131,8 +134,18 @@ class Protocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, with what was not fetched if need be."""
+        self._unset_keepalive_if_required()
         super().timeout_keep_alive_handler()
         self.loop.call_later(self._limits.linger_s, self.transport.abort)
+
+    def _be_idle(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._idle.add(self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        super()._unset_keepalive_if_required()
+        self._idle.discard(self.timeout_keep_alive_handler)
 
     # Parser callbacks
 
@@ -141,6 +154,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self._unset_keepalive_if_required()
         self._in_header = True
+        self._began = self.loop.time()
         self._body_received = self._body_bytes = 0
 
     def on_url(self, url: bytes) -> None:
@@ -178,19 +192,22 @@ class Protocol(HttpToolsProtocol):
         self._clear_deadline()
         super().on_message_complete()
         if self.cycle.response_complete:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._be_idle()
 
     def on_response_complete(self) -> None:
         """Await the next request; of a body that was answered before its end, the rest is read over."""
         super().on_response_complete()
-        if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
+        if self.timeout_keep_alive_task is None:
+            return  # it is being closed, or the next request is here already
+        if self._in_body and self.cycle.response_complete:
             self._unset_keepalive_if_required()
             self._set_deadline(self._limits.linger_s, self.transport.close)
+        else:
+            self._be_idle()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if cycle.scope["path"] in self._limits.admitted and self._limits.is_full():
+        scope = cycle.scope
+        if scope["method"] == "POST" and scope["path"] in self._limits.admitted and self._limits.is_full():
             # The application would say the same, at twice the cost, and when it is least affordable.
             self._shed(cycle)
             return
@@ -205,10 +222,8 @@ class Protocol(HttpToolsProtocol):
     def _shed(self, cycle: RequestResponseCycle) -> None:
         draining = (b"connection", b"close") in self.server_state.default_headers
         close = draining or not cycle.keep_alive
-        fault = Fault(503, "as many images as allowed are in work; try again in a moment")
-        self._write_problem(fault, close=close, level=logging.DEBUG)  # thousands a second; the metrics count them
+        self._write(_FULL, cycle.scope, close=close)
         cycle.response_started = cycle.response_complete = True
-        self.app_state["service"].metrics.requests.add(cycle.scope["path"], cycle.scope["method"], "503")
         if close:
             self.transport.close()
         self.on_response_complete()
@@ -226,24 +241,27 @@ class Protocol(HttpToolsProtocol):
         """Answer with a problem if the request has no answer yet, and close once the client had time to read it."""
         self._fault = fault
         self._clear_deadline()
-        earlier = self._running[0] if self._running and not self._running[0].response_complete else None
-        if earlier is not None and not self._in_body:
-            earlier.keep_alive = False  # the fault is in what was sent after it, and is dropped with the connection
+        running = self._running[0] if self._running and not self._running[0].response_complete else None
+        if running is not None and not (self._in_body and running is self.cycle):
+            running.keep_alive = False  # the fault is in what was sent after it, and is dropped with the connection
             return
-        if earlier is None or not earlier.response_started:
-            self._write_problem(fault, close=True)
+        if not (self._in_body and self.cycle.response_started):
+            self._write(fault, self._received(), close=True)
         self._cancel()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(self._limits.linger_s, self.transport.abort)
 
-    def _write_problem(self, fault: Fault, *, close: bool, level: int = logging.INFO) -> None:
-        asked = dict(self.headers or ()).get(b"x-request-id", b"")
-        request_id = choose_id(asked.decode("latin-1"))
-        self.transport.write(problems.as_bytes(fault.status, fault.detail, request_id, close=close))
-        if (service := self.app_state.get("service")) is not None:
-            service.metrics.problems.add(problems.of_status(fault.status).code)
-        log.log(level, "refused with %d: %s", fault.status, fault.detail, extra={"request_id": request_id})
+    def _received(self) -> Mapping[str, Any]:
+        """Give the request that is coming in, as far as it has come."""
+        if self.scope is None or not (self._in_header or self._in_body):
+            return {"client": self.client}
+        # The parser knows the method once the address has begun.
+        return {"method": self.parser.get_method().decode() if self.url else "other", **self.scope}
+
+    def _write(self, fault: Fault, scope: Mapping[str, Any], *, close: bool) -> None:
+        seconds, common = self.loop.time() - self._began, self.server_state.default_headers
+        self.transport.write(self._refusals.answer(fault, scope, common, seconds=seconds, close=close))
 
     def _cancel(self) -> None:
         """End the task of a request that nobody waits for."""

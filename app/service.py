@@ -16,6 +16,7 @@ from app.errors import InvalidArtifact, ModelNotFound, MultipoolError, NothingTo
 from app.metrics import Metrics
 from app.repository import Repository
 from app.settings import Settings
+from app.versions import Version
 from app.watching import Watcher
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,17 @@ def ready(request: Request) -> Service:
     if not service.repository.ready:
         raise NotReady(service.repository.reason)
     return service
+
+
+async def acquire(request: Request, service: Service, reference: str | None) -> Version:
+    """Look up a model to run, load it if it is not in memory, and have the log name it.
+
+    Raises:
+        ModelNotFound, NotReady: As :meth:`app.repository.Repository.acquire`.
+    """
+    version = await service.repository.acquire(reference)
+    request.scope["state"]["model"] = f"{version.name}:{version.number}"
+    return version
 
 
 async def _ready(request: Request) -> Service:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 PREFIX = "MULTIPOOL_"
 _SECRETS = ("api_keys", "admin_key")
 _SHORTEST_ADMIN_KEY = 16
+_ORIGIN = re.compile(
+    r"(?!http://[^:]*:80$)(?!https://[^:]*:443$)[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?"
+)
 
 
 class Settings(BaseModel):
@@ -60,7 +64,7 @@ class Settings(BaseModel):
     min_confidence: float = Field(default=0, ge=0, le=1)
     """Least probability for which an answer names a label, unless the request says otherwise; 0: always."""
     max_connections: int = Field(default=1024, ge=1, le=60_000)
-    """Connections that one process keeps open; more are refused at once with 503."""
+    """Connections that one process keeps open; for more, idle ones are closed, or else the new one refused with 503."""
     keep_alive_s: int = Field(default=5, ge=1, le=3600)
     """How long an idle connection is kept; behind a proxy, longer than the proxy keeps it (nginx: 60)."""
     lame_duck_s: float = Field(default=2, ge=0, le=300)
@@ -89,6 +93,17 @@ class Settings(BaseModel):
             if isinstance(text := values.get(name), str):
                 values = {**values, name: [part.strip() for part in text.split(",") if part.strip()]}
         return values
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _as_browsers_send_them(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"holds {origin!r}, which no browser sends; an origin is scheme://host or scheme://host:port, in "
+                    "small letters, without path or default port, as in https://shop.example; or *"
+                )
+        return origins
 
     @field_validator("admin_key")
     @classmethod

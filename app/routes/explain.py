@@ -16,7 +16,7 @@ from app import answers, problems
 from app.negotiation import JSON, NPY, PNG, choose
 from app.query import Query
 from app.schemas import BINARY, IMAGE_BODY, Maps
-from app.service import ReadyService
+from app.service import ReadyService, acquire
 from app.uploads import parse_one, read_body
 
 router = APIRouter(tags=["predictions"])
@@ -60,7 +60,7 @@ async def explain(request: Request, service: ReadyService) -> Response:
     parameters = Parameters.parse(request.scope["query_string"])
     media_type = choose(",".join(request.headers.getlist("accept")), _ACCEPTED)
     async with service.admission.request():
-        version = await service.repository.acquire(parameters.model)
+        version = await acquire(request, service, parameters.model)
         body = await read_body(request, service.settings.max_upload_bytes)
         upload = parse_one(body, request.headers.get("content-type"))
         image, explained = await service.classifier.explain(version.model, upload)

@@ -15,7 +15,7 @@ from app.errors import InvalidParameter, InvalidRequest
 from app.negotiation import JSON, NPZ, choose
 from app.query import Query
 from app.schemas import BINARY, IMAGE_BODY, BatchPrediction, Prediction
-from app.service import Service, ready
+from app.service import Service, acquire, ready
 from app.uploads import PART, Upload, parse_many, parse_one, read_body
 from app.versions import Version
 
@@ -60,7 +60,7 @@ async def predict(request: Request) -> Response:
     service, parameters = ready(request), Parameters.parse(request.scope["query_string"])
     media_type = _choose(request, parameters)
     async with service.admission.request():
-        version = await service.repository.acquire(parameters.model)
+        version = await acquire(request, service, parameters.model)
         body = await read_body(request, service.settings.max_upload_bytes)
         read_s = time.monotonic() - start
         upload = parse_one(body, request.headers.get("content-type"))
@@ -100,7 +100,7 @@ async def predict_batch(request: Request) -> Response:
     service, parameters = ready(request), Parameters.parse(request.scope["query_string"])
     media_type = _choose(request, parameters)
     async with service.admission.request() as admitted:
-        version = await service.repository.acquire(parameters.model)
+        version = await acquire(request, service, parameters.model)
         body = await read_body(request, service.settings.max_upload_bytes)
         read_s = time.monotonic() - start
         uploads = parse_many(body, request.headers.get("content-type"), service.settings.max_files)

@@ -74,6 +74,8 @@ def test_pages_of_the_origins_listed_may_call_and_no_others(models):
         assert preflight.headers["access-control-allow-origin"] == "https://lab.example"
         refused = client.options("/predict", headers={"Origin": "https://evil.example", **asked})
         assert "access-control-allow-origin" not in refused.headers
+        said = assert_problem(refused, 400, "malformed_request")["detail"]
+        assert said == "pages may not ask for this: origin not allowed; MULTIPOOL_CORS_ORIGINS lists the origins"
         answer = client.get("/models", headers={"Origin": "https://shop.example", "X-API-Key": "key"})
         assert answer.headers["access-control-allow-origin"] == "https://shop.example"
         assert client.get("/models", headers={"Origin": "https://shop.example"}).status_code == 401

@@ -226,16 +226,35 @@ def test_slow_clients_are_cut_off(server):
 
 def test_connections_have_a_number(tmp_path):
     toys.publish(tmp_path, "toy")
-    with serving(tmp_path, MAX_CONNECTIONS=3) as client:
-        others = [connect(client) for _ in range(2)]
-        time.sleep(0.1)
+    with serving(tmp_path, MAX_CONNECTIONS=3) as client, contextlib.ExitStack() as stack:
+        others = [stack.enter_context(connect(client)) for _ in range(3)]
+        for other in others:
+            other.sendall(OPEN)  # and no end of the header: none is idle
         with connect(client) as one_too_many:
             answer = read_all(one_too_many)
             assert not answer or problem(answer) == (503, "overloaded")
-        for other in others:
-            other.close()
-        time.sleep(0.1)
+        others[0].sendall(b"Connection: close\r\n\r\n")
+        assert b" 422 " in read_all(others[0])
         assert client.get("/livez").status_code == 200
+        assert "refused" not in client.log.text  # no more than other overload is
+
+
+def test_idle_connections_shut_nobody_out(tmp_path):
+    """The one that has been idle for longest makes room."""
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, MAX_CONNECTIONS=5, KEEP_ALIVE_S=60) as client, contextlib.ExitStack() as stack:
+        client.close()
+        idle = [stack.enter_context(connect(client)) for _ in range(5)]
+        for connection in [*idle, idle[0]]:  # the first is used again, so that the second is the one
+            connection.sendall(get(b"Host: x"))
+            assert b" 200 OK" in read_one(connection)
+        newcomer = stack.enter_context(connect(client))
+        newcomer.sendall(get(b"Host: x", path=b"/readyz"))
+        assert b" 200 OK" in read_one(newcomer)
+        assert read_all(idle.pop(1)) == b""
+        for connection in [*idle, newcomer]:
+            connection.sendall(get(b"Host: x", b"Connection: close"))
+            assert b" 200 OK" in read_all(connection)
 
 
 def test_what_nobody_waits_for_is_not_run_and_hurts_nobody(tmp_path):

@@ -101,7 +101,9 @@ def test_json_logs_are_one_object_per_line(models):
         lines = [json.loads(line) for line in client.log.text.splitlines() if line.startswith("{")]
 
     (line,) = [line for line in lines if line.get("request_id") == "find-me"]
-    assert re.match(r"GET /models 200 \d+\.\d ms", line["message"])
+    assert re.fullmatch(r"GET /models 200 \d+\.\d ms 127\.0\.0\.1", line["message"])
+    assert line["client"] == "127.0.0.1"
+    assert "model" not in line
     assert line["level"] == "info"
     assert any("loaded brightness:2 on CPUExecutionProvider" in line["message"] for line in lines)
     assert any(re.match(r"\d+ cores: ", line["message"]) for line in lines)

@@ -156,3 +156,27 @@ def test_a_key_file_without_keys(monkeypatch, tmp_path, content):
 
     with pytest.raises(InvalidSettings, match="MULTIPOOL_API_KEYS_FILE"):
         Settings.load().keys()
+
+
+@pytest.mark.parametrize("origins", ["*", "http://127.0.0.1:3000", "https://a.example, http://[::1]:8080", ""])
+def test_origins_as_browsers_send_them(monkeypatch, origins):
+    monkeypatch.setenv("MULTIPOOL_CORS_ORIGINS", origins)
+
+    assert Settings.load().cors_origins == tuple(part.strip() for part in origins.split(",") if part)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("foo", "null", "a.example:3000", "https://", "https://*.a.example", "https://a.example:x"),
+        *("https://a.example/", "https://a.example/path", "HTTPS://a.example", "https://A.example"),
+        *("https://a.example:443", "http://a.example:80"),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_named(monkeypatch, origin):
+    """It would never match, and the pages of that origin would be shut out without a word."""
+    monkeypatch.setenv("MULTIPOOL_CORS_ORIGINS", f"https://good.example,{origin}")
+
+    with pytest.raises(InvalidSettings, match=r"^MULTIPOOL_CORS_ORIGINS holds .*https://shop\.example") as caught:
+        Settings.load()
+    assert repr(origin) in str(caught.value)

@@ -1,0 +1,94 @@
+"""What the server answers by itself, before or without the application: written, counted and logged in one place.
+
+Under load that is most of all answers, so it is done in a few steps.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from app import cors, problems
+from app.limits import Fault
+from app.metrics import Metrics
+from app.middleware import KNOWN_PATHS, choose_id, client_of
+
+log = logging.getLogger("app.access")
+
+_CLOSE = (b"connection", b"close")
+
+
+class Refusals:
+    """Answers with problems (RFC 9457)."""
+
+    def __init__(self, metrics: Metrics | None = None, origins: Collection[str] = ()) -> None:
+        """Prepare.
+
+        Args:
+            metrics: Where refusals are counted.
+            origins: Those whose pages may read the answers.
+        """
+        self._metrics = metrics or Metrics()
+        self._origins = origins
+
+    def answer(
+        self,
+        fault: Fault,
+        scope: Mapping[str, Any],
+        common: Iterable[tuple[bytes, bytes]],
+        *,
+        seconds: float,
+        close: bool,
+    ) -> bytes:
+        """Refuse a request, as HTTP/1.1.
+
+        Args:
+            fault: What is wrong with it.
+            scope: The request as far as it was read, in the terms of ASGI.
+            common: Headers that every answer carries.
+            seconds: Since it began.
+            close: Whether the connection ends with it.
+        """
+        asked = dict(scope.get("headers", ()))
+        kind = problems.of_status(fault.status)
+        state = scope.get("state", {})
+        request_id = state.get("request_id")
+        if request_id is not None:  # the application is at it, and counts and logs it when it is told to end
+            state["fault"], state["problem"] = fault, kind.code
+        else:
+            request_id = choose_id(asked.get(b"x-request-id", b"").decode("latin-1"))
+            self._metrics.count_request(
+                path if (path := scope.get("path")) in KNOWN_PATHS else "other",
+                scope.get("method", "other"),
+                fault.status,
+                seconds,
+                kind.code,
+            )
+            _log(fault, client_of(scope), request_id)
+        content = orjson.dumps(problems.body(kind, fault.detail, {"state": {"request_id": request_id}}))
+        headers = {
+            "content-type": problems.MEDIA_TYPE,
+            "content-length": len(content),
+            "x-request-id": request_id,
+            "x-content-type-options": "nosniff",
+            "cache-control": "no-store",
+            **kind.headers,
+        }
+        if b"origin" in asked:
+            headers |= cors.headers(self._origins, asked[b"origin"].decode("latin-1"))
+        if close:
+            headers["connection"] = "close"
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in common if pair != _CLOSE])
+        lines += "".join([f"{name}: {value}\r\n" for name, value in headers.items()]).encode()
+        body = b"" if scope.get("method") == "HEAD" else content  # RFC 9110, section 9.3.2
+        return b"%b%b\r\n%b" % (STATUS_LINE[fault.status], lines, body)
+
+
+def _log(fault: Fault, client: str, request_id: str) -> None:
+    level = logging.DEBUG if fault.status == 503 else logging.INFO  # thousands a second; the metrics count them
+    fields = {"request_id": request_id, "client": client, "status": fault.status}
+    log.log(level, "refused %s with %d: %s", client, fault.status, fault.detail, extra=fields)
