@@ -111,8 +111,10 @@ class Repository:
         if sound is None:
             self._insist(found)
         elif not any(self.served):
-            where = str(self.folder.root)
-            raise NothingToServe(f"nothing in the model repository {where!r} can be served; the log says why")
+            raise NothingToServe(
+                f"the model repository {str(self.folder.root)!r} holds nothing that can be served; "
+                "publish a model, or mend what the log names"
+            )
 
     def _insist(self, found: list[Found]) -> None:
         needed = {one.name: one for one in found}  # of each model the highest version
