@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from app import interrupts
 from app.errors import (
+    CannotListen,
     DeviceUnavailable,
     InvalidArtifact,
     InvalidRequest,
@@ -20,6 +22,7 @@ from app.errors import (
     ModelNotFound,
     MultipoolError,
     NothingToServe,
+    PortInUse,
 )
 from app.settings import PREFIX, Settings
 
@@ -31,6 +34,8 @@ EXIT_CODES: tuple[tuple[type[MultipoolError], int], ...] = (
     (ModelNotFound, 66),
     (DeviceUnavailable, 69),
     (InvalidSettings, 78),
+    (PortInUse, 1),
+    (CannotListen, 78),
     (InvalidUsage, 2),
 )
 
@@ -100,38 +105,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser().parse_args(arguments)
     try:
         with interrupts.noted():
-            code = _run(parsed, Settings.load())
+            code = _run(parsed)
         sys.stdout.flush()
     except KeyboardInterrupt:
         resumable = parsed.command == "predict" and parsed.output is not None
-        print(f"interrupted{'; the same command goes on where it stopped' if resumable else ''}", file=sys.stderr)
+        _say(parsed, f"interrupted{'; the same command goes on where it stopped' if resumable else ''}")
         return interrupts.EXIT_CODE
     except BrokenPipeError:  # who read the output has seen enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
         return 128 + signal.SIGPIPE
     except MultipoolError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(parsed, f"error: {error}")
         return _exit_code(error)
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(parsed, f"error: {error}")
         return 1
     return code
 
 
-def _run(parsed: argparse.Namespace, settings: Settings) -> int:
+def _run(parsed: argparse.Namespace) -> int:
+    if parsed.command == "doctor":
+        from app import doctor  # noqa: PLC0415  # none of the three needs what the others import
+
+        error = doctor.run(json=parsed.json)
+        return 0 if error is None else _exit_code(error)
+    settings = Settings.load()
     if parsed.command == "predict":
-        from app import predict  # noqa: PLC0415  # none of the three needs what the others import
+        from app import predict  # noqa: PLC0415
 
         return predict.run(parsed, settings)
-    if parsed.command == "doctor":
-        from app import doctor  # noqa: PLC0415
-
-        error = doctor.run(settings, json=parsed.json)
-        return 0 if error is None else _exit_code(error)
     from app.serving import serve  # noqa: PLC0415
 
     serve(settings)
     return 0
+
+
+def _say(parsed: argparse.Namespace, text: str) -> None:
+    """Say why it ends; of the service, in the form that its log was to have, be the other settings as they may."""
+    if parsed.command in (None, "serve") and os.environ.get(f"{PREFIX}LOG_FORMAT") == "json":
+        from app import logs  # noqa: PLC0415  # as above
+
+        text = logs.as_json(logging.ERROR, text.removeprefix("error: "))
+    print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

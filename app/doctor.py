@@ -45,10 +45,10 @@ class Finding(NamedTuple):
     """What the service would end with."""
 
 
-def run(settings: Settings, *, json: bool) -> MultipoolError | None:
+def run(*, json: bool) -> MultipoolError | None:
     """Print the findings; returns the first error that would stop the service."""
     findings = []
-    for finding in examine(settings):
+    for finding in examine():
         findings.append(finding)
         if not json:
             advice = f"\n{'':22}→ {finding.advice}" if finding.advice else ""
@@ -60,8 +60,13 @@ def run(settings: Settings, *, json: bool) -> MultipoolError | None:
     return next((finding.error for finding in findings if finding.error is not None), None)
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at one thing after the other."""
+def examine() -> Iterator[Finding]:
+    """Look at one thing after the other; without sound settings there is nothing else to look at."""
+    try:
+        settings = Settings.load()
+    except MultipoolError as error:
+        yield Finding("failure", "settings", str(error), "the settings are listed by 'python -m app --help'", error)
+        return
     try:
         settings.keys()
     except MultipoolError as error:

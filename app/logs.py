@@ -30,6 +30,11 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
+def as_json(level: int, message: str) -> str:
+    """Write what is said outside the log as a line of it."""
+    return JsonFormatter().format(logging.LogRecord("app", level, "", 0, message, None, None))
+
+
 class TextFormatter(logging.Formatter):
     """Time, level, message, and the request id where there is one."""
 

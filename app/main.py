@@ -197,4 +197,7 @@ async def _load(
         else:
             on_failure(error)
     if repository.ready:
-        log.info("ready: %d models, default %s", len(list(repository.served)), repository.served.default)
+        served = repository.served
+        log.info("ready: %d models, default %s", len(list(served)), served.answering or "none")
+        if not served.answering:
+            log.warning(served.why_none_answers())

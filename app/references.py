@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from app.errors import ModelNotFound
+from app.errors import ModelNotFound, NotReady
 from app.versions import Entry
 
+_LOAD = "POST /v2/repository/models/NAME/load serves it again"
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -17,14 +18,16 @@ class References:
     Never changed, but replaced as a whole when something is, so that requests read it without a lock.
     """
 
-    def __init__(self, served: Iterable[Entry] = (), default: str | None = None) -> None:
+    def __init__(self, served: Iterable[Entry] = (), default: str | None = None, withdrawn: Iterable[str] = ()) -> None:
         """Note what is served.
 
         Args:
             served: By name and version.
             default: Model, or ``name:version``, that answers when none is named; None is the first by name.
+            withdrawn: Models that were unloaded by request.
         """
         self._default = default
+        self._withdrawn = frozenset(withdrawn)
         self._entries: dict[str, Entry] = {}  # by "name:version", and by name for the highest
         for entry in served:
             self._entries[entry.name] = self._entries[entry.found.reference] = entry
@@ -39,6 +42,19 @@ class References:
             return self._default.partition(":")[0]
         return min(self._entries, default="")
 
+    @property
+    def answering(self) -> str:
+        """Name of the model that answers when none is named; empty when that one is not served."""
+        return self.default if (self._default or self.default) in self._entries else ""
+
+    def why_none_answers(self) -> str:
+        """Say why a request that names no model cannot be answered, and what to do."""
+        if not self._entries:
+            unloaded = f": {', '.join(sorted(self._withdrawn))} unloaded; {_LOAD}" if self._withdrawn else ""
+            return f"no model is served{unloaded}"
+        said = "was unloaded" if self.default in self._withdrawn else "is not in the model repository, or was refused"
+        return f"the default model {self._default!r} {said}; name another: GET /models lists those there are"
+
     def __iter__(self) -> Iterator[Entry]:
         """Go through the highest version served of every model, by name."""
         return (entry for reference, entry in sorted(self._entries.items()) if ":" not in reference)
@@ -49,6 +65,8 @@ class References:
         Raises:
             ModelNotFound: There is no such model.
         """
+        if name in self._withdrawn:
+            raise ModelNotFound(f"model {name!r} was unloaded; {_LOAD}")
         if name not in self._entries or ":" in name:
             raise ModelNotFound(f"there is no model {name[:80]!r}; GET /models lists those there are")
         return sorted(entry.number for reference, entry in self._entries.items() if reference.startswith(f"{name}:"))
@@ -67,8 +85,11 @@ class References:
 
         Raises:
             ModelNotFound: There is no such model or version.
+            NotReady: None is named, and none is served.
         """
         if reference is None:
+            if not self.answering:
+                raise (ModelNotFound if self._entries else NotReady)(self.why_none_answers())
             reference = self._default or self.default
         entry = self._entries.get(reference)
         if entry is not None:

@@ -113,8 +113,10 @@ class Repository:
         if sound is None:
             self._insist(found)
         elif not any(self.served):
-            where = str(self.folder.root)
-            raise NothingToServe(f"nothing in the model repository {where!r} can be served; the log says why")
+            raise NothingToServe(
+                f"the model repository {str(self.folder.root)!r} holds nothing that can be served; "
+                "publish a model, or mend what the log names"
+            )
 
     def _insist(self, found: list[Found]) -> None:
         needed = {one.name: one for one in found}  # of each model the highest version
@@ -179,7 +181,18 @@ class Repository:
     def _publish(self) -> None:
         """Have requests see the change."""
         known = [entry for entry in self.entries() if entry.card is not None and entry.name not in self._withdrawn]
-        self.served = References(known, self._default)
+        before, self.served = self.served.answering, References(known, self._default, self._withdrawn)
+        if not self.ready or before == self.served.answering:
+            return
+        if not self.served.answering:
+            log.warning(self.served.why_none_answers())
+        elif self._default is None:
+            log.warning(
+                "requests that name no model are answered by %r from now on, instead of %r; "
+                "set MULTIPOOL_DEFAULT_MODEL to have it stay",
+                self.served.answering,
+                before,
+            )
 
     def _install(self, entry: Entry, model: Model, memory_bytes: int, stamp: Stamp | None) -> Version:
         version = Version(entry.name, entry.number, model)

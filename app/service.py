@@ -46,7 +46,7 @@ class Service:
 
     def is_ready(self) -> bool:
         """Tell what ``/readyz`` does."""
-        return self.repository.ready and not self.draining.is_set()
+        return self.repository.ready and any(self.repository.served) and not self.draining.is_set()
 
     def restore(self, name: str) -> None:
         """Load what lies in the folder of a model, and serve it again if it was withdrawn; blocks.

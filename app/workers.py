@@ -229,7 +229,8 @@ class Supervisor:
         signal.set_wakeup_fd(-1)
         for worker in self._workers:
             if worker.process.pid is not None and worker.process.is_alive():
-                os.kill(worker.process.pid, self._stop_signal or signal.SIGTERM)
+                # One that does not serve yet has nothing to finish.
+                os.kill(worker.process.pid, (self._stop_signal or signal.SIGTERM) if worker.ready else signal.SIGKILL)
         deadline = time.monotonic() + self._limit_s
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))

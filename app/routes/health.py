@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app import problems
-from app.errors import Draining
+from app.errors import Draining, NotReady
 from app.schemas import Health
 from app.service import AnyService, ReadyService
 
@@ -18,7 +18,12 @@ async def live(_: AnyService) -> Health:
 
 @router.get("/readyz", responses=problems.documented(500, 503))
 async def ready(service: ReadyService) -> Health:
-    """Answer 200 once every model is loaded and warmed up, and 503 with the reason before, and while shutting down."""
+    """Answer 200 once every model is loaded and warmed up.
+
+    Before, while shutting down, and when every model was unloaded, answer 503 with the reason.
+    """
     if service.draining.is_set():
         raise Draining("the service is shutting down")
+    if not any(service.repository.served):
+        raise NotReady(service.repository.served.why_none_answers())
     return Health(status="ready")

@@ -85,6 +85,15 @@ def test_no_models_and_bad_settings_exit_as_the_service_does(tmp_path):
     assert ask(tmp_path, PORT="many").returncode == 78
 
 
+def test_bad_settings_are_a_finding_too(tmp_path):
+    done = ask(tmp_path, "--json", PORT="many")
+
+    (finding,) = json.loads(done.stdout)
+    assert (done.returncode, finding["level"], finding["subject"]) == (78, "failure", "settings")
+    assert finding["text"] == "MULTIPOOL_PORT = 'many': it takes a whole number from 0 to 65535"
+    assert done.stderr == ""
+
+
 def test_more_workers_than_cores_are_a_warning(tmp_path):
     toys.publish(tmp_path, "toy")
 
@@ -137,7 +146,7 @@ def test_an_address_that_cannot_be_had_is_a_failure_as_it_is_for_the_service(tmp
 
     done = ask(tmp_path, HOST="192.0.2.1")  # a documentation address, which no machine has
 
-    assert done.returncode == 1
+    assert done.returncode == 78
     assert "failure  port         cannot listen on 192.0.2.1:" in done.stdout
     assert "set MULTIPOOL_HOST or MULTIPOOL_PORT\n" in done.stdout
 

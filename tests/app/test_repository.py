@@ -6,7 +6,7 @@ import pytest
 
 from app import catalogue, devices
 from app.artifacts import discover
-from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, NothingToServe
+from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, NothingToServe, NotReady
 from app.loading import Loader
 from app.repository import Repository
 from tests import toys
@@ -155,3 +155,46 @@ def test_a_folder_that_cannot_be_read_is_named_at_the_start(tmp_path):
 
     with pytest.raises(NothingToServe, match=f"'{unreadable}' cannot be read: .* let the service's user read it"):
         loaded(tmp_path)
+
+
+def two(root, default=None):
+    """A repository of ``one`` and ``two``, ready."""
+    toys.publish(root, "one", 1)
+    toys.publish(root, "two", 1)
+    return loaded(root, default)
+
+
+def test_a_default_that_changes_by_itself_is_said(tmp_path, caplog):
+    repository = two(tmp_path)
+    assert caplog.text == ""
+
+    repository.withdraw("one")
+
+    assert repository.served.resolve(None).name == "two"
+    assert "answered by 'two' from now on, instead of 'one'; set MULTIPOOL_DEFAULT_MODEL" in caplog.text
+
+
+def test_a_default_that_was_chosen_does_not_change(tmp_path, caplog):
+    repository = two(tmp_path, "one")
+
+    repository.withdraw("one")
+
+    with pytest.raises(ModelNotFound, match="the default model 'one' was unloaded; name another"):
+        repository.served.resolve(None)
+    with pytest.raises(ModelNotFound, match="model 'one' was unloaded; POST /v2/repository/models/NAME/load"):
+        repository.served.resolve("one")
+    assert "the default model 'one' was unloaded" in caplog.text
+    repository.restore("one")
+    repository.remove(repository.served.find("one"))
+    with pytest.raises(ModelNotFound, match="the default model 'one' is not in the model repository"):
+        repository.served.resolve(None)
+
+
+def test_when_every_model_was_unloaded_it_is_said_how_to_load_one(tmp_path):
+    repository = two(tmp_path)
+
+    repository.withdraw("one")
+    repository.withdraw("two")
+
+    with pytest.raises(NotReady, match="no model is served: one, two unloaded; POST /v2/repository/models/NAME/load"):
+        repository.served.resolve(None)

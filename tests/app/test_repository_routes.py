@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests import toys
+from tests.app.test_metrics import scrape
 from tests.app.test_predictions import assert_problem
 from tests.conftest import serving
 
@@ -114,4 +115,22 @@ def test_when_the_repository_is_empty_a_load_says_so(tmp_path):
         response = client.post("/v2/repository/models/toy/load", headers=ADMIN)
 
         assert "holds no file" in assert_problem(response, 404, "model_not_found")["detail"]
+        assert client.post("/predict", files=PHOTO).status_code == 200
+
+
+def test_without_any_model_it_is_not_ready_until_one_is_loaded_again(tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path, ADMIN_KEY=KEY, MODELS_POLL_S=0) as client:
+        assert client.post("/v2/repository/models/toy/unload", headers=ADMIN).status_code == 200
+
+        assert "no model is served: toy unloaded" in assert_problem(client.get("/readyz"), 503, "not_ready")["detail"]
+        assert_problem(client.post("/predict", files=PHOTO), 503, "not_ready")
+        assert client.get("/livez").status_code == 200
+        assert client.get("/models").json()["models"] == []
+        found = scrape(client)
+        assert found["multipool_ready",] == 0
+        assert not [key for key in found if key[0] == "multipool_model_info"]
+
+        assert client.post("/v2/repository/models/toy/load", headers=ADMIN).status_code == 200
+        assert client.get("/readyz").status_code == 200
         assert client.post("/predict", files=PHOTO).status_code == 200

@@ -1,5 +1,6 @@
 """A start that cannot succeed says why in one line and ends with the right code."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -41,11 +42,12 @@ def test_models_that_are_not_ours(tmp_path, workers):
         ({"PORT": "ninety"}, 78, "MULTIPOOL_PORT"),
         ({"COLOUR": "red"}, 78, "unknown setting MULTIPOOL_COLOUR"),
         ({"DEFAULT_MODEL": "nothing"}, 78, "no such model"),
+        ({"HOST": "192.0.2.1"}, 78, "cannot listen on 192.0.2.1:0"),
         ({"API_KEYS_FILE": "/nonexistent"}, 78, "API_KEYS_FILE"),
         ({"API_KEYS_FILE": ""}, 78, "MULTIPOOL_API_KEYS_FILE is set but holds no name of a file"),
         ({"API_KEYS": ""}, 78, "MULTIPOOL_API_KEYS is set but holds no key"),
-        ({"HOST": "no.such.host.invalid"}, 1, "cannot listen"),
-        ({"HOST": "ü" * 80}, 1, "cannot listen"),
+        ({"HOST": "no.such.host.invalid"}, 78, "cannot listen"),
+        ({"HOST": "ü" * 80}, 78, "cannot listen"),
     ],
 )
 def test_settings_that_cannot_work(models, settings, code, words):
@@ -54,6 +56,18 @@ def test_settings_that_cannot_work(models, settings, code, words):
     assert found == code
     assert len(errors) == 1
     assert words in errors[0]
+
+
+@pytest.mark.parametrize("settings", [{"PORT": "ninety"}, {"DEFAULT_MODEL": "nothing"}, {"HOST": "192.0.2.1"}])
+def test_with_json_logs_a_failed_start_is_one_object(models, settings):
+    process = start(models, LOG_FORMAT="json", **settings)
+    assert process.wait(60) == 78
+    (line,) = [json.loads(line) for line in process.log_path.read_text().splitlines()]
+    process.log_path.unlink()
+
+    assert (line["level"], line["logger"]) == ("error", "app")
+    assert f"{settings.popitem()[1]}" in line["message"]
+    assert not line["message"].startswith("error")
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="CUDA is available")

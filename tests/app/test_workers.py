@@ -89,7 +89,7 @@ def test_when_none_serves_and_none_can_start_it_ends_and_says_why(tmp_path):
             os.kill(pid, signal.SIGKILL)
 
         assert client.process.wait(60) == 66
-        assert re.search("^error: .*holds no <name>", client.log.text, re.MULTILINE)
+        assert re.search("^error: .*holds nothing that can be served; publish a model", client.log.text, re.MULTILINE)
         assert "Traceback" not in client.log.text
 
 
