@@ -1,34 +1,48 @@
-"""Accuracy through the running service: each image is sent to ``POST /predict`` as it lies on the disk."""
+"""Accuracy through the running service: each image is sent to ``POST /predict`` as it lies on the disk.
+
+With the 95 % interval of each model (Wilson 1927), and for each pair of models the exact test of McNemar (1947): how
+probable it is that two equally good ones differ by as much on the images that only one of them gets right.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, combinations
 
 from benchmarks.service import Service, ask, serving
 from model_export import sources
+from model_export.metrics import interval
 from model_export.sources.listing import File
 
 _CONNECTIONS = 4
 _SPLITS = ("test", "validation", "train")
 
 
-def accuracy(service: Service, model: str, files: list[File], labels: list[str]) -> float:
-    """Share of the files whose most probable label is that of their class."""
+def right(service: Service, model: str, files: list[File], labels: list[str]) -> list[bool]:
+    """For each file, whether its most probable label is that of its class; in an order that is always the same."""
 
-    def share(files: list[File]) -> int:
+    def share(files: list[File]) -> list[bool]:
         connection = service.connect()
         path = f"/predict?model={model}&features=false&top=1"
-        return sum(json.loads(ask(connection, path, file.read()))["label"] == labels[file.label] for file in files)
+        return [json.loads(ask(connection, path, file.read()))["label"] == labels[file.label] for file in files]
 
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        return sum(pool.map(share, [files[i::_CONNECTIONS] for i in range(_CONNECTIONS)])) / len(files)
+        return list(chain(*pool.map(share, [files[i::_CONNECTIONS] for i in range(_CONNECTIONS)])))
+
+
+def mcnemar(first: list[bool], second: list[bool]) -> float:
+    """Two-sided p of the exact test for two models on the same files."""
+    only = [a for a, b in zip(first, second, strict=True) if a != b]
+    fewer = min(sum(only), len(only) - sum(only))
+    return min(1.0, 2 * sum(math.comb(len(only), i) for i in range(fewer + 1)) / 2 ** len(only))
 
 
 def main() -> None:
-    """Print one line per model."""
+    """Print one line per model, and one per pair."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description="Accuracy over HTTP.")
     parser.add_argument("data", help="as for training; of several splits, the test images, else those of validation")
     parser.add_argument("models", nargs="+", metavar="model")
@@ -36,6 +50,7 @@ def main() -> None:
     arguments = parser.parse_args()
     listing = sources.find(arguments.data)
     files = next(listing.files[split] for split in _SPLITS if split in listing.files)
+    found = {}
     with serving(arguments.repository) as service:
         for model in arguments.models:
             labels = list(listing.labels)
@@ -44,9 +59,13 @@ def main() -> None:
                 connection.request("GET", f"/models/{model}")
                 labels = json.loads(connection.getresponse().read())["labels"]
             start = time.monotonic()
-            found = accuracy(service, model, files, labels)
+            found[model] = right(service, model, files, labels)
             rate = len(files) / (time.monotonic() - start)
-            print(f"{model:<24} {found:.4f} of {len(files):,} images, {rate:.0f} images/s")
+            share = sum(found[model]) / len(files)
+            low, high = interval(share, len(files))
+            print(f"{model:<24} {share:.4f} ({low:.3f}–{high:.3f}) of {len(files):,} images, {rate:.0f} images/s")
+    for first, second in combinations(found, 2):
+        print(f"{first} and {second} differ by chance with p = {mcnemar(found[first], found[second]):.3f}")
 
 
 if __name__ == "__main__":

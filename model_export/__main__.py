@@ -137,6 +137,7 @@ def _fit_and_publish(arguments: argparse.Namespace, run: Run, dataset: Dataset, 
         outcome = training.recall(network, run)
     published = exporting.export(arguments, run, network, dataset, budget, outcome)
     report.say_worth(published.metrics, dataset)
+    report.say_held_out(len(dataset.splits["validation"]))
     if not arguments.json:
         report.print_training(published, run.folder)
     return _said(published, run, dataset)

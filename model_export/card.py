@@ -11,6 +11,7 @@ from typing import Any
 from app.images import Shape
 from app.metadata import Metadata
 from model_export import plots
+from model_export.metrics import accuracy
 from model_export.precision import Reduced
 
 FILE = "README.md"
@@ -62,10 +63,14 @@ def _what(document: Metadata, shape: Shape) -> str:
 
 def _metrics(document: Metadata) -> str:
     rows = "\n".join(
-        f"| {split} | {figures['images']:,.0f} | {figures['accuracy']:.4f} | {figures['loss']:.4f} |"
+        f"| {split} | {figures['images']:,.0f} | {accuracy(split, figures)} | {figures['loss']:.4f} |"
         for split, figures in document.metrics.items()
     )
-    text = f"| split | images | accuracy | cross-entropy |\n| --- | --- | --- | --- |\n{rows}"
+    text = (
+        f"| split | images | accuracy (95 % interval) | cross-entropy |\n| --- | --- | --- | --- |\n{rows}\n\n"
+        "The weights were learned from the training images; the validation images chose the epoch and fitted the "
+        "temperature, so that their figures are a little too good. The intervals (Wilson 1927) are about chance alone."
+    )
     leaks = document.training.get("leaks", {})
     if any(leaks.values()):
         text += (

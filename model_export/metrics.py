@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BINS = 15
+
+_QUANTILE = 1.959964  # of the normal distribution: 95 % lie within so many standard deviations
 
 
 def figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
@@ -24,6 +27,22 @@ def figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str,
         "ece": calibration_error(logits, labels),
         "images": len(labels),
     }
+
+
+def interval(share: float, images: float) -> tuple[float, float]:
+    """Find the 95 % confidence interval of a share of so many images (Wilson 1927)."""
+    within = _QUANTILE**2 / images
+    middle = (share + within / 2) / (1 + within)
+    half = math.sqrt(within * share * (1 - share) + within**2 / 4) / (1 + within)
+    return middle - half, middle + half
+
+
+def accuracy(split: str, figures: dict[str, float]) -> str:
+    """Write an accuracy with its 95 % interval; of the images learned from it says nothing of others, and has none."""
+    if split == "train":
+        return f"{figures['accuracy']:.4f}"
+    low, high = interval(figures["accuracy"], figures["images"])
+    return f"{figures['accuracy']:.4f} ({low:.3f}–{high:.3f})"
 
 
 def losses(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
+from app.drift import WINDOW, chance
 from app.model import Model
 from model_export.interrupts import program
+from model_export.metrics import accuracy
 from model_export.progress import say
 from model_export.seen import UNKNOWN
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _MOST_NAMED = 10
 _MOST_KINDS = 6
 _IMBALANCED = 3
+_FEW = 100
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -112,6 +115,16 @@ def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset) -> None:
         )
 
 
+def say_held_out(images: int) -> None:
+    """Say what little can be told of strange images where few were held out to compare them with."""
+    if images < _FEW:
+        say(
+            f"note: with {images} validation images, familiarity is never below {1 / (images + 1):.2g}, and feature "
+            f"drift of up to {chance(images, WINDOW):.2f} may be chance; with {_FEW}, {1 / (_FEW + 1):.2g} and "
+            f"{chance(_FEW, WINDOW):.2f}"
+        )
+
+
 def print_training(published: Published, run: Path) -> None:
     """Print what came out of a training run, and what can be done next."""
     reduced, found = published.reduced, published.calibration
@@ -191,10 +204,10 @@ def _by_output(title: str, cells: list[tuple[Difference, str]]) -> Table:
 
 def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
     """Show accuracy and loss per split."""
-    table = Table("split", "images", "accuracy", "cross-entropy", "calibration error")
+    table = Table("split", "images", Column("accuracy (95 %)", no_wrap=True), "cross-entropy", "calibration error")
     for split, figures in metrics.items():
         error = f"{figures['ece']:.4f}" if "ece" in figures else ""
-        row = f"{figures['images']:,.0f}", f"{figures['accuracy']:.4f}", f"{figures['loss']:.4f}", error
+        row = f"{figures['images']:,.0f}", accuracy(split, figures), f"{figures['loss']:.4f}", error
         table.add_row(split, *row)
     return table
 
