@@ -21,6 +21,7 @@ from model_export.errors import BadData, MissingInput, MissingPackage, ParityFai
 from model_export.quiet import quiet
 
 if TYPE_CHECKING:
+    from model_export.architectures import Network
     from model_export.datasets import Dataset
     from model_export.exporting import Published
     from model_export.runs import Run
@@ -48,13 +49,15 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
         run = Run.open(arguments.resume)
         arguments = _again(run, arguments)
         with interrupts.resumable("train", "--resume", str(run.folder)):
-            return _fit_and_publish(arguments, run, _load_again(arguments))
+            dataset = _load_again(arguments)
+            return _fit_and_publish(arguments, run, dataset, _network(arguments, dataset, read=not run.history()))
     dataset = _load(arguments)
     arguments.published_by, arguments.fingerprint = arguments.command_line, dataset.fingerprint()
     arguments.surroundings = surroundings(arguments.weights)
+    network = _network(arguments, dataset)  # what is wrong with the arguments shows here, and leaves no run
     run = Run.create(arguments.runs, arguments.name, arguments)
     with interrupts.resumable("train", "--resume", str(run.folder)):
-        return _fit_and_publish(arguments, run, dataset)
+        return _fit_and_publish(arguments, run, dataset, network)
 
 
 def publish(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -66,7 +69,8 @@ def publish(arguments: argparse.Namespace) -> dict[str, Any]:
     again = _again(run, arguments, precision=arguments.precision)
     again.output = arguments.output or again.output
     again.name, again.data_licence = arguments.name or again.name, arguments.data_licence or again.data_licence
-    return _fit_and_publish(again, run, _load_again(again), fit=False)
+    dataset = _load_again(again)
+    return _fit_and_publish(again, run, dataset, _network(again, dataset, read=False), fit=False)
 
 
 def _again(run: Run, now: argparse.Namespace, **changes: Any) -> argparse.Namespace:
@@ -108,25 +112,29 @@ def _load_again(arguments: argparse.Namespace) -> Dataset:
     return dataset
 
 
-def _fit_and_publish(arguments: argparse.Namespace, run: Run, dataset: Dataset, *, fit: bool = True) -> dict[str, Any]:
+def _network(arguments: argparse.Namespace, dataset: Dataset, *, read: bool = True) -> Network:
+    """See that it could be published, and build the network; ``read`` its first weights from their file."""
     publishing.check(arguments.output, arguments.name)
     with quiet():
-        from model_export import architectures, exporting, report, training  # noqa: PLC0415
+        from model_export import architectures, training  # noqa: PLC0415
+
+    training.seed(arguments.seed)
+    return architectures.build(
+        arguments.architecture, arguments.trunk, dataset.shape, len(dataset.labels), arguments.weights, read=read
+    )
+
+
+def _fit_and_publish(
+    arguments: argparse.Namespace, run: Run, dataset: Dataset, network: Network, *, fit: bool = True
+) -> dict[str, Any]:
+    with quiet():
+        from model_export import batches, exporting, report, training  # noqa: PLC0415
     from model_export.progress import say  # noqa: PLC0415
 
-    budget = training.budget(arguments)
-    training.seed(budget.seed)
-    network = architectures.build(
-        arguments.architecture,
-        arguments.trunk,
-        dataset.shape,
-        len(dataset.labels),
-        arguments.weights,
-        read=fit and not run.history(),
-    )
-    count = network.model.count_params()
+    budget, count = training.budget(arguments), network.model.count_params()
     say(f"{arguments.architecture} on trunk {arguments.trunk}: {count:,} parameters; run {run.folder}")
     if fit:
+        say(batches.described(len(dataset.splits["train"]), budget.batch_size))
         before = len(run.history())
         outcome = training.train(network, dataset, budget, run)
         if outcome.epochs == before and (published := exporting.already(arguments, run, outcome)):
@@ -136,7 +144,7 @@ def _fit_and_publish(arguments: argparse.Namespace, run: Run, dataset: Dataset, 
     else:
         outcome = training.recall(network, run)
     published = exporting.export(arguments, run, network, dataset, budget, outcome)
-    report.say_worth(published.metrics, dataset)
+    report.say_worth(published.metrics, dataset, arguments.trunk)
     report.say_held_out(len(dataset.splits["validation"]))
     if not arguments.json:
         report.print_training(published, run.folder)
@@ -216,6 +224,7 @@ _TRAINING = ("train", "compare", "publish")
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of how Keras calls it
     # What they say of damaged files is said once, with the file's name, where the file is skipped.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
     warnings.filterwarnings("ignore", module=r"PIL\b")

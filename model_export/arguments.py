@@ -152,7 +152,8 @@ def _add_network(command: argparse.ArgumentParser) -> None:
 
 def _add_budget(command: argparse.ArgumentParser, epochs: int) -> None:
     add = command.add_argument_group("training").add_argument
-    add("--epochs", type=choices.positive, default=epochs, help="at most; the best one is kept (default: %(default)s)")
+    text = "at most, of 30 steps or more each, however few the images; the best one is kept (default: %(default)s)"
+    add("--epochs", type=choices.positive, default=epochs, help=text)
     add("--batch-size", type=choices.positive, default=64, help="default: %(default)s")
     add("--learning-rate", type=choices.rate, default=2e-3, help="the highest of the schedule (default: %(default)s)")
     text = "random changes: none, shift, photo (also mirror), aerial (also turn); default: photo, and shift for digits"

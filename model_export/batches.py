@@ -24,6 +24,14 @@ def steps(images: int, batch_size: int) -> int:
     return max(_LEAST_STEPS, math.ceil(images / batch_size))
 
 
+def described(images: int, batch_size: int) -> str:
+    """Say how long an epoch is, which may be more than once through the images."""
+    count = steps(images, batch_size)
+    times = count * batch_size / images
+    often = f", {times:.1f} times through the images" if times >= 1.1 else ""
+    return f"an epoch is {count:,} steps of {batch_size} images{often}"
+
+
 class Shuffled(keras.utils.PyDataset):
     """Shuffled, augmented batches without end; epoch and step decide the chances, so a run can be repeated and resumed.
 

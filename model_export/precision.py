@@ -63,6 +63,16 @@ class Reduced:
             f"{self.largest_fall:g} allowed); for {self.agreement:.4f} both name the same class"
         )
 
+    def resolution(self, images: int) -> str:
+        """Say how finely accuracy can be told on so many validation images."""
+        share = 1 / images
+        blind = (
+            f", more than the {self.largest_fall:g} allowed, which they cannot show"
+            if share > self.largest_fall
+            else ""
+        )
+        return f"one of the {images:,} validation images is {share:.4f} of the accuracy{blind}"
+
     def document(self) -> dict[str, Any]:
         """Write it as JSON values."""
         return asdict(self)

@@ -37,6 +37,11 @@ def check(repository: Path, name: str) -> None:
         pass
 
 
+def versions(home: Path) -> list[int]:
+    """List the versions in a model's folder."""
+    return sorted(int(path.name) for path in home.iterdir() if path.name.isdecimal())
+
+
 def publish(folder: Path) -> Path:
     """Rename a staged folder to the next version of its model; returns the published folder.
 
@@ -45,7 +50,7 @@ def publish(folder: Path) -> Path:
     """
     folder.chmod(0o755)
     (folder / FILE).chmod(0o644)
-    version = 1 + max((int(path.name) for path in folder.parent.iterdir() if path.name.isdecimal()), default=0)
+    version = 1 + max(versions(folder.parent), default=0)
     while True:
         target = folder.parent / str(version)
         try:

@@ -12,12 +12,14 @@ from rich.table import Column, Table
 
 from app.drift import WINDOW, chance
 from app.model import Model
+from model_export import publishing
 from model_export.interrupts import program
 from model_export.metrics import accuracy
 from model_export.progress import say
 from model_export.seen import UNKNOWN
 
 if TYPE_CHECKING:
+    from model_export.calibration import Calibration
     from model_export.datasets import Dataset
     from model_export.evaluation import Measured
     from model_export.exporting import Published
@@ -104,14 +106,15 @@ def say_outcome(outcome: Outcome, budget: Budget) -> None:
     )
 
 
-def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset) -> None:
+def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset, trunk: str) -> None:
     """Warn when the model is no better than guessing."""
     validation = dataset.splits["validation"].labels
     guess = np.bincount(validation).max() / len(validation)
     if metrics["validation"]["accuracy"] <= guess:
+        advice = "" if trunk == "plain" else ", or --trunk plain for a small data set"
         say(
             f"warning: on the validation images the model is no better than always naming one class ({guess:.2f}); "
-            "it needs more images or more epochs, or --trunk plain for a small data set"
+            f"it needs more images or more epochs{advice}"
         )
 
 
@@ -137,15 +140,24 @@ def print_training(published: Published, run: Path) -> None:
             f"{reduced.precision} rounds, so such differences are to be expected; it is judged by what it answers:"
         )
         out.print(f"{reduced.judgement()}; {reduced.speed:g} times as fast on this CPU at batch 32")
-    out.print(
-        f"temperature {found.temperature:g}; calibration error of the validation images "
-        f"{found.before['validation']:.4f} as trained, {found.after['validation']:.4f} calibrated"
-        + (f", in {reduced.precision}" if reduced is not None else "")
-        + (f" (cross-fitted in {found.folds} folds)" if found.folds else "")
-    )
+        out.print(reduced.resolution(round(published.metrics["validation"]["images"])))
+    out.print(_calibration(found, "" if reduced is None else f", in {reduced.precision}"))
     sheet = f", the {published.mistakes} worst mistakes" if published.mistakes else ""
     out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}", markup=False)
     out.print(next_commands(published.folder), markup=False)
+
+
+def _calibration(found: Calibration, precision: str) -> str:
+    before, after = found.before["validation"], found.after["validation"]
+    if found.temperature == 1:
+        reduced = f", {after:.4f}{precision}" if precision else ""
+        return (
+            f"calibration error of the validation images {before:.4f}{reduced}; no temperature lowers it: none is set"
+        )
+    return (
+        f"temperature {found.temperature:g}; calibration error of the validation images "
+        f"{before:.4f} as trained, {after:.4f} calibrated{precision} (cross-fitted in {found.folds} folds)"
+    )
 
 
 def print_verification(
@@ -214,11 +226,15 @@ def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
 
 def next_commands(published: Path) -> str:
     """Name the commands that follow a training run."""
-    name, repository = published.parent.name, published.parent.parent
+    name, repository, version = published.parent.name, published.parent.parent, int(published.name)
+    newest, back = "", ""
+    if before := [number for number in publishing.versions(published.parent) if number < version]:
+        newest = f", the newest version of {name}: from now on it answers"
+        back = f"\n  go back   rm -r {published}, or ask for ?model={name}:{max(before)}"
     return (
-        f"published {published}\n"
+        f"published {published}{newest}\n"
         f"  inspect   {program()} inspect {published}\n"
         f"  verify    {program()} verify {published} DATA\n"
         f"  serve     MULTIPOOL_MODELS_DIR={repository} make serve\n"
-        f"  ask       curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}'"
+        f"  ask       curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}'{back}"
     )

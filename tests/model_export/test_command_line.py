@@ -226,6 +226,8 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     exact = evaluation.logits
     monkeypatch.setattr(evaluation, "logits", lambda *given: exact(*given) / 4)
 
+    pictures = {path.name: path.read_bytes() for path in Path(said["run"]).glob("*.png")}
+
     assert main(["publish", said["run"], "--precision", "int8", "--output", str(repository)]) == 0
 
     out = capsys.readouterr().out
@@ -233,6 +235,16 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     assert "Keras and ONNX: largest difference" not in out
     assert re.search(r"judged by what it answers:\n1\.0000 of the validation images are right, 1\.0000 in float32", out)
     assert "(none lost, 0.005 allowed); for 1.0000 both name the same class; " in out
+    assert (
+        "one of the 4 validation images is 0.2500 of the accuracy, more than the 0.005 allowed, which they cannot"
+        in out
+    )
+    assert f"published {repository / 'light' / '2'}, the newest version of light: from now on it answers" in out
+    assert f"go back   rm -r {repository / 'light' / '2'}, or ask for ?model=light:1" in out
+    assert re.search(
+        r"calibration error of the validation images [\d.]+, [\d.]+, in int8; no temperature lowers it", out
+    )
+    assert {name: (Path(said["run"]) / name).read_bytes() for name in pictures} == pictures
     inspected, model = repository / "light" / "2", repository / "light" / "2" / "model.onnx"
     assert main(["inspect", str(inspected), "--json"]) == 0
     metadata = json.loads(capsys.readouterr().out)["metadata"]
@@ -299,6 +311,7 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         "error: images of 8×8 are too small for 'regions' on the trunk 'batchnorm', which needs 16×16; "
         "choose a larger --size, or --trunk plain",
     )
+    assert not (tmp_path / "runs").exists()  # of what never began
     for path in (folder / "dark").iterdir():
         path.unlink()
     code, error = run("train", str(folder))
@@ -370,7 +383,8 @@ def test_nothing_but_our_own_lines_reach_the_terminal(folder, tmp_path):
 
     lines = done.stderr.splitlines()
     starts = [line.split()[0] for line in lines]
-    assert starts == ["data:", "files:", "bright:", "dark:", "regions", "epoch", "trained"]
+    assert starts == ["data:", "files:", "bright:", "dark:", "regions", "an", "epoch", "trained"]
+    assert lines[5] == "an epoch is 30 steps of 64 images, 60.0 times through the images"
     assert json.loads(done.stdout)["published"] == str(tmp_path / "data-regions" / "1")
 
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from model_export import conclusions
 from model_export.__main__ import main
 from model_export.comparison import Trained
+from tests.conftest import ROOT
 
 
 def trained(**accuracies):
@@ -79,6 +82,18 @@ def test_a_tie_has_no_winner():
 
 def test_nothing_is_claimed_of_what_was_not_trained():
     assert conclusions.pooling_against_dense(trained(gap=(0.8,), regions=(0.7,)), 100) == []
+
+
+def test_what_tensorflow_thinks_of_many_networks_stays_with_it(folder, tmp_path):
+    """Each network is traced anew, of which it warns on the terminal."""
+    arguments = ["compare", str(folder), "--architectures", "gap,gmp,gem", "--trunk", "plain", "--epochs", "1"]
+    arguments += ["--seeds", "2", "--report", str(tmp_path / "report"), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "model_export", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert "retracing" not in done.stderr
+    assert "WARNING" not in done.stderr
 
 
 def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_path, capsys):

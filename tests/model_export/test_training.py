@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.images import Shape
-from model_export import optimizing, training
+from model_export import optimizing, report, training
 from model_export.architectures import build
 from model_export.batches import Shuffled
 from model_export.datasets import Dataset
@@ -104,3 +104,12 @@ def test_the_learning_rate_rises_and_falls():
 def test_a_run_that_diverges_says_so():
     with pytest.raises(BadData, match="diverged"):
         run(dataset(), learning_rate=1e30)
+
+
+@pytest.mark.parametrize(("trunk", "advised"), [("batchnorm", True), ("plain", False)])
+def test_nobody_is_advised_to_do_what_they_did(trunk, advised, capsys):
+    report.say_worth({"validation": {"accuracy": 0.1}}, dataset(), trunk)
+
+    text = capsys.readouterr().err
+    assert "no better than always naming one class" in text
+    assert ("--trunk plain" in text) == advised
