@@ -16,7 +16,9 @@ def listing(repository: Repository) -> dict[str, Any]:
         if entry.refused
     ]
     models = [summary(entry, repository) for entry in repository.served]
-    return {"default": repository.served.default, "models": models, "refused": refused}
+    served = repository.served
+    default_version = served.resolve(None).number if served.answers_by_default() else None
+    return {"default": served.default, "default_version": default_version, "models": models, "refused": refused}
 
 
 def summary(entry: Entry, repository: Repository) -> dict[str, Any]:

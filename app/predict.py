@@ -126,13 +126,16 @@ def _print_json(version: Version, results: list[Result], *, alone: bool) -> int:
     def body(result: Prediction | MultipoolError) -> dict[str, Any]:
         if not isinstance(result, MultipoolError):
             return result
-        return {"error": {"code": problems.kind_of(result).code, "detail": str(result)}}
+        return problems.body(problems.kind_of(result), str(result), {})  # of no request, so without its id
 
     document: dict[str, Any] = {"model": version.name, "version": version.number}
     if alone and len(results) == 1:
         document = body(results[0][1])
     else:
-        document["results"] = [{"filename": name, **body(result)} for name, result in results]
+        document["results"] = [
+            {"filename": name, **({"error": body(result)} if isinstance(result, MultipoolError) else result)}
+            for name, result in results
+        ]
     print(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_INDENT_2).decode())
     return sum(isinstance(result, MultipoolError) for _, result in results)
 

@@ -39,6 +39,10 @@ class References:
             return self._default.partition(":")[0]
         return min(self._entries, default="")
 
+    def answers_by_default(self) -> bool:
+        """Tell whether there is a model that answers when none is named; it may have been withdrawn."""
+        return (self._default or self.default) in self
+
     def __iter__(self) -> Iterator[Entry]:
         """Go through the highest version served of every model, by name."""
         return (entry for reference, entry in sorted(self._entries.items()) if ":" not in reference)

@@ -78,13 +78,23 @@ def test_json_is_what_the_service_answers(predict, server, folder):
         assert min(drawn.size) > 400
 
 
+def test_json_is_what_the_service_answers_to_a_bad_image_too(predict, server, folder):
+    image = folder / "broken.png"
+    told = server.post("/predict", files={"file": image.read_bytes()}).json()
+
+    done = predict(image, "--json")
+
+    assert done.returncode == 65
+    assert json.loads(done.stdout) == {**told, "request_id": ""}
+
+
 def test_several_images_fail_alone(predict, folder):
     done = predict(folder / "0.png", folder / "broken.png", folder / "255.png", "--json", "--top", "1", "--no-features")
 
     assert done.returncode == 65
     results = json.loads(done.stdout)["results"]
     assert [result.get("label") for result in results] == ["dark", None, "bright"]
-    assert results[1]["error"]["code"] == "undecodable_image"
+    assert (results[1]["error"]["code"], results[1]["error"]["status"]) == ("undecodable_image", 422)
     assert len(results[0]["probabilities"]) == 1
     assert "branches" not in results[0]
 
