@@ -64,7 +64,7 @@ class Classifier:
             return [await self._classify(model, uploads[0], alone=alone)]
         return await asyncio.gather(*(self._classify(model, upload, alone=alone) for upload in uploads))
 
-    async def explain(self, model: Model, upload: Upload) -> tuple[NDArray[np.uint8], Explained]:
+    async def explain(self, model: Model, upload: Upload) -> tuple[NDArray[np.uint8], Answer[Explained]]:
         """Decode and classify one file, with what the branches pool.
 
         Returns:
@@ -74,9 +74,14 @@ class Classifier:
             InvalidRequest: The file cannot be used.
         """
 
-        def work() -> tuple[NDArray[np.uint8], Explained]:
+        came = time.monotonic()
+
+        def work() -> tuple[NDArray[np.uint8], Answer[Explained]]:
+            start = time.monotonic()
             image = self._decode(model, upload, self._max_pixels)
-            return image, self.guard.watch(model.run_with_maps, image[None])
+            decoded = time.monotonic()
+            explained = self.guard.watch(model.run_with_maps, image[None])
+            return image, Answer(explained, 0, decoded - start, start - came, time.monotonic() - decoded)
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 

@@ -37,7 +37,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         _explain(version, files, arguments, settings)
     offline = Offline(version, settings, explain=arguments.json and arguments.explain is not None)
     if arguments.output is not None:
-        failed = _tabulate(offline, files, arguments)
+        try:
+            failed = _tabulate(offline, files, arguments)
+        except OSError as error:
+            reason, again = error.strerror or error, "the same command goes on where it stopped"
+            raise MultipoolError(f"{arguments.output} cannot be written: {reason}; once it can, {again}") from None
     else:
         results = offline.classify(files, top=arguments.top, features=arguments.json and arguments.features)
         if arguments.json:

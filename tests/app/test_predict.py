@@ -5,6 +5,7 @@ import fcntl
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -86,6 +87,29 @@ def test_json_is_what_the_service_answers_to_a_bad_image_too(predict, server, fo
 
     assert done.returncode == 65
     assert json.loads(done.stdout) == {**told, "request_id": ""}
+
+
+def test_a_disk_that_is_full_is_said_with_the_path_and_the_same_command_goes_on(predict, models, folder, tmp_path):
+    """Here a limit on the size of files is what is full."""
+    (folder / "broken.png").unlink()
+    table = tmp_path / "answers.jsonl"
+    command = [sys.executable, "-m", "app", "predict", str(folder), "--output", str(table)]
+
+    def fill():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (800, 800))
+
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(models), capture_output=True, text=True, check=False, preexec_fn=fill
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"error: {table} cannot be written: File too large; once it can, the same command goes on where it stopped"
+    )
+    assert "Traceback" not in done.stderr
+
+    again = predict(folder, "--output", table)
+    assert again.returncode == 0
+    assert len(table.read_text().splitlines()) == 4
 
 
 def test_several_images_fail_alone(predict, folder):
