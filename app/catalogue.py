@@ -18,7 +18,8 @@ def listing(repository: Repository) -> dict[str, Any]:
     ]
     served = repository.served  # replaced as a whole whenever it changes
     models = [summary(entry, served) for entry in served]
-    return {"default": served.default, "models": models, "refused": refused}
+    default_version = served.resolve(None).number if served.answering else None
+    return {"default": served.default, "default_version": default_version, "models": models, "refused": refused}
 
 
 def summary(entry: Entry, served: References) -> dict[str, Any]:

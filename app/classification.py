@@ -69,7 +69,7 @@ class Classifier:
             for task in tasks:  # those still at work when one has failed: no one waits for them
                 task.cancel()
 
-    async def explain(self, model: Model, upload: Upload) -> tuple[NDArray[np.uint8], Explained]:
+    async def explain(self, model: Model, upload: Upload) -> tuple[NDArray[np.uint8], Answer[Explained]]:
         """Decode and classify one file, with what the branches pool.
 
         Returns:
@@ -79,9 +79,14 @@ class Classifier:
             InvalidRequest: The file cannot be used.
         """
 
-        def work() -> tuple[NDArray[np.uint8], Explained]:
+        came = time.monotonic()
+
+        def work() -> tuple[NDArray[np.uint8], Answer[Explained]]:
+            start = time.monotonic()
             image = self._decode(model, upload, self._max_pixels)
-            return image, self.guard.watch(model.run_with_maps, image[None])
+            decoded = time.monotonic()
+            explained = self.guard.watch(model.run_with_maps, image[None])
+            return image, Answer(explained, 0, decoded - start, start - came, time.monotonic() - decoded)
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 

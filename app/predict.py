@@ -40,7 +40,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         raise InvalidUsage("--label and --branch choose what --explain draws; add --explain OUT.png")
     offline = Offline(version, settings, explain=arguments.json and arguments.explain is not None)
     if arguments.output is not None:
-        failed = _tabulate(offline, files, arguments)
+        try:
+            failed = _tabulate(offline, files, arguments)
+        except OSError as error:
+            reason, again = error.strerror or error, "the same command goes on where it stopped"
+            raise MultipoolError(f"{arguments.output} cannot be written: {reason}; once it can, {again}") from None
     else:
         results = offline.classify(files, top=arguments.top, features=arguments.json and arguments.features)
         if arguments.json:
@@ -146,13 +150,16 @@ def _print_json(version: Version, results: list[Result], *, alone: bool) -> int:
     def body(result: Prediction | MultipoolError) -> dict[str, Any]:
         if not isinstance(result, MultipoolError):
             return result
-        return {"error": {"code": problems.kind_of(result).code, "detail": str(result)}}
+        return problems.body(problems.kind_of(result), str(result), {})  # of no request, so without its id
 
     document: dict[str, Any] = {"model": version.name, "version": version.number}
     if alone and len(results) == 1:
         document = body(results[0][1])
     else:
-        document["results"] = [{"filename": name, **body(result)} for name, result in results]
+        document["results"] = [
+            {"filename": name, **({"error": body(result)} if isinstance(result, MultipoolError) else result)}
+            for name, result in results
+        ]
     print(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_INDENT_2).decode())
     return sum(isinstance(result, MultipoolError) for _, result in results)
 

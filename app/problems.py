@@ -140,9 +140,11 @@ async def _ours(request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kind = of_status(error.status_code)
+    kind, headers = of_status(error.status_code), dict(error.headers or {})
+    if "GET" in (allowed := headers.get("Allow", "").split(", ")):
+        headers["Allow"] = ", ".join(sorted({*allowed, "HEAD"}))  # answered wherever GET is, see app.application
     details = {
         404: f"there is no {request.scope['path'][:200]!r} here; GET /docs lists what there is",
-        405: f"{request.method} is not possible here; use {(error.headers or {}).get('Allow', 'another method')}",
+        405: f"{request.method} is not possible here; use {headers.get('Allow', 'another method')}",
     }
-    return response(kind, details.get(error.status_code, str(error.detail)), request.scope, dict(error.headers or {}))
+    return response(kind, details.get(error.status_code, str(error.detail)), request.scope, headers)

@@ -158,11 +158,13 @@ class Repository:
         log.info("removed %s:%d", entry.name, entry.number)
 
     def withdraw(self, name: str) -> None:
-        """Serve no version of a model until it is restored, and free them.
+        """Serve no version of a model until it is restored, and free them; nothing is left to do the second time.
 
         Raises:
             ModelNotFound: There is no such model.
         """
+        if name in self._withdrawn and any(entry.name == name for entry in self.entries()):
+            return
         self.served.versions(name)
         with self._lock:
             self._withdrawn |= {name}

@@ -206,7 +206,8 @@ class RefusedVersion(_Body):
 class Models(_Body):
     """The models that are served, and what was refused."""
 
-    default: str
+    default: str = Field(description="The model that answers when a request names none.")
+    default_version: int | None = Field(description="Its version that then answers; null while it is not served.")
     models: list[ModelSummary]
     refused: list[RefusedVersion]
 

@@ -17,6 +17,7 @@ from app.negotiation import JSON, NPY, PNG, choose
 from app.query import Query
 from app.schemas import BINARY, IMAGE_BODY, Maps
 from app.service import ReadyService, acquire
+from app.timing import server_timing, stages
 from app.uploads import parse_one, read_body
 
 router = APIRouter(tags=["predictions"])
@@ -62,12 +63,13 @@ async def explain(request: Request, service: ReadyService) -> Response:
     async with service.admission.request():
         version = await acquire(request, service, parameters.model)
         body = await read_body(request, service.settings.max_upload_bytes)
+        read_s = time.monotonic() - start
         upload = parse_one(body, request.headers.get("content-type"))
-        image, explained = await service.classifier.explain(version.model, upload)
-        maps = answers.maps(version, explained, label=parameters.label, branch=parameters.branch)
+        image, answer = await service.classifier.explain(version.model, upload)
+        maps = answers.maps(version, answer.result, label=parameters.label, branch=parameters.branch)
         content = await asyncio.to_thread(_write, media_type, maps, image)
-    timing = f"total;dur={1000 * (time.monotonic() - start):.2f}"
-    return Response(content, headers={"Server-Timing": timing, "Vary": "Accept"}, media_type=media_type)
+    headers = {"Server-Timing": server_timing(stages([answer], read_s, start)), "Vary": "Accept"}
+    return Response(content, headers=headers, media_type=media_type)
 
 
 def _write(media_type: str, maps: dict[str, Any], image: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:

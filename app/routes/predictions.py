@@ -16,6 +16,7 @@ from app.negotiation import JSON, NPZ, choose
 from app.query import Query
 from app.schemas import BINARY, IMAGE_BODY, BatchPrediction, Prediction
 from app.service import Service, acquire, ready
+from app.timing import server_timing, stages
 from app.uploads import PART, Upload, parse_many, parse_one, read_body
 from app.versions import Version
 
@@ -148,13 +149,7 @@ def _respond(  # noqa: PLR0917  # all of it is what was answered
     """Send the answer, with the longest time any of its images spent in each stage, and count it."""
     answered = [one for one in classified if not isinstance(one, InvalidRequest)]
     ran = [one for one in answered if not one.cached]
-    stages = {
-        "read": read_s,
-        "decode": max((one.decoded_s for one in ran), default=0),
-        "queue": max((one.queued_s for one in ran), default=0),
-        "inference": max((one.ran_s for one in ran), default=0),
-        "total": time.monotonic() - start,
-    }
+    spent = stages(ran, read_s, start)
     named = version.model.metadata.labels
     service.metrics.count_prediction(
         version.name,
@@ -162,15 +157,15 @@ def _respond(  # noqa: PLR0917  # all of it is what was answered
         images=len(ran),
         batches=sum(one.row == 0 for one in ran),  # the first row of a batch stands for the batch
         labels=[named[one.result.probabilities[one.row].argmax()] for one in answered],
-        stages=stages,
+        stages=spent,
     )
     headers = {"Vary": "Accept"}
     if service.settings.cached_answers:
         service.metrics.count_cached(hits=len(answered) - len(ran), misses=len(ran))
-        # RFC 9211; of several images, whether all were remembered
-        headers["Cache-Status"] = "multipool; " + ("fwd=miss" if ran else "hit")
-    timing = ", ".join([f"{stage};dur={1000 * seconds:.2f}" for stage, seconds in stages.items()])
-    headers["Server-Timing"] = timing
+        # RFC 9211; of several images, whether all were remembered, which those that cannot be used never are
+        hit = not ran and len(answered) == len(classified)
+        headers["Cache-Status"] = "multipool; " + ("hit" if hit else "fwd=miss")
+    headers["Server-Timing"] = server_timing(spent)
     return Response(content, headers=headers, media_type=media_type)
 
 

@@ -101,6 +101,14 @@ def test_head_is_get_without_the_body(server, path):
     assert head.headers["content-type"] == get.headers["content-type"]
 
 
+@pytest.mark.parametrize("path", ["/livez", "/models", "/", "/metrics"])
+def test_head_is_named_where_it_is_possible(server, path):
+    response = server.post(path)
+
+    assert "GET, HEAD" in assert_problem(response, 405, "method_not_allowed")["detail"]
+    assert response.headers["allow"] == "GET, HEAD"
+
+
 def test_head_is_not_possible_where_get_is_not(server):
     response = server.head("/predict")
 

@@ -53,3 +53,15 @@ def test_another_model_has_answers_of_its_own(tmp_path):
 
 def test_nothing_is_remembered_unless_asked_for(server):
     assert [ask(server, toys.plain(7))[1] for _ in range(2)] == [None, None]
+
+
+def test_what_cannot_be_used_was_not_remembered(tmp_path):
+    toys.publish(tmp_path, "toy")
+    good, bad = ("file", toys.plain(7)), ("file", b"not an image")
+    with serving(tmp_path, CACHED_ANSWERS=10) as client:
+        found = [
+            client.post("/predict/batch", files=files).headers["cache-status"]
+            for files in ([bad], [good], [good, bad], [good])
+        ]
+
+    assert found == [*["multipool; fwd=miss"] * 3, "multipool; hit"]

@@ -41,7 +41,8 @@ def test_maps_in_numbers_sum_to_what_predict_says(server, ask):
         assert share["name"] == branch["name"]
         assert share["contribution"] == pytest.approx(branch["contributions"]["dark"], abs=1e-6)
         assert one.sum() == pytest.approx(share["contribution"], abs=1e-5)
-    assert "total;dur=" in response.headers["server-timing"]
+    stages = [stage.partition(";dur=")[0] for stage in response.headers["server-timing"].split(", ")]
+    assert stages == ["read", "decode", "queue", "inference", "total"]
 
 
 def test_all_that_a_figure_is_to_say_is_in_it(server, ask):

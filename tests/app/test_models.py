@@ -5,14 +5,16 @@ import hashlib
 import pytest
 
 from app.schemas import ModelDetail, Models
+from tests import toys
 from tests.app.test_predictions import assert_problem
+from tests.conftest import serving
 
 
 def test_all_models_are_listed(server, models):
     body = server.get("/models").json()
 
     Models.model_validate(body)
-    assert body["default"] == "brightness"
+    assert (body["default"], body["default_version"]) == ("brightness", 2)
     assert [model["name"] for model in body["models"]] == ["bands", "brightness", "grey"]
     brightness = body["models"][1]
     assert brightness["version"] == 2
@@ -24,6 +26,14 @@ def test_all_models_are_listed(server, models):
     assert brightness["execution_provider"] == "CPUExecutionProvider"
     file = models / "brightness" / "2" / "model.onnx"
     assert brightness["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_the_version_that_answers_by_default_is_told(models):
+    with serving(models, DEFAULT_MODEL="brightness:1") as client:
+        body = client.get("/models").json()
+        answer = client.post("/predict", files={"file": toys.plain(1)}).json()
+
+    assert (body["default"], body["default_version"]) == (answer["model"], answer["version"]) == ("brightness", 1)
 
 
 def test_one_model_tells_all_that_its_artifact_says(server):

@@ -5,6 +5,7 @@ import fcntl
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -88,13 +89,46 @@ def test_another_class_and_one_branch_are_drawn_as_the_service_does(predict, ser
     assert (folder / "why.png").read_bytes() == told
 
 
+def test_json_is_what_the_service_answers_to_a_bad_image_too(predict, server, folder):
+    image = folder / "broken.png"
+    told = server.post("/predict", files={"file": image.read_bytes()}).json()
+
+    done = predict(image, "--json")
+
+    assert done.returncode == 65
+    assert json.loads(done.stdout) == {**told, "request_id": ""}
+
+
+def test_a_disk_that_is_full_is_said_with_the_path_and_the_same_command_goes_on(predict, models, folder, tmp_path):
+    """Here a limit on the size of files is what is full."""
+    (folder / "broken.png").unlink()
+    table = tmp_path / "answers.jsonl"
+    command = [sys.executable, "-m", "app", "predict", str(folder), "--output", str(table)]
+
+    def fill():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (800, 800))
+
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(models), capture_output=True, text=True, check=False, preexec_fn=fill
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"error: {table} cannot be written: File too large; once it can, the same command goes on where it stopped"
+    )
+    assert "Traceback" not in done.stderr
+
+    again = predict(folder, "--output", table)
+    assert again.returncode == 0
+    assert len(table.read_text().splitlines()) == 4
+
+
 def test_several_images_fail_alone(predict, folder):
     done = predict(folder / "0.png", folder / "broken.png", folder / "255.png", "--json", "--top", "1", "--no-features")
 
     assert done.returncode == 65
     results = json.loads(done.stdout)["results"]
     assert [result.get("label") for result in results] == ["dark", None, "bright"]
-    assert results[1]["error"]["code"] == "undecodable_image"
+    assert (results[1]["error"]["code"], results[1]["error"]["status"]) == ("undecodable_image", 422)
     assert len(results[0]["probabilities"]) == 1
     assert "branches" not in results[0]
 

@@ -49,6 +49,7 @@ def test_models_are_loaded_and_unloaded(client):
     assert everywhere(client, 200, "other")
     assert index() == {("other", "1"): "READY", ("toy", "1"): "UNAVAILABLE"}
     assert index(ready=True) == {("other", "1"): "READY"}
+    assert post("/models/toy/unload").status_code == 200  # again: it is as it was to be
 
     assert post("/models/toy/load", json={}).status_code == 200
     time.sleep(0.1)

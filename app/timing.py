@@ -1,0 +1,31 @@
+"""Where the time of a prediction went, stage by stage (Server Timing, W3C)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.batching import Answer
+
+
+def stages(ran: Sequence[Answer[Any]], read_s: float, start: float) -> dict[str, float]:
+    """Give the longest time, in seconds, that any image of a request spent in each stage.
+
+    Args:
+        ran: Those that were run.
+        read_s: What reading the request took.
+        start: When it came, by the monotonic clock.
+    """
+    return {
+        "read": read_s,
+        "decode": max((one.decoded_s for one in ran), default=0),
+        "queue": max((one.queued_s for one in ran), default=0),
+        "inference": max((one.ran_s for one in ran), default=0),
+        "total": time.monotonic() - start,
+    }
+
+
+def server_timing(seconds: Mapping[str, float]) -> str:
+    """Write the header ``Server-Timing``, in milliseconds."""
+    return ", ".join([f"{stage};dur={1000 * spent:.2f}" for stage, spent in seconds.items()])
