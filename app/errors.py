@@ -139,6 +139,10 @@ class InvalidArtifact(MultipoolError):
     """A model file is not a multi-pool artifact, or is damaged."""
 
 
+class UnreadableArtifact(InvalidArtifact):
+    """A model file cannot be read now; that may pass although the file stays as it is."""
+
+
 class NothingToServe(MultipoolError):
     """The model repository is absent or holds no model."""
 

@@ -8,6 +8,7 @@ import signal
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import NamedTuple
 
 from app.errors import MultipoolError
@@ -40,12 +41,14 @@ class Link:
         self._pipe = pipe
         self._service: Service | None = None
         self._lock = threading.Lock()
+        self._orders: SimpleQueue[Order] = SimpleQueue()
 
     def start(self, service: Service) -> asyncio.Task[None]:
         """Say that the worker is ready, listen from now on, and report again and again."""
         self._service = service
         service.tell_others = self.send
-        threading.Thread(target=self._listen, args=(service,), daemon=True).start()
+        for work in (self._listen, self._obey):
+            threading.Thread(target=work, args=(service,), daemon=True).start()
         self.send(Loaded(service.repository.sound()))
         self.send(Ready())
         return asyncio.create_task(self._report(service))
@@ -68,8 +71,13 @@ class Link:
                 if isinstance(said, Counts):
                     service.metrics.others = said.snapshot
                 else:
-                    threading.Thread(target=service.obey, args=(said,), daemon=True).start()
+                    self._orders.put(said)
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def _obey(self, service: Service) -> None:
+        """Do what operators want, one order after the other, so that the last one holds."""
+        while True:
+            service.obey(self._orders.get())
 
     async def _report(self, service: Service) -> None:
         while True:

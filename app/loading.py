@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from app import devices, memory
-from app.errors import DeviceUnavailable, InvalidArtifact
+from app.errors import DeviceUnavailable, InvalidArtifact, UnreadableArtifact
 from app.model import Model
 from app.sessions import Device
 
@@ -52,7 +52,7 @@ class Loader:
             The model, and about how many bytes of memory it takes.
 
         Raises:
-            InvalidArtifact: It cannot be served; says why.
+            InvalidArtifact: It cannot be served; says why. :class:`app.errors.UnreadableArtifact`, where that may pass.
             DeviceUnavailable: The device cannot be used.
         """
         memory.give_back()  # what was freed would hide what is taken
@@ -64,7 +64,7 @@ class Loader:
             model = self._load(data, path)
             model.warm_up(model.batch_sizes(self._max_batch_size))
         except OSError as error:
-            raise InvalidArtifact(f"it cannot be read: {error.strerror}") from None
+            raise UnreadableArtifact(f"it cannot be read: {error.strerror}") from None
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
             # Its metadata is of the right form, but nothing can be computed from it.
             raise InvalidArtifact(f"its metadata cannot be used: {type(error).__name__}: {error}") from None

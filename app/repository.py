@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.artifacts import Folder, Found, Stamp, discover, passed_over
-from app.errors import InvalidArtifact, InvalidSettings, MultipoolError, NothingToServe, NotReady
+from app.errors import InvalidArtifact, InvalidSettings, MultipoolError, NothingToServe, NotReady, UnreadableArtifact
 from app.loading import Loader
 from app.model import Model
 from app.references import References
@@ -140,8 +140,9 @@ class Repository:
         try:
             model, memory_bytes = self._loader.open(found.path, sound)
         except InvalidArtifact as error:
-            entry.stamp, entry.refused = stamp, str(error)
-            log.error("refused %s:%d: %s", found.name, found.number, error)  # noqa: TRY400  # a line for the operator
+            if str(error) != entry.refused:
+                log.error("refused %s:%d: %s", found.name, found.number, error)  # noqa: TRY400  # for the operator
+            _refuse(entry, error, stamp)
         else:
             self._install(entry, model, memory_bytes, stamp)
             log.info("loaded %s:%d on %s", found.name, found.number, model.execution_provider)
@@ -264,12 +265,17 @@ class Repository:
         try:
             model, memory_bytes = self._loader.open(entry.found.path, frozenset({card.sha256}))
         except InvalidArtifact as error:
-            entry.stamp, entry.refused = stamp, str(error)
+            _refuse(entry, error, stamp)
             log.error("cannot load %s:%d again: %s", entry.name, entry.number, error)  # noqa: TRY400  # as above
             raise unusable from None
         if model.sha256 != card.sha256:
             log.warning("loaded %s:%d again from a file that was replaced", entry.name, entry.number)
         return self._install(entry, model, memory_bytes, stamp)
+
+
+def _refuse(entry: Entry, error: InvalidArtifact, stamp: Stamp | None) -> None:
+    """Note why it cannot be served; what only cannot be read is tried again although its content is the same."""
+    entry.stamp, entry.refused = None if isinstance(error, UnreadableArtifact) else stamp, str(error)
 
 
 def _last_used(entry: Entry) -> int:

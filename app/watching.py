@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 
 from app.artifacts import Found, Stamp
 from app.errors import MultipoolError, NothingToServe
@@ -24,14 +25,16 @@ class Watcher:
         self._repository = repository
         self._interval_s = interval_s
         self._last_look: dict[Found, Stamp | None] = {}
+        self._tried: dict[Found, Stamp | None] | None = None
         self._problem = ""
+        self._looking = threading.Lock()  # operators' requests look too
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
             await asyncio.sleep(self._interval_s)
             try:
-                await asyncio.to_thread(self.look)
+                await asyncio.to_thread(self.look if self._repository.ready else self._start_again)
             except (MultipoolError, OSError) as error:
                 if str(error) != self._problem:
                     log.error("nothing is loaded or removed: %s", error)  # noqa: TRY400  # a line for the operator
@@ -40,6 +43,14 @@ class Watcher:
                 if self._problem:
                     log.info("versions are loaded and removed again")
                 self._problem = ""
+
+    def _start_again(self) -> None:
+        """Load everything, which could not be served at the start, once the folder has changed and changes no more."""
+        look = {found: found.stamp() for found in self._repository.folder.look()}
+        settled, self._last_look = look == self._last_look, look
+        if settled and look != self._tried:
+            self._tried = look
+            self._repository.load()
 
     def look(self, model: str | None = None) -> None:
         """Look once, and load or remove what has changed.
@@ -50,6 +61,10 @@ class Watcher:
         Raises:
             NothingToServe: The folder is empty.
         """
+        with self._looking:
+            self._look(model)
+
+    def _look(self, model: str | None) -> None:
         folder = self._repository.folder
         there = folder.look()
         if not there and not folder.unreadable:

@@ -183,9 +183,9 @@ class Supervisor:
             self._tell(worker, self._others(worker))
         elif isinstance(said, Order):
             self._orders[said.model] = said  # for those too that are yet to come
-            for other in self._workers:
-                if other is not worker and other.ready:
-                    self._tell(other, said)
+            for each in self._workers:  # also who sent it: all hear all orders in one order, so that the last one holds
+                if each.ready:
+                    self._tell(each, said)
         elif not any(other.ready for other in self._workers):
             raise said
         else:

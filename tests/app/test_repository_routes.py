@@ -3,6 +3,7 @@
 import shutil
 import time
 
+import httpx
 import pytest
 
 from tests import toys
@@ -71,6 +72,20 @@ def test_models_are_loaded_and_unloaded(client):
     said = post("/index", json={"ready": "soon"}).json()["detail"]
     assert said == 'the body takes "ready" alone, true or false; send {} or {"ready": true}'
     assert_problem(post("/index", content=b" " * 70_000), 413, "body_too_large")
+
+
+def test_of_several_orders_the_last_one_holds_in_every_worker(client):
+    for number in (2, 3, 4):
+        toys.publish(client.root, "toy", number)
+        for order in ("load", "unload"):  # over connections of their own, so that any worker may get them
+            path = f"{client.base_url}/v2/repository/models/toy/{order}"
+            assert httpx.post(path, headers=ADMIN, timeout=60).status_code == 200
+
+    deadline = time.monotonic() + 30
+    while not everywhere(client, 404):
+        assert time.monotonic() < deadline
+    time.sleep(1)  # an order that is still under way would undo it
+    assert everywhere(client, 404)
 
 
 def test_only_with_the_admin_key(tmp_path):

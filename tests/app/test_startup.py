@@ -12,7 +12,7 @@ import pytest
 from app import digest
 from tests import toys
 from tests.app.test_predictions import assert_problem
-from tests.conftest import ROOT, serving, start
+from tests.conftest import ROOT, serving, start, wait_until_ready
 
 
 def ended(process):
@@ -135,6 +135,10 @@ def test_under_uvicorn_a_failed_load_leaves_it_alive_but_not_ready(tmp_path):
         assert "cannot be served" in assert_problem(response, 503, "not_ready")["detail"]
         assert_problem(client.post("/predict", files={"file": toys.plain(1)}), 503, "not_ready")
         assert_problem(client.get("/models"), 503, "not_ready")
+
+        toys.publish(tmp_path, "broken", 2)
+        wait_until_ready(client)
+        assert client.get("/models").json()["models"][0]["version"] == 2
 
 
 def test_onnx_runtime_reports_nothing_to_anyone(models, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app import loading
 from app.errors import InvalidArtifact
+from app.repository import Repository
+from app.watching import Watcher
 from tests import toys
 from tests.app.test_metrics import scrape
 from tests.conftest import serving
@@ -236,3 +239,25 @@ def test_when_everything_can_be_read_again_it_is_said(tmp_path):
         (tmp_path / ".aside").rename(tmp_path / "toy")
         client.log.wait_for("versions are loaded and removed again")
         assert version(client) == 1
+
+
+def test_what_could_not_be_read_for_a_moment_is_read_when_it_can(tmp_path, monkeypatch, caplog):
+    toys.publish(tmp_path, "toy", 1)
+    repository = Repository(tmp_path, default=None, loader=loading.Loader(device="cpu", threads=1, max_batch_size=1))
+    repository.load()
+    toys.publish(tmp_path, "toy", 2)
+    watcher = Watcher(repository, 1)
+
+    def fail(_):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail)
+        for _ in range(3):
+            watcher.look()
+    assert repository.served.find("toy").number == 1
+    assert caplog.text.count("refused toy:2: it cannot be read: Permission denied") == 1
+
+    watcher.look()
+
+    assert repository.served.find("toy").number == 2
