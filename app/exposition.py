@@ -22,7 +22,7 @@ _COUNTERS = {
     "cache": ("Images looked up among the remembered answers.", ("outcome",)),
 }
 _HISTOGRAMS = {
-    "request_seconds": ("From the first byte of a request to the last of its answer.", ("route",)),
+    "request_seconds": ("From the end of a request's header to the end of its answer.", ("route",)),
     "stage_seconds": ("Stages of a prediction, as in Server-Timing.", ("stage",)),
 }
 _GAUGES = {

@@ -1,6 +1,6 @@
 """What the service counts. Cheap enough for every request: a few additions, no locks, no library.
 
-Everything here is touched from the event loop alone. Several workers tell each other what they have counted, so that
+What is counted is counted in the event loop alone. Several workers tell each other what they have counted, so that
 each of them can answer for all; :mod:`app.exposition` writes it as Prometheus reads it.
 """
 

@@ -15,9 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from app.artifacts import discover, select
 from benchmarks.service import Service, ask, serving
 
-_ARTIFACT = Path("models/eurosat-regions/2/model.onnx")
+_MODEL = "eurosat-regions"
 _IMAGE = Path("examples/digit.png")
 _ASKED = 40
 
@@ -43,7 +44,7 @@ def main() -> None:
         for index in range(arguments.models):
             version = Path(folder) / f"model-{index:04}" / "1"
             version.mkdir(parents=True)
-            shutil.copy(_ARTIFACT, version)
+            shutil.copy(select(discover(Path("models")), _MODEL).path, version)
         start = time.monotonic()
         with serving(folder, MODELS_MEMORY_BYTES=arguments.memory) as service:
             ready_s = time.monotonic() - start

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from model_export import choices
-from model_export.choices import APPLICATIONS, ARCHITECTURES, AUGMENTATIONS, DIGITS, PRECISIONS, TRUNKS
+from model_export.choices import ARCHITECTURES, AUGMENTATIONS, DIGITS, PRECISIONS, TRUNKS
 
 _MODEL_HELP = "model.onnx, the folder it lies in, or NAME, NAME:VERSION or NAME/VERSION in ./models"
 _DATA_HELP = (
@@ -142,7 +142,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
 
 def _add_network(command: argparse.ArgumentParser) -> None:
     add = command.add_argument_group("network").add_argument
-    text = f"{', '.join(TRUNKS)}, or a network of keras.applications like {APPLICATIONS[14]} (default: batchnorm)"
+    text = f"{', '.join(TRUNKS)}, or a network of keras.applications like efficientnetv2b0 (default: batchnorm)"
     add("--trunk", type=choices.trunk, default="batchnorm", help=text)
     text = "of a keras.applications trunk: none, imagenet (downloads), or a file without the top (default: none)"
     add("--weights", default="none", help=text)

@@ -142,7 +142,8 @@ def print_training(published: Published, run: Path) -> None:
         out.print(f"{reduced.judgement()}; {reduced.speed:g} times as fast on this CPU at batch 32")
         out.print(reduced.resolution(round(published.metrics["validation"]["images"])))
     out.print(_calibration(found, "" if reduced is None else f", in {reduced.precision}"))
-    sheet = f", the {published.mistakes} worst mistakes" if published.mistakes else ""
+    worst = "mistake" if published.mistakes == 1 else f"{published.mistakes} worst mistakes"
+    sheet = f", the {worst}" if published.mistakes else ""
     out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}", markup=False)
     out.print(next_commands(published.folder), markup=False)
 
