@@ -21,7 +21,7 @@ from tests import toys
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
-COMMITTED = ("digits-regions/3", "eurosat-channel-groups/3", "eurosat-regions/3", "eurosat-separable/3")
+COMMITTED = ("digits-regions/3", "eurosat-channel-groups/3", "eurosat-regions/3", "eurosat-separable/4")
 START_LIMIT_S = 60
 
 
