@@ -96,7 +96,7 @@ def test_a_file_that_was_replaced_goes_through_a_trial_and_once_only(crowded, mo
     for _ in range(2):
         with pytest.raises(NotReady, match="GET /models says why"):
             acquire(crowded, entry)
-    Watcher(crowded, 1).look(settled=True)
+    Watcher(crowded, 1).look(entry.name)
 
     assert entry.refused == "it was not loaded and run within 0 s"
     assert caplog.text.count("within 0 s") == 1  # whoever asks
@@ -113,7 +113,7 @@ def test_a_file_that_was_replaced_by_a_good_one_is_told_of_as_it_is_served(crowd
     entry.found.path.write_bytes(data)
 
     version = acquire(crowded, entry)
-    Watcher(crowded, 1).look(settled=True)
+    Watcher(crowded, 1).look(entry.name)
 
     assert entry.version is version
     assert version.model.sha256 == entry.card.sha256 == hashlib.sha256(data).hexdigest()

@@ -383,7 +383,7 @@ def test_nothing_but_our_own_lines_reach_the_terminal(folder, tmp_path):
 
     lines = done.stderr.splitlines()
     starts = [line.split()[0] for line in lines]
-    assert starts == ["data:", "files:", "bright:", "dark:", "regions", "an", "epoch", "trained"]
+    assert starts == ["data:", "files:", "bright:", "dark:", "regions", "an", "epoch", "trained", "note:"]
     assert lines[5] == "an epoch is 30 steps of 64 images, 60.0 times through the images"
     assert json.loads(done.stdout)["published"] == str(tmp_path / "data-regions" / "1")
 
@@ -446,7 +446,7 @@ def test_an_interrupted_comparison_names_the_command_that_goes_on(folder, monkey
 
 def test_an_interrupted_check_says_so(folder, tmp_path, monkeypatch, capsys):
     toys.publish(tmp_path / "models", "toy")
-    monkeypatch.setattr(evaluation, "measure", interrupt)
+    monkeypatch.setattr(evaluation, "logits", interrupt)
 
     assert main(["verify", "toy", str(folder)]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
