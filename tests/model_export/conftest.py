@@ -23,11 +23,16 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A data set anyone can learn: dark images and bright ones, 16×16, twenty of each."""
+    """A data set anyone can learn."""
+    return bright_and_dark(tmp_path / "data")
+
+
+def bright_and_dark(folder):
+    """Write dark images and bright ones, 16×16, twenty of each."""
     random = np.random.default_rng(0)
     for label, low, high in (("bright", 150, 256), ("dark", 0, 106)):
-        (tmp_path / "data" / label).mkdir(parents=True)
+        (folder / label).mkdir(parents=True)
         for index in range(20):
             image = random.integers(low, high, (16, 16, 3), np.uint8)
-            (tmp_path / "data" / label / f"{index:02}.png").write_bytes(toys.save(image))
-    return tmp_path / "data"
+            (folder / label / f"{index:02}.png").write_bytes(toys.save(image))
+    return folder

@@ -1,5 +1,6 @@
 """``python -m model_export``: the whole way from a folder to a served model, and its exit codes."""
 
+import io
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import chdir, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +23,29 @@ from model_export import comparison, datasets, evaluation, precision, verificati
 from model_export.__main__ import main
 from tests import toys
 from tests.conftest import ROOT, serving
+from tests.model_export.conftest import bright_and_dark
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder in which a model was trained, once for all tests; returns it and what ``--json`` said."""
+    root = tmp_path_factory.mktemp("trained")
+    data = bright_and_dark(root / "data")
+    arguments = ["train", str(data), "--trunk", "plain", "--epochs", "4", "--learning-rate", "0.01", "--json"]
+    with chdir(root), redirect_stdout(io.StringIO()) as out:
+        assert main([*arguments, "--name", "light", "--output", str(root / "models")]) == 0
+    return root, out.getvalue()
 
 
 @pytest.fixture
-def published(folder, tmp_path, capsys):
-    """A model trained on the folder; returns what ``--json`` said, and the repository."""
-    arguments = ["train", str(folder), "--trunk", "plain", "--epochs", "4", "--learning-rate", "0.01", "--json"]
-    code = main([*arguments, "--name", "light", "--output", str(tmp_path / "models")])
-    assert code == 0
-    return json.loads(capsys.readouterr().out), tmp_path / "models"
+def published(trained, folder, tmp_path):  # noqa: ARG001  # the images lie here too
+    """The model of :func:`trained` as if it had been trained here; returns what was said, and the repository."""
+    root, said = trained
+    for name in ("models", "runs"):
+        shutil.copytree(root / name, tmp_path / name)
+    options = tmp_path / "runs" / "light" / "1" / "args.yaml"
+    options.write_text(options.read_text().replace(str(root), str(tmp_path)))
+    return json.loads(said.replace(str(root), str(tmp_path))), tmp_path / "models"
 
 
 def test_from_a_folder_to_an_answer_over_http(published):
