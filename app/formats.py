@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from app.errors import EmptyFile, UndecodableImage, UnsupportedMediaType
 
 MEDIA_TYPES = {
@@ -48,6 +50,15 @@ def sniff(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     return next((name for signature, name in _SIGNATURES if data.startswith(signature)), None)
+
+
+def begins_an_image(path: Path) -> bool:
+    """Tell whether the first bytes of a file announce an image; one that cannot be read does not."""
+    try:
+        with path.open("rb") as file:
+            return sniff(file.read(16)) is not None
+    except OSError:
+        return False
 
 
 def recognise(data: bytes, media_type: str | None) -> str:

@@ -79,11 +79,7 @@ def _is_image(path: Path, folder: Path) -> bool:
         return False
     if path.suffix:
         return path.suffix.lower() in SUFFIXES | _NOT_READ
-    try:
-        with path.open("rb") as file:
-            return formats.sniff(file.read(16)) is not None
-    except OSError:
-        return False
+    return formats.begins_an_image(path)
 
 
 def _explain(version: Version, files: list[Path], arguments: argparse.Namespace, settings: Settings) -> None:

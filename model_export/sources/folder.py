@@ -115,16 +115,8 @@ def _stray(root: Path, folders: set[Path]) -> list[str]:
         f"{path.relative_to(root)}: it lies beside the class folders, in none of them"
         for folder in sorted(folders)
         for path in sorted(folder.iterdir())
-        if path.is_file() and not _hidden(path.name) and _is_image(path)
+        if path.is_file() and not _hidden(path.name) and formats.begins_an_image(path)
     ]
-
-
-def _is_image(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return formats.sniff(file.read(16)) is not None
-    except OSError:
-        return False
 
 
 def _merged(classes: dict[str, _Classes], labels: tuple[str, ...]) -> list[str]:
