@@ -1,20 +1,18 @@
-"""Which models and versions exist on disk, are loaded, and are served."""
+"""Which models and versions are known, and which of them are served."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.artifacts import Folder, Found, Stamp, discover, passed_over
-from app.errors import InvalidArtifact, InvalidSettings, MultipoolError, NothingToServe, NotReady, UnreadableArtifact
+from app.artifacts import Folder, Found, discover, passed_over, select
+from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, MultipoolError, NothingToServe
 from app.loading import Loader
-from app.model import Model
 from app.references import References
-from app.versions import Card, Entry, Version
+from app.residency import Residency
+from app.versions import Entry, Version
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +20,8 @@ log = logging.getLogger(__name__)
 class Repository:
     """The models that are served.
 
-    Every version is loaded once, so that what is served is known to work; what does not fit into the memory allowed is
-    let go of again, least recently used first, and loaded when it is asked for. A model is freed when the last request
-    that uses it is done.
+    Every version is loaded once, so that what is served is known to work. Which of them stay in memory is decided in
+    :mod:`app.residency`.
     """
 
     def __init__(self, root: Path, *, default: str | None, loader: Loader, memory_bytes: int | None = None) -> None:
@@ -41,11 +38,10 @@ class Repository:
         self.served = References(default=default)
         """What requests can name; replaced at every change."""
         self._loader = loader
-        self._memory_bytes = memory_bytes
+        self._residency = Residency(loader, memory_bytes, wanted=lambda entry: not self.withdrawn(entry.name))
         self._entries: dict[tuple[str, int], Entry] = {}
         self._withdrawn: frozenset[str] = frozenset()
-        self._clock = itertools.count(1)
-        self._lock = threading.RLock()  # guards what is in memory; requests only read
+        self._lock = threading.Lock()  # guards what is known and served; requests only read
         self._stopped = False
         self.ready = False
         """Whether every model is loaded and warm."""
@@ -89,12 +85,11 @@ class Repository:
             NothingToServe, InvalidSettings, DeviceUnavailable: As :meth:`load`.
         """
         found = discover(self.folder.root)
-        known = {one.name for one in found} | {one.reference for one in found}
-        if self._default is not None and self._default not in known:
-            names = ", ".join(sorted({one.name for one in found}))
-            raise InvalidSettings(
-                f"MULTIPOOL_DEFAULT_MODEL = {self._default!r}: there is no such model; there are {names}"
-            )
+        try:
+            if self._default is not None:
+                select(found, self._default)
+        except ModelNotFound as error:
+            raise InvalidSettings(f"MULTIPOOL_DEFAULT_MODEL: {error}") from None
         self._loader.check()
         return found
 
@@ -121,7 +116,7 @@ class Repository:
     def _insist(self, found: list[Found]) -> None:
         needed = {one.name: one for one in found}  # of each model the highest version
         if self._default is not None:
-            needed[self._default] = next(one for one in reversed(found) if self._default in (one.name, one.reference))
+            needed[self._default] = select(found, self._default)
         for reference, one in needed.items():
             if reference not in self.served and (entry := self.entry(one)) is not None:
                 raise InvalidArtifact(f"{one.path} cannot be served: {entry.refused}")
@@ -135,17 +130,15 @@ class Repository:
             found: The file.
             sound: What needs no trial, as for :meth:`app.loading.Loader.open`.
         """
-        stamp = found.stamp()
-        entry = self._entries.get((found.name, found.number)) or Entry(found)
+        entry = self.entry(found) or Entry(found)
+        known = entry.refused
         try:
-            model, memory_bytes = self._loader.open(found.path, sound)
+            self._residency.load(entry, sound)
         except InvalidArtifact as error:
-            if str(error) != entry.refused:
-                log.error("refused %s:%d: %s", found.name, found.number, error)  # noqa: TRY400  # for the operator
-            _refuse(entry, error, stamp)
+            if str(error) != known:
+                log.error("refused %s: %s", found.reference, error)  # noqa: TRY400  # a line for the operator
         else:
-            self._install(entry, model, memory_bytes, stamp)
-            log.info("loaded %s:%d on %s", found.name, found.number, model.execution_provider)
+            log.info("loaded %s on %s", found.reference, entry.known().execution_provider)
         with self._lock:
             self._entries[found.name, found.number] = entry
             self._publish()
@@ -156,7 +149,8 @@ class Repository:
         with self._lock:
             self._entries.pop((entry.name, entry.number), None)
             self._publish()
-        log.info("removed %s:%d", entry.name, entry.number)
+        self._residency.let_go(entry)
+        log.info("removed %s", entry.found.reference)
 
     def withdraw(self, name: str) -> None:
         """Serve no version of a model until it is restored, and free them; nothing is left to do the second time.
@@ -169,10 +163,10 @@ class Repository:
         self.served.versions(name)
         with self._lock:
             self._withdrawn |= {name}
-            for entry in self.entries():
-                if entry.name == name:
-                    entry.version = None
             self._publish()
+        for entry in self.entries():
+            if entry.name == name:
+                self._residency.let_go(entry)
         log.info("withdrew %s", name)
 
     def restore(self, name: str) -> None:
@@ -196,31 +190,6 @@ class Repository:
                 self.served.answering,
                 before,
             )
-
-    def _install(self, entry: Entry, model: Model, memory_bytes: int, stamp: Stamp | None) -> Version:
-        version = Version(entry.name, entry.number, model)
-        with self._lock:
-            entry.card = Card(model.metadata, model.shape, model.execution_provider, model.sha256, stamp)
-            entry.stamp = stamp
-            # A model may have been withdrawn while it was being loaded.
-            entry.version = None if entry.name in self._withdrawn else version
-            entry.memory_bytes, entry.refused = memory_bytes, None
-            entry.used = next(self._clock)
-            self._make_room(entry)
-        return version
-
-    def _make_room(self, newest: Entry) -> None:
-        """Let go of what was used least recently, until the rest fits."""
-        if self._memory_bytes is None:
-            return
-        loaded = sorted((entry for entry in self.entries() if entry.version and entry is not newest), key=_last_used)
-        excess = newest.memory_bytes + sum(entry.memory_bytes for entry in loaded) - self._memory_bytes
-        for entry in loaded:
-            if excess <= 0:
-                break
-            entry.version = None
-            excess -= entry.memory_bytes
-            log.debug("let go of %s:%d", entry.name, entry.number)
 
     # Lookups
 
@@ -247,43 +216,4 @@ class Repository:
             ModelNotFound: There is no such model or version.
             NotReady: It had to be loaded again, and cannot be.
         """
-        entry = self.served.resolve(reference)
-        entry.used = next(self._clock)
-        if (version := entry.version) is not None:
-            return version
-        if entry.loading is None:
-            entry.loading = asyncio.create_task(asyncio.to_thread(self._reload, entry))
-            entry.loading.add_done_callback(lambda task: _forget(entry, task))
-        return await asyncio.shield(entry.loading)
-
-    def _reload(self, entry: Entry) -> Version:
-        """Load what lies there now; other bytes than those that were served are as strange as a new file."""
-        card, stamp = entry.known(), entry.found.stamp()
-        unusable = NotReady(f"model {entry.name}:{entry.number} cannot be loaded; GET /models says why")
-        if entry.refused and stamp == entry.stamp != card.stamp:
-            raise unusable  # it was tried already
-        try:
-            model, memory_bytes = self._loader.open(entry.found.path, frozenset({card.sha256}))
-        except InvalidArtifact as error:
-            _refuse(entry, error, stamp)
-            log.error("cannot load %s:%d again: %s", entry.name, entry.number, error)  # noqa: TRY400  # as above
-            raise unusable from None
-        if model.sha256 != card.sha256:
-            log.warning("loaded %s:%d again from a file that was replaced", entry.name, entry.number)
-        return self._install(entry, model, memory_bytes, stamp)
-
-
-def _refuse(entry: Entry, error: InvalidArtifact, stamp: Stamp | None) -> None:
-    """Note why it cannot be served; what only cannot be read is tried again although its content is the same."""
-    entry.stamp, entry.refused = None if isinstance(error, UnreadableArtifact) else stamp, str(error)
-
-
-def _last_used(entry: Entry) -> int:
-    return entry.used
-
-
-def _forget(entry: Entry, task: asyncio.Task[Version]) -> None:
-    """Have the next request load it again, if need be; whoever asked for it may be gone."""
-    entry.loading = None
-    if not task.cancelled():
-        task.exception()
+        return await self._residency.acquire(self.served.resolve(reference))

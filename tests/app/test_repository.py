@@ -126,7 +126,7 @@ def test_versions_without_a_file_alone_are_nothing_to_serve(tmp_path):
 
 
 def test_an_unknown_default(models):
-    with pytest.raises(InvalidSettings, match="there is no such model"):
+    with pytest.raises(InvalidSettings, match=r"there is no model 'nothing'; there are bands, brightness, grey"):
         loaded(models, "nothing")
 
 

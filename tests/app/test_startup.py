@@ -41,7 +41,7 @@ def test_models_that_are_not_ours(tmp_path, workers):
         ({"MODELS_DIR": "/nonexistent"}, 66, "cannot be read"),
         ({"PORT": "ninety"}, 78, "MULTIPOOL_PORT"),
         ({"COLOUR": "red"}, 78, "unknown setting MULTIPOOL_COLOUR"),
-        ({"DEFAULT_MODEL": "nothing"}, 78, "no such model"),
+        ({"DEFAULT_MODEL": "nothing"}, 78, "there is no model 'nothing'"),
         ({"HOST": "192.0.2.1"}, 78, "cannot listen on 192.0.2.1:0"),
         ({"API_KEYS_FILE": "/nonexistent"}, 78, "API_KEYS_FILE"),
         ({"API_KEYS_FILE": ""}, 78, "MULTIPOOL_API_KEYS_FILE is set but holds no name of a file"),
