@@ -1,4 +1,4 @@
-"""Who is let in, and for how long: a bounded number of images in work, and a deadline for each request."""
+"""Who is let in, and for how long: bounded images in work, bounded memory for uploads, a deadline for each request."""
 
 from __future__ import annotations
 
@@ -10,27 +10,49 @@ from app.errors import DeadlineExceeded, Overloaded
 
 
 class Admission:
-    """Counts the images in work. Lives on one event loop."""
+    """Counts the images in work, and the bytes of the uploads that are held. Lives on one event loop.
 
-    def __init__(self, capacity: int, timeout_s: float) -> None:
+    An upload takes no place in the queue before it is complete, so that slow clients keep nobody else from the model:
+    what bounds them is the number of connections, and the memory that all uploads together may take.
+    """
+
+    def __init__(self, capacity: int, timeout_s: float, upload_bytes: int) -> None:
         """Set the limits.
 
         Args:
             capacity: Most images in work at once.
             timeout_s: Time for each request, its upload included.
+            upload_bytes: Memory for uploads, of requests that are being received and of those in work.
         """
         self.capacity = capacity
         self.timeout_s = timeout_s
         self.images = 0
         """Images in work now."""
+        self.uploaded_bytes = 0
+        """Bytes of uploads that are held now."""
+        self._upload_bytes = upload_bytes
 
     def request(self) -> Request:
-        """Let a request with one image in, before anything of its body is read; to be entered by ``async with``."""
+        """Let a request in, before anything of its body is read; to be entered by ``async with``.
+
+        Raises:
+            Overloaded: There is no room for even one image; raised when it is entered.
+            DeadlineExceeded: Its time is over; raised when it is left.
+        """
         return Request(self)
 
     def is_full(self) -> bool:
         """Tell whether there is no room for even one more image."""
         return self.images >= self.capacity
+
+    def check(self, images: int) -> None:
+        """See that there is room for so many more images.
+
+        Raises:
+            Overloaded: As many images as allowed are in work.
+        """
+        if self.images + images > self.capacity:
+            raise Overloaded(f"{self.images} images are in work already; try again in a moment")
 
     def take(self, images: int) -> None:
         """Count images in; what does not fit is refused before any work is done for it.
@@ -38,23 +60,33 @@ class Admission:
         Raises:
             Overloaded: As many images as allowed are in work.
         """
-        if self.images + images > self.capacity:
-            raise Overloaded(f"{self.images} images are in work already; try again in a moment")
+        self.check(images)
         self.images += images
+
+    def hold(self, size: int) -> None:
+        """Count bytes of an upload in.
+
+        Raises:
+            Overloaded: Uploads take as much memory as they may.
+        """
+        if self.uploaded_bytes + size > self._upload_bytes:
+            raise Overloaded("as many bytes as allowed are being uploaded already; try again in a moment")
+        self.uploaded_bytes += size
 
 
 class Request:
-    """A request that was let in: its images are counted out, and its work is cancelled, when it ends or is late."""
+    """A request that was let in: what it holds is counted out, and its work is cancelled, when it ends or is late."""
 
-    __slots__ = ("_admission", "_images", "_timeout")
+    __slots__ = ("_admission", "_bytes", "_images", "_timeout")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._images = 0
+        self._bytes = 0
         self._timeout = asyncio.timeout(admission.timeout_s)
 
     def take(self, images: int) -> None:
-        """Count further images of this request in.
+        """Count the images of this request in, now that it was received.
 
         Raises:
             Overloaded: There is no room for that many more images.
@@ -62,8 +94,17 @@ class Request:
         self._admission.take(images)
         self._images += images
 
+    def hold(self, size: int) -> None:
+        """Count bytes that were received for this request.
+
+        Raises:
+            Overloaded: Uploads take as much memory as they may.
+        """
+        self._admission.hold(size)
+        self._bytes += size
+
     async def __aenter__(self) -> Self:
-        self.take(1)
+        self._admission.check(1)
         await self._timeout.__aenter__()
         return self
 
@@ -71,6 +112,7 @@ class Request:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._admission.images -= self._images
+        self._admission.uploaded_bytes -= self._bytes
         try:
             await self._timeout.__aexit__(kind, error, traceback)
         except TimeoutError:

@@ -27,7 +27,8 @@ _HISTOGRAMS = {
 }
 _GAUGES = {
     "in_flight": "Requests being answered.",
-    "images_in_work": "Images let in and not answered yet: queued, being decoded, or running.",
+    "images_in_work": "Images received and not answered yet: queued, being decoded, or running.",
+    "upload_bytes": "Bytes of uploads that are held: being received, or of images in work.",
 }
 
 

@@ -156,8 +156,11 @@ def build(settings: Settings, metrics: Metrics) -> Service:
         max_batch_delay_s=settings.max_batch_delay_ms / 1000,
         cached_answers=settings.cached_answers,
     )
-    admission = Admission(settings.queue_size, settings.request_timeout_s)
+    quarter = max(memory.available() // 4 // settings.workers, settings.max_upload_bytes)
+    upload_bytes = settings.uploads_memory_bytes or quarter
+    admission = Admission(settings.queue_size, settings.request_timeout_s, upload_bytes)
     metrics.images_in_work = lambda: admission.images
+    metrics.upload_bytes = lambda: admission.uploaded_bytes
     metrics.drift = lambda: catalogue.drift(models)
     if settings.workers > 1:
         metrics.usage = usage.taken

@@ -69,7 +69,9 @@ class Metrics:
         """By outcome, ``hit`` or ``miss``: images that were looked up among the remembered answers."""
         self.in_flight = 0
         self.images_in_work: Callable[[], int] = lambda: 0
-        """Asked for the images that were let in and not answered yet."""
+        """Asked for the images that were received and not answered yet."""
+        self.upload_bytes: Callable[[], int] = lambda: 0
+        """Asked for the bytes of uploads that are held."""
         self.drift: Callable[[], dict[Labels, Row]] = dict
         """Asked what the latest images are like, by model, version and branch; see :func:`app.catalogue.drift`."""
         self.usage: Callable[[], Snapshot] = dict
@@ -108,6 +110,7 @@ class Metrics:
         own: Snapshot = {name: {labels: list(row) for labels, row in rows.items()} for name, rows in counted.items()}
         own["in_flight"] = {(): [float(self.in_flight)]}
         own["images_in_work"] = {(): [float(self.images_in_work())]}
+        own["upload_bytes"] = {(): [float(self.upload_bytes())]}
         own["drift"] = self.drift()
         return own | self.usage()
 
@@ -116,7 +119,14 @@ class Metrics:
         return add_up([self.snapshot(), self.others])
 
 
-GAUGES = ("in_flight", "images_in_work", "drift", "process_resident_memory_bytes", "process_open_fds")
+GAUGES = (
+    "in_flight",
+    "images_in_work",
+    "upload_bytes",
+    "drift",
+    "process_resident_memory_bytes",
+    "process_open_fds",
+)
 """What a process that has ended has none of any more."""
 
 

@@ -47,7 +47,7 @@ class Settings(BaseModel):
     """Processes that share the port."""
     max_batch_size: int = Field(default=32, ge=1, le=1024)
     """Most images that one run of a model takes."""
-    max_batch_delay_ms: float = Field(default=0, ge=0, le=1000)
+    max_batch_delay_ms: float = Field(default=0, ge=0, le=60_000)
     """How long an image may wait for others to fill its batch; 0: a batch goes out as soon as the model is free."""
     queue_size: int = Field(default=256, ge=1, le=100_000)
     """Images that may be in work at once; more are refused at once with 503."""
@@ -57,6 +57,8 @@ class Settings(BaseModel):
     """Answers that each process remembers, by model version and the SHA-256 of the image's bytes; 0: none."""
     max_upload_bytes: int = Field(default=32 * 1024 * 1024, ge=1)
     """Largest request body."""
+    uploads_memory_bytes: int | None = Field(default=None, ge=1)
+    """Memory for uploads in each process; beyond it, they are refused with 503; unset: a quarter of what there is."""
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=178_956_970)
     """Largest height × width of an image, checked before it is decoded; the upper bound is Pillow's own."""
     max_files: int = Field(default=64, ge=1, le=10_000)
@@ -113,11 +115,13 @@ class Settings(BaseModel):
         return key
 
     @model_validator(mode="after")
-    def _queue_holds_a_request(self) -> Self:
-        if self.queue_size < self.max_files:
-            raise ValueError(
-                f"{PREFIX}QUEUE_SIZE = {self.queue_size} cannot be smaller than {PREFIX}MAX_FILES = {self.max_files}"
-            )
+    def _there_is_room_for_a_request(self) -> Self:
+        for room, largest in (("queue_size", "max_files"), ("uploads_memory_bytes", "max_upload_bytes")):
+            has, needs = getattr(self, room), getattr(self, largest)
+            if has is not None and has < needs:
+                raise ValueError(
+                    f"{PREFIX}{room.upper()} = {has} cannot be smaller than {PREFIX}{largest.upper()} = {needs}"
+                )
         return self
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,8 +29,13 @@ class Upload:
     filename: str | None = None
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int, hold: Callable[[int], None] = lambda _: None) -> bytes:
     """Read the whole body, at most ``limit`` bytes; a body announced as longer is refused unread.
+
+    Args:
+        request: What is being received.
+        limit: Most bytes.
+        hold: Told of the bytes as they come; what it raises, there is no room for them, ends the reading.
 
     Raises:
         BodyTooLarge: There are more bytes.
@@ -48,6 +53,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
+        hold(len(chunk))
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

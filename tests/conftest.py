@@ -92,6 +92,15 @@ def wait_until_ready(client):
     raise AssertionError("the service did not become ready")
 
 
+def wait_for_metric(client, line, limit_s=20):
+    """Wait until the metrics hold a line; returns all of them."""
+    deadline = time.monotonic() + limit_s
+    while line not in (found := client.get("/metrics").text).splitlines():
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+    return found
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """A repository of three models: two versions of ``brightness``, one that reads 13 bands, one grey."""

@@ -60,11 +60,12 @@ async def explain(request: Request, service: ReadyService) -> Response:
     start = time.monotonic()
     parameters = Parameters.parse(request.scope["query_string"])
     media_type = choose(",".join(request.headers.getlist("accept")), _ACCEPTED)
-    async with service.admission.request():
+    async with service.admission.request() as admitted:
         version = await acquire(request, service, parameters.model)
-        body = await read_body(request, service.settings.max_upload_bytes)
+        body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
         upload = parse_one(body, request.headers.get("content-type"))
+        admitted.take(1)
         image, answer = await service.classifier.explain(version.model, upload)
         maps = answers.maps(version, answer.result, label=parameters.label, branch=parameters.branch)
         content = await asyncio.to_thread(_write, media_type, maps, image)

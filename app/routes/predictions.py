@@ -60,11 +60,12 @@ async def predict(request: Request) -> Response:
     start = time.monotonic()
     service, parameters = ready(request), Parameters.parse(request.scope["query_string"])
     media_type = _choose(request, parameters)
-    async with service.admission.request():
+    async with service.admission.request() as admitted:
         version = await acquire(request, service, parameters.model)
-        body = await read_body(request, service.settings.max_upload_bytes)
+        body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
         upload = parse_one(body, request.headers.get("content-type"))
+        admitted.take(1)
         (classified,) = await service.classifier.classify(version.model, [upload])
     if isinstance(classified, InvalidRequest):
         raise classified
@@ -102,10 +103,10 @@ async def predict_batch(request: Request) -> Response:
     media_type = _choose(request, parameters)
     async with service.admission.request() as admitted:
         version = await acquire(request, service, parameters.model)
-        body = await read_body(request, service.settings.max_upload_bytes)
+        body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
         uploads = parse_many(body, request.headers.get("content-type"), service.settings.max_files)
-        admitted.take(len(uploads) - 1)
+        admitted.take(len(uploads))
         classified = await service.classifier.classify(version.model, uploads)
 
     def result(upload: Upload, one: Classified) -> dict[str, Any]:

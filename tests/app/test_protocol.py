@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests import toys
-from tests.conftest import serving
+from tests.conftest import serving, wait_for_metric
 
 OPEN = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
 
@@ -154,9 +154,14 @@ def test_an_idle_connection_is_closed_without_a_word(server):
 def test_a_crowd_that_is_turned_away_keeps_its_connections(tmp_path):
     """The refusal comes before the body is read, and the body is read over."""
     toys.publish(tmp_path, "toy")
-    with serving(tmp_path, QUEUE_SIZE=1, MAX_FILES=1) as client, connect(client) as holding, connect(client) as other:
-        holding.sendall(post(b"Content-Length: 1000") + b"a")
-        time.sleep(0.2)
+    waits = {"MAX_BATCH_SIZE": 2, "MAX_BATCH_DELAY_MS": 60_000}  # for another image to be run with
+    with (
+        serving(tmp_path, QUEUE_SIZE=1, MAX_FILES=1, **waits) as client,
+        connect(client) as holding,
+        connect(client) as other,
+    ):
+        holding.sendall(post(b"Content-Length: %d" % len(toys.plain(1)), body=toys.plain(1)))
+        wait_for_metric(client, "multipool_images_in_work 1.0")
         image = toys.plain(255).ljust(100_000, b"\0")
         for _ in range(3):
             other.sendall(post(b"Content-Length: %d" % len(image), b"X-Request-ID: mine", body=image))
@@ -166,7 +171,7 @@ def test_a_crowd_that_is_turned_away_keeps_its_connections(tmp_path):
             assert b"retry-after: 1" in answer.lower()
             assert b"connection: close" not in answer
         holding.close()
-        time.sleep(0.2)
+        wait_for_metric(client, "multipool_images_in_work 0.0")
         other.sendall(post(b"Content-Length: %d" % len(image), b"Connection: close", body=image))
         assert b" 200 OK" in read_all(other)
 

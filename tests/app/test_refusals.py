@@ -10,7 +10,7 @@ import pytest
 from tests import toys
 from tests.app.test_predictions import assert_problem
 from tests.app.test_protocol import connect, get, post, read_all, read_one
-from tests.conftest import serving
+from tests.conftest import serving, wait_for_metric
 
 PAGE = {"Origin": "https://shop.example"}
 CORS = ("access-control-allow-origin", "access-control-expose-headers", "vary")
@@ -18,21 +18,13 @@ CORS = ("access-control-allow-origin", "access-control-expose-headers", "vary")
 
 @contextlib.contextmanager
 def full(root, **settings):
-    """A service whose only place is taken by an upload that does not end; yields its client."""
+    """A service whose only place is taken by an image that waits for another, to be run with; yields its client."""
     toys.publish(root, "toy")
-    with serving(root, QUEUE_SIZE=1, MAX_FILES=1, **settings) as client, connect(client) as holding:
-        holding.sendall(post(b"Content-Length: 100000") + b"a" * 10_000)
-        wait_for(client, "multipool_images_in_work 1.0")
+    waits = {"MAX_BATCH_SIZE": 2, "MAX_BATCH_DELAY_MS": 60_000}
+    with serving(root, QUEUE_SIZE=1, MAX_FILES=1, **waits, **settings) as client, connect(client) as holding:
+        holding.sendall(post(b"Content-Length: %d" % len(toys.plain(1)), body=toys.plain(1)))
+        wait_for_metric(client, "multipool_images_in_work 1.0")
         yield client
-
-
-def wait_for(client, line):
-    """Wait until the metrics hold a line."""
-    deadline = time.monotonic() + 20
-    while line not in (found := client.get("/metrics").text):
-        assert time.monotonic() < deadline, found
-        time.sleep(0.02)
-    return found
 
 
 def send(client, request):
@@ -132,22 +124,24 @@ def counted(text, family, **labels):
 
 def test_all_that_is_refused_is_counted_once_and_with_everything_else(tmp_path):
     with full(tmp_path) as client:
+        before = client.get("/metrics").text  # it may have been asked whether it is ready when it was not
         for _ in range(3):
             assert client.post("/predict", files={"file": toys.plain(1)}).status_code == 503
         send(client, get(b"A: b"))
         send(client, b"\x16\x03\x01\r\n\r\n")
         assert client.get("/nothing").status_code == 404
-        found = client.get("/metrics").text
+        after = client.get("/metrics").text
 
-    assert counted(found, "requests_total", route="/predict", status="503") == 3
-    assert counted(found, "requests_total", route="other", method="GET", status="400") == 1
-    assert counted(found, "requests_total", route="other", method="other", status="400") == 1
-    assert counted(found, "requests_total", route="/predict") == counted(
-        found, "request_seconds_count", route="/predict"
-    )
-    assert counted(found, "requests_total") == counted(found, "request_seconds_count")
-    failed = sum(counted(found, "requests_total", status=status) for status in (400, 404, 503))
-    assert failed == counted(found, "problems_total") == 6
+    def risen(family, **labels):
+        return counted(after, family, **labels) - counted(before, family, **labels)
+
+    assert risen("requests_total", route="/predict", status="503") == 3
+    assert risen("requests_total", route="other", method="GET", status="400") == 1
+    assert risen("requests_total", route="other", method="other", status="400") == 1
+    assert risen("requests_total", route="/predict") == risen("request_seconds_count", route="/predict") == 3
+    assert risen("requests_total") == risen("request_seconds_count")
+    failed = sum(risen("requests_total", status=status) for status in (400, 404, 503))
+    assert failed == risen("problems_total") == 6
 
 
 def test_an_upload_that_is_cut_off_is_one_request(tmp_path):
@@ -156,14 +150,14 @@ def test_an_upload_that_is_cut_off_is_one_request(tmp_path):
     with serving(tmp_path) as client, connect(client) as stalled, connect(client) as broken:
         stalled.sendall(post(b"Content-Length: 1000") + b"a")
         broken.sendall(post(b"Transfer-Encoding: chunked") + b"1\r\na\r\n")
-        wait_for(client, "multipool_images_in_work 2.0")
+        wait_for_metric(client, "multipool_upload_bytes 2.0")
         broken.sendall(b"ZZ\r\n")
         ids = {}
         for connection, status in ((broken, "400"), (stalled, "408")):
             answer = read_all(connection).decode()
             assert answer.startswith(f"HTTP/1.1 {status} ")
             ids[status] = re.search(r"x-request-id: (\w+)", answer)[1]
-        wait_for(client, "multipool_images_in_work 0.0")
+        wait_for_metric(client, "multipool_upload_bytes 0.0")
         found, log = client.get("/metrics").text, client.log.text
 
     for status, request_id in ids.items():

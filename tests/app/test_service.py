@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import numpy as np
@@ -13,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests import toys
 from tests.app.test_predictions import assert_problem
-from tests.conftest import serving
+from tests.conftest import serving, wait_for_metric
 
 PHOTO = {"file": toys.plain(1)}
 
@@ -134,18 +135,39 @@ def test_a_late_answer_is_given_up(tmp_path):
         assert_problem(client.post("/predict", files=PHOTO), 504, "deadline_exceeded")
 
 
-def test_uploads_are_counted_and_timed_before_they_are_read(tmp_path):
-    """A client that stops sending takes a place in the queue, and no longer than the time for a request."""
+def test_an_upload_takes_time_but_no_place_before_it_is_complete(tmp_path):
+    """However many clients are slow, the next image is answered; none of them gets longer than any request."""
     toys.publish(tmp_path, "toy")
-    with serving(tmp_path, QUEUE_SIZE=1, MAX_FILES=1, REQUEST_TIMEOUT_S=1) as client:
-        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n"
-        with socket.create_connection((client.base_url.host, client.base_url.port)) as stalled:
-            stalled.sendall(head + b"only this")
-            time.sleep(0.3)
-            assert_problem(client.post("/predict", files=PHOTO), 503, "overloaded")
-            stalled.settimeout(10)
-            assert b"504" in stalled.recv(100)
+    with serving(tmp_path, QUEUE_SIZE=1, MAX_FILES=1, REQUEST_TIMEOUT_S=2) as client, ExitStack() as stack:
+        slow = [stack.enter_context(begin_upload(client, path)) for path in ("/predict", "/predict/batch", "/explain")]
+        wait_for_metric(client, "multipool_upload_bytes 300.0")
+        assert "multipool_images_in_work 0.0" in client.get("/metrics").text
         assert client.post("/predict", files=PHOTO).status_code == 200
+        for connection in slow:
+            assert b" 504 " in connection.recv(100)
+        wait_for_metric(client, "multipool_upload_bytes 0.0")
+
+
+def test_uploads_take_no_more_memory_than_they_may(tmp_path):
+    """What does not fit is refused, though no image is in work yet; what leaves makes room."""
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, MAX_UPLOAD_BYTES=1000, UPLOADS_MEMORY_BYTES=1000) as client:
+        with begin_upload(client, "/predict"):
+            wait_for_metric(client, "multipool_upload_bytes 100.0")
+            response = client.post("/predict", content=b"a" * 901)
+            assert_problem(response, 503, "overloaded")
+            assert "uploaded already" in response.json()["detail"]
+            assert response.headers["retry-after"] == "1"
+            assert_problem(client.post("/predict", content=b"a" * 900), 415, "unsupported_media_type")
+        wait_for_metric(client, "multipool_upload_bytes 0.0")
+        assert_problem(client.post("/predict", content=b"a" * 901), 415, "unsupported_media_type")
+
+
+def begin_upload(client, path):
+    """Send a request with a tenth of its body, 100 bytes; returns the connection."""
+    connection = socket.create_connection((client.base_url.host, client.base_url.port), timeout=20)
+    connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n".encode() + b"a" * 100)
+    return connection
 
 
 def test_a_client_that_leaves_in_the_middle_is_one_line_of_the_log(server):
