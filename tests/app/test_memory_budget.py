@@ -1,13 +1,15 @@
 """More models than fit into memory: those asked for are there, the rest wait on the disk."""
 
 import asyncio
+import gc
 import hashlib
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from app import loading
-from app.errors import NotReady
+from app.errors import ModelNotFound, NotReady
 from app.repository import Repository
 from app.watching import Watcher
 from tests import toys
@@ -127,3 +129,22 @@ def test_the_same_file_is_loaded_again_without_a_trial(crowded, monkeypatch):
     entry.found.path.touch()
 
     assert acquire(crowded, entry).model.sha256 == entry.card.sha256
+
+
+@pytest.mark.parametrize("leave", [lambda repository, entry: repository.withdraw(entry.name), Repository.remove])
+def test_what_leaves_while_it_is_loaded_again_is_answered_with_and_does_not_stay(crowded, monkeypatch, leave):
+    entry, opened = let_go(crowded), loading.Loader.open
+
+    def open_and_leave(*arguments):
+        found = opened(*arguments)
+        leave(crowded, entry)
+        return found
+
+    monkeypatch.setattr(loading.Loader, "open", open_and_leave)
+    model = weakref.ref(acquire(crowded, entry).model)
+    reference, entry = entry.found.reference, None
+    gc.collect()
+
+    assert model() is None
+    with pytest.raises(ModelNotFound):
+        crowded.served.resolve(reference)
