@@ -32,59 +32,59 @@ class Settings(BaseModel):
     models_dir: Path = Path("models")
     """Folder of the model repository: `<name>/<version>/model.onnx`."""
     default_model: str | None = None
-    """Model that answers when a request names none, `name` or `name:version`; unset: the first by name."""
+    """Model that answers when a request names none: `name` or `name:version`; unset: the first by name."""
     models_poll_s: float = Field(default=1, ge=0, le=3600)
-    """How often to look for versions that were published or deleted; 0: never."""
+    """Seconds between checks for published or deleted versions; 0: never check."""
     models_memory_bytes: int | None = Field(default=None, ge=1)
-    """Memory for models in each process; beyond it, those used least recently wait on disk; unset: half there is."""
+    """Memory for models per process; if full, the least recently used are unloaded; unset: half the RAM ÷ workers."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """Where models run: `auto`, `cuda` or `cpu`; `cuda` never falls back: the start fails with exit code 69."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)
-    """Port to listen on; 0 takes a free one."""
+    """Port to listen on; 0: any free port."""
     workers: int = Field(default=1, ge=1, le=64)
-    """Processes that share the port."""
+    """Number of processes that share the port."""
     max_batch_size: int = Field(default=32, ge=1, le=1024)
-    """Most images that one run of a model takes."""
+    """Largest number of images that a model processes at once."""
     max_batch_delay_ms: float = Field(default=0, ge=0, le=60_000)
-    """How long an image may wait for others to fill its batch; 0: a batch goes out as soon as the model is free."""
+    """Longest wait of an image for others to fill its batch; 0: a batch starts as soon as the model is free."""
     queue_size: int = Field(default=256, ge=1, le=100_000)
-    """Images that may be in work at once; more are refused at once with 503."""
+    """Images in progress at once, in each process; more are rejected immediately with 503."""
     request_timeout_s: float = Field(default=60, gt=0, le=3600)
-    """Time for a request, its upload included; what takes longer is answered with 504."""
+    """Time limit for a request, including its upload; after that it is answered with 504."""
     cached_answers: int = Field(default=0, ge=0, le=10_000_000)
-    """Answers that each process remembers, by model version and the SHA-256 of the image's bytes; 0: none."""
+    """Answers cached in each process, by model version and the SHA-256 of the image's bytes; 0: no cache."""
     max_upload_bytes: int = Field(default=32 * 1024 * 1024, ge=1)
     """Largest request body."""
     uploads_memory_bytes: int | None = Field(default=None, ge=1)
-    """Memory for uploads in each process; beyond it, they are refused with 503; unset: a quarter of what there is."""
+    """Memory for uploads per process; beyond it, they are rejected with 503; unset: a quarter of the RAM ÷ workers."""
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=178_956_970)
-    """Largest height × width of an image, checked before it is decoded; the upper bound is Pillow's own."""
+    """Largest height × width of an image, checked before decoding; Pillow's own limit is the upper bound."""
     max_files: int = Field(default=64, ge=1, le=10_000)
-    """Most files in one batch request."""
+    """Largest number of files in one batch request."""
     min_confidence: float = Field(default=0, ge=0, le=1)
-    """Least probability for which an answer names a label, unless the request says otherwise; 0: always."""
+    """Lowest probability at which an answer names a label, unless the request sets another; 0: always name it."""
     max_connections: int = Field(default=1024, ge=1, le=60_000)
-    """Connections that one process keeps open; for more, idle ones are closed, or else the new one refused with 503."""
+    """Open connections in each process; beyond that, an idle one is closed, or else the new one gets 503."""
     keep_alive_s: int = Field(default=5, ge=1, le=3600)
-    """How long an idle connection is kept; behind a proxy, longer than the proxy keeps it (nginx: 60)."""
+    """Seconds an idle connection stays open; behind a proxy, set it longer than the proxy's (nginx: 60)."""
     lame_duck_s: float = Field(default=2, ge=0, le=300)
-    """How long to go on after SIGTERM, not ready, so that load balancers and clients leave; 0 can lose requests."""
+    """Seconds to keep serving after SIGTERM while reporting not ready, so that clients leave; 0 can lose requests."""
     shutdown_timeout_s: float = Field(default=20, ge=0, le=3600)
-    """How long requests in work may take to finish after that; then they are cut off."""
+    """Seconds that requests in progress then have to finish before they are cut off."""
     rate_limit: float | None = Field(default=None, gt=0)
-    """Requests a second from each key (else address) but for health and `/metrics`, in all workers; unset: any."""
+    """Requests per second for each key (or address), over all workers; except health and `/metrics`; unset: none."""
     cors_origins: tuple[str, ...] = ()
-    """Origins, separated by commas, whose pages may call the service from a browser; unset: none; `*`: all."""
+    """Origins, comma-separated, whose pages may call the service from a browser; unset: none; `*`: all."""
     api_keys: tuple[SecretStr, ...] = ()
-    """Keys, separated by commas; all requests but for health and pages must carry one; unset: none is asked for."""
+    """Keys, comma-separated; every request except health and pages needs one; unset: no key is needed."""
     api_keys_file: Path | None = None
-    """File with one key per line, added to the above."""
+    """File with one key per line, in addition to `MULTIPOOL_API_KEYS`."""
     admin_key: SecretStr | None = None
-    """Key (16 characters or more) that opens `/v2/repository`, to load and unload models; unset: no such route."""
+    """Key (at least 16 characters) for `/v2/repository`, which loads and unloads models; unset: no such route."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least important messages to log: `debug`, `info`, `warning` or `error`."""
+    """Lowest level that is logged: `debug`, `info`, `warning` or `error`."""
     log_format: Literal["text", "json"] = "text"
     """`text` for people, or `json`, one object per line."""
 
