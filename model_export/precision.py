@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,8 +161,7 @@ def _int8(proto: onnx.ModelProto, train: Split, operators: tuple[str, ...]) -> o
     """Static quantisation, QDQ format, per channel: only convolutions, so that pools and head add up exactly."""
     from onnxruntime import quantization  # noqa: PLC0415  # needed here alone
 
-    logging.getLogger().setLevel(logging.ERROR)  # it advises through the root logger
-    with tempfile.TemporaryDirectory() as folder:
+    with _no_advice(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         quantization.quantize_static(
             onnx.ModelProto.FromString(proto.SerializeToString()),
@@ -175,6 +175,18 @@ def _int8(proto: onnx.ModelProto, train: Split, operators: tuple[str, ...]) -> o
             extra_options={"ActivationSymmetric": False},
         )
         return onnx.load(path)
+
+
+@contextmanager
+def _no_advice() -> Iterator[None]:
+    """Keep back what the quantisation advises, which it does through the root logger."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
 
 
 class _Reader:
