@@ -74,7 +74,7 @@ class Settings(BaseModel):
     shutdown_timeout_s: float = Field(default=20, ge=0, le=3600)
     """Seconds that requests in progress then have to finish before they are cut off."""
     rate_limit: float | None = Field(default=None, gt=0)
-    """Requests per second for each key (or address), over all workers; except health and `/metrics`; unset: none."""
+    """Requests per second for each key (or address) in all workers, except health and `/metrics`; unset: no limit."""
     cors_origins: tuple[str, ...] = ()
     """Origins, comma-separated, whose pages may call the service from a browser; unset: none; `*`: all."""
     api_keys: tuple[SecretStr, ...] = ()
@@ -103,7 +103,7 @@ class Settings(BaseModel):
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError(
                     f"holds {origin!r}, which no browser sends; an origin is scheme://host or scheme://host:port, in "
-                    "small letters, without path or default port, as in https://shop.example; or *"
+                    "lower case, without path or default port, as in https://shop.example; or *"
                 )
         return origins
 
@@ -147,7 +147,7 @@ class Settings(BaseModel):
             if name in given and not getattr(settings, name):
                 # An empty secret must not open the service.
                 raise InvalidSettings(
-                    f"{PREFIX}{name.upper()} is set but holds no {held}; unset it if no key is to be asked for"
+                    f"{PREFIX}{name.upper()} is set but holds no {held}; unset it if no key is needed"
                 )
         return settings
 

@@ -1,8 +1,8 @@
 """``make bench``: start-up, memory, and the service against the same work in one process without HTTP.
 
-Rounds of both are interleaved, and the figures are medians: what the machine does beside is shared by both. The
-service's own cost is what its processor time per request, read from the operating system, exceeds that of the limit by.
-Other servers are measured beside it by ``python -m benchmarks.comparison``.
+Rounds of both are interleaved, so that other load on the machine affects both alike; the figures are medians. The
+service's own cost is its processor time per request, read from the operating system, minus that of the limit.
+``python -m benchmarks.comparison`` compares it with other servers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Accuracy through the running service: each image is sent to ``POST /predict`` as it lies on the disk.
+"""Accuracy through the running service: each image file is sent to ``POST /predict`` unchanged.
 
 With the 95 % interval of each model (Wilson 1927), and for each pair of models the exact test of McNemar (1947): how
 probable it is that two equally good ones differ by as much on the images that only one of them gets right.
@@ -43,10 +43,13 @@ def mcnemar(first: list[bool], second: list[bool]) -> float:
 
 def main() -> None:
     """Print one line per model, and one per pair."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description="Accuracy over HTTP.")
-    parser.add_argument("data", help="as for training; of several splits, the test images, else those of validation")
-    parser.add_argument("models", nargs="+", metavar="model")
-    parser.add_argument("--repository", default="models", help="where the models lie (default: models)")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
+    parser.add_argument(
+        "data",
+        help="data set, as for training; if it has splits, the test images are used, or else the validation images",
+    )
+    parser.add_argument("models", nargs="+", metavar="model", help="name of a model in the repository")
+    parser.add_argument("--repository", default="models", help="model repository (default: models)")
     arguments = parser.parse_args()
     listing = sources.find(arguments.data)
     files = next(listing.files[split] for split in _SPLITS if split in listing.files)

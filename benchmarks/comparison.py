@@ -1,8 +1,8 @@
 """``python -m benchmarks.comparison``: the service and its peers, each doing the same work on the same cores.
 
-Every round starts one server after the other, with the limit (the same work in one process, without HTTP) measured
-right before each, so that what the machine does beside is shared; the figures are medians over the rounds. A server is
-timed only when its answer is what the model gives in process.
+Every round starts one server after the other, and measures the limit (the same work in one process, without HTTP) right
+before each, so that other load on the machine affects both alike. The figures are medians over the rounds. A server is
+timed only if its answer is what the model gives in process.
 """
 
 from __future__ import annotations
@@ -170,12 +170,21 @@ def _check(target: Target, model: Path, image: Path) -> None:
 def _options() -> argparse.Namespace:
     names = [peer.name for peer in PEERS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.comparison", description=__doc__)
-    parser.add_argument("--peers", nargs="*", choices=names, default=names)
-    parser.add_argument("--regimes", nargs="+", choices=list(REGIMES), default=["light", "small", "photo", "large"])
-    parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--output", type=Path, default=networks.HOME / "comparison.json")
+    parser.add_argument(
+        "--peers", nargs="*", choices=names, default=names, help="other servers to measure (default: all)"
+    )
+    text = "sizes of image and model to measure (default: light small photo large)"
+    parser.add_argument(
+        "--regimes", nargs="+", choices=list(REGIMES), default=["light", "small", "photo", "large"], help=text
+    )
+    parser.add_argument(
+        "--connections", nargs="+", type=int, default=[1, 16, 64], help="numbers of connections (default: 1 16 64)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, whose median is shown (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=4, help="for each measurement (default: %(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=networks.HOME / "comparison.json", help="JSON file (default: %(default)s)"
+    )
     return parser.parse_args()
 
 

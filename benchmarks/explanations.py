@@ -114,11 +114,11 @@ def cost(repository: str, model: str, image: bytes) -> dict[str, float]:
 
 def main() -> None:
     """Print one block per model."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.explanations", description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="holds images, at any depth")
-    parser.add_argument("models", nargs="+", metavar="model")
-    parser.add_argument("--repository", default="models")
-    parser.add_argument("--count", type=int, default=1000)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.explanations", description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder of images, at any depth")
+    parser.add_argument("models", nargs="+", metavar="model", help="name of a model in the repository")
+    parser.add_argument("--repository", default="models", help="model repository (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=1000, help="images to use at most (default: %(default)s)")
     arguments = parser.parse_args()
     paths = {found.name: found.path for found in discover(Path(arguments.repository))}
     for name in arguments.models:

@@ -129,12 +129,19 @@ def microseconds(model: Model, batch: np.ndarray) -> float:
 
 def main() -> None:
     """Print one table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.familiarity", description=__doc__.partition("\n")[0])
-    parser.add_argument("model")
-    parser.add_argument("known", help="images like those trained on, but not trained on: a folder, or an IDX file")
-    parser.add_argument("strange", nargs="*", help="other images: folders, IDX files, or 'digits'")
-    parser.add_argument("--repository", type=Path, default=Path("models"))
-    parser.add_argument("--count", type=int, default=2000)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.familiarity", description=__doc__)
+    parser.add_argument("model", help="name of a model in the repository")
+    parser.add_argument(
+        "known",
+        help="images of the kind the model was trained on, but not those it was trained on: a folder, or an IDX file",
+    )
+    parser.add_argument("strange", nargs="*", help="images of other kinds: folders, IDX files, or 'digits'")
+    parser.add_argument(
+        "--repository", type=Path, default=Path("models"), help="model repository (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--count", type=int, default=2000, help="images of each source to use at most (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     path = {found.name: found.path for found in discover(arguments.repository)}[arguments.model]
     model = Model.load(path.read_bytes(), "cpu")

@@ -181,11 +181,16 @@ def _rate(feed: Feed, size: int) -> float:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.partition("\n")[0])
-    parser.add_argument("models", nargs="*", type=Path, default=sorted(Path("models").glob("*/*/model.onnx")))
-    parser.add_argument("--rehearse", action="store_true", help="go through it on the CPU")
-    parser.add_argument("--tolerance", type=float, default=1e-3, help="largest difference allowed")
-    parser.add_argument("--output", type=Path, default=Path("gpu.json"))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    text = "model.onnx files (default: all in ./models)"
+    parser.add_argument(
+        "models", nargs="*", type=Path, default=sorted(Path("models").glob("*/*/model.onnx")), help=text
+    )
+    parser.add_argument("--rehearse", action="store_true", help="run everything possible on the CPU, without a GPU")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-3, help="largest difference from the CPU allowed (default: %(default)s)"
+    )
+    parser.add_argument("--output", type=Path, default=Path("gpu.json"), help="JSON file (default: %(default)s)")
     return parser.parse_args()
 
 

@@ -36,9 +36,11 @@ def answer_ms(service: Service, names: list[str], times: int) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.many", description="Hundreds of models.")
-    parser.add_argument("--models", type=int, default=300)
-    parser.add_argument("--memory", type=int, default=400_000_000, help="bytes for models")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.many", description=__doc__.partition("\n")[0])
+    parser.add_argument("--models", type=int, default=300, help="models to publish (default: %(default)s)")
+    parser.add_argument(
+        "--memory", type=int, default=400_000_000, help="MULTIPOOL_MODELS_MEMORY_BYTES (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for index in range(arguments.models):

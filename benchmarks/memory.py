@@ -26,7 +26,8 @@ SIDE = 64
 def main() -> None:
     """Measure every size named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
-    parser.add_argument("sizes", nargs="*", type=int, metavar="IMAGES", default=SIZES)
+    text = "sizes of the data set, in images (default: 10000 100000)"
+    parser.add_argument("sizes", nargs="*", type=int, metavar="IMAGES", default=SIZES, help=text)
     for count in parser.parse_args().sizes:
         with tempfile.TemporaryDirectory() as folder:
             _write(Path(folder) / "data", count)

@@ -1,4 +1,4 @@
-"""What remains of a service that is asked for more than it can do.
+"""Goodput of the service under more load than it can serve.
 
     python -m benchmarks.overload [--seconds 4] [--rounds 3]
 
@@ -68,9 +68,9 @@ def figures(outcome: Outcome, peak: float, seconds: float) -> Figures:
 
 def main() -> int:
     """Measure, print, and end with 1 where a goal is missed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description="Goodput under overload.")
-    parser.add_argument("--seconds", type=float, default=4, help="for each rate in each round")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=4, help="for each rate in each round (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, whose median is shown (default: %(default)s)")
     arguments = parser.parse_args()
     cores, seconds, image = sorted(os.sched_getaffinity(0)), arguments.seconds, photo()
     request = post(f"/predict?model={_MODEL}", image)

@@ -1,7 +1,7 @@
 """How much faster a smaller precision is: ``python -m benchmarks.precision [TRUNK …]``, on 64×64 images in one thread.
 
-Untrained networks do, since what they answer does not change what they cost. All precisions run in turns; the figures
-are medians.
+Untrained networks serve for this, since their answers do not change their cost. All precisions run in turns; the
+figures are medians.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def main() -> None:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (64, _SIDE, _SIDE, 3), np.uint8)
     parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
-    parser.add_argument("trunks", nargs="*", metavar="TRUNK", default=["plain", "batchnorm"])
+    text = "trunks to measure (default: plain batchnorm)"
+    parser.add_argument("trunks", nargs="*", metavar="TRUNK", default=["plain", "batchnorm"], help=text)
     for trunk in parser.parse_args().trunks:
         proto = onnx.load(networks.repository(trunk, _SIDE))
         with quiet():

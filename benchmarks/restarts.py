@@ -71,10 +71,10 @@ def under_load(service: Service, action, times: int, requests: int) -> tuple[Out
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.restarts", description="Workers renewed and killed.")
-    parser.add_argument("--renewals", type=int, default=20)
-    parser.add_argument("--requests", type=int, default=50_000)
-    parser.add_argument("--kills", type=int, default=5)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.restarts", description=__doc__.partition("\n")[0])
+    parser.add_argument("--renewals", type=int, default=20, help="rolling restarts (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=50_000, help="requests in all, at least (default: %(default)s)")
+    parser.add_argument("--kills", type=int, default=5, help="workers to kill (default: %(default)s)")
     arguments = parser.parse_args()
     with serving(WORKERS=_WORKERS, LAME_DUCK_S=1, LOG_LEVEL="error") as service:
         _wait_until(lambda: len(service.workers()) == _WORKERS)

@@ -1,4 +1,4 @@
-"""Nothing grows: memory, file descriptors and threads over many requests, good ones and bad ones.
+"""Memory, file descriptors and threads do not grow over many requests, good and bad ones.
 
     python -m benchmarks.soak [--requests 100000] [--plant-leak]
 
@@ -49,9 +49,9 @@ def step(service: Service, requests: int) -> Outcome:
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description="Nothing grows.")
-    parser.add_argument("--requests", type=int, default=100_000)
-    parser.add_argument("--plant-leak", action="store_true")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__.partition("\n")[0])
+    parser.add_argument("--requests", type=int, default=100_000, help="requests to send (default: %(default)s)")
+    parser.add_argument("--plant-leak", action="store_true", help="leak a kilobyte per request, which must be found")
     arguments = parser.parse_args()
     with serving(LOG_LEVEL="warning", code=_LEAKING if arguments.plant_leak else "") as service:
         print("  requests   memory   files  threads   answers/s")

@@ -101,9 +101,11 @@ def is_good(number: int) -> bool:
 
 def main() -> int:
     """Swap, and print what happened."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.swaps", description="Hot swap under load.")
-    parser.add_argument("--swaps", type=int, default=100)
-    parser.add_argument("--requests", type=int, default=100_000)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.swaps", description=__doc__.partition("\n")[0])
+    parser.add_argument("--swaps", type=int, default=100, help="versions to publish (default: %(default)s)")
+    parser.add_argument(
+        "--requests", type=int, default=100_000, help="requests in all, at least (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     # White: the toys' means are then exact, whatever the batch they are computed in.
     image = toys.plain(255, (64, 64))
