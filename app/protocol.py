@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from app.idle import Idle
 from app.limits import Fault, Limits
+from app.parser import Parser
 from app.refusals import Refusals
 
 _FULL = Fault(503, "as many images as allowed are in work; try again in a moment")
@@ -37,6 +38,7 @@ class Protocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.parser: Parser = Parser(self)
         self._limits: Limits = app_state.get("limits") or Limits()
         self._refusals: Refusals = app_state.get("refusals") or Refusals()
         self._idle: Idle = app_state.get("idle") or Idle()
@@ -173,6 +175,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start on the request, if its header is as it should be."""
+        if self.parser.makes_offer():
+            return
         fault = self._limits.fault(self.parser.get_http_version(), self.headers)
         if fault is not None:
             self._stop(fault)
@@ -188,6 +192,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Wait for nothing more of this request."""
+        if self.parser.makes_offer():
+            return
         self._in_body = False
         self._clear_deadline()
         super().on_message_complete()

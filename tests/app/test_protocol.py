@@ -185,6 +185,35 @@ def test_an_upgrade_is_not_taken_up(server):
     assert b" 200 OK" in answer
 
 
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_body_sent_with_the_offer_of_an_upgrade_is_read(server, size):
+    """Java's HttpClient makes the offer in all it sends, and so does ``curl --http2``."""
+    image = toys.plain(255)
+    offer = b"Upgrade: h2c", b"HTTP2-Settings: AAEAAEAAAAIAAAAB"
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in image) + b"0\r\n\r\n"
+    requests = [
+        post(b"Connection: Upgrade, HTTP2-Settings", b"Content-Length: %d" % len(image), *offer, body=image),
+        get(b"Host: x", b"Connection: upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13"),
+        post(b"Connection: Upgrade, close", b"Transfer-Encoding: chunked", *offer, body=chunks),
+    ]
+    sent = b"".join(requests)
+    with connect(server) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(sent), size):
+            connection.sendall(sent[start : start + size])
+        answers = read_all(connection)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"] * 3
+    assert answers.count(b'"label":"bright"') == 2
+
+
+def test_nothing_follows_a_request_for_a_tunnel(server):
+    """What was meant for the other end of a tunnel is no request."""
+    answer = exchange(server, b"CONNECT /livez HTTP/1.1\r\nHost: x\r\n\r\n" + get(b"Host: x"))
+
+    assert problem(answer) == (405, "method_not_allowed")
+
+
 def test_slow_clients_are_cut_off(server):
     """All at once, since each takes its time: 5 s for a header and for each window of a body, 2 s for what is left."""
     cases = {
