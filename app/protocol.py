@@ -177,7 +177,9 @@ class Protocol(HttpToolsProtocol):
         """Start on the request, if its header is as it should be."""
         if self.parser.makes_offer():
             return
-        fault = self._limits.fault(self.parser.get_http_version(), self.headers)
+        version = self.parser.get_http_version()
+        self.expect_100_continue &= version == "1.1"  # HTTP/1.0 knows no interim answers
+        fault = self._limits.fault(version, self.headers)
         if fault is not None:
             self._stop(fault)
         super().on_headers_complete()

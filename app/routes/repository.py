@@ -43,7 +43,10 @@ async def index(request: Request, service: AnyService) -> list[dict[str, str]]:
 @router.post("/models/{name}/load", openapi_extra=_JSON, responses=problems.documented(400, 401, 404, 413, 422, 500))
 async def load(request: Request, service: AnyService, name: str) -> dict[str, Any]:
     """Serve what lies in the folder of a model now, without waiting for the next look at it."""
-    await _document(request)
+    if (await _document(request)).get("parameters"):
+        raise MalformedRequest(
+            "a load takes nothing but the model's name, no files and no config; put them into the model repository"
+        )
     refusal = None
     try:
         await asyncio.to_thread(service.restore, name)

@@ -122,6 +122,14 @@ def test_a_body_that_may_be_sent_is_asked_for(server):
         assert b" 200 OK" in read_all(connection)
 
 
+def test_http_1_0_gets_nothing_before_its_answer(server):
+    """RFC 9110, section 10.1.1: it knows no interim answers, and would take one for the answer."""
+    image = toys.plain(255)
+    header = post(b"Content-Length: %d" % len(image), b"Expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0")
+
+    assert exchange(server, header + image).startswith(b"HTTP/1.1 200 OK")
+
+
 def test_the_connection_outlives_an_error_whose_body_was_not_read(server):
     """A client whose request is refused early sends the rest, and goes on."""
     with connect(server) as connection:
