@@ -23,6 +23,8 @@ class Parser(httptools.HttpRequestParser):
         """Prepare to call the protocol back."""
         super().__init__(protocol)
         self._protocol = protocol
+        self.fault = "this is not an HTTP request, or a broken one"
+        """For the sender: why the parser has stopped."""
 
     def makes_offer(self) -> bool:
         """Tell whether the request is about to be read once more, so that nothing is to be done for it yet."""
@@ -48,6 +50,12 @@ class Parser(httptools.HttpRequestParser):
                 header, rest = parser._header(), rest[offer.args[0] :]
                 parser = self._protocol.parser = Parser(self._protocol)
                 super(Parser, parser).feed_data(header)
+            except httptools.HttpParserCallbackError:
+                raise  # not llhttp's, and the protocol knows better
+            except httptools.HttpParserError as error:
+                advice = "; write what is not ASCII as %XX" * isinstance(error, httptools.HttpParserInvalidURLError)
+                parser.fault += f": {error}{advice}"
+                raise
             else:
                 return
 

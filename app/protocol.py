@@ -243,7 +243,7 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words say less
         """Answer what the parser cannot read."""
-        self._refuse(self._fault or Fault(400, "this is not an HTTP request, or a broken one"))
+        self._refuse(self._fault or Fault(400, self.parser.fault))
 
     def _refuse(self, fault: Fault) -> None:
         """Answer with a problem if the request has no answer yet, and close once the client had time to read it."""

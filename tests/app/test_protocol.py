@@ -105,6 +105,27 @@ def test_what_is_not_proper_http_is_refused_and_the_connection_closed(server, ca
     assert "Traceback" not in server.log.text
 
 
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (
+            get(b"Host: x", path="/explain?label=Müll".encode()),
+            "Invalid char in url query; write what is not ASCII as %XX",
+        ),
+        (get(b"Host: x", path=b"/a b"), "Expected HTTP/"),
+        (get(b"Host: x", b" A: b"), "Unexpected whitespace after header value"),
+        (post(b"Content-Length: 1", b"Transfer-Encoding: chunked"), "Transfer-Encoding can't be present with Content-"),
+        (post(b"Connection: upgrade", b"Upgrade: h2c", b"Transfer-Encoding: chunked", body=b"x"), "in chunk size"),
+    ],
+)
+def test_what_is_broken_about_a_request_is_said(server, request_, words):
+    """curl, for one, sends an umlaut in an address as it is."""
+    detail = json.loads(exchange(server, request_).partition(b"\r\n\r\n")[2])["detail"]
+
+    assert detail.startswith("this is not an HTTP request, or a broken one: ")
+    assert words in detail
+
+
 def test_a_body_that_is_too_large_is_refused_before_it_is_sent(server):
     with connect(server) as connection:
         connection.sendall(post(b"Content-Length: 1000001", b"Expect: 100-continue"))
