@@ -145,4 +145,6 @@ def _check_size(size: tuple[int, ...], channels: int, max_pixels: int) -> None:
             f"(of up to {_BANDS_AT_FULL_SIZE} channels); send a smaller one"
         )
     if size[2] != channels:
-        raise WrongChannels(f"the image has {size[2]} channels, but the model reads {channels}")
+        raise WrongChannels(
+            f"the image has {size[2]} channels, but the model reads {channels}; send [height, width, {channels}]"
+        )

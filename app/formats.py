@@ -82,5 +82,7 @@ def recognise(data: bytes, media_type: str | None) -> str:
     if kind is None and unknown:
         raise UnsupportedMediaType(f"the file is not an image of an accepted type; send {ACCEPTED}")
     if kind is None:
-        raise UndecodableImage(f"the file was sent as {declared} but is not an image; send {ACCEPTED}")
+        raise UndecodableImage(
+            f"the file was sent as {declared} but is not an image of an accepted type; send {ACCEPTED}"
+        )
     return kind

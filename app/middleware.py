@@ -152,11 +152,16 @@ class ApiKey:
         if scope["type"] != "http" or _is_open(scope["path"]) or self._may_pass(scope):
             await self._app(scope, receive, send)
             return
-        error = Unauthorized("send an API key, as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
+        sent = "the key that was sent is not accepted here; " if given_key(Headers(scope=scope)) else ""
+        wanted = "the admin key" if self._is_for_admins(scope) else "an API key"
+        error = Unauthorized(f"{sent}send {wanted}, as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
         await problems.of(error, scope)(scope, receive, send)
 
+    def _is_for_admins(self, scope: Scope) -> bool:
+        return bool(self._admin_keys) and scope["path"].startswith(_ADMIN_PATH)
+
     def _may_pass(self, scope: Scope) -> bool:
-        if self._admin_keys and scope["path"].startswith(_ADMIN_PATH):
+        if self._is_for_admins(scope):
             return _carries_one_of(self._admin_keys, scope)
         return not self._keys or _carries_one_of((*self._keys, *self._admin_keys), scope)
 

@@ -22,7 +22,7 @@ def choose(accept: str | None, offered: tuple[str, ...]) -> str:
     Raises:
         NotAcceptable: Nothing that the caller accepts can be made.
     """
-    members = [member for member in (accept or "*/*").split(",") if _is_media_range(member)]
+    members = [member for member in (accept or "*/*").lower().split(",") if _is_media_range(member)]
     chosen: str = mimeparse.best_match(offered, ",".join(members)) if members else ""
     if not chosen:
         *others, last = reversed(offered)

@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from app.idle import Idle
 from app.limits import Fault, Limits
+from app.parser import Parser
 from app.refusals import Refusals
 
 _FULL = Fault(503, "as many images as allowed are in work; try again in a moment")
@@ -37,6 +38,7 @@ class Protocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.parser: Parser = Parser(self)
         self._limits: Limits = app_state.get("limits") or Limits()
         self._refusals: Refusals = app_state.get("refusals") or Refusals()
         self._idle: Idle = app_state.get("idle") or Idle()
@@ -173,7 +175,11 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start on the request, if its header is as it should be."""
-        fault = self._limits.fault(self.parser.get_http_version(), self.headers)
+        if self.parser.makes_offer():
+            return
+        version = self.parser.get_http_version()
+        self.expect_100_continue &= version == "1.1"  # HTTP/1.0 knows no interim answers
+        fault = self._limits.fault(version, self.headers)
         if fault is not None:
             self._stop(fault)
         super().on_headers_complete()
@@ -188,6 +194,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Wait for nothing more of this request."""
+        if self.parser.makes_offer():
+            return
         self._in_body = False
         self._clear_deadline()
         super().on_message_complete()
@@ -235,7 +243,7 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words say less
         """Answer what the parser cannot read."""
-        self._refuse(self._fault or Fault(400, "this is not an HTTP request, or a broken one"))
+        self._refuse(self._fault or Fault(400, self.parser.fault))
 
     def _refuse(self, fault: Fault) -> None:
         """Answer with a problem if the request has no answer yet, and close once the client had time to read it."""

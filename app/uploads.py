@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,32 +58,55 @@ async def read_body(request: Request, limit: int, hold: Callable[[int], None] = 
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def parse_one(body: bytes, content_type: str | None) -> Upload:
+def parse_one(body: bytes, content_type: str | None, parameters: Collection[str] = ()) -> Upload:
     """Take the one image of a request: the part named ``file``, or the body itself.
 
+    Args:
+        body: All of it.
+        content_type: As the request has it.
+        parameters: Query parameters, which a form must not hold, since they would not be heeded there.
+
     Raises:
-        MalformedRequest, MissingFile, InvalidParameter: The form is broken, has no such part, or several.
+        MalformedRequest, MissingFile, InvalidParameter: The form is broken, has no such part, several, or a parameter.
     """
     if not is_form(content_type):
         return Upload(body, content_type)
-    uploads = parse_many(body, content_type, 2)
-    if len(uploads) > 1:
-        raise InvalidParameter("the form has several parts named 'file'; send one, or use POST /predict/batch")
-    return uploads[0]
+    several = "the form has several parts named 'file'; send one, or use POST /predict/batch"
+    return _files(body, content_type, 1, several, parameters)[0]
 
 
-def parse_many(body: bytes, content_type: str | None, max_files: int) -> list[Upload]:
-    """Take all parts named ``file`` of a form, in order.
+def parse_many(body: bytes, content_type: str | None, max_files: int, parameters: Collection[str] = ()) -> list[Upload]:
+    """Take all parts named ``file`` of a form, in order; as :func:`parse_one`.
 
     Raises:
-        MalformedRequest: The body is not a form, or a broken one.
-        MissingFile: It has no part named ``file``.
-        InvalidParameter: It has more files than allowed.
+        MalformedRequest: The form is broken.
+        MissingFile: The body is not a form, or has no part named ``file``.
+        InvalidParameter: It has more files than allowed, or a parameter.
     """
     if not is_form(content_type):
         raise MissingFile("send multipart/form-data with one part named 'file' for each image, as 'curl -F' does")
+    too_many = f"the form has more than {max_files} files; send them in several requests"
+    return _files(body, content_type, max_files, too_many, parameters)
+
+
+def is_form(content_type: str | None) -> bool:
+    """Tell whether the body is ``multipart/form-data``."""
+    return (content_type or "").partition(";")[0].strip().lower() == "multipart/form-data"
+
+
+def _files(
+    body: bytes, content_type: str | None, max_files: int, too_many: str, parameters: Collection[str]
+) -> list[Upload]:
+    uploads: list[Upload] = []
     try:
-        uploads = list(_parts(body, _boundary(content_type or ""), max_files))
+        for segment, payload in _parts(body, _boundary(content_type or ""), max_files + _OTHER_PARTS):
+            if segment.name in parameters:
+                name = segment.name
+                raise InvalidParameter(f"{name!r} is a query parameter, not a field: use ?{name}=… in the address")
+            if segment.name == PART and _is_file(segment):
+                if len(uploads) == max_files:
+                    raise InvalidParameter(too_many)
+                uploads.append(Upload(payload, segment.content_type, _text(segment.filename)))
     except multipart.ParserLimitReached as error:
         raise MalformedRequest(f"the form has too many or too long parts: {error.args[0]}") from None
     except multipart.MultipartError as error:
@@ -91,11 +114,6 @@ def parse_many(body: bytes, content_type: str | None, max_files: int) -> list[Up
     if not uploads:
         raise MissingFile("the form has no file in a part named 'file'; send one, as in: curl -F file=@image.jpg")
     return uploads
-
-
-def is_form(content_type: str | None) -> bool:
-    """Tell whether the body is ``multipart/form-data``."""
-    return (content_type or "").partition(";")[0].strip().lower() == "multipart/form-data"
 
 
 def _boundary(content_type: str) -> str:
@@ -106,31 +124,38 @@ def _boundary(content_type: str) -> str:
     return boundary
 
 
-def _parts(body: bytes, boundary: str, max_files: int) -> Iterator[Upload]:
-    """Yield the files; other fields are read over, up to a number."""
+def _parts(body: bytes, boundary: str, max_parts: int) -> Iterator[tuple[multipart.MultipartSegment, bytes]]:
+    """Yield what stands over each part, and the part."""
     parser = multipart.PushMultipartParser(
         boundary,
         max_header_size=_LARGEST_HEADER,
-        max_segment_count=max_files + _OTHER_PARTS,
+        max_segment_count=max_parts,
+        header_charset="latin-1",  # any bytes at all
         strict=True,
     )
     with parser:
-        segment, payload, files = None, b"", 0
+        segment, payload = None, b""
         for event in parser.parse(body):
             if isinstance(event, multipart.MultipartSegment):
                 segment, payload = event, b""
             elif event:
                 payload = event  # the whole body is parsed at once, so a part's payload comes in one piece
-            elif segment is not None and segment.name == PART and _is_file(segment):
-                files += 1
-                if files > max_files:
-                    raise InvalidParameter(f"the form has more than {max_files} files; send them in several requests")
-                yield Upload(payload, segment.content_type, segment.filename)
+            elif segment is not None:
+                yield segment, payload
 
 
 def _is_file(segment: multipart.MultipartSegment) -> bool:
-    """Tell a file from a text field: it has a name, perhaps in the form that RFC 7578 advises against."""
-    return segment.filename is not None or "filename*=" in segment.header("Content-Disposition", "")
+    """Tell a file from a text field: it has a name, perhaps in the form that RFC 7578 advises against, or a type."""
+    named = segment.filename is not None or "filename*=" in segment.header("Content-Disposition", "")
+    return named or segment.content_type is not None
+
+
+def _text(name: str | None) -> str | None:
+    """Read a name, which comes as Latin-1, as the UTF-8 that RFC 7578 asks for, if it is that."""
+    try:
+        return name and name.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return name
 
 
 def _too_large(limit: int) -> BodyTooLarge:

@@ -4,6 +4,8 @@ import importlib.util
 import json
 import re
 import shlex
+import shutil
+import subprocess
 
 import pytest
 import yaml
@@ -15,6 +17,7 @@ from app.interrupts import EXIT_CODE as INTERRUPTED
 from app.settings import PREFIX, Settings
 from model_export.__main__ import EXIT_CODES as EXPORT_CODES
 from model_export.arguments import parser
+from tests import toys
 from tests.conftest import ROOT, serving
 
 README = (ROOT / "README.md").read_text()
@@ -98,6 +101,30 @@ def test_the_curl_line_gives_the_printed_answer(committed):
     for found, shown in zip(answer["branches"], printed["branches"], strict=True):
         assert (found["name"], found["pooling"]) == (shown["name"], shown["pooling"])
         assert found["features"][:2] == pytest.approx(shown["features"][:2], abs=1e-4)
+
+
+@pytest.mark.skipif(not (shutil.which("jq") and shutil.which("bash")), reason="jq or bash is absent")
+def test_the_lines_for_scripts_end_with_an_error_where_the_readme_says_so(server, tmp_path):
+    block = re.search(r"    set -o pipefail\n(    curl -sS --fail-with-body.*?)\n\n", README, re.DOTALL)[1]
+    one, batch = block.replace("\\\n", " ").strip().splitlines()
+    for name, value in (("image.jpg", 255), ("a.jpg", 255), ("b.jpg", 0)):
+        (tmp_path / name).write_bytes(toys.plain(value))
+
+    def run(line, query="", to=str(server.base_url)):
+        line = re.sub(r"'?http://127.0.0.1:8000(/[a-z/]+)'?", rf"'{to}\1{query}'", line)
+        command = ["bash", "-c", f"set -o pipefail\n{line}"]  # as the README has it
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    assert run(one) == (0, "bright\n", "")
+    assert run(batch) == (0, "a.jpg\tbright\nb.jpg\tdark\n", "")
+    for line in (one, batch):
+        code, said, errors = run(line, "?model=nothing")
+        assert code
+        assert not said
+        assert "there is no model 'nothing'" in errors
+        assert run(line, to="http://127.0.0.1:1")[0]
+    assert run(one, "?min_confidence=1")[0]
 
 
 def test_compose_passes_on_every_setting_but_those_of_the_image_and_no_others():

@@ -64,7 +64,7 @@ async def explain(request: Request, service: ReadyService) -> Response:
         version = await acquire(request, service, parameters.model)
         body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
-        upload = parse_one(body, request.headers.get("content-type"))
+        upload = parse_one(body, request.headers.get("content-type"), Parameters.model_fields)
         admitted.take(1)
         image, answer = await service.classifier.explain(version.model, upload)
         maps = answers.maps(version, answer.result, label=parameters.label, branch=parameters.branch)

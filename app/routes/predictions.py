@@ -64,7 +64,7 @@ async def predict(request: Request) -> Response:
         version = await acquire(request, service, parameters.model)
         body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
-        upload = parse_one(body, request.headers.get("content-type"))
+        upload = parse_one(body, request.headers.get("content-type"), Parameters.model_fields)
         admitted.take(1)
         (classified,) = await service.classifier.classify(version.model, [upload])
     if isinstance(classified, InvalidRequest):
@@ -105,7 +105,8 @@ async def predict_batch(request: Request) -> Response:
         version = await acquire(request, service, parameters.model)
         body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
-        uploads = parse_many(body, request.headers.get("content-type"), service.settings.max_files)
+        content_type, most = request.headers.get("content-type"), service.settings.max_files
+        uploads = parse_many(body, content_type, most, Parameters.model_fields)
         admitted.take(len(uploads))
         classified = await service.classifier.classify(version.model, uploads)
 

@@ -20,7 +20,8 @@ from app.uploads import read_body
 router = APIRouter(prefix="/v2/repository", tags=["repository"])
 
 _LARGEST_BODY = 64 * 1024
-_JSON = {"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}}
+_OBJECT: dict[str, Any] = {"type": "object"}
+_NAME_ALONE = _OBJECT | {"properties": {"parameters": _OBJECT | {"maxProperties": 0}}}
 
 
 class _Filter(BaseModel):
@@ -29,7 +30,13 @@ class _Filter(BaseModel):
     ready: bool = False
 
 
-@router.post("/index", openapi_extra=_JSON, responses=problems.documented(400, 401, 413, 500))
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
+
+
+@router.post(
+    "/index", openapi_extra=_json(_Filter.model_json_schema()), responses=problems.documented(400, 401, 413, 500)
+)
 async def index(request: Request, service: AnyService) -> list[dict[str, str]]:
     """List every version that was found, its state, and the reason; with `{"ready": true}` those that are served."""
     try:
@@ -40,10 +47,15 @@ async def index(request: Request, service: AnyService) -> list[dict[str, str]]:
     return [one for one in found if one["state"] == "READY"] if wanted.ready else found
 
 
-@router.post("/models/{name}/load", openapi_extra=_JSON, responses=problems.documented(400, 401, 404, 413, 422, 500))
+@router.post(
+    "/models/{name}/load", openapi_extra=_json(_NAME_ALONE), responses=problems.documented(400, 401, 404, 413, 422, 500)
+)
 async def load(request: Request, service: AnyService, name: str) -> dict[str, Any]:
     """Serve what lies in the folder of a model now, without waiting for the next look at it."""
-    await _document(request)
+    if (await _document(request)).get("parameters", {}) != {}:
+        raise MalformedRequest(
+            "a load takes nothing but the model's name, no files and no config; put them into the model repository"
+        )
     refusal = None
     try:
         await asyncio.to_thread(service.restore, name)
@@ -55,7 +67,9 @@ async def load(request: Request, service: AnyService, name: str) -> dict[str, An
     return {}
 
 
-@router.post("/models/{name}/unload", openapi_extra=_JSON, responses=problems.documented(400, 401, 404, 413, 500))
+@router.post(
+    "/models/{name}/unload", openapi_extra=_json(_OBJECT), responses=problems.documented(400, 401, 404, 413, 500)
+)
 async def unload(request: Request, service: AnyService, name: str) -> dict[str, Any]:
     """Serve no version of a model until it is loaded again, and free its memory once its last request is done."""
     await _document(request)

@@ -130,7 +130,7 @@ def test_values_that_are_not_finite_are_refused():
 
 @pytest.mark.parametrize("make", [tiff, npy])
 def test_another_number_of_channels_is_refused(make):
-    with pytest.raises(WrongChannels, match="has 13 channels, but the model reads 4"):
+    with pytest.raises(WrongChannels, match=r"has 13 channels, but the model reads 4; send \[height, width, 4\]"):
         images.decode(make(numbered()), Shape(8, 8, 4))
 
 

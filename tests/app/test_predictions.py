@@ -215,6 +215,14 @@ def test_a_bad_parameter_is_named_with_what_it_takes_and_what_came(server, url, 
     assert assert_problem(response, 422, "invalid_parameter")["detail"] == f"query parameter {words}"
 
 
+@pytest.mark.parametrize(("url", "field"), [("/predict", "model"), ("/predict/batch", "top"), ("/explain", "label")])
+def test_a_parameter_that_is_sent_as_a_field_of_the_form_is_not_passed_over(server, url, field):
+    """``curl -F file=@a.png -F model=grey`` would else get the answer of another model."""
+    response = server.post(url, files={"file": toys.plain(0)}, data={field: "grey"})
+
+    assert f"use ?{field}=" in assert_problem(response, 422, "invalid_parameter")["detail"]
+
+
 def test_a_bad_parameter_of_any_length_is_answered_in_short(server):
     for query in (f"top={'9' * 7000}x", f"{'x' * 7000}=1", f"{'x' * 3000}=1&{'x' * 3000}=1"):
         response = server.post(f"/predict?{query}", files={"file": toys.plain(1)})

@@ -105,6 +105,27 @@ def test_what_is_not_proper_http_is_refused_and_the_connection_closed(server, ca
     assert "Traceback" not in server.log.text
 
 
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (
+            get(b"Host: x", path="/explain?label=Müll".encode()),
+            "Invalid char in url query; write what is not ASCII as %XX",
+        ),
+        (get(b"Host: x", path=b"/a b"), "Expected HTTP/"),
+        (get(b"Host: x", b" A: b"), "Unexpected whitespace after header value"),
+        (post(b"Content-Length: 1", b"Transfer-Encoding: chunked"), "Transfer-Encoding can't be present with Content-"),
+        (post(b"Connection: upgrade", b"Upgrade: h2c", b"Transfer-Encoding: chunked", body=b"x"), "in chunk size"),
+    ],
+)
+def test_what_is_broken_about_a_request_is_said(server, request_, words):
+    """curl, for one, sends an umlaut in an address as it is."""
+    detail = json.loads(exchange(server, request_).partition(b"\r\n\r\n")[2])["detail"]
+
+    assert detail.startswith("this is not an HTTP request, or a broken one: ")
+    assert words in detail
+
+
 def test_a_body_that_is_too_large_is_refused_before_it_is_sent(server):
     with connect(server) as connection:
         connection.sendall(post(b"Content-Length: 1000001", b"Expect: 100-continue"))
@@ -120,6 +141,14 @@ def test_a_body_that_may_be_sent_is_asked_for(server):
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(image)
         assert b" 200 OK" in read_all(connection)
+
+
+def test_http_1_0_gets_nothing_before_its_answer(server):
+    """RFC 9110, section 10.1.1: it knows no interim answers, and would take one for the answer."""
+    image = toys.plain(255)
+    header = post(b"Content-Length: %d" % len(image), b"Expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0")
+
+    assert exchange(server, header + image).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_the_connection_outlives_an_error_whose_body_was_not_read(server):
@@ -188,6 +217,35 @@ def test_an_upgrade_is_not_taken_up(server):
     answer = exchange(server, get(b"Host: x", b"Upgrade: h2c", b"Connection: upgrade, close"))
 
     assert b" 200 OK" in answer
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_body_sent_with_the_offer_of_an_upgrade_is_read(server, size):
+    """Java's HttpClient makes the offer in all it sends, and so does ``curl --http2``."""
+    image = toys.plain(255)
+    offer = b"Upgrade: h2c", b"HTTP2-Settings: AAEAAEAAAAIAAAAB"
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in image) + b"0\r\n\r\n"
+    requests = [
+        post(b"Connection: Upgrade, HTTP2-Settings", b"Content-Length: %d" % len(image), *offer, body=image),
+        get(b"Host: x", b"Connection: upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13"),
+        post(b"Connection: Upgrade, close", b"Transfer-Encoding: chunked", *offer, body=chunks),
+    ]
+    sent = b"".join(requests)
+    with connect(server) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(sent), size):
+            connection.sendall(sent[start : start + size])
+        answers = read_all(connection)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"] * 3
+    assert answers.count(b'"label":"bright"') == 2
+
+
+def test_nothing_follows_a_request_for_a_tunnel(server):
+    """What was meant for the other end of a tunnel is no request."""
+    answer = exchange(server, b"CONNECT /livez HTTP/1.1\r\nHost: x\r\n\r\n" + get(b"Host: x"))
+
+    assert problem(answer) == (405, "method_not_allowed")
 
 
 def test_slow_clients_are_cut_off(server):

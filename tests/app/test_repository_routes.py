@@ -64,6 +64,10 @@ def test_models_are_loaded_and_unloaded(client):
     assert post("/models/toy/load").status_code == 200
     assert client.post("/predict", params={"model": "toy:3"}, files=PHOTO).json()["version"] == 3
 
+    for parameters in ({"config": "{}"}, {"file:3/model.onnx": "AAAA"}):
+        response = post("/models/toy/load", json={"parameters": parameters})
+        assert "nothing but the model's name" in assert_problem(response, 400, "malformed_request")["detail"]
+    assert post("/models/toy/load", json={"parameters": {}}).status_code == 200
     assert_problem(post("/models/nothing/load"), 404, "model_not_found")
     assert_problem(post("/models/nothing/unload"), 404, "model_not_found")
     assert_problem(post("/models/..%2ftoy/load"), 404, "not_found")
@@ -92,10 +96,27 @@ def test_only_with_the_admin_key(tmp_path):
     toys.publish(tmp_path, "toy")
     with serving(tmp_path, ADMIN_KEY=KEY, API_KEYS="a-key") as client:
         for headers in ({}, {"X-API-Key": "a-key"}, {"X-API-Key": KEY + "!"}):
-            assert_problem(client.post("/v2/repository/index", headers=headers), 401, "unauthorized")
+            response = client.post("/v2/repository/index", headers=headers)
+            assert "the admin key" in assert_problem(response, 401, "unauthorized")["detail"]
         assert client.get("/models").status_code == 401
         assert client.get("/models", headers={"X-API-Key": "a-key"}).status_code == 200
         assert client.post("/v2/repository/index", headers=ADMIN).status_code == 200
+
+
+def test_the_document_says_what_an_order_may_carry(tmp_path):
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, ADMIN_KEY=KEY) as client:
+        document = client.get("/openapi.json").json()
+    index, load, unload = (
+        document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        for path in sorted(document["paths"])
+        if path.startswith("/v2/")
+    )
+
+    assert index["properties"].keys() == {"ready"}
+    assert index["additionalProperties"] is False
+    assert load["properties"]["parameters"]["maxProperties"] == 0
+    assert unload == {"type": "object"}
 
 
 def test_there_is_no_such_route_without_one(server):

@@ -44,6 +44,31 @@ def test_a_file_with_an_extended_name_alone():
     assert parse_one(body, TYPE).data == b"image"
 
 
+@pytest.mark.parametrize(
+    ("sent", "name"), [("é日.png".encode(), "é日.png"), (b"caf\xe9.png", "café.png"), (b"\xff\x85", "\xff\x85")]
+)
+def test_a_name_is_utf_8_or_else_taken_as_latin_1(sent, name):
+    """curl sends a name byte for byte as the file system has it, and a name is no reason to refuse an image."""
+    parts = part(b"1"), part(b"2", filename="@").replace(b"@", sent), part(b"3")
+
+    assert [upload.filename for upload in parse_many(form(*parts), TYPE, 3)] == ["a.png", name, "a.png"]
+
+
+def test_a_part_without_a_name_is_a_file_if_it_has_a_type():
+    """As of ``curl -F 'file=<a.png;type=image/png'`` and of several libraries that are given bytes."""
+    assert parse_one(form(part(b"image", filename=None)), TYPE).data == b"image"
+
+
+@pytest.mark.parametrize("field", [part(b"toy", "model", None, None), part(b"toy", "model")])
+def test_a_query_parameter_does_not_get_lost_in_the_form(field):
+    """It would not be heeded there, and another model would answer."""
+    for body in (form(field, part(b"image")), form(part(b"image"), field)):
+        with pytest.raises(InvalidParameter, match=r"'model'.*\?model="):
+            parse_one(body, TYPE, ("top", "model"))
+        with pytest.raises(InvalidParameter, match=r"'model'.*\?model="):
+            parse_many(body, TYPE, 2, ("top", "model"))
+
+
 def test_other_fields_are_read_over():
     body = form(part(b"x", "note", None, None), part(b"image"), part(b"y", "other"))
 
@@ -67,9 +92,10 @@ def test_no_part_named_file(body):
         parse_one(body, TYPE)
 
 
-def test_two_files_where_one_is_wanted():
-    with pytest.raises(InvalidParameter, match="POST /predict/batch"):
-        parse_one(form(part(b"1"), part(b"2")), TYPE)
+@pytest.mark.parametrize("count", [2, 3, 30])
+def test_several_files_where_one_is_wanted(count):
+    with pytest.raises(InvalidParameter, match=r"several parts named 'file'.*POST /predict/batch"):
+        parse_one(form(*[part(b"1")] * count), TYPE)
 
 
 def test_more_files_than_allowed():
