@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.artifacts import Folder, Found, Stamp, discover, passed_over
-from app.errors import InvalidArtifact, InvalidSettings, MultipoolError, NothingToServe, NotReady, UnreadableArtifact
+from app.errors import (
+    DeviceUnavailable,
+    InvalidArtifact,
+    InvalidSettings,
+    MultipoolError,
+    NothingToServe,
+    NotReady,
+    UnreadableArtifact,
+)
 from app.loading import Loader
 from app.model import Model
 from app.references import References
@@ -139,7 +147,9 @@ class Repository:
         entry = self._entries.get((found.name, found.number)) or Entry(found)
         try:
             model, memory_bytes = self._loader.open(found.path, sound)
-        except InvalidArtifact as error:
+        except (InvalidArtifact, DeviceUnavailable) as error:
+            if isinstance(error, DeviceUnavailable) and not self.ready:
+                raise  # a running service goes on with what it has
             if str(error) != entry.refused:
                 log.error("refused %s:%d: %s", found.name, found.number, error)  # noqa: TRY400  # for the operator
             _refuse(entry, error, stamp)
@@ -264,7 +274,7 @@ class Repository:
             raise unusable  # it was tried already
         try:
             model, memory_bytes = self._loader.open(entry.found.path, frozenset({card.sha256}))
-        except InvalidArtifact as error:
+        except (InvalidArtifact, DeviceUnavailable) as error:
             _refuse(entry, error, stamp)
             log.error("cannot load %s:%d again: %s", entry.name, entry.number, error)  # noqa: TRY400  # as above
             raise unusable from None
@@ -273,7 +283,7 @@ class Repository:
         return self._install(entry, model, memory_bytes, stamp)
 
 
-def _refuse(entry: Entry, error: InvalidArtifact, stamp: Stamp | None) -> None:
+def _refuse(entry: Entry, error: MultipoolError, stamp: Stamp | None) -> None:
     """Note why it cannot be served; what only cannot be read is tried again although its content is the same."""
     entry.stamp, entry.refused = None if isinstance(error, UnreadableArtifact) else stamp, str(error)
 
