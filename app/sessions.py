@@ -17,6 +17,11 @@ Device = Literal["cuda", "cpu"]
 
 INPUT = "image"
 _FATAL = 4
+_NOISE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : "
+    r"|/onnxruntime_src/\S+:\d+ [^()\n]*\([^()\n]*\)(?: \[with [^\]\n]*\])? "  # a file and the signature of a function
+    r"| ; GPU=-?\d+ ; hostname=.*"
+)
 _CUDA_OPTIONS = {
     # The default, EXHAUSTIVE, times every algorithm at the first run of each shape and may choose differently
     # each time; the heuristic answers at once and always alike.
@@ -59,10 +64,10 @@ def _session(data: bytes, providers: list[Any], threads: int) -> ort.InferenceSe
     if providers != [CPU]:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
-        session = ort.InferenceSession(data, options, providers=providers)
+        # Falling back, it would print, and raise what then went wrong with the CPU instead.
+        session = ort.InferenceSession(data, options, providers=providers, enable_fallback=0)
     except Exception as error:  # noqa: BLE001  # ONNX Runtime's exceptions share no base class
         raise InvalidArtifact(f"ONNX Runtime refuses it: {first_line(error)}") from None
-    session.disable_fallback()
     return session
 
 
@@ -106,5 +111,5 @@ def check_signature(session: ort.InferenceSession, metadata: Metadata) -> Shape:
 
 
 def first_line(error: BaseException) -> str:
-    """What ONNX Runtime said, without its codes."""
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip()).partition("\n")[0][:300]
+    """What ONNX Runtime said, without its codes, the places in its source, and the name of the machine."""
+    return _NOISE.sub("", str(error)).strip().partition("\n")[0][:300]

@@ -4,13 +4,15 @@ import asyncio
 from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
-from app import devices, sessions
+from app import devices, doctor, sessions
 from app.errors import DeviceUnavailable, InvalidArtifact, NotReady
 from app.loading import Loader
 from app.model import Model
 from app.repository import Repository
+from app.settings import Settings
 from tests import toys
 
 open_session = sessions.open_session
@@ -78,6 +80,107 @@ def test_every_size_is_run_before_the_model_is_ready(gpu, largest, sizes, tmp_pa
     Loader(device="cuda", threads=1, max_batch_size=largest).open(tmp_path / "toy" / "1" / "model.onnx")
 
     assert [set(session.sizes) for session in gpu.sessions] == [{size} for size in sizes]
+
+
+PLACE = (
+    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:154 std::conditional_t<THRW, void, "
+    "onnxruntime::common::Status> onnxruntime::CudaCall(ERRTYPE, const char*, const char*, SUCCTYPE, const char*, "
+    "const char*, int) [with ERRTYPE = cudaError; bool THRW = true; SUCCTYPE = cudaError; std::conditional_t<THRW, "
+    "void, common::Status> = void] "
+)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            f"{PLACE}{PLACE}CUDA failure 36: API call is not supported in the installed CUDA driver ; GPU=-1 ; "
+            "hostname=vm ; file=/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_execution_provider.cc ; line=355 "
+            "; expr=cudaSetDevice(info_.device_id); \n\n",
+            "CUDA failure 36: API call is not supported in the installed CUDA driver",
+        ),
+        (
+            "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Non-zero status code returned while running Conv node. "
+            "Name:'c' Status Message: /onnxruntime_src/onnxruntime/core/providers/cuda/cuda_kernel.h:296 static "
+            "cudnnContext* onnxruntime::cuda::CudaKernel::RequireCudnnHandle(cudnnHandle_t) [ONNXRuntimeError] : 9 : "
+            "NOT_IMPLEMENTED : cuDNN is unavailable or disabled for CUDA Execution Provider: dlopen failed\n",
+            "Non-zero status code returned while running Conv node. Name:'c' Status Message: cuDNN is unavailable or "
+            "disabled for CUDA Execution Provider: dlopen failed",
+        ),
+    ],
+)
+def test_what_onnx_runtime_says_is_told_without_the_places_in_its_source(raised, said):
+    """As ONNX Runtime 1.31 words it; the place alone is longer than what is told."""
+    assert sessions.first_line(RuntimeError(raised)) == said
+
+
+def test_a_session_that_cuda_refuses_says_why_and_prints_nothing(monkeypatch, capsys):
+    """ONNX Runtime would try the CPU, which it was told not to use, and raise that."""
+    monkeypatch.setattr(devices, "why_no_cuda", lambda: None)
+    monkeypatch.setattr(devices, "missing_library", lambda: None)
+    create = ort.InferenceSession._create_inference_session
+
+    def refused(self, providers, *more):
+        if providers != [devices.CPU]:
+            raise RuntimeError(f"{PLACE}CUDA failure 36: not supported ; GPU=-1 ; hostname=vm")
+        create(self, providers, *more)
+
+    monkeypatch.setattr(ort.InferenceSession, "_create_inference_session", refused)
+
+    with pytest.raises(DeviceUnavailable, match=r"^CUDA cannot be used: ONNX Runtime refuses it: CUDA failure 36: not"):
+        open_session(toys.artifact(), "cuda")
+    assert capsys.readouterr().out == ""
+
+
+def driver(version, count=1):
+    """A driver as :mod:`ctypes` shows it."""
+
+    def tell(number):
+        return lambda place: setattr(place._obj, "value", number) or 0
+
+    return SimpleNamespace(cuInit=lambda _: 0, cuDeviceGetCount=tell(count), cuDriverGetVersion=tell(version))
+
+
+@pytest.mark.parametrize(
+    ("version", "count", "reason"),
+    [
+        (13000, 1, None),
+        (12080, 1, "the NVIDIA driver runs CUDA 12.8 at most and onnxruntime needs 13.0; update it"),
+        (13000, 0, "the NVIDIA driver finds no GPU"),
+    ],
+)
+def test_a_driver_says_what_stands_in_the_way(monkeypatch, version, count, reason):
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [devices.CUDA, devices.CPU])
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda *_: driver(version, count))
+    monkeypatch.setattr(devices, "built_for", lambda: "13.0")
+    devices.why_no_cuda.cache_clear()
+    try:
+        found = devices.why_no_cuda()
+    finally:
+        devices.why_no_cuda.cache_clear()
+    assert found is None if reason is None else found.startswith(reason)
+
+
+def test_a_missing_cudnn_is_named(monkeypatch):
+    """The provider loads without it, and fails at its first convolution."""
+
+    def load(name, *_):
+        if "cudnn" in name:
+            raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(devices.ctypes, "CDLL", load)
+
+    assert devices.missing_library().startswith("libcudnn.so.9 cannot be loaded")
+
+
+def test_the_doctor_sends_nobody_to_remove_a_model_for_a_gpu_that_fails(gpu, tmp_path):
+    toys.publish(tmp_path, "toy")
+    gpu.failure = NO_KERNEL
+
+    (model,) = doctor._models(Settings(models_dir=tmp_path, device="cuda"))
+
+    assert (model.level, type(model.error)) == ("failure", DeviceUnavailable)
+    assert "remove" not in model.advice
 
 
 NO_KERNEL = "CUDA failure 209: no kernel image is available for execution on the device ; GPU=0"
