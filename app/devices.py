@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import re
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +17,11 @@ CUDA = "CUDAExecutionProvider"
 
 _DRIVER = "libcuda.so.1"
 _CUDNN = "libcudnn.so.9"
+_NOISE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : "
+    r"|/onnxruntime_src/\S+:\d+ [^()\n]*\([^()\n]*\)(?: \[with [^\]\n]*\])? "  # a file and the signature of a function
+    r"| ; GPU=-?\d+ ; hostname=.*"
+)
 
 
 @cache
@@ -70,3 +76,8 @@ def built_for() -> str:
     except ImportError:
         return ""
     return str(getattr(information, "cuda_version", "") or "")
+
+
+def first_line(error: BaseException) -> str:
+    """What ONNX Runtime said, without its codes, the places in its source, and the name of the machine."""
+    return _NOISE.sub("", str(error)).strip().partition("\n")[0][:300]

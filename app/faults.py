@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from app.devices import first_line
 from app.errors import DeviceFailed
 from app.outputs import Outputs, join
-from app.sessions import first_line
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from app import digest, sessions
 from app.buckets import Buckets
+from app.devices import first_line
 from app.drift import Drift
 from app.errors import InvalidArtifact, InvalidParameter
 from app.explanation import BIAS, KERNEL, Head, grid_of, maps_add_up
@@ -158,7 +159,7 @@ class Model:
             noise = [random.integers(0, 256, (size, *self.shape), np.uint8) for size in batch_sizes]
             answers = [self.run(batch, alone=alone) for batch in noise for alone in self._ways]
         except Exception as error:  # noqa: BLE001  # whatever the graph does wrong, it does it here first
-            raise InvalidArtifact(f"it does not run: {sessions.first_line(error)}") from None
+            raise InvalidArtifact(f"it does not run: {first_line(error)}") from None
         self._replay_probe()
         if self._buckets is None:
             self.run_s = min(self._time(noise[0]) for _ in range(_TIMED_RUNS))

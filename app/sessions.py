@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 import onnxruntime as ort
 
 from app import devices
-from app.devices import CPU, CUDA
+from app.devices import CPU, CUDA, first_line
 from app.errors import DeviceUnavailable, InvalidArtifact
 from app.images import Shape
 from app.metadata import KEY, Metadata
@@ -17,14 +16,9 @@ Device = Literal["cuda", "cpu"]
 
 INPUT = "image"
 _FATAL = 4
-_NOISE = re.compile(
-    r"\[ONNXRuntimeError\] : \d+ : \w+ : "
-    r"|/onnxruntime_src/\S+:\d+ [^()\n]*\([^()\n]*\)(?: \[with [^\]\n]*\])? "  # a file and the signature of a function
-    r"| ; GPU=-?\d+ ; hostname=.*"
-)
 _CUDA_OPTIONS = {
-    # The default, EXHAUSTIVE, times every algorithm at the first run of each shape and may choose differently
-    # each time; the heuristic answers at once and always alike.
+    # Which of cuDNN's heuristics is asked: the default, EXHAUSTIVE, asks the slower one (mode B), HEURISTIC the quick
+    # one (mode A), DEFAULT for engines to fall back on. None of them times anything since ONNX Runtime 1.20.
     "cudnn_conv_algo_search": "HEURISTIC",
     "arena_extend_strategy": "kSameAsRequested",
     # Tensor cores in TF32 keep 10 bits of a factor: too few for contributions that add up to the logits.
@@ -108,8 +102,3 @@ def check_signature(session: ort.InferenceSession, metadata: Metadata) -> Shape:
         if output.type != "tensor(float)" or output.shape[1:] != [width]:
             raise InvalidArtifact(f"its output {name!r} must be float32 [batch, {width}], as its metadata promises")
     return Shape(*shape)
-
-
-def first_line(error: BaseException) -> str:
-    """What ONNX Runtime said, without its codes, the places in its source, and the name of the machine."""
-    return _NOISE.sub("", str(error)).strip().partition("\n")[0][:300]

@@ -111,7 +111,7 @@ PLACE = (
 )
 def test_what_onnx_runtime_says_is_told_without_the_places_in_its_source(raised, said):
     """As ONNX Runtime 1.31 words it; the place alone is longer than what is told."""
-    assert sessions.first_line(RuntimeError(raised)) == said
+    assert devices.first_line(RuntimeError(raised)) == said
 
 
 def test_a_session_that_cuda_refuses_says_why_and_prints_nothing(monkeypatch, capsys):
