@@ -13,7 +13,7 @@ serve: .venv/serve  ## serve ./models on 127.0.0.1:8000
 	@exec $(BIN)/python -m app
 
 test: .venv/dev  ## run the whole suite, on up to four cores
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/dev  ## check style and types
 	$(BIN)/ruff check .

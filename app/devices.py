@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import re
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -15,14 +16,20 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
 _DRIVER = "libcuda.so.1"
+_CUDNN = "libcudnn.so.9"
+_NOISE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : "
+    r"|/onnxruntime_src/\S+:\d+ [^()\n]*\([^()\n]*\)(?: \[with [^\]\n]*\])? "  # a file and the signature of a function
+    r"| ; GPU=-?\d+ ; hostname=.*"
+)
 
 
 @cache
 def why_no_cuda() -> str | None:
     """Say what stands between ONNX Runtime and a GPU, or None where nothing does.
 
-    Asks the driver itself (CUDA Driver API, ``cuInit`` and ``cuDeviceGetCount``), which is quick and silent; whether
-    ONNX Runtime's own libraries load shows when a model is opened.
+    Asks the driver itself (CUDA Driver API), which is quick and silent; whether ONNX Runtime's own libraries load, and
+    have kernels for this GPU, shows when a model is opened and warmed up.
     """
     if CUDA not in ort.get_available_providers():
         return "this onnxruntime has no CUDA execution provider (onnxruntime-gpu has)"
@@ -34,6 +41,9 @@ def why_no_cuda() -> str | None:
     error = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if error or count.value == 0:
         return f"the NVIDIA driver finds no GPU (CUDA error {error}); see nvidia-smi and CUDA_VISIBLE_DEVICES"
+    (newest, minor), wanted = driver_version(), built_for()
+    if wanted and newest < int(wanted.partition(".")[0]):
+        return f"the NVIDIA driver runs CUDA {newest}.{minor} at most and onnxruntime needs {wanted}; update it"
     with contextlib.redirect_stdout(io.StringIO()):
         ort.preload_dlls()  # those of the nvidia-* packages, where they are installed
     return None
@@ -45,8 +55,9 @@ def missing_library() -> str | None:
     try:
         ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(folder / "libonnxruntime_providers_cuda.so"))
+        ctypes.CDLL(_CUDNN)  # ONNX Runtime loads it only when a convolution is run
     except OSError as error:
-        return f"{str(error).partition(':')[0]} cannot be loaded; install onnxruntime-gpu[cuda,cudnn]"
+        return f"{str(error).partition(':')[0]} cannot be loaded; install deploy/requirements/serve-cuda.txt"
     return None
 
 
@@ -65,3 +76,8 @@ def built_for() -> str:
     except ImportError:
         return ""
     return str(getattr(information, "cuda_version", "") or "")
+
+
+def first_line(error: BaseException) -> str:
+    """What ONNX Runtime said, without its codes, the places in its source, and the name of the machine."""
+    return _NOISE.sub("", str(error)).strip().partition("\n")[0][:300]

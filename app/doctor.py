@@ -110,15 +110,12 @@ def _device(settings: Settings) -> Finding:
 
 
 def _cuda() -> Iterator[Finding]:
-    """Compare what the wheel was built for with what the driver can do; nothing to say where there is no GPU."""
+    """Say what the wheel was built for and what the driver can do; nothing where there is no GPU."""
     if devices.why_no_cuda() is not None:
         return
     driver, wheel = devices.driver_version(), devices.built_for()
     text = f"driver up to CUDA {driver[0]}.{driver[1]}, onnxruntime built for CUDA {wheel or 'unknown'}"
-    if wheel and driver[0] < int(wheel.partition(".")[0]):
-        yield Finding("warning", "cuda", text, "update the NVIDIA driver, or install an onnxruntime-gpu for this CUDA")
-    else:
-        yield Finding("ok", "cuda", text)
+    yield Finding("ok", "cuda", text)
     missing = devices.missing_library()
     if missing is not None:
         yield Finding("warning", "libraries", missing, "install deploy/requirements/serve-cuda.txt, which brings them")
@@ -177,7 +174,8 @@ def _models(settings: Settings) -> Iterator[Finding]:
         elif one.name in sound:
             yield Finding("warning", "model", f"{text}; it is passed over", _REMOVE)
         else:
-            yield Finding("failure", "model", text, _REMOVE, said)
+            advice = _TO_USE_A_GPU if isinstance(said, DeviceUnavailable) else _REMOVE
+            yield Finding("failure", "model", text, advice, said)
 
 
 def _load(found: Found, loader: Loader) -> str | MultipoolError:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from app.devices import first_line
 from app.errors import DeviceFailed
 from app.outputs import Outputs, join
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_NO_MEMORY = re.compile(r"out of memory|failed to allocate memory|CUDA failure 2\b|ALLOC_FAILED", re.IGNORECASE)
+_NO_MEMORY = re.compile(r"out of memory|failed to allocate memory|CUDA failure 2\b|ALLOC(ATION)?_FAILED", re.IGNORECASE)
 _FAILED = re.compile(
-    r"CUDA (failure|error)|cudaError|CUDNN (failure|error|status)|CUBLAS (failure|error)", re.IGNORECASE
+    r"CUDA (failure|error)|cudaError|CUDNN\w* (failure|error|status)|CUBLAS (failure|error)", re.IGNORECASE
 )
 
 Run = Callable[["NDArray[np.uint8]"], Outputs]
@@ -64,7 +65,7 @@ class Guard:
         """Raise it again, told apart: a failure of the device, or one of the model."""
         if not (_NO_MEMORY.search(str(error)) or _FAILED.search(str(error))):
             raise error
-        failure = DeviceFailed(f"the device failed and the service restarts: {str(error).partition(chr(10))[0][:200]}")
+        failure = DeviceFailed(f"the device failed and the service restarts: {first_line(error)}")
         if self._noticed.acquire(blocking=False):
             self.on_failure(failure)
         raise DeviceFailed("the device that runs the models failed; the service restarts, try again") from error

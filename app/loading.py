@@ -62,7 +62,6 @@ class Loader:
             if sound is not None and hashlib.sha256(data).hexdigest() not in sound:
                 self._try(data)
             model = self._load(data, path)
-            model.warm_up(model.batch_sizes(self._max_batch_size))
         except OSError as error:
             raise UnreadableArtifact(f"it cannot be read: {error.strerror}") from None
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
@@ -75,12 +74,23 @@ class Loader:
     def _load(self, data: bytes, path: Path) -> Model:
         device = self._choose_device()
         try:
-            return Model.load(data, device, self._threads)
+            return self._warm(data, device)
         except DeviceUnavailable as error:
             if self._asked != "auto":
                 raise
             log.warning("device auto: running %s on the CPU, because %s", path, error)
-            return Model.load(data, "cpu", self._threads)
+            return self._warm(data, "cpu")
+
+    def _warm(self, data: bytes, device: Device) -> Model:
+        model = Model.load(data, device, self._threads, self._max_batch_size)
+        try:
+            model.warm_up(model.batch_sizes(self._max_batch_size))
+        except InvalidArtifact as error:
+            if device == "cpu":
+                raise
+            self._warm(data, "cpu")  # raises again when it is the file and not the device that is wrong
+            raise DeviceUnavailable(f"CUDA cannot be used: {error}") from None
+        return model
 
     def _choose_device(self) -> Device:
         if self._device is None:

@@ -11,7 +11,8 @@ import numpy as np
 import onnxruntime as ort
 
 from app import digest, sessions
-from app.devices import CPU
+from app.buckets import Buckets
+from app.devices import first_line
 from app.drift import Drift
 from app.errors import InvalidArtifact, InvalidParameter
 from app.explanation import BIAS, KERNEL, Head, grid_of, maps_add_up
@@ -36,11 +37,19 @@ class Model:
     """A loaded artifact, safe to run from several threads at once.
 
     On a CPU it has two sessions: one computes in the caller's thread, so that as many images as there are cores go on
-    side by side without waiting for each other; the other spreads a lone image over all cores.
+    side by side without waiting for each other; the other spreads a lone image over all cores. On a GPU it has one for
+    each size of batch.
     """
 
     def __init__(
-        self, sessions: tuple[ort.InferenceSession, ...], metadata: Metadata, shape: Shape, sha256: str, lanes: int
+        self,
+        sessions: Sequence[ort.InferenceSession],
+        metadata: Metadata,
+        shape: Shape,
+        sha256: str,
+        lanes: int,
+        *,
+        buckets: Buckets | None = None,
     ) -> None:
         session = sessions[0]
         self.metadata = metadata
@@ -58,8 +67,8 @@ class Model:
         """How many batches are best run at once."""
         self._session = session
         self._wide = sessions[-1]
-        self._ways = (False, True) if len(sessions) > 1 else (False,)
-        self._padded = self.execution_provider != CPU
+        self._buckets = buckets
+        self._ways = (False, True) if len(sessions) > 1 and buckets is None else (False,)
         self._names = ["probabilities", "logits", *(branch.output for branch in metadata.branches)]
         self._maps = [branch.maps_output for branch in metadata.branches]
         self._options = ort.RunOptions()
@@ -72,7 +81,7 @@ class Model:
         """Whether the artifact carries what its branches pool, and the head above it."""
 
     @classmethod
-    def load(cls, data: bytes, device: Device, threads: int = 1) -> Model:
+    def load(cls, data: bytes, device: Device, threads: int = 1, largest_batch: int = 1) -> Model:
         """Load an artifact from its bytes.
 
         Bytes and not a path: ONNX Runtime then refuses external data, and what is hashed is what is loaded.
@@ -81,19 +90,21 @@ class Model:
             data: Content of a ``model.onnx``.
             device: ``cuda`` runs on CUDA alone or not at all.
             threads: Cores to use on the CPU: by as many runs at once, or all by a run that is alone.
+            largest_batch: Images that a GPU runs at once; more go in parts.
 
         Raises:
             InvalidArtifact: The bytes are not an ONNX model, or not one of ours; says why.
             DeviceUnavailable: ``device`` is ``cuda`` and CUDA cannot be used.
         """
         digest.check(data)
-        session = sessions.open_session(data, device)
-        metadata = sessions.read_metadata(session)
-        shape, sha256 = sessions.check_signature(session, metadata), hashlib.sha256(data).hexdigest()
-        if device == "cuda":
-            return cls((session,), metadata, shape, sha256, GPU_LANES)
+        buckets = Buckets(lambda: sessions.open_session(data, device), largest_batch) if device == "cuda" else None
+        opened = buckets.sessions if buckets is not None else [sessions.open_session(data, device)]
+        metadata = sessions.read_metadata(opened[0])
+        shape, sha256 = sessions.check_signature(opened[0], metadata), hashlib.sha256(data).hexdigest()
+        if buckets is not None:
+            return cls(opened, metadata, shape, sha256, GPU_LANES, buckets=buckets)
         wide = [sessions.open_session(data, device, threads)] if threads > 1 else []
-        return cls((session, *wide), metadata, shape, sha256, threads)
+        return cls([*opened, *wide], metadata, shape, sha256, threads)
 
     def run(self, batch: NDArray[np.uint8], *, alone: bool = False) -> Outputs:
         """Classify a batch ``uint8 [N, H, W, C]``; ``alone`` when no other run is likely to want the cores."""
@@ -119,21 +130,20 @@ class Model:
         return Outputs(probabilities, logits, tuple(features)), tuple(results[len(self._names) :])
 
     def _run(self, names: list[str], batch: NDArray[np.uint8], *, alone: bool = False) -> list[NDArray[np.float32]]:
-        size = len(batch)
-        if self._padded:
-            batch = _pad(batch)
+        if self._buckets is not None:
+            return self._buckets.run(names, batch, self._options)
         session = self._wide if alone else self._session
         results: list[NDArray[np.float32]] = session.run(names, {INPUT: batch}, self._options)
-        return results if len(batch) == size else [result[:size] for result in results]
+        return results
 
     def batch_sizes(self, largest: int) -> list[int]:
         """List the sizes of the batches that it is really run with, up to ``largest`` images.
 
-        A GPU runs padded batches, so that cuDNN sees few shapes, each of them once before the first request. On a CPU
-        nothing depends on the size; two images are run as well as one to see that the graph takes batches.
+        A GPU runs few sizes, each of them once before the first request. On a CPU nothing depends on the size; two
+        images are run as well as one to see that the graph takes batches.
         """
-        if self._padded:
-            return [2**power for power in range((largest - 1).bit_length() + 1)]
+        if self._buckets is not None:
+            return self._buckets.sizes
         return sorted({1, min(2, largest)})
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
@@ -149,9 +159,9 @@ class Model:
             noise = [random.integers(0, 256, (size, *self.shape), np.uint8) for size in batch_sizes]
             answers = [self.run(batch, alone=alone) for batch in noise for alone in self._ways]
         except Exception as error:  # noqa: BLE001  # whatever the graph does wrong, it does it here first
-            raise InvalidArtifact(f"it does not run: {sessions.first_line(error)}") from None
+            raise InvalidArtifact(f"it does not run: {first_line(error)}") from None
         self._replay_probe()
-        if not self._padded:
+        if self._buckets is None:
             self.run_s = min(self._time(noise[0]) for _ in range(_TIMED_RUNS))
         for outputs in answers:
             if not np.isfinite(outputs.logits).all():
@@ -195,12 +205,6 @@ class Model:
             return None
         kernel, bias = self._session.run([KERNEL, BIAS], {INPUT: np.zeros((1, *self.shape), np.uint8)})
         return Head(kernel, bias)
-
-
-def _pad(batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Fill up to the next power of two with the first image."""
-    missing = 2 ** (len(batch) - 1).bit_length() - len(batch)
-    return np.concatenate([batch, np.repeat(batch[:1], missing, 0)]) if missing else batch
 
 
 def _familiarity(metadata: Metadata) -> Familiarity | None:

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.artifacts import Folder, Found, discover, passed_over, select
-from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, MultipoolError, NothingToServe
+from app.errors import (
+    DeviceUnavailable,
+    InvalidArtifact,
+    InvalidSettings,
+    ModelNotFound,
+    MultipoolError,
+    NothingToServe,
+)
 from app.loading import Loader
 from app.references import References
 from app.residency import Residency
@@ -134,7 +141,9 @@ class Repository:
         known = entry.refused
         try:
             self._residency.load(entry, sound)
-        except InvalidArtifact as error:
+        except (InvalidArtifact, DeviceUnavailable) as error:
+            if isinstance(error, DeviceUnavailable) and not self.ready:
+                raise  # a running service goes on with what it has
             if str(error) != known:
                 log.error("refused %s: %s", found.reference, error)  # noqa: TRY400  # a line for the operator
         else:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from weakref import WeakSet
 
-from app.errors import InvalidArtifact, NotReady
+from app.errors import DeviceUnavailable, InvalidArtifact, NotReady
 from app.loading import Loader
 from app.versions import Card, Entry, Version
 
@@ -52,7 +52,7 @@ class Residency:
         stamp = entry.found.stamp()
         try:
             model, memory_bytes = self._loader.open(entry.found.path, sound)
-        except InvalidArtifact as error:
+        except (InvalidArtifact, DeviceUnavailable) as error:
             entry.refuse(error, stamp)
             raise
         version = Version(entry.name, entry.number, model)
@@ -96,7 +96,7 @@ class Residency:
             raise unusable  # it was tried already
         try:
             version = self.load(entry, frozenset({card.sha256}))
-        except InvalidArtifact as error:
+        except (InvalidArtifact, DeviceUnavailable) as error:
             log.error("cannot load %s again: %s", entry.found.reference, error)  # noqa: TRY400  # for the operator
             raise unusable from None
         if version.model.sha256 != card.sha256:

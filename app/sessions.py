@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 import onnxruntime as ort
 
 from app import devices
-from app.devices import CPU, CUDA
+from app.devices import CPU, CUDA, first_line
 from app.errors import DeviceUnavailable, InvalidArtifact
 from app.images import Shape
 from app.metadata import KEY, Metadata
@@ -18,8 +17,8 @@ Device = Literal["cuda", "cpu"]
 INPUT = "image"
 _FATAL = 4
 _CUDA_OPTIONS = {
-    # The default, EXHAUSTIVE, times every algorithm at the first run of each shape and may choose differently
-    # each time; the heuristic answers at once and always alike.
+    # Which of cuDNN's heuristics is asked: the default, EXHAUSTIVE, asks the slower one (mode B), HEURISTIC the quick
+    # one (mode A), DEFAULT for engines to fall back on. None of them times anything since ONNX Runtime 1.20.
     "cudnn_conv_algo_search": "HEURISTIC",
     "arena_extend_strategy": "kSameAsRequested",
     # Tensor cores in TF32 keep 10 bits of a factor: too few for contributions that add up to the logits.
@@ -59,10 +58,10 @@ def _session(data: bytes, providers: list[Any], threads: int) -> ort.InferenceSe
     if providers != [CPU]:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
-        session = ort.InferenceSession(data, options, providers=providers)
+        # Falling back, it would print, and raise what then went wrong with the CPU instead.
+        session = ort.InferenceSession(data, options, providers=providers, enable_fallback=0)
     except Exception as error:  # noqa: BLE001  # ONNX Runtime's exceptions share no base class
         raise InvalidArtifact(f"ONNX Runtime refuses it: {first_line(error)}") from None
-    session.disable_fallback()
     return session
 
 
@@ -103,8 +102,3 @@ def check_signature(session: ort.InferenceSession, metadata: Metadata) -> Shape:
         if output.type != "tensor(float)" or output.shape[1:] != [width]:
             raise InvalidArtifact(f"its output {name!r} must be float32 [batch, {width}], as its metadata promises")
     return Shape(*shape)
-
-
-def first_line(error: BaseException) -> str:
-    """What ONNX Runtime said, without its codes."""
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip()).partition("\n")[0][:300]

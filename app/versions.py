@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from app.artifacts import Found, Stamp
-from app.errors import InvalidArtifact, UnreadableArtifact
+from app.errors import MultipoolError, UnreadableArtifact
 from app.images import Shape
 from app.metadata import Metadata
 from app.model import Model
@@ -66,6 +66,6 @@ class Entry:
             raise LookupError(f"{self.name}:{self.number} was never loaded")
         return self.card
 
-    def refuse(self, error: InvalidArtifact, stamp: Stamp | None) -> None:
+    def refuse(self, error: MultipoolError, stamp: Stamp | None) -> None:
         """Note why it cannot be served; what only cannot be read is tried again although its content is the same."""
         self.stamp, self.refused = None if isinstance(error, UnreadableArtifact) else stamp, str(error)

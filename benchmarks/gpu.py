@@ -1,198 +1,209 @@
 """``python -m benchmarks.gpu [MODEL…]``: correctness and speed on a CUDA machine, with one command and no network.
 
-For every model: the largest difference of every output to the CPU provider, over batches of every bucket; images per
-second against the batch size; session options and ways of feeding side by side (plain, I/O binding with its input kept
-in pinned memory, CUDA graph; float32 with and without TF32, float16 where there is such an artifact). Needs ONNX
-Runtime and NumPy alone. Where the service itself is installed too, it is started on the device, and asked over HTTP.
-With ``--rehearse`` it goes through what it can on the CPU, so that the command is known to work before a GPU is rented.
+For every model: the largest difference of every output to the CPU provider, for batches of every size; images per
+second against the batch size; what it costs when sizes alternate; the ways of feeding and the provider's options side
+by side, each with its difference; float16, where the artifact can be converted or is one; several threads; the GPU's
+memory. Then the service itself is started on the device and asked over HTTP. What cannot be measured is named with its
+reason, everything else goes on, and the report is written after each model.
+
+Needs ONNX Runtime and NumPy alone; HTTP takes the service's packages, float16 takes ``pip install onnx sympy``. With
+``--rehearse`` it goes through what it can on the CPU, so that the command is known to work before a GPU is rented.
+
+Exit codes: 0 all was measured, 1 something could not be, 65 outputs differ by more than allowed, 66 there is no model,
+69 CUDA cannot be used.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import statistics
+import math
+import os
+import platform
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import onnxruntime as ort
+from app import devices  # needs ONNX Runtime alone
+from app.devices import CUDA, first_line
+from benchmarks.feeds import ort
+from benchmarks.sidebyside import Bench
 
-_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-_SECONDS = 1.0
-_REPEATS = 3
-_CUDA = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
 _OPTIONS = {
-    "as served": {},
     "TF32": {"use_tf32": "1"},
     "channels last": {"prefer_nhwc": "1"},
-    "exhaustive search": {"cudnn_conv_algo_search": "EXHAUSTIVE"},
+    "cuDNN heuristic B": {"cudnn_conv_algo_search": "EXHAUSTIVE"},
+    "cuDNN fallback engines": {"cudnn_conv_algo_search": "DEFAULT"},
+    "arena that doubles": {"arena_extend_strategy": "kNextPowerOfTwo"},
 }
+_WAYS = ("plain", "I/O binding", "I/O binding, input pinned")
 
 
-class Feed:
-    """One session and one way of handing it a batch."""
+class Report:
+    """What was found so far; written whenever a part is done."""
 
-    def __init__(self, file: Path, options: dict[str, str] | None, *, bound: bool = False, graph: bool = False) -> None:
-        """Open a session.
+    def __init__(self, path: Path, head: dict[str, Any]) -> None:
+        self._path = path
+        self.found = {**head, "failed": {}}
 
-        Args:
-            file: An artifact.
-            options: Of the CUDA provider; None runs on the CPU.
-            bound: Keep input and outputs in buffers of their own, the input in pinned memory.
-            graph: Capture a CUDA graph per batch size; needs ``bound``.
-        """
-        chosen = {**_CUDA, **(options or {}), **({"enable_cuda_graph": "1"} if graph else {})}
-        provider = "CPUExecutionProvider" if options is None else ("CUDAExecutionProvider", chosen)
-        settings = ort.SessionOptions()
-        settings.log_severity_level = 3
-        self.session = ort.InferenceSession(file.read_bytes(), settings, providers=[provider])
-        self.names = [one.name for one in self.session.get_outputs() if not one.name.startswith(("head_", "maps_"))]
-        self.shape = self.session.get_inputs()[0].shape[1:]
-        self._device = "cpu" if options is None else "cuda"
-        self._bound, self._graph = bound, graph
-        self._run_options = ort.RunOptions()
-        self._run_options.add_run_config_entry("gpu_graph_id", "-1")
+    def add(self, path: tuple[str, ...], measure: Callable[[], Any]) -> None:
+        """Measure one thing, print it, and keep it, or else why it could not be measured."""
+        name = ", ".join(path)
+        try:
+            value = measure()
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it is, the others are to go on
+            text = f"{type(error).__name__}: {first_line(error)}"
+            self.found["failed"][name] = text
+            print(f"{name}: FAILED: {text}", flush=True)
+        else:
+            place = self.found
+            for step in path[:-1]:
+                place = place.setdefault(step, {})
+            place[path[-1]] = value
+            print(f"{name}: {json.dumps(_writable(value))}", flush=True)
+        self._path.write_text(json.dumps(_writable(self.found), indent=1) + "\n")
 
-    def runner(self, batch: np.ndarray) -> Callable[[], list[np.ndarray]]:
-        """Prepare for batches of one size; what is returned runs one."""
-        if not self._bound:
-            return lambda: self.session.run(self.names, {"image": batch})
-        binding = self.session.io_binding()
-        value = ort.OrtValue.ortvalue_from_numpy(batch, self._device, 0)
-        binding.bind_ortvalue_input("image", value)
-        for name in self.names:
-            binding.bind_output(name, self._device)
-        options = ort.RunOptions()
-        if self._graph:
-            options.add_run_config_entry("gpu_graph_id", str(len(batch)))
-
-        def run() -> list[np.ndarray]:
-            value.update_inplace(batch)
-            self.session.run_with_iobinding(binding, options)
-            return binding.copy_outputs_to_cpu()
-
-        return run
+    def worst_difference(self) -> float:
+        """Largest difference of any model to the CPU, as it is served; infinite where none could be compared."""
+        parities = [one["parity"] for one in self.found.get("models", {}).values() if "parity" in one]
+        return max((max(one["outputs"].values()) for one in parities), default=float("inf"))
 
 
-def main() -> None:
-    """Measure, print and keep."""
+def _writable(value: Any) -> Any:
+    """Say in words what JSON has no number for."""
+    if isinstance(value, dict):
+        return {name: _writable(each) for name, each in value.items()}
+    return "not finite" if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def main() -> int:
+    """Measure, print and keep; returns the exit code."""
     arguments = _arguments()
-    if not arguments.rehearse:
-        ort.preload_dlls()
-        if "CUDAExecutionProvider" not in ort.get_available_providers():
-            raise SystemExit("this onnxruntime has no CUDA provider; install onnxruntime-gpu, or use --rehearse")
-    report = {"onnxruntime": ort.__version__, "rehearsal": arguments.rehearse, "models": {}}
+    if not arguments.models:
+        print("error: there is no model below models/; name some", file=sys.stderr)
+        return 66
+    if not arguments.rehearse and (reason := devices.why_no_cuda() or devices.missing_library()) is not None:
+        print(f"error: {reason}; --rehearse goes through it on the CPU", file=sys.stderr)
+        return 69
+    report = Report(arguments.output, {"rehearsal": arguments.rehearse, "onnxruntime": ort.__version__})
+    report.add(("machine",), _machine)
+    benches: dict[str, Bench] = {}
     for file in arguments.models:
-        print(f"\n{file}")
-        found = report["models"][str(file)] = dict(_examine(file, rehearse=arguments.rehearse))
-        print(json.dumps(found, indent=1))
-    report["HTTP"] = over_http(arguments.models, rehearse=arguments.rehearse)
-    print("\nHTTP", json.dumps(report["HTTP"], indent=1))
-    arguments.output.write_text(json.dumps(report, indent=1) + "\n")
-    worst = max(difference for one in report["models"].values() for difference in one["largest difference"].values())
-    if worst > arguments.tolerance:
-        raise SystemExit(f"CUDA and CPU differ by {worst:g}, more than {arguments.tolerance:g}")
-    print(f"\nlargest difference of all: {worst:g} (allowed {arguments.tolerance:g}); written to {arguments.output}")
+        _examine(report, file, arguments, benches)
+    for root in dict.fromkeys(file.parents[2] for file in arguments.models if len(file.parts) > 3):
+        report.add(("HTTP", str(root)), lambda root=root: over_http(root, arguments))
+    if not arguments.rehearse:
+        for name, bench in benches.items():  # last, because what goes wrong here may spoil all that follows
+            report.add(("models", name, "ways", "CUDA graph"), lambda bench=bench: bench.way("CUDA graph"))
+    worst = report.worst_difference()
+    print(f"\nlargest difference as served: {worst:g} (allowed {arguments.tolerance:g}); report: {arguments.output}")
+    for name, text in report.found["failed"].items():
+        print(f"not measured: {name}: {text}")
+    if not worst <= arguments.tolerance:
+        return 65
+    return 1 if report.found["failed"] else 0
 
 
-def _examine(file: Path, *, rehearse: bool) -> Iterator[tuple[str, object]]:
-    cpu = Feed(file, None)
-    device: dict[str, str] | None = None if rehearse else {}
-    served = Feed(file, device)
-    used = served.session.get_providers()[0]
-    if not rehearse and used != "CUDAExecutionProvider":
-        raise SystemExit(f"{file} runs on {used}, not on CUDA")
-    yield "provider", used
-    yield "largest difference", _differences(cpu, served)
-    yield "images per second", {str(size): round(_rate(served, size)) for size in _SIZES}
-    ways = {"plain": served, "I/O binding": Feed(file, device, bound=True)}
-    if not rehearse:
-        ways["CUDA graph"] = Feed(file, device, bound=True, graph=True)
-    yield "ways, batch 1 and 32", {name: [round(_rate(feed, size)) for size in (1, 32)] for name, feed in ways.items()}
-    if not rehearse:
-        options = {name: Feed(file, chosen) for name, chosen in _OPTIONS.items()}
-        rates = {name: [round(_rate(feed, size)) for size in (1, 32)] for name, feed in options.items()}
-        yield "options, batch 1 and 32", rates
-        yield "difference with TF32", max(_differences(cpu, options["TF32"]).values())
-    half = file.with_name("model.float16.onnx")
-    if half.exists():
-        feed = Feed(half, device)
-        yield "float16, batch 1 and 32", [round(_rate(feed, size)) for size in (1, 32)]
+def _examine(report: Report, file: Path, arguments: argparse.Namespace, benches: dict[str, Bench]) -> None:
+    """Go through what is measured of one model, but for CUDA graphs; adds it to ``benches`` if it can be run at all."""
+
+    def add(*path: str, measure: Callable[[], Any]) -> None:
+        report.add(("models", str(file), *path), measure)
+
+    def parity() -> dict[str, Any]:
+        bench = Bench(file, on_gpu=not arguments.rehearse, largest=arguments.largest, seconds=arguments.seconds)
+        found = bench.parity()
+        benches[str(file)] = bench
+        return found
+
+    add("parity", measure=parity)
+    bench = benches.get(str(file))
+    if bench is None:
+        return
+    add("images/s by batch size", measure=bench.sweep)
+    add("ms of every batch size in turn", measure=bench.alternating)
+    add("images/s of threads that share a session", measure=bench.threads)
+    for way in _WAYS[: 2 if arguments.rehearse else None]:
+        add("ways", way, measure=lambda way=way: bench.way(way))
+    add("ways", "float16", measure=bench.float16)
+    if not arguments.rehearse:
+        for option, chosen in _OPTIONS.items():
+            add("options", option, measure=lambda chosen=chosen: bench.option(chosen))
+        add("MB of the GPU", measure=bench.memory)
 
 
-def over_http(files: list[Path], *, rehearse: bool) -> dict[str, object] | str:
+def over_http(root: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Ask the service on the device, over several connections, for answers to one image of each model's size.
 
     Returns:
-        Per model and number of connections, answers per second and the milliseconds within which half and 99 % of them
-        came; or why there are none.
+        Per model and number of connections: requests answered per second, and the milliseconds within which half and
+        99 % of them were.
+
+    Raises:
+        ImportError: The service is not installed here.
+        RuntimeError: It runs elsewhere, or a request failed.
     """
-    try:
-        from benchmarks import load, pictures  # noqa: PLC0415  # all else does without the service
-        from benchmarks.service import serving  # noqa: PLC0415
-    except ImportError as error:
-        return f"not measured: {error}"
-    found: dict[str, object] = {}
-    for file in files:
-        name, number = file.parts[-3:-1]
-        height, width, _ = Feed(file, None).shape
-        request = load.post(f"/predict?model={name}:{number}", pictures.jpeg(width, height, 2))
-        with serving(str(file.parents[2]), DEVICE="cpu" if rehearse else "cuda") as service:
+    from benchmarks import load, pictures  # noqa: PLC0415  # all else does without the service
+    from benchmarks.service import serving  # noqa: PLC0415  # the same
+
+    found: dict[str, Any] = {}
+    device, provider = ("cpu", "CPUExecutionProvider") if arguments.rehearse else ("cuda", CUDA)
+    start = time.monotonic()
+    with serving(str(root), DEVICE=device) as service:
+        found["seconds to ready"] = round(time.monotonic() - start, 1)
+        connection = service.connect()
+        connection.request("GET", "/models")
+        served = json.loads(connection.getresponse().read())["models"]
+        if {one["execution_provider"] for one in served} != {provider}:
+            raise RuntimeError(f"not every model runs on {provider}: {served}")
+        for one in served:
+            size = one["input"]
+            request = load.post(f"/predict?model={one['name']}", pictures.jpeg(size["width"], size["height"], 2))
             for connections in (1, 16, 64):
-                end = time.monotonic() + 1 + _SECONDS
+                began = time.monotonic()
+                end = began + arguments.seconds
                 outcome = load.closed(service.port, request, connections, lambda _, end=end: time.monotonic() < end)
                 if set(outcome.statuses) != {200} or outcome.failures:
-                    raise SystemExit(f"{file}: {outcome}")
-                rate = outcome.statuses[200] / (1 + _SECONDS)
-                half, most = (1000 * outcome.percentile(200, share) for share in (0.5, 0.99))
-                found[f"{name}:{number}, {connections} connections"] = [round(rate), round(half, 1), round(most, 1)]
+                    raise RuntimeError(f"{one['name']}, {connections} connections: {outcome}")
+                found[f"{one['name']}, {connections} connections"] = {
+                    "requests/s": round(outcome.statuses[200] / (time.monotonic() - began)),
+                    "p50, p99 ms": [round(1000 * outcome.percentile(200, share), 1) for share in (0.5, 0.99)],
+                }
     return found
 
 
-def _batch(feed: Feed, size: int) -> np.ndarray:
-    return np.random.default_rng(size).integers(0, 256, (size, *feed.shape), np.uint8)
-
-
-def _differences(one: Feed, other: Feed) -> dict[str, float]:
-    """Largest difference per output, over every bucket."""
-    largest = dict.fromkeys(one.names, 0.0)
-    for size in _SIZES:
-        batch = _batch(one, size)
-        for name, a, b in zip(one.names, one.runner(batch)(), other.runner(batch)(), strict=True):
-            largest[name] = max(largest[name], float(np.abs(a.astype(np.float64) - b).max()))
-    return largest
-
-
-def _rate(feed: Feed, size: int) -> float:
-    """Images per second, the median of several runs."""
-    run = feed.runner(_batch(feed, size))
-    for _ in range(3):
-        run()
-    rates = []
-    for _ in range(_REPEATS):
-        done, start = 0, time.perf_counter()
-        while time.perf_counter() - start < _SECONDS / _REPEATS:
-            run()
-            done += size
-        rates.append(done / (time.perf_counter() - start))
-    return statistics.median(rates)
+def _machine() -> dict[str, str]:
+    """What the figures were measured on."""
+    found = {"processor": platform.processor() or platform.machine(), "cores": str(os.cpu_count())}
+    asked = "name,driver_version,memory.total,compute_cap,clocks.max.sm,power.limit"
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        found["gpu"] = done.stdout.strip()
+    return found
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    text = "model.onnx files (default: all in ./models)"
-    parser.add_argument(
-        "models", nargs="*", type=Path, default=sorted(Path("models").glob("*/*/model.onnx")), help=text
-    )
-    parser.add_argument("--rehearse", action="store_true", help="run everything possible on the CPU, without a GPU")
-    parser.add_argument(
-        "--tolerance", type=float, default=1e-3, help="largest difference from the CPU allowed (default: %(default)s)"
-    )
-    parser.add_argument("--output", type=Path, default=Path("gpu.json"), help="JSON file (default: %(default)s)")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    files = sorted(Path("models").glob("*/*/model.onnx"))
+    add("models", nargs="*", type=Path, default=files, help="model.onnx files (default: all in ./models)")
+    add("--rehearse", action="store_true", help="run everything possible on the CPU, without a GPU")
+    add("--tolerance", type=float, default=1e-4, help="largest difference from the CPU allowed (default: %(default)s)")
+    add("--largest", type=int, default=128, help="largest batch (default: %(default)s)")
+    add("--seconds", type=float, default=1.0, help="time for each speed (default: %(default)s)")
+    add("--output", type=Path, default=Path("gpu.json"), help="JSON file (default: %(default)s)")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

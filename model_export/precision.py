@@ -15,7 +15,7 @@ import onnx
 
 from app.model import Model
 from app.sessions import INPUT
-from model_export import conversion
+from model_export import conversion, halving
 from model_export.errors import PrecisionFailure
 from model_export.evaluation import logits
 from model_export.timing import medians
@@ -106,55 +106,10 @@ def convert(
     proto: onnx.ModelProto, precision: str, train: Split, operators: tuple[str, ...] = _WAYS[0]
 ) -> onnx.ModelProto:
     """Convert a float32 graph, with all that it says about itself; ``operators`` are what becomes int8."""
-    smaller = _float16(proto) if precision == "float16" else _int8(proto, train, operators)
+    smaller = halving.halved(proto) if precision == "float16" else _int8(proto, train, operators)
     onnx.helper.set_model_props(smaller, {entry.key: entry.value for entry in proto.metadata_props})
     smaller.producer_name = proto.producer_name
     return smaller
-
-
-def _float16(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Convert the convolutions and all before them; the pools and the head stay float32, or nothing would add up.
-
-    The converter can be told which nodes to keep, but what goes in and out of them passes through float16 all the
-    same. So it gets only what it is to convert, and the rest is laid over that again.
-    """
-    from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415  # needed here alone
-
-    graph = onnx.shape_inference.infer_shapes(proto).graph
-    below, above = _cut(graph)
-    wanted = {name for node in above for name in node.input} | {output.name for output in graph.output}
-    made = {name for node in below for name in node.output}
-    bounds = [value for value in (*graph.value_info, *graph.output) if value.name in wanted & made]
-    imports = {"opset_imports": proto.opset_import, "ir_version": proto.ir_version}
-    trunk = onnx.helper.make_graph(below, graph.name, graph.input, bounds, _constants(graph, below))
-    smaller = convert_float_to_float16(onnx.helper.make_model(trunk, **imports), keep_io_types=True).graph
-    constants = _constants(graph, above)
-    own = {constant.name: f"float32/{constant.name}" for constant in constants}  # below they may be float16 now
-    for constant in constants:
-        constant.name = own[constant.name]
-    for node in above:
-        node.input[:] = [own.get(name, name) for name in node.input]
-    constants = [*smaller.initializer, *constants]
-    whole = onnx.helper.make_graph([*smaller.node, *above], graph.name, graph.input, graph.output, constants)
-    return onnx.helper.make_model(whole, **imports)
-
-
-def _cut(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
-    """Part the convolutions and all that leads to one from the rest; each in the order of computation."""
-    leading, below, above = set(), [], []
-    for node in reversed(graph.node):
-        if node.op_type == "Conv" or leading & set(node.output):
-            leading |= set(node.input)
-            below.insert(0, node)
-        else:
-            above.insert(0, node)
-    return below, above
-
-
-def _constants(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> list[onnx.TensorProto]:
-    """Pick the constants that these nodes use."""
-    used = {name for node in nodes for name in node.input}
-    return [constant for constant in graph.initializer if constant.name in used]
 
 
 def _int8(proto: onnx.ModelProto, train: Split, operators: tuple[str, ...]) -> onnx.ModelProto:

@@ -59,7 +59,16 @@ def test_a_batch_that_does_not_fit_is_run_in_halves():
     assert np.array_equal(answer.features[0], outputs(batch).features[0])
 
 
-@pytest.mark.parametrize(("text", "sizes"), [(NO_MEMORY, [4, 2]), (STICKY, [4])])
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        (NO_MEMORY, [4, 2]),
+        ("CUDNN failure 4004: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ; GPU=0", [4, 2]),
+        (STICKY, [4]),
+        ("CUDNN_FE failure 11: CUDNN_BACKEND_API_FAILED ; GPU=0", [4]),
+        ("CUDA error cudaErrorNoKernelImageForDevice:no kernel image is available for execution on the device", [4]),
+    ],
+)
 def test_what_cannot_be_helped_is_said_once(text, sizes):
     guard, seen, said = Guard(), [], []
     guard.on_failure = said.append

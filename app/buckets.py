@@ -1,0 +1,45 @@
+"""Batches of few sizes on a GPU, each size in a session of its own.
+
+ONNX Runtime's convolutions keep cuDNN's plan for the shape they saw last, and build it anew for any other (since 1.20:
+``Conv::UpdateState`` in ``onnxruntime/core/providers/cuda/nn/conv.cc``), which takes milliseconds per convolution: in
+one session, batches of changing sizes would pay that again and again, however often each size has been run before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime as ort
+
+from app.sessions import INPUT
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Buckets:
+    """Sessions for batches of 1, 2, 4, … images."""
+
+    def __init__(self, open_session: Callable[[], ort.InferenceSession], largest: int) -> None:
+        """Open them, up to the first that takes ``largest`` images."""
+        self.sizes = [2**power for power in range((largest - 1).bit_length() + 1)]
+        """Numbers of images, ascending."""
+        self.sessions = [open_session() for _ in self.sizes]
+
+    def run(self, names: list[str], batch: NDArray[np.uint8], options: ort.RunOptions) -> list[NDArray[np.float32]]:
+        """Fetch outputs for a batch ``uint8 [N, H, W, C]`` of any size.
+
+        It is filled up to the next size with its first image; one that is larger than all of them goes in parts.
+        """
+        size, largest = len(batch), self.sizes[-1]
+        if size > largest:
+            parts = [self.run(names, batch[start : start + largest], options) for start in range(0, size, largest)]
+            return [np.concatenate(part) for part in zip(*parts, strict=True)]
+        power = (size - 1).bit_length()
+        missing = self.sizes[power] - size
+        if missing:
+            batch = np.concatenate([batch, np.repeat(batch[:1], missing, 0)])
+        results: list[NDArray[np.float32]] = self.sessions[power].run(names, {INPUT: batch}, options)
+        return [result[:size] for result in results] if missing else results

@@ -1,0 +1,242 @@
+"""A GPU, played by sessions on the CPU: what is ours about it, and not ONNX Runtime's."""
+
+import asyncio
+from types import SimpleNamespace
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from app import devices, doctor, sessions
+from app.errors import DeviceUnavailable, InvalidArtifact, NotReady
+from app.loading import Loader
+from app.model import Model
+from app.repository import Repository
+from app.settings import Settings
+from tests import toys
+
+open_session = sessions.open_session
+
+
+class Played:
+    """A session that notes the sizes of its batches, and fails as it is told to."""
+
+    def __init__(self, session, gpu):
+        self._session, self._gpu, self.sizes = session, gpu, []
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+    def get_providers(self):
+        return [devices.CUDA, devices.CPU]
+
+    def run(self, names, feeds, *more):
+        self.sizes.append(len(feeds["image"]))
+        if self._gpu.failure:
+            raise RuntimeError(self._gpu.failure)
+        return self._session.run(names, feeds, *more)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Have models that are opened on ``cuda`` run on the CPU; ``failure`` is what every run fails with."""
+    played = SimpleNamespace(sessions=[], failure="")
+
+    def opened(data, device, threads=1):
+        session = open_session(data, "cpu", threads)
+        if device == "cuda":
+            session = Played(session, played)
+            played.sessions.append(session)
+        return session
+
+    monkeypatch.setattr(sessions, "open_session", opened)
+    monkeypatch.setattr(devices, "why_no_cuda", lambda: None)
+    return played
+
+
+def images(count):
+    return np.random.default_rng(count).integers(0, 256, (count, 8, 8, 3), np.uint8)
+
+
+def test_a_session_sees_one_size_of_batch(gpu):
+    """A convolution on CUDA prepares itself anew whenever the size differs from the one before."""
+    model = Model.load(toys.artifact(), "cuda", largest_batch=8)
+    model.warm_up(model.batch_sizes(8))
+    on_cpu = Model.load(toys.artifact(), "cpu")
+
+    for count in (1, 3, 8, 2, 5, 1, 20):
+        answered, expected = model.run(images(count)), on_cpu.run(images(count))
+        assert answered.logits.shape == expected.logits.shape
+        np.testing.assert_allclose(answered.logits, expected.logits, atol=1e-6)
+        np.testing.assert_allclose(answered.features[3], expected.features[3], atol=1e-6)
+
+    assert [set(session.sizes) for session in gpu.sessions] == [{1}, {2}, {4}, {8}]
+
+
+@pytest.mark.parametrize(("largest", "sizes"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 4]), (32, [1, 2, 4, 8, 16, 32])])
+def test_every_size_is_run_before_the_model_is_ready(gpu, largest, sizes, tmp_path):
+    toys.publish(tmp_path, "toy")
+
+    Loader(device="cuda", threads=1, max_batch_size=largest).open(tmp_path / "toy" / "1" / "model.onnx")
+
+    assert [set(session.sizes) for session in gpu.sessions] == [{size} for size in sizes]
+
+
+PLACE = (
+    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:154 std::conditional_t<THRW, void, "
+    "onnxruntime::common::Status> onnxruntime::CudaCall(ERRTYPE, const char*, const char*, SUCCTYPE, const char*, "
+    "const char*, int) [with ERRTYPE = cudaError; bool THRW = true; SUCCTYPE = cudaError; std::conditional_t<THRW, "
+    "void, common::Status> = void] "
+)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            f"{PLACE}{PLACE}CUDA failure 36: API call is not supported in the installed CUDA driver ; GPU=-1 ; "
+            "hostname=vm ; file=/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_execution_provider.cc ; line=355 "
+            "; expr=cudaSetDevice(info_.device_id); \n\n",
+            "CUDA failure 36: API call is not supported in the installed CUDA driver",
+        ),
+        (
+            "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Non-zero status code returned while running Conv node. "
+            "Name:'c' Status Message: /onnxruntime_src/onnxruntime/core/providers/cuda/cuda_kernel.h:296 static "
+            "cudnnContext* onnxruntime::cuda::CudaKernel::RequireCudnnHandle(cudnnHandle_t) [ONNXRuntimeError] : 9 : "
+            "NOT_IMPLEMENTED : cuDNN is unavailable or disabled for CUDA Execution Provider: dlopen failed\n",
+            "Non-zero status code returned while running Conv node. Name:'c' Status Message: cuDNN is unavailable or "
+            "disabled for CUDA Execution Provider: dlopen failed",
+        ),
+    ],
+)
+def test_what_onnx_runtime_says_is_told_without_the_places_in_its_source(raised, said):
+    """As ONNX Runtime 1.31 words it; the place alone is longer than what is told."""
+    assert devices.first_line(RuntimeError(raised)) == said
+
+
+def test_a_session_that_cuda_refuses_says_why_and_prints_nothing(monkeypatch, capsys):
+    """ONNX Runtime would try the CPU, which it was told not to use, and raise that."""
+    monkeypatch.setattr(devices, "why_no_cuda", lambda: None)
+    monkeypatch.setattr(devices, "missing_library", lambda: None)
+    create = ort.InferenceSession._create_inference_session
+
+    def refused(self, providers, *more):
+        if providers != [devices.CPU]:
+            raise RuntimeError(f"{PLACE}CUDA failure 36: not supported ; GPU=-1 ; hostname=vm")
+        create(self, providers, *more)
+
+    monkeypatch.setattr(ort.InferenceSession, "_create_inference_session", refused)
+
+    with pytest.raises(DeviceUnavailable, match=r"^CUDA cannot be used: ONNX Runtime refuses it: CUDA failure 36: not"):
+        open_session(toys.artifact(), "cuda")
+    assert capsys.readouterr().out == ""
+
+
+def driver(version, count=1):
+    """A driver as :mod:`ctypes` shows it."""
+
+    def tell(number):
+        return lambda place: setattr(place._obj, "value", number) or 0
+
+    return SimpleNamespace(cuInit=lambda _: 0, cuDeviceGetCount=tell(count), cuDriverGetVersion=tell(version))
+
+
+@pytest.mark.parametrize(
+    ("version", "count", "reason"),
+    [
+        (13000, 1, None),
+        (12080, 1, "the NVIDIA driver runs CUDA 12.8 at most and onnxruntime needs 13.0; update it"),
+        (13000, 0, "the NVIDIA driver finds no GPU"),
+    ],
+)
+def test_a_driver_says_what_stands_in_the_way(monkeypatch, version, count, reason):
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [devices.CUDA, devices.CPU])
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda *_: driver(version, count))
+    monkeypatch.setattr(devices, "built_for", lambda: "13.0")
+    devices.why_no_cuda.cache_clear()
+    try:
+        found = devices.why_no_cuda()
+    finally:
+        devices.why_no_cuda.cache_clear()
+    assert found is None if reason is None else found.startswith(reason)
+
+
+def test_a_missing_cudnn_is_named(monkeypatch):
+    """The provider loads without it, and fails at its first convolution."""
+
+    def load(name, *_):
+        if "cudnn" in name:
+            raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(devices.ctypes, "CDLL", load)
+
+    assert devices.missing_library().startswith("libcudnn.so.9 cannot be loaded")
+
+
+def test_the_doctor_sends_nobody_to_remove_a_model_for_a_gpu_that_fails(gpu, tmp_path):
+    toys.publish(tmp_path, "toy")
+    gpu.failure = NO_KERNEL
+
+    (model,) = doctor._models(Settings(models_dir=tmp_path, device="cuda"))
+
+    assert (model.level, type(model.error)) == ("failure", DeviceUnavailable)
+    assert "remove" not in model.advice
+
+
+NO_KERNEL = "CUDA failure 209: no kernel image is available for execution on the device ; GPU=0"
+
+
+def test_a_gpu_that_cannot_run_the_model_is_not_the_models_fault(gpu, tmp_path):
+    toys.publish(tmp_path, "toy")
+    gpu.failure = NO_KERNEL
+    loader = Loader(device="cuda", threads=1, max_batch_size=4)
+
+    with pytest.raises(DeviceUnavailable, match="CUDA cannot be used: it does not run: CUDA failure 209"):
+        Repository(tmp_path, default=None, loader=loader).load()
+
+
+def test_auto_goes_on_without_a_gpu_that_cannot_run_the_model(gpu, tmp_path, caplog):
+    toys.publish(tmp_path, "toy")
+    gpu.failure = NO_KERNEL
+    repository = Repository(tmp_path, default=None, loader=Loader(device="auto", threads=1, max_batch_size=4))
+
+    repository.load()
+
+    assert repository.served.find("toy").card.execution_provider == devices.CPU
+    assert "running" in caplog.text
+    assert "CUDA failure 209" in caplog.text
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_model_that_fails_on_the_cpu_too_is_at_fault(tmp_path):
+    toys.publish(tmp_path, "toy", data=toys.artifact(gain=float("nan")))
+
+    with pytest.raises(InvalidArtifact, match="not finite"):
+        Loader(device="cuda", threads=1, max_batch_size=4).open(tmp_path / "toy" / "1" / "model.onnx")
+
+
+def test_a_version_that_a_gpu_in_use_has_no_room_for_is_refused_and_the_rest_goes_on(gpu, tmp_path):
+    toys.publish(tmp_path, "toy")
+    repository = Repository(tmp_path, default=None, loader=Loader(device="cuda", threads=1, max_batch_size=4))
+    repository.load()
+    toys.publish(tmp_path, "toy", 2, toys.artifact(offset=0.25))
+    gpu.failure = "Failed to allocate memory for requested buffer of size 1073741824"
+
+    for found in repository.folder.look()[1:]:
+        repository.admit(found, repository.sound() | {Model.load(toys.artifact(offset=0.25), "cpu").sha256})
+
+    assert repository.served.find("toy").number == 1
+    (refused,) = [entry.refused for entry in repository.entries() if entry.number == 2]
+    assert "Failed to allocate memory" in refused
+
+
+def test_a_model_that_a_gpu_has_no_room_for_any_more_is_not_ready(gpu, tmp_path):
+    for name in ("a", "b"):
+        toys.publish(tmp_path, name)
+    loader = Loader(device="cuda", threads=1, max_batch_size=4)
+    repository = Repository(tmp_path, default=None, loader=loader, memory_bytes=1)
+    repository.load()
+    gpu.failure = "Failed to allocate memory for requested buffer of size 1073741824"
+
+    with pytest.raises(NotReady, match="cannot be loaded; GET /models says why"):
+        asyncio.run(repository.acquire("a"))
