@@ -111,7 +111,7 @@ def _files(
 
 
 def _boundary(content_type: str) -> str:
-    _, options = multipart.parse_options_header(content_type)
+    _, options = multipart.parse_options_header(content_type[:_LARGEST_HEADER])
     boundary = str(options.get("boundary", ""))
     if not boundary or not boundary.isascii():
         raise MalformedRequest("the header Content-Type names no boundary; let your client write that header itself")
