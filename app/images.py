@@ -94,7 +94,7 @@ def decode(
     except InvalidRequest:
         raise
     except Exception as error:  # noqa: BLE001  # a damaged file can make a decoder fail in any way
-        raise UndecodableImage(f"the {kind} file is damaged or incomplete ({_reason(error)}); save it again") from None
+        raise UndecodableImage(f"the {kind} file is damaged or incomplete{_reason(error)}; save it again") from None
 
 
 def _read(
@@ -174,8 +174,6 @@ def _to_mode(image: Image.Image, mode: str, value_range: tuple[float, float] | N
 
 
 def _reason(error: BaseException) -> str:
-    """First line of what the decoder said, without object addresses or paths."""
+    """First line of what the decoder said, in brackets, unless it tells of objects or paths."""
     text = str(error).partition("\n")[0]
-    if not text or "<" in text or "/" in text:
-        return type(error).__name__
-    return text[:120]
+    return f" ({text[:120]})" if text and "<" not in text and "/" not in text else ""
