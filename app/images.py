@@ -29,7 +29,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from app import bands, formats
+from app import bands, formats, scans
 from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -127,6 +127,8 @@ def _decode_with_pillow(
                 "send a smaller one"
             )
         _check_tiff(image, kind, max_pixels)
+        if kind == "JPEG":
+            scans.check(data, image.width * image.height, max_pixels)
         # The smallest DCT scale that still leaves at least twice the model's size in both directions,
         # whichever way the image is turned: for a 12-megapixel photo a fraction of the decoding time.
         side = 2 * max(shape.height, shape.width)
