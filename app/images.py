@@ -29,7 +29,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from app import bands, formats
+from app import bands, formats, scans
 from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def decode(
     except InvalidRequest:
         raise
     except Exception as error:  # noqa: BLE001  # a damaged file can make a decoder fail in any way
-        raise UndecodableImage(f"the {kind} file is damaged or incomplete ({_reason(error)}); save it again") from None
+        raise UndecodableImage(f"the {kind} file is damaged or incomplete{_reason(error)}; save it again") from None
 
 
 def _read(
@@ -127,6 +127,8 @@ def _decode_with_pillow(
                 "send a smaller one"
             )
         _check_tiff(image, kind, max_pixels)
+        if kind == "JPEG":
+            scans.check(data, image.width * image.height, max_pixels)
         # The smallest DCT scale that still leaves at least twice the model's size in both directions,
         # whichever way the image is turned: for a 12-megapixel photo a fraction of the decoding time.
         side = 2 * max(shape.height, shape.width)
@@ -174,8 +176,6 @@ def _to_mode(image: Image.Image, mode: str, value_range: tuple[float, float] | N
 
 
 def _reason(error: BaseException) -> str:
-    """First line of what the decoder said, without object addresses or paths."""
+    """First line of what the decoder said, in brackets, unless it tells of objects or paths."""
     text = str(error).partition("\n")[0]
-    if not text or "<" in text or "/" in text:
-        return type(error).__name__
-    return text[:120]
+    return f" ({text[:120]})" if text and "<" not in text and "/" not in text else ""

@@ -18,6 +18,7 @@ PART = "file"
 
 _OTHER_PARTS = 8
 _LARGEST_HEADER = 4096
+_CODING = "Content-Transfer-Encoding"
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ def _files(
             if segment.name == PART and _is_file(segment):
                 if len(uploads) == max_files:
                     raise InvalidParameter(too_many)
+                if (coding := segment.header(_CODING, "").lower()) in ("base64", "quoted-printable"):
+                    raise MalformedRequest(f"the file is sent as {coding} ({_CODING}); send the bytes as they are")
                 uploads.append(Upload(payload, segment.content_type, _text(segment.filename)))
     except multipart.ParserLimitReached as error:
         raise MalformedRequest(f"the form has too many or too long parts: {error.args[0]}") from None
@@ -117,7 +120,7 @@ def _files(
 
 
 def _boundary(content_type: str) -> str:
-    _, options = multipart.parse_options_header(content_type)
+    _, options = multipart.parse_options_header(content_type[:_LARGEST_HEADER])
     boundary = str(options.get("boundary", ""))
     if not boundary or not boundary.isascii():
         raise MalformedRequest("the header Content-Type names no boundary; let your client write that header itself")

@@ -59,6 +59,14 @@ def test_json_is_what_those_get_who_do_not_mind(server, accept):
     assert response.headers["content-type"] == "application/json"
 
 
+@pytest.mark.parametrize("accept", ["a/b," * 5000 + "*/*", "*/*" + ";a=b" * 5000])
+def test_an_endless_wish_list_is_not_read(server, accept):
+    """It would keep everyone waiting for a tenth of a second."""
+    response = server.post("/predict", content=toys.plain(0), headers={"Accept": accept})
+
+    assert "exceeds 1,000 characters" in assert_problem(response, 406, "not_acceptable")["detail"]
+
+
 def test_several_headers_and_broken_members_are_read_together(server):
     headers = [("Accept", "text/html"), ("Accept", "application/json, foo")]
 

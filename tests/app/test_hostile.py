@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests import toys
 from tests.conftest import ROOT, serving
@@ -107,6 +108,7 @@ BOMBS = {
     "a png beyond all bounds": png(2**31 - 1, 2**31 - 1),
     "a jpeg of 144 megapixels": jpeg(12_000, 12_000),
     "a jpeg of 4 gigapixels": jpeg(65_500, 65_500),
+    "a jpeg of a thousand passes": toys.scans(Image.new("L", (3000, 3000), 128), 1000),
     "a gif of 4 gigapixels": b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0x80, 0, 0) + b"\0" * 6 + b",",
     "an array of petabytes": b"\x93NUMPY\x01\x00\x76\x00"
     + b"{'descr': '|u1', 'fortran_order': False, 'shape': (99999999, 9999999, 3), }".ljust(117)

@@ -1,6 +1,7 @@
 """Bytes become the same pixels everywhere, or a clear error."""
 
 import io
+import re
 import warnings
 
 import numpy as np
@@ -176,6 +177,16 @@ def test_other_declared_types_are_refused(media_type):
 def test_an_empty_file():
     with pytest.raises(EmptyFile):
         decode(b"", media_type="image/png")
+
+
+@pytest.mark.parametrize(
+    "data", [b"GIF89a", b"II*\x00" + b"\x00" * 40, b"RIFF\x04\x00\x00\x00WEBP", b"\x93NUMPY\x01\x00\x05\x00<a/>\n"]
+)
+def test_what_a_decoder_calls_it_is_not_told(data):
+    with pytest.raises(UndecodableImage, match="is damaged or incomplete") as raised:
+        decode(data)
+
+    assert not re.search("Error|[<>]|object", str(raised.value))
 
 
 @pytest.mark.parametrize("data", [b"hello", b"%PDF-1.7", b"<svg/>", b"\x00" * 100])

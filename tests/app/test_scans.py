@@ -1,0 +1,52 @@
+"""A JPEG may go over its pixels as often as encoders make it, and not as often as it likes."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.errors import TooManyPixels
+from app.images import Shape, decode
+from tests import toys
+
+SHAPE = Shape(8, 8, 3)
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8))
+PIXELS = 100 * 100
+
+
+def read(data, max_pixels=PIXELS):
+    return decode(data, SHAPE, media_type="image/jpeg", max_pixels=max_pixels)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"progressive": True, "subsampling": 0, "quality": 100}]
+)
+def test_what_encoders_make_is_read_at_the_largest_size(options):
+    assert read(toys.save(IMAGE, "JPEG", **options)).shape == (8, 8, 3)
+
+
+def test_the_smaller_the_image_the_more_scans_it_may_have():
+    data = toys.scans(IMAGE, 50)
+
+    with pytest.raises(TooManyPixels, match=r"goes over its 10,000 pixels more than 20 times.*save it again"):
+        read(data)
+    assert read(data, max_pixels=4 * PIXELS).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("trick", [b"\xff\x01", b"\xff\xff", b"\xff\xfe\x00\x06\xff\xd9\xff\xd9"])
+def test_scans_cannot_be_hidden(trick):
+    """Behind a marker that has no length, a filler, or the end of an image that is only a comment."""
+    data = toys.scans(IMAGE, 50)
+    second = data.index(b"\xff\xda", data.index(b"\xff\xda") + 1)
+    data = data[:second] + trick + data[second:]
+
+    with pytest.raises(TooManyPixels):
+        read(data)
+
+
+@pytest.mark.parametrize("place", ["comment", "behind the end"])
+def test_what_only_looks_like_a_scan_does_not_count(place):
+    """As of a thumbnail, or of the film that a telephone puts behind its photograph."""
+    many = b"\xff\xda" * 1000
+    data = toys.save(IMAGE, "JPEG", comment=many) if place == "comment" else toys.save(IMAGE, "JPEG") + many
+
+    assert read(data).shape == (8, 8, 3)
