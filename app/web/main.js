@@ -17,7 +17,8 @@ const pad = new Pad($("pad"), (file) => series.give([file], "pad"));
 const series = new Series({ previous: $("previous"), next: $("next"), take });
 
 let image = null; // the file that was given last
-let resting = "drop"; // how the stage shows it
+let resting = "drop"; // how the stage shows it when nothing else is going on there
+let at = "drop"; // where on the stage it was given
 let shown = null; // the answer to it, and what was asked
 let asking = new AbortController(); // for what was chosen last
 let looking = new AbortController(); // for the maps of the class that was chosen last
@@ -60,6 +61,10 @@ function show(name) {
   $("draw").setAttribute("aria-pressed", name === "pad");
   $("camera").setAttribute("aria-pressed", name === "video");
   if (name !== "video") camera.stop();
+  // What is on the pad or before the camera has not been asked about yet: no answer stands beside it.
+  const other = name !== at && ["pad", "video"].includes(name);
+  $("answer").classList.toggle("elsewhere", other);
+  $("given").hidden = other;
   if (focused.closest("[hidden]")) $("pick").focus(); // not back to the top of the page
 }
 
@@ -77,7 +82,8 @@ async function take(file, { place, stage }) {
   if (bitmap) picture.preview($("preview"), bitmap);
   $("preview").setAttribute("aria-label", `The image: ${file.name}`);
   $("nopreview").textContent = `${file.name}: the browser cannot show it, but the model may read it.`;
-  show(stage ?? resting);
+  at = stage ?? resting;
+  show(at);
   await classify(signal);
 }
 
@@ -150,7 +156,7 @@ function complain(error, again) {
 function forget() {
   shown = null;
   $("verdict").hidden = $("why").hidden = $("foot").hidden = true;
-  $("empty").hidden = false;
+  $("empty").hidden = image !== null;
 }
 
 // Wiring
@@ -186,7 +192,8 @@ $("clear").addEventListener("click", () => {
   begin();
   pad.clear();
   image = null;
-  resting = "drop";
+  resting = at = "drop";
+  $("given").textContent = "";
   forget();
   say("");
   $("answer").setAttribute("aria-busy", "false");

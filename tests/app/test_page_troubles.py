@@ -98,6 +98,27 @@ def test_maps_of_a_class_that_was_left_are_given_up(page):
     assert page.text_content("#explained") == page.locator(".bar .name").nth(2).text_content()
 
 
+def test_no_answer_stands_beside_the_pad_or_the_camera_before_it_is_asked_for(page):
+    page.select_option("#model", "digits-regions")
+    give(page, scene(), "scene.png")
+    settled(page)
+    for way in ("#draw", "#camera"):
+        page.click(way)
+        for part in ("#label", "#why", "#foot", "#given"):
+            expect(page.locator(part)).to_be_hidden()
+        page.click(way)
+        expect(page.locator("#label")).to_be_visible()
+        expect(page.locator("#given")).to_be_visible()
+
+    page.click("#draw")
+    page.focus("#pad")
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    expect(page.locator("#label")).to_be_visible()
+    assert "drawing.png" in page.text_content("#curl")
+
+
 def test_an_answer_stays_when_only_its_maps_are_refused(toy_page):
     toy_page.route(EXPLAIN, lambda route: route.fulfill(**refusal(429, "rate_limited", "come again in a second")))
     give(toy_page, toys.plain(255))
@@ -124,8 +145,8 @@ def test_what_may_pass_can_be_tried_again(toy_page, status, code):
 
     toy_page.wait_for_selector("#message:not([hidden])")
     assert (f"It was {code}" if status else "cannot be reached") in toy_page.text_content("#message")
-    assert toy_page.locator("#label").is_hidden()
-    assert toy_page.locator("#why").is_hidden()
+    for part in ("#label", "#why", "#empty"):
+        assert toy_page.locator(part).is_hidden()
 
     toy_page.unroute(PREDICT)
     toy_page.get_by_role("button", name="Try again").click()
