@@ -76,6 +76,15 @@ def read_tiff(
     return to_uint8(array, value_range)  # (H, W, C)
 
 
+def describe_tiff(data: bytes) -> str:
+    """Say how many bands of what the first page of a TIFF file has; a broken file raises what tifffile raises."""
+    import tifffile  # noqa: PLC0415  # as above
+
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page: Any = tiff.pages[0]
+        return f"{page.samplesperpixel} bands of {page.dtype or 'an unknown type'}"
+
+
 def _band_last(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return (*shape[1:], shape[0]) if axis == 0 else shape
 

@@ -26,6 +26,7 @@ from PIL import (  # noqa: F401
     MpoImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
+    UnidentifiedImageError,
     WebPImagePlugin,
 )
 
@@ -120,7 +121,7 @@ def _decode_with_pillow(
     data: bytes, kind: str, shape: Shape, value_range: tuple[float, float] | None, max_pixels: int, *, room: Room
 ) -> NDArray[np.uint8]:
     mode = _PILLOW_MODES[shape.channels]
-    with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+    with _open(data, kind) as image:
         if image.width * image.height > max_pixels:
             raise TooManyPixels(
                 f"the image has {image.width} × {image.height} pixels, more than the limit of {max_pixels:,}; "
@@ -141,6 +142,23 @@ def _decode_with_pillow(
     return np.asarray(pixels).reshape(shape)  # (H, W, C)
 
 
+def _open(data: bytes, kind: str) -> Image.Image:
+    """Open a file with Pillow; a TIFF that it does not know may be a sound one of many bands."""
+    try:
+        return Image.open(io.BytesIO(data), formats=(kind,))
+    except UnidentifiedImageError:
+        if kind != "TIFF":
+            raise
+    raise _neither_grey_nor_colour(bands.describe_tiff(data))
+
+
+def _neither_grey_nor_colour(what: str) -> WrongChannels:
+    return WrongChannels(
+        f"the TIFF has {what} in a layout that is not grey or colour; "
+        "send a grey or RGB image, or use a model that reads that many bands"
+    )
+
+
 def _check_tiff(image: Image.Image, kind: str, max_pixels: int) -> None:
     """Refuse a TIFF of which Pillow would silently read the first band alone, or whose tiles are bombs."""
     if kind == "TIFF":
@@ -149,10 +167,7 @@ def _check_tiff(image: Image.Image, kind: str, max_pixels: int) -> None:
         if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_LENGTH, 0) > max_pixels:
             raise TooManyPixels(f"the TIFF has tiles of more than {max_pixels:,} pixels; save it in strips")
         if samples != len(image.getbands()):
-            raise WrongChannels(
-                f"the TIFF has {samples} bands in a layout that is not grey or colour; "
-                "send a grey or RGB image, or use a model that reads that many bands"
-            )
+            raise _neither_grey_nor_colour(f"{samples} bands")
 
 
 def _upright(image: Image.Image) -> Image.Image:

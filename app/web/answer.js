@@ -5,16 +5,22 @@ import { overlay, strip } from "./picture.js";
 const SHOWN = 5;
 const $ = (id) => document.getElementById(id);
 
-/** A number with its sign, and a real minus. */
+/** A number with its sign, and a real minus; nothing is no less than nothing. */
 export function signed(value) {
-  return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
+  const size = Math.abs(value).toFixed(2);
+  return `${value < 0 && Number(size) ? "−" : "+"}${size}`;
 }
 
-/** A probability in words short enough for a bar. */
+/** A probability in words short enough for a bar; 0 and 1 are rounded too, for a softmax reaches neither. */
 export function percent(value) {
-  if (value > 0.9995 && value < 1) return "> 99.9 %";
-  if (value < 0.0005 && value > 0) return "< 0.1 %";
+  if (value > 0.9995) return "> 99.9 %";
+  if (value < 0.0005) return "< 0.1 %";
   return `${(100 * value).toFixed(1)} %`;
+}
+
+/** A name within a sentence, whichever way it is written: what reads from right to left must not turn the rest round. */
+export function isolated(name) {
+  return `\u2068${name}\u2069`;
 }
 
 function element(tag, { text, ...properties } = {}, ...children) {
@@ -42,12 +48,15 @@ export function verdict(body, explained, choose) {
   $("label").textContent = body.label ?? "Uncertain";
   $("probability").textContent = percent(body.probability);
   $("agreement").textContent = agreement(body);
-  bars(body.probabilities, labels, explained, choose);
+  const press = body.explanation ? "; press one to explain that class" : "";
+  $("bars").setAttribute("aria-label", `Probabilities${press}`);
+  bars(body.probabilities, labels, explained, body.explanation && choose);
   familiarity(body.familiarity);
 }
 
 function agreement({ explanation, branches, label }) {
-  if (!explanation || !label) return "";
+  if (!explanation) return "This model cannot say why: its score is no sum of what its branches saw.";
+  if (!label) return "";
   const agreeing = explanation.agreement.map(words);
   const count = `${agreeing.length} of ${branches.length} branches`;
   if (agreeing.length === branches.length) return `All ${branches.length} branches would say so alone.`;
@@ -57,14 +66,15 @@ function agreement({ explanation, branches, label }) {
 
 function bars(probabilities, labels, explained, choose) {
   const all = $("more").getAttribute("aria-expanded") === "true";
+  const focused = $("bars").contains(document.activeElement);
   $("bars").replaceChildren(
     ...labels.slice(0, all ? undefined : SHOWN).map((label) => {
       const fill = element("span", { className: "fill" });
       fill.style.inlineSize = `${100 * probabilities[label]}%`;
       const bar = element(
         "button",
-        { type: "button", className: "bar", onclick: () => choose(label) },
-        element("span", { className: "name", text: label }),
+        { type: "button", className: "bar", disabled: !choose, onclick: () => choose(label) },
+        element("span", { className: "name", dir: "auto", text: label }),
         element("span", { className: "track" }, fill),
         element("span", { className: "number", text: percent(probabilities[label]) }),
       );
@@ -72,6 +82,7 @@ function bars(probabilities, labels, explained, choose) {
       return bar;
     }),
   );
+  if (focused) $("bars").querySelector("[aria-pressed=true]")?.focus(); // the button that had it is gone
   $("more").hidden = labels.length <= SHOWN;
   $("more").setAttribute("aria-expanded", all);
   $("more").textContent = all ? `Only the first ${SHOWN}` : `All ${labels.length} classes`;
@@ -88,20 +99,22 @@ function familiarity(found) {
   const share = found.joint < 0.01 ? "Fewer than 1 in 100" : `About ${Math.round(100 * found.joint)} in 100`;
   const judged = found.joint < 0.01 ? "The model has hardly seen its like: take the answer with care."
     : found.joint < 0.05 ? "It is an unusual one." : "It is one of the usual kind.";
-  $("familiar-words").textContent = `${share} images held out in training are as unusual as this one. ${judged}`;
+  $("familiar-words").textContent = `${share} images held out in training are at least as unusual as this one. ${judged}`;
 }
 
-/** The cards of the branches, without their maps. */
-export function branches(body, explained) {
+/** The cards of the branches, without their maps, which will have the shape of the model's input. */
+export function branches(body, explained, size) {
   const { explanation } = body;
   const rival = runnerUp(explanation, explained);
   $("explained").textContent = explained;
-  $("why-words").textContent = `Each branch adds its share to the score of ${explained}; compared with ${rival}, `
+  const [one, other] = [explained, rival].map(isolated);
+  $("why-words").textContent = `Each branch adds its share to the score of ${one}; compared with ${other}, `
     + "the second figure says which of the two a branch speaks for. The image, as the model sees it, shows through.";
-  const size = Math.max(...explanation.branches.map((branch) => Math.abs(branch.contributions[explained])), 1e-6);
+  const longest = Math.max(...explanation.branches.map((branch) => Math.abs(branch.contributions[explained])), 1e-6);
   $("branches").replaceChildren(
-    ...body.branches.map((branch, i) => card(branch, explanation.branches[i], { explained, rival, size, body })),
+    ...body.branches.map((branch, i) => card(branch, explanation.branches[i], { explained, rival, longest, body })),
   );
+  for (const canvas of document.querySelectorAll(".map")) canvas.style.aspectRatio = `${size.width} / ${size.height}`;
   sums(explanation, explained);
   $("why").hidden = false;
   for (const [i, canvas] of [...document.querySelectorAll(".strip")].entries()) strip(canvas, body.branches[i].features);
@@ -113,25 +126,25 @@ function runnerUp({ logits }, explained) {
     .reduce((best, label) => (logits[label] > logits[best] ? label : best));
 }
 
-function card(branch, share, { explained, rival, size, body }) {
+function card(branch, share, { explained, rival, longest, body }) {
   const made = $("branch").content.cloneNode(true);
   const find = (selector) => made.querySelector(selector);
   const mine = share.contributions[explained];
   const lead = mine - share.contributions[rival];
   find("h3").textContent = words(branch.name);
   find(".chip").textContent = branch.pooling;
-  find(".for dt").textContent = `for ${explained}`;
-  amount(find(".for dd"), mine, size);
-  find(".versus dt").textContent = `against ${rival}`;
-  amount(find(".versus dd"), lead, size);
+  find(".for dt").textContent = `for ${isolated(explained)}`;
+  amount(find(".for dd"), mine, longest);
+  find(".versus dt").textContent = `against ${isolated(rival)}`;
+  amount(find(".versus dd"), lead, longest);
   find(".map").setAttribute("aria-label", `Where ${words(branch.name)} finds ${explained}: ${signed(mine)} in all`);
   const largest = Math.max(...branch.features.map(Math.abs));
   const count = `${branch.features.length} features, up to ${largest.toFixed(2)}`;
   find(".strip").setAttribute("aria-label", count);
   const known = body.familiarity?.branches[branch.name];
-  find(".features").textContent = known === undefined ? count : `${count}; familiarity ${known.toFixed(2)}`;
-  const changed = share.without === ranked(body.probabilities)[0] ? "nothing changes" : `it is ${share.without}`;
-  find(".votes").textContent = `Alone it says ${share.alone}; without it, ${changed}.`;
+  find(".features").textContent = known === undefined ? count : `${count}; familiarity ${known < 0.01 ? "below 0.01" : known.toFixed(2)}`;
+  const changed = share.without === ranked(body.probabilities)[0] ? "nothing changes" : `it is ${isolated(share.without)}`;
+  find(".votes").textContent = `Alone it says ${isolated(share.alone)}; without it, ${changed}.`;
   return made;
 }
 

@@ -1,6 +1,7 @@
 // The interface as openapi.json describes it: routes, parameters, bodies, answers, schemas.
 
 import * as key from "./key.js";
+import { say } from "./message.js";
 import * as service from "./service.js";
 
 const $ = (id) => document.getElementById(id);
@@ -138,11 +139,6 @@ function open() {
   }
 }
 
-function say(text) {
-  $("message").textContent = text;
-  $("message").hidden = !text;
-}
-
 async function load() {
   try {
     const found = await service.description();
@@ -152,7 +148,8 @@ async function load() {
     if (service.hasKey()) link(found); // a plain link would send no key
     open();
   } catch (error) {
-    say(error.status === 401 ? key.ask() : error.message);
+    if (error.status === 401) say(key.ask());
+    else say(error.message, error.passing ? load : null);
   }
 }
 

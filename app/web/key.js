@@ -11,8 +11,9 @@ export function ask() {
   return hasKey() ? "The service does not know this key." : "";
 }
 
-/** Take the card away. */
+/** Take the card away, and put the keyboard where the page goes on. */
 export function dismiss() {
+  if ($("key-card").contains(document.activeElement)) document.querySelector("main").focus();
   $("key-card").hidden = true;
 }
 

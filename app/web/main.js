@@ -1,163 +1,180 @@
 // The page: holds what was chosen, asks the service, shows the answer.
 
 import * as answer from "./answer.js";
+import * as choice from "./choice.js";
 import * as key from "./key.js";
+import { say } from "./message.js";
 import * as picture from "./picture.js";
+import * as saving from "./saving.js";
 import * as service from "./service.js";
-import { Camera, Pad, files } from "./sources.js";
+import { Camera, Pad, Series, files } from "./sources.js";
 
 const $ = (id) => document.getElementById(id);
 const RETRY_MS = 1000;
 
 const camera = new Camera($("video"));
-const pad = new Pad($("pad"), (file) => take(file, { shown: "pad" }));
+const pad = new Pad($("pad"), (file) => series.give([file], "pad"));
+const series = new Series({ previous: $("previous"), next: $("next"), take });
 
-let models = [];
 let image = null; // the file that was given last
-let bitmap = null; // the same decoded, where the browser can
-let last = null; // the answer that is shown
-let asking = new AbortController();
+let resting = "drop"; // how the stage shows it when nothing else is going on there
+let at = "drop"; // where on the stage it was given
+let shown = null; // the answer to it, and what was asked
+let asking = new AbortController(); // for what was chosen last
+let looking = new AbortController(); // for the maps of the class that was chosen last
 let drawMaps = () => {};
+let waiting = null;
 
-// What is chosen
-
-const model = () => models.find(({ name }) => name === $("model").value);
-const reference = () => `${$("model").value}:${$("version").value}`;
+// What is offered
 
 async function load() {
+  clearTimeout(waiting);
   try {
-    const listed = await service.models();
-    models = listed.models;
-    $("model").replaceChildren(...models.map(({ name }) => new Option(name, name, false, name === listed.default)));
-    $("model").disabled = $("version").disabled = false;
+    offer(await service.models());
     key.dismiss();
     say("");
-    choose();
+    if (image && choice.reference() !== shown?.reference) await classify();
   } catch (error) {
-    if (error.status === 503) setTimeout(load, RETRY_MS);
-    complain(error);
+    const starting = error.status === 503;
+    if (starting) waiting = setTimeout(load, RETRY_MS);
+    complain(error, starting ? null : load);
   }
 }
 
-function choose() {
-  const { versions, version, input, labels } = model();
-  $("version").replaceChildren(
-    ...versions.toReversed().map((number) => new Option(number, number, false, number === version)),
-  );
-  const kind = { 1: "grey", 3: "colour" }[input.channels] ?? `${input.channels} bands`;
-  $("facts").textContent = `The model reads ${input.width} × ${input.height} pixels, ${kind}, and knows `
-    + `${labels.length} classes: ${labels.slice(0, 12).join(", ")}${labels.length > 12 ? ", …" : ""}.`;
-  $("draw").hidden = input.channels !== 1;
-  if ($("draw").hidden && !$("pad").hidden) show(image ? "preview" : "drop");
+function offer(listed) {
+  choice.offer(listed);
+  offerDrawing();
+}
+
+function offerDrawing() {
+  $("draw").hidden = choice.model().input.channels !== 1;
+  if ($("draw").hidden && !$("pad").hidden) show(resting);
 }
 
 // What is on the stage: one of drop, preview, nopreview, video, pad
 
 function show(name) {
+  const focused = document.activeElement;
   for (const id of ["drop", "preview", "nopreview", "video", "pad"]) $(id).hidden = id !== name;
   $("shoot").hidden = name !== "video";
   $("clear").hidden = name !== "pad";
   $("draw").setAttribute("aria-pressed", name === "pad");
   $("camera").setAttribute("aria-pressed", name === "video");
   if (name !== "video") camera.stop();
+  // What is on the pad or before the camera has not been asked about yet: no answer stands beside it.
+  const other = name !== at && ["pad", "video"].includes(name);
+  $("answer").classList.toggle("elsewhere", other);
+  $("given").hidden = other;
+  if (focused.closest("[hidden]")) $("pick").focus(); // not back to the top of the page
 }
 
-async function take(file, { shown } = {}) {
+async function take(file, { place, stage }) {
+  const signal = begin();
   image = file;
-  bitmap = await picture.decode(file);
-  if (shown) {
-    show(shown);
-  } else if (bitmap) {
-    picture.preview($("preview"), bitmap);
-    show("preview");
-  } else {
-    $("nopreview").textContent = `${file.name}: the browser cannot show it, but the model may read it.`;
-    show("nopreview");
+  say("");
+  const bitmap = await picture.decode(file);
+  if (signal.aborted) {
+    bitmap?.close();
+    return;
   }
-  await classify();
+  resting = bitmap ? "preview" : "nopreview";
+  $("given").textContent = stage ? "" : `${place}${answer.isolated(file.name)}${bitmap ? `, ${size(bitmap)}` : ""}`;
+  if (bitmap) picture.preview($("preview"), bitmap);
+  $("preview").setAttribute("aria-label", `The image: ${file.name}`);
+  $("nopreview").textContent = `${file.name}: the browser cannot show it, but the model may read it.`;
+  at = stage ?? resting;
+  show(at);
+  await classify(signal);
 }
+
+const size = ({ width, height }) => `${width} × ${height} pixels`;
 
 // Asking
 
-async function classify() {
-  if (!image || !model()) return;
+/** Give up whatever was asked before, so that nothing late is shown for what is chosen now. */
+function begin() {
   asking.abort();
+  looking.abort();
   asking = new AbortController();
-  const { signal } = asking;
+  shown = null;
+  $("announce").textContent = "";
   $("answer").setAttribute("aria-busy", "true");
+  return asking.signal;
+}
+
+async function classify(signal = begin()) {
   try {
-    const { body, stages, took } = await predictWithReasons(signal);
-    const [winner] = answer.ranked(body.probabilities);
-    last = body;
+    if (!image) return;
+    if (!choice.model()) return void (await load()); // which asks, once there is something to ask
+    const asked = { image, model: choice.model(), reference: choice.reference() };
+    shown = { ...asked, ...(await service.predict(asked.image, asked.reference, signal)) };
     say("");
-    $("curl").textContent = service.curl(image, reference());
-    answer.timing(stages, took);
-    await explain(winner, signal);
-    $("announce").textContent = `${body.label ?? "Uncertain"}, ${answer.percent(body.probability)}`;
+    $("curl").textContent = service.curl(asked.image, asked.reference, "explanation" in shown.body);
+    answer.timing(shown.stages, shown.took);
+    explain(shown, answer.ranked(shown.body.probabilities)[0]);
+    $("announce").textContent = `${shown.body.label ?? "Uncertain"}, ${answer.percent(shown.body.probability)}`;
   } catch (error) {
-    if (error.name !== "AbortError") complain(error);
+    complain(error, () => classify());
+    if (error.code === "model_not_found") service.models().then(offer).catch(complain);
   } finally {
     if (!signal.aborted) $("answer").setAttribute("aria-busy", "false");
   }
 }
 
-async function predictWithReasons(signal) {
+/** Show an answer with the reasons for one of its classes. */
+async function explain(told, label) {
+  looking.abort();
+  looking = new AbortController();
+  const { signal } = looking;
+  told.explained = label;
+  answer.verdict(told.body, label, (chosen) => explain(told, chosen));
+  $("why").hidden = $("save-picture").hidden = !told.body.explanation;
+  if (!told.body.explanation) return;
+  const { input, branches } = told.model;
+  answer.branches(told.body, label, input);
+  drawMaps = () => {};
+  const grey = picture.greys(resting === "preview" ? $("preview") : null, input);
+  const regions = branches.map(({ region }) => region);
   try {
-    return await service.predict(image, reference(), { signal });
+    const maps = await service.explain(told.image, told.reference, label, signal);
+    drawMaps = () => answer.maps(maps, { grey, size: input, regions, shared: $("shared").checked });
+    drawMaps();
   } catch (error) {
-    // A model whose logits are no sums answers all the same, only without reasons.
-    if (error.code !== "invalid_parameter") throw error;
-    return service.predict(image, reference(), { signal, explain: false });
+    if (error.name !== "AbortError") say(`The maps are missing: ${error.message}`, () => explain(told, label));
   }
-}
-
-async function explain(label, signal = asking.signal) {
-  answer.verdict(last, label, (chosen) => explain(chosen).catch(complain));
-  $("why").hidden = !last.explanation;
-  if (!last.explanation) return;
-  answer.branches(last, label);
-  const { input, branches } = model();
-  const maps = await service.explain(image, reference(), label, signal);
-  drawMaps = () => {
-    const regions = branches.map(({ region }) => region);
-    answer.maps(maps, { grey: picture.greys(bitmap, input), size: input, regions, shared: $("shared").checked });
-  };
-  drawMaps();
 }
 
 // Saying what went wrong
 
-function say(text) {
-  $("message").textContent = text;
-  $("message").hidden = !text;
-}
-
-function complain(error) {
-  if (error.status === 401) {
-    say(key.ask());
-    return;
-  }
+function complain(error, again) {
+  if (error.name === "AbortError") return;
   forget();
-  say(error.message);
+  if (error.status === 401) say(key.ask());
+  else say(error.message, error.passing ? again : null);
 }
 
 function forget() {
-  last = null;
+  shown = null;
   $("verdict").hidden = $("why").hidden = $("foot").hidden = true;
-  $("empty").hidden = false;
+  $("empty").hidden = image !== null;
 }
 
 // Wiring
 
-files({ button: $("pick"), input: $("file"), stage: $("stage"), take });
+files({
+  button: $("pick"),
+  input: $("file"),
+  stage: $("stage"),
+  take: (given) => series.give(given),
+  none: () => say("There was no image file in that. Save the image first, or copy it and paste it here."),
+});
 $("drop").addEventListener("click", () => $("file").click());
-$("model").addEventListener("change", () => {
-  choose();
+choice.onChosen(() => {
+  offerDrawing();
   classify();
 });
-$("version").addEventListener("change", classify);
-$("choice").addEventListener("submit", (event) => event.preventDefault());
 $("camera").addEventListener("click", async () => {
+  if (!$("video").hidden) return show(resting);
   try {
     await camera.start();
     show("video");
@@ -165,22 +182,37 @@ $("camera").addEventListener("click", async () => {
     say(error.message);
   }
 });
-$("shoot").addEventListener("click", async () => take(await camera.shoot()));
+$("shoot").addEventListener("click", async () => series.give([await camera.shoot()]));
 $("draw").addEventListener("click", () => {
+  if (!$("pad").hidden) return show(resting);
   show("pad");
   $("pad").focus();
 });
 $("clear").addEventListener("click", () => {
+  begin();
   pad.clear();
-  image = bitmap = null;
+  image = null;
+  resting = at = "drop";
+  $("given").textContent = "";
   forget();
   say("");
+  $("answer").setAttribute("aria-busy", "false");
 });
 $("shared").addEventListener("change", () => drawMaps());
 $("copy").addEventListener("click", async () => {
-  await navigator.clipboard.writeText($("curl").textContent);
-  $("copy").textContent = "Copied";
+  $("copy").textContent = $("announce").textContent = await saving.copy($("curl"));
   setTimeout(() => ($("copy").textContent = "Copy"), 2000);
+});
+$("save-answer").addEventListener("click", () => {
+  saving.save(new Blob([shown.text], { type: "application/json" }), saving.name(shown, "json"));
+});
+$("save-picture").addEventListener("click", async () => {
+  const told = shown;
+  try {
+    saving.save(await service.picture(told.image, told.reference, told.explained), saving.name(told, "png"));
+  } catch (error) {
+    say(`The picture is missing: ${error.message}`);
+  }
 });
 key.onGiven(load);
 

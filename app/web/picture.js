@@ -15,28 +15,30 @@ export async function decode(file) {
   }
 }
 
-/** Draw the image as it is, at most as large as the stage. */
+/** Draw the image as it is, at most as large as the stage, over white as the model sees it; lets go of the bitmap. */
 export function preview(canvas, bitmap) {
   const factor = Math.min(1, 1024 / Math.max(bitmap.width, bitmap.height));
   canvas.width = Math.max(1, Math.round(bitmap.width * factor));
   canvas.height = Math.max(1, Math.round(bitmap.height * factor));
   canvas.classList.toggle("pixels", bitmap.width < 200);
   const context = canvas.getContext("2d");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  bitmap.close();
 }
 
-/** Grey values 0 to 1 of an image brought to the size the model reads, with the contrast raised. */
-export function greys(bitmap, { height, width }) {
+/** Grey values 0 to 1 of a preview brought to the size the model reads, with the contrast raised; even without one. */
+export function greys(preview, { height, width }) {
   const values = new Float32Array(width * height).fill(0.5);
-  if (!bitmap) return values;
+  if (!preview) return values;
   const canvas = document.createElement("canvas");
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.fillStyle = "white";
-  context.fillRect(0, 0, width, height);
   context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, 0, 0, width, height);
+  context.drawImage(preview, 0, 0, width, height);
   const { data } = context.getImageData(0, 0, width, height);
   for (let i = 0; i < values.length; i++) {
     values[i] = 0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2];

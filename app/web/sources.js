@@ -1,10 +1,11 @@
 // Where images come from: files (dropped, pasted, picked), the camera, the drawing pad.
 
-/** Take files that are dropped on the page, pasted into it, or picked. */
-export function files({ button, input, stage, take }) {
+/** Take files that are dropped on the page, pasted into it, or picked; `none` is called for a drop without any. */
+export function files({ button, input, stage, take, none }) {
+  const given = (list, otherwise = () => {}) => (list.length ? take([...list]) : otherwise());
   button.addEventListener("click", () => input.click());
   input.addEventListener("change", () => {
-    if (input.files.length) take(input.files[0]);
+    given(input.files);
     input.value = "";
   });
   let depth = 0;
@@ -15,14 +16,44 @@ export function files({ button, input, stage, take }) {
     event.preventDefault();
     depth = 0;
     stage.classList.remove("over");
-    const [file] = event.dataTransfer.files;
-    if (file) take(file);
+    given(event.dataTransfer.files, none);
   });
-  document.addEventListener("paste", (event) => {
-    const [file] = event.clipboardData.files;
-    if (file) take(file);
-  });
+  document.addEventListener("paste", (event) => given(event.clipboardData.files));
 }
+
+/** Files one at a time: `take` gets the first with its place among them, and the others as buttons are pressed. */
+export class Series {
+  #files = [];
+  #at = 0;
+  #buttons;
+  #take;
+
+  constructor({ previous, next, take }) {
+    this.#buttons = [previous, next];
+    this.#take = take;
+    previous.addEventListener("click", () => this.#step(-1));
+    next.addEventListener("click", () => this.#step(1));
+  }
+
+  give(files, stage) {
+    this.#files = files;
+    this.#at = 0;
+    this.#step(0, stage);
+  }
+
+  #step(by, stage) {
+    const count = this.#files.length;
+    this.#at = (this.#at + by + count) % count;
+    for (const button of this.#buttons) button.hidden = count < 2;
+    this.#take(this.#files[this.#at], { place: count < 2 ? "" : `${this.#at + 1} of ${count}: `, stage });
+  }
+}
+
+const TROUBLES = {
+  NotAllowedError: "The browser may not use the camera; allow it for this page.",
+  NotFoundError: "There is no camera.",
+  NotReadableError: "The camera is busy; close whatever else uses it.",
+};
 
 /** The camera: start shows it in a video element, shoot takes a picture. */
 export class Camera {
@@ -34,11 +65,11 @@ export class Camera {
 
   async start() {
     if (!navigator.mediaDevices) throw new Error("The camera needs a secure page: https, or this very machine.");
+    this.stop();
     try {
       this.#video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
     } catch (error) {
-      const refused = error.name === "NotAllowedError";
-      throw new Error(refused ? "The browser may not use the camera; allow it for this page." : "There is no camera.");
+      throw new Error(TROUBLES[error.name] ?? `The camera cannot be used: ${error.message}`);
     }
     await this.#video.play();
   }

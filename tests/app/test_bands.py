@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from app import images
-from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, UnsupportedMediaType, WrongChannels
+from app.errors import TooManyPixels, UndecodableImage, UnsupportedMediaType, WrongChannels
 from app.images import Shape
 
 BANDS = Shape(8, 8, 13)
@@ -143,9 +143,17 @@ def test_a_planar_tiff_that_pillow_would_read_as_one_band_is_refused():
     assert images.decode(data, Shape(8, 8, 4)).shape == (8, 8, 4)
 
 
-def test_a_thirteen_band_tiff_is_refused_by_a_colour_model():
-    with pytest.raises(InvalidRequest):
-        images.decode(tiff(numbered()), Shape(8, 8, 3))
+@pytest.mark.parametrize(
+    ("dtype", "shape"), [("uint16", BANDS), ("float32", Shape(8, 8, 10)), ("uint8", Shape(8, 8, 8))]
+)
+def test_a_tiff_of_many_bands_is_not_called_damaged_by_a_colour_model(dtype, shape):
+    data = tiff(numbered(dtype, shape))
+
+    for channels in (1, 3):
+        with pytest.raises(WrongChannels, match=f"has {shape.channels} bands of {dtype}.*use a model that reads"):
+            images.decode(data, Shape(8, 8, channels))
+    with pytest.raises(UndecodableImage, match="damaged or incomplete"):
+        images.decode(data[:100], Shape(8, 8, 3))
 
 
 def test_sizes_are_checked_before_values_are_read():

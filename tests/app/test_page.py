@@ -2,27 +2,15 @@
 
 import json
 import re
-import shutil
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-import numpy as np
 import pytest
 
 from app import overlay
 from app.routes.page import HEADERS, assets
 from tests import toys
+from tests.browser import browser_needed, give, opened, scene, settled, until
 from tests.conftest import ROOT, serving
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-# The camera is one of Chromium's own making, and may be used without asking anyone.
-CHROMIUM_OPTIONS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-
-browser_needed = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt install chromium")
-
 
 # The files
 
@@ -66,71 +54,6 @@ def test_the_files_go_into_the_wheel():
 
 
 # The page
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def opened(chromium, address, **options):
-    """A page of its own; whatever the browser complains of, and every request elsewhere, fails the test."""
-    context = chromium.new_context(**{"reduced_motion": "reduce", **options})
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    complaints, hosts = [], set()
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: hosts.add(httpx.URL(request.url).netloc))
-    page.goto(str(address))
-    yield page
-    context.close()
-    expected = [text for text in complaints if re.search(r"the server responded with a status of 4\d\d", text)]
-    assert complaints == expected
-    assert hosts <= {httpx.URL(str(address)).netloc, b""}
-
-
-@pytest.fixture(scope="module")
-def published(committed):
-    with serving(committed) as client:
-        yield client
-
-
-@pytest.fixture
-def page(chromium, published):
-    with opened(chromium, published.base_url) as page:
-        page.wait_for_selector("#model option", state="attached")
-        yield page
-
-
-def give(page, data, name="image.png"):
-    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": data})
-
-
-def scene():
-    """Something like a satellite image, so that there is something to explain."""
-    random = np.random.default_rng(0)
-    image = random.integers(60, 110, (64, 64, 3), np.uint8)
-    image[:, 28:36] = (30, 60, 140)
-    return toys.save(image)
-
-
-def settled(page):
-    page.wait_for_selector("#answer[aria-busy=false] #verdict:not([hidden])")
-    page.wait_for_selector(".map[width]")
-
-
-def until(condition, limit_s=20):
-    """Ask again and again; the page's own policy forbids the browser to evaluate what it is to wait for."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @browser_needed
@@ -315,12 +238,12 @@ def test_the_description_asks_for_the_key_that_the_service_wants(chromium, model
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     with (
         serving(models, API_KEYS="secret") as client,
-        opened(chromium, f"{client.base_url}/docs#BranchFeatures", viewport={"width": 360, "height": 800}) as page,
+        opened(chromium, f"{client.base_url}/docs#BranchFeatures", viewport={"width": 320, "height": 800}) as page,
     ):
         page.wait_for_selector("#key-card:not([hidden])")
         assert page.locator(".route").count() == 0
         assert [one["id"] for one in axe.Axe().run(page).response["violations"]] == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
         page.fill("#key", "wrong")
         page.press("#key", "Enter")
         page.wait_for_selector("#message:not([hidden])")
@@ -339,7 +262,7 @@ def test_the_description_asks_for_the_key_that_the_service_wants(chromium, model
 
 @browser_needed
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [320, 1280])
 def test_the_description_stands_in_no_ones_way(chromium, server, scheme, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     options = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
@@ -355,7 +278,7 @@ def test_the_description_stands_in_no_ones_way(chromium, server, scheme, width):
 
 @browser_needed
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [320, 1280])
 def test_nothing_stands_in_the_way_of_anyone(chromium, published, scheme, width):
     """axe-core finds nothing, and nothing is wider than the screen."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
