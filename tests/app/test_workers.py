@@ -1,5 +1,6 @@
 """Workers that take the place of others go on as the running service did, and the supervisor says what it does."""
 
+import json
 import os
 import pty
 import re
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -66,7 +68,7 @@ def test_a_renewal_that_cannot_begin_says_so_and_goes_on_once_it_can(tmp_path):
     toys.publish(tmp_path / "models", "toy", 1)
     keys = tmp_path / "keys"
     keys.write_text("a-key\n")
-    with serving(tmp_path / "models", WORKERS=2, API_KEYS_FILE=keys) as client:
+    with serving(tmp_path / "models", WORKERS=2, API_KEYS_FILE=keys, LOG_FORMAT="json") as client:
         workers_ready(client, 2)
         keys.write_text("")
         client.process.send_signal(signal.SIGHUP)
@@ -77,6 +79,10 @@ def test_a_renewal_that_cannot_begin_says_so_and_goes_on_once_it_can(tmp_path):
         keys.write_text("another-key\n")
         client.log.wait_for(r"(?s)worker \d+ ended.*worker \d+ ended")
         assert client.post("/predict", files=PHOTO, headers={"X-API-Key": "another-key"}).status_code == 200
+        lines = [json.loads(line) for line in client.log.text.splitlines()]
+
+    times = [datetime.fromisoformat(line["time"]) for line in lines if re.search("next try|is ready", line["message"])]
+    assert times[3] - times[2] >= timedelta(seconds=2)  # after both of the first became ready
 
 
 def test_when_none_serves_and_none_can_start_it_ends_and_says_why(tmp_path):
