@@ -152,13 +152,11 @@ def test_what_was_answered_is_counted_over_renewals(models):
         wait_for(lambda: counted(client) == crowd.answers)  # the others are heard of once a second
 
 
-def test_with_one_worker_there_is_nothing_to_renew(tmp_path):
-    toys.publish(tmp_path, "toy", 1)
-    with serving(tmp_path) as client:
-        client.process.send_signal(signal.SIGHUP)
+def test_with_one_worker_there_is_nothing_to_renew(server):
+    server.process.send_signal(signal.SIGHUP)
 
-        client.log.wait_for("with one worker there is nothing to renew: set MULTIPOOL_WORKERS=2")
-        assert version(client) == 1
+    server.log.wait_for("with one worker there is nothing to renew: set MULTIPOOL_WORKERS=2")
+    assert version(server, "brightness") == 2
 
 
 def test_a_worker_is_not_ended_by_what_is_meant_for_its_supervisor(tmp_path):
@@ -205,8 +203,11 @@ def test_missing_workers_are_seen(tmp_path):
     keys.write_text("a-key\n")
     with serving(tmp_path / "models", WORKERS=2, API_KEYS_FILE=keys) as client:
 
+        def metrics():
+            return scrape(client, **{"X-API-Key": "a-key", "Connection": "close"})
+
         def workers():
-            found = scrape(client, **{"X-API-Key": "a-key", "Connection": "close"})
+            found = metrics()
             assert found["process_cpu_seconds_total",] > 0
             assert found["process_resident_memory_bytes",] > 0
             names = ("multipool_workers_wanted", "multipool_workers_alive", "multipool_worker_restarts_total")
@@ -214,20 +215,14 @@ def test_missing_workers_are_seen(tmp_path):
 
         first = workers_ready(client, 2)
         wait_for(lambda: workers() == [2, 2, 0])
+        least = min(resident(pid) for pid in first)  # and what they take is added up
+        wait_for(lambda: metrics()["process_resident_memory_bytes",] > 1.5 * least)
         keys.write_text("")  # with which none can start
         os.kill(first[0], signal.SIGKILL)
         wait_for(lambda: workers()[:2] == [2, 1] and workers()[2] >= 1)
 
         keys.write_text("a-key\n")
         wait_for(lambda: workers()[:2] == [2, 2], 60)
-
-
-def test_what_workers_take_is_added_up(tmp_path):
-    toys.publish(tmp_path, "toy", 1)
-    with serving(tmp_path, WORKERS=2) as client:
-        least = min(resident(pid) for pid in workers_ready(client, 2))
-
-        wait_for(lambda: scrape(client)["process_resident_memory_bytes",] > 1.5 * least)
 
 
 def resident(pid):
