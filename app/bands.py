@@ -116,9 +116,8 @@ def to_uint8(array: NDArray[Any], value_range: tuple[float, float] | None) -> ND
     if array.dtype.itemsize <= _LOOKED_UP and array.dtype.kind in "ui":
         unsigned = np.dtype(f"u{array.dtype.itemsize}")
         every = np.arange(np.iinfo(unsigned).max + 1, dtype=unsigned)
-        native = array.astype(array.dtype.newbyteorder("="), copy=False)
-        table = _scale(every.view(native.dtype), low, high)
-        pixels: NDArray[np.uint8] = table[native.view(unsigned)]
+        table = _scale(every.view(array.dtype), low, high)
+        pixels: NDArray[np.uint8] = table[array.view(unsigned)]
         return pixels
     result = np.empty(array.shape, np.uint8)
     rows = max(1, _AT_ONCE // max(1, array[:1].size))

@@ -129,6 +129,13 @@ def committed(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def published(committed):
+    """A client of one service that serves them."""
+    with serving(committed) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
 def data():
     """The folder of real images; it does not come with the project."""
     if not DATA.is_dir():

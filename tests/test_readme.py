@@ -18,7 +18,7 @@ from app.settings import PREFIX, Settings
 from model_export.__main__ import EXIT_CODES as EXPORT_CODES
 from model_export.arguments import parser
 from tests import toys
-from tests.conftest import ROOT, serving
+from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
 PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
@@ -87,12 +87,12 @@ def test_every_benchmark_named_and_every_page_linked_exists():
             assert (folder / target).exists(), f"{name}: {target}"
 
 
-def test_the_curl_line_gives_the_printed_answer(committed):
+def test_the_curl_line_gives_the_printed_answer(published):
+    """Numbers end to end: decoding, the recipe, the graph and the weights are as they were."""
     printed = json.loads(re.search(r"```json\n(.*?)```", README, re.DOTALL)[1])
     path, image = re.search(r"curl -F file=@(examples/\S+) 'http://127.0.0.1:8000(/predict\S*)'", README).groups()
 
-    with serving(committed) as client:
-        answer = client.post(image, files={"file": (ROOT / path).read_bytes()}).json()
+    answer = published.post(image, files={"file": (ROOT / path).read_bytes()}).json()
 
     for key in ("model", "version", "label"):
         assert answer[key] == printed[key]

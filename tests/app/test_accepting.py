@@ -6,6 +6,8 @@ import socket
 import time
 from contextlib import ExitStack
 
+import pytest
+
 from app.accepting import Places
 from tests.app.test_shutdown import workers
 from tests.conftest import serving
@@ -23,48 +25,53 @@ def connect(stack, client, count):
     return [stack.enter_context(socket.create_connection(address, timeout=10)) for _ in range(count)]
 
 
+@pytest.fixture(scope="module")
+def pair(models):
+    """A service of two workers."""
+    with serving(models, WORKERS=2, KEEP_ALIVE_S=60) as client:
+        yield client
+
+
 def both(client):
     """Wait for both workers."""
     client.log.wait_for(r"worker \d+ is ready(.|\n)*worker \d+ is ready")
     return workers(client)
 
 
-def test_connections_are_dealt_evenly(models):
-    with serving(models, WORKERS=2, KEEP_ALIVE_S=60) as client:
-        pids = both(client)
-        before = [sockets_of(pid) for pid in pids]
+def test_connections_are_dealt_evenly(pair):
+    pids = both(pair)
+    before = [sockets_of(pid) for pid in pids]
 
-        def open_at_last(count):
-            deadline = time.monotonic() + 10
-            while True:
-                found = [sockets_of(pid) - others for pid, others in zip(pids, before, strict=True)]
-                if sum(found) == count or time.monotonic() > deadline:
-                    return found
-                time.sleep(0.02)
+    def open_at_last(count):
+        deadline = time.monotonic() + 10
+        while True:
+            found = [sockets_of(pid) - others for pid, others in zip(pids, before, strict=True)]
+            if sum(found) == count or time.monotonic() > deadline:
+                return found
+            time.sleep(0.02)
 
-        for _ in range(10):  # a machine that lets one of them sleep for long does not count
-            with ExitStack() as stack:
-                connect(stack, client, 16)
-                taken = open_at_last(16)
-            if min(taken) >= 6:
-                break
-            open_at_last(0)
+    for _ in range(10):  # a machine that lets one of them sleep for long does not count
+        with ExitStack() as stack:
+            connect(stack, pair, 16)
+            taken = open_at_last(16)
+        if min(taken) >= 6:
+            break
+        open_at_last(0)
 
     assert min(taken) >= 6, taken
 
 
-def test_no_connection_waits_for_a_worker_that_is_stuck(models):
-    with serving(models, WORKERS=2) as client:
-        stuck, _ = both(client)
-        os.kill(stuck, signal.SIGSTOP)
-        try:
-            with ExitStack() as stack:
-                answers = []
-                for connection in connect(stack, client, 16):
-                    connection.sendall(REQUEST)
-                    answers.append(connection.recv(100)[:12])
-        finally:
-            os.kill(stuck, signal.SIGCONT)
+def test_no_connection_waits_for_a_worker_that_is_stuck(pair):
+    stuck, _ = both(pair)
+    os.kill(stuck, signal.SIGSTOP)
+    try:
+        with ExitStack() as stack:
+            answers = []
+            for connection in connect(stack, pair, 16):
+                connection.sendall(REQUEST)
+                answers.append(connection.recv(100)[:12])
+    finally:
+        os.kill(stuck, signal.SIGCONT)
 
     assert answers == [b"HTTP/1.1 200"] * 16
 

@@ -2,6 +2,7 @@
 
 import io
 import tracemalloc
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -161,6 +162,56 @@ def test_sizes_are_checked_before_values_are_read():
         images.decode(npy(numbered()), BANDS, max_pixels=63)
     with pytest.raises(TooManyPixels):
         images.decode(tiff(numbered()), BANDS, max_pixels=63)
+    with pytest.raises(TooManyPixels):
+        images.decode(tiff(np.moveaxis(numbered(), -1, 0).copy(), planarconfig=None), BANDS, max_pixels=63)
+
+
+def test_both_pixels_and_values_count():
+    few_bands = Shape(8, 8, 3)
+
+    assert images.decode(npy(numbered()), BANDS, max_pixels=208).shape == BANDS  # of 4 channels each
+    with pytest.raises(TooManyPixels):
+        images.decode(npy(numbered()), BANDS, max_pixels=207)
+    with pytest.raises(TooManyPixels):
+        images.decode(npy(numbered(shape=few_bands)), few_bands, max_pixels=63)
+
+
+def test_a_tiff_waits_for_room_for_all_that_it_may_hold():
+    asked = []
+
+    def room(pixels):
+        asked.append(pixels)
+        return nullcontext()
+
+    images.decode(tiff(numbered()), BANDS, max_pixels=1000, room=room)
+
+    assert asked == [1000]
+
+
+def test_a_compression_that_only_experts_write_is_refused():
+    with pytest.raises(UndecodableImage, match="compression LZMA is not read; save it with LZW or deflate"):
+        images.decode(tiff(numbered(), compression="lzma"), BANDS)
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"0"])
+def test_an_array_of_another_length_than_it_says_is_refused(change):
+    with pytest.raises(UndecodableImage, match="fewer or more values than its header says"):
+        images.decode(change(npy(numbered())), BANDS)
+
+
+def test_truth_values_are_black_and_white():
+    image = np.random.default_rng(0).integers(0, 2, (8, 8, 2)).astype(bool)
+
+    np.testing.assert_array_equal(images.decode(npy(image), Shape(8, 8, 2)), image * 255)
+
+
+@pytest.mark.parametrize("dtype", [">u2", "<u2", ">u4"])
+def test_the_order_of_bytes_changes_nothing(dtype):
+    image = np.random.default_rng(0).integers(0, 65536, BANDS).astype(dtype)
+
+    found = images.decode(npy(image), BANDS, value_range=(0, 65535))
+
+    np.testing.assert_array_equal(found, np.rint(image.astype(float) / 257))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -214,6 +215,50 @@ def test_a_caller_who_leaves_while_its_batch_runs_hurts_nobody():
 
     assert number_of(run(scenario, model, max_batch_size=2, max_delay_s=20)) == 1
     assert [sorted(batch) for batch in model.batches] == [[0, 1]]
+
+
+def test_a_failure_reaches_who_stayed_also_when_another_of_the_batch_has_left():
+    model = Recorder(fail_on={0})
+
+    async def scenario(batcher):
+        model.gate.clear()
+        leaves = asyncio.create_task(batcher.submit(image(0)))
+        while not batcher._queue:
+            await asyncio.sleep(0.001)
+        stays = asyncio.create_task(batcher.submit(image(1)))  # fills the batch, behind the other
+        while not model.inside:
+            await asyncio.sleep(0.001)
+        leaves.cancel()
+        await asyncio.sleep(0)
+        model.gate.set()
+        with pytest.raises(RuntimeError, match="the model failed"):
+            await asyncio.wait_for(stays, 10)
+
+    run(scenario, model, max_batch_size=2, max_delay_s=20)
+
+
+def test_each_stage_of_the_way_is_timed():
+    model = Recorder()
+
+    def slowly():
+        time.sleep(0.05)
+        return np.array([0])
+
+    async def scenario(batcher):
+        model.gate.clear()
+        first = asyncio.create_task(batcher.submit(slowly))
+        while not model.inside:
+            await asyncio.sleep(0.001)
+        second = asyncio.create_task(batcher.submit(image(1)))  # for which no thread is free
+        await asyncio.sleep(0.1)
+        model.gate.set()
+        return await asyncio.gather(first, second)
+
+    first, second = run(scenario, model, threads=1)
+
+    assert first.decoded_s > 0.04
+    assert first.ran_s > 0.09
+    assert second.queued_s > 0.09
 
 
 def test_a_batch_that_cannot_be_started_fails_alone():

@@ -49,3 +49,17 @@ def test_what_exceeds_the_whole_gets_the_whole():
     enough.set()
     assert other.wait(10)
     done.set()
+
+
+def test_all_that_fit_go_on_when_room_is_made():
+    budget = Budget(10)
+    first, first_done = takes(budget, 10)
+    assert first.wait(10)
+    others = [takes(budget, 5), takes(budget, 5)]
+    assert not any(has.wait(0.1) for has, _ in others)
+
+    first_done.set()
+
+    assert all(has.wait(10) for has, _ in others)
+    for _, enough in others:
+        enough.set()

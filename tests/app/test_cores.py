@@ -36,3 +36,12 @@ def test_a_quota_of_version_1(tmp_path, quota, expected):
 
 def test_no_control_group(tmp_path):
     assert cores.available(tmp_path) == HERE
+
+
+def test_a_process_that_is_kept_to_one_core(tmp_path):
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert cores.available(tmp_path) == 1
+    finally:
+        os.sched_setaffinity(0, before)

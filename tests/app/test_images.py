@@ -3,6 +3,7 @@
 import io
 import re
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -328,3 +329,24 @@ def test_hostile_files_give_an_image_or_one_of_our_errors(data):
                     assert pixels.shape == shape
                     decoded += 1
     assert decoded > 500
+
+
+def test_large_images_wait_for_room_for_as_many_pixels_as_are_decoded():
+    """A JPEG is decoded at half its size where that leaves twice what the model reads."""
+    asked = []
+
+    def room(pixels):
+        asked.append(pixels)
+        return nullcontext()
+
+    for size, kind in (((1200, 1000), "PNG"), ((2400, 2400), "JPEG"), ((1000, 1000), "PNG")):
+        decode(toys.save(Image.new("L", size), kind), Shape(600, 500, 1), room=room)
+
+    assert asked == [1_200_000, 1_440_000]
+
+
+def test_nothing_of_the_inside_is_told_of_a_damaged_file():
+    with pytest.raises(UndecodableImage) as told:
+        decode(b"\xff\xd8\xff" + b"no image", RGB)
+
+    assert str(told.value) == "the JPEG file is damaged or incomplete (UnidentifiedImageError); save it again"

@@ -196,9 +196,9 @@ def test_when_everything_is_gone_what_is_loaded_goes_on(client):
 
 def test_a_model_that_hangs_is_given_up(tmp_path, monkeypatch):
     """In a process of its own, with a limit on its processor time; the service answers meanwhile."""
-    monkeypatch.setattr(loading, "_TRIAL_S", 3)
+    monkeypatch.setattr(loading, "_TRIAL_S", 1)
     path = toys.publish(tmp_path, "toy", 1, never_ends())
-    with pytest.raises(InvalidArtifact, match="not loaded and run within 3 s"):
+    with pytest.raises(InvalidArtifact, match="not loaded and run within 1 s"):
         loading.Loader(device="cpu", threads=1, max_batch_size=2).open(path, frozenset())
 
 
@@ -261,3 +261,46 @@ def test_what_could_not_be_read_for_a_moment_is_read_when_it_can(tmp_path, monke
     watcher.look()
 
     assert repository.served.find("toy").number == 2
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """What is loaded of a folder with one version."""
+    toys.publish(tmp_path, "toy", 1)
+    repository = Repository(tmp_path, default=None, loader=loading.Loader(device="cpu", threads=1, max_batch_size=1))
+    repository.load()
+    return repository
+
+
+def test_a_file_is_not_read_while_it_grows(tmp_path, repository, caplog):
+    """Nor is anything said of it: no operator is to be woken for a slow copy."""
+    watcher = Watcher(repository, 1)
+    data = toys.artifact(offset=0.25)
+    path = toys.publish(tmp_path, "toy", 2, b"")
+    for end in (1, len(data) // 2, len(data)):
+        path.write_bytes(data[:end])
+        watcher.look()
+        assert repository.served.find("toy").number == 1
+
+    watcher.look()
+
+    assert repository.served.find("toy").number == 2
+    assert "refused" not in caplog.text
+
+
+def test_a_file_that_is_gone_for_a_moment_is_not_forgotten(tmp_path, repository, caplog):
+    """As while it is replaced by hand."""
+    caplog.set_level("INFO")
+    toys.publish(tmp_path, "another", 1)
+    watcher, (path,) = Watcher(repository, 1), (tmp_path / "toy").glob("1/model.onnx")
+    for _ in range(2):
+        watcher.look()
+    path.rename(tmp_path / "aside")
+    watcher.look()
+    assert repository.served.find("toy").number == 1
+
+    (tmp_path / "aside").rename(path)
+    watcher.look()
+
+    assert repository.served.find("toy").number == 1
+    assert "removed" not in caplog.text

@@ -1,5 +1,6 @@
 """Workers that take the place of others go on as the running service did, and the supervisor says what it does."""
 
+import json
 import os
 import pty
 import re
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -66,7 +68,7 @@ def test_a_renewal_that_cannot_begin_says_so_and_goes_on_once_it_can(tmp_path):
     toys.publish(tmp_path / "models", "toy", 1)
     keys = tmp_path / "keys"
     keys.write_text("a-key\n")
-    with serving(tmp_path / "models", WORKERS=2, API_KEYS_FILE=keys) as client:
+    with serving(tmp_path / "models", WORKERS=2, API_KEYS_FILE=keys, LOG_FORMAT="json") as client:
         workers_ready(client, 2)
         keys.write_text("")
         client.process.send_signal(signal.SIGHUP)
@@ -77,6 +79,10 @@ def test_a_renewal_that_cannot_begin_says_so_and_goes_on_once_it_can(tmp_path):
         keys.write_text("another-key\n")
         client.log.wait_for(r"(?s)worker \d+ ended.*worker \d+ ended")
         assert client.post("/predict", files=PHOTO, headers={"X-API-Key": "another-key"}).status_code == 200
+        lines = [json.loads(line) for line in client.log.text.splitlines()]
+
+    times = [datetime.fromisoformat(line["time"]) for line in lines if re.search("next try|is ready", line["message"])]
+    assert times[3] - times[2] >= timedelta(seconds=2)  # after both of the first became ready
 
 
 def test_when_none_serves_and_none_can_start_it_ends_and_says_why(tmp_path):
@@ -146,13 +152,11 @@ def test_what_was_answered_is_counted_over_renewals(models):
         wait_for(lambda: counted(client) == crowd.answers)  # the others are heard of once a second
 
 
-def test_with_one_worker_there_is_nothing_to_renew(tmp_path):
-    toys.publish(tmp_path, "toy", 1)
-    with serving(tmp_path) as client:
-        client.process.send_signal(signal.SIGHUP)
+def test_with_one_worker_there_is_nothing_to_renew(server):
+    server.process.send_signal(signal.SIGHUP)
 
-        client.log.wait_for("with one worker there is nothing to renew: set MULTIPOOL_WORKERS=2")
-        assert version(client) == 1
+    server.log.wait_for("with one worker there is nothing to renew: set MULTIPOOL_WORKERS=2")
+    assert version(server, "brightness") == 2
 
 
 def test_a_worker_is_not_ended_by_what_is_meant_for_its_supervisor(tmp_path):
@@ -199,8 +203,11 @@ def test_missing_workers_are_seen(tmp_path):
     keys.write_text("a-key\n")
     with serving(tmp_path / "models", WORKERS=2, API_KEYS_FILE=keys) as client:
 
+        def metrics():
+            return scrape(client, **{"X-API-Key": "a-key", "Connection": "close"})
+
         def workers():
-            found = scrape(client, **{"X-API-Key": "a-key", "Connection": "close"})
+            found = metrics()
             assert found["process_cpu_seconds_total",] > 0
             assert found["process_resident_memory_bytes",] > 0
             names = ("multipool_workers_wanted", "multipool_workers_alive", "multipool_worker_restarts_total")
@@ -208,20 +215,14 @@ def test_missing_workers_are_seen(tmp_path):
 
         first = workers_ready(client, 2)
         wait_for(lambda: workers() == [2, 2, 0])
+        least = min(resident(pid) for pid in first)  # and what they take is added up
+        wait_for(lambda: metrics()["process_resident_memory_bytes",] > 1.5 * least)
         keys.write_text("")  # with which none can start
         os.kill(first[0], signal.SIGKILL)
         wait_for(lambda: workers()[:2] == [2, 1] and workers()[2] >= 1)
 
         keys.write_text("a-key\n")
         wait_for(lambda: workers()[:2] == [2, 2], 60)
-
-
-def test_what_workers_take_is_added_up(tmp_path):
-    toys.publish(tmp_path, "toy", 1)
-    with serving(tmp_path, WORKERS=2) as client:
-        least = min(resident(pid) for pid in workers_ready(client, 2))
-
-        wait_for(lambda: scrape(client)["process_resident_memory_bytes",] > 1.5 * least)
 
 
 def resident(pid):
