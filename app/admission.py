@@ -1,4 +1,4 @@
-"""Who is let in, and for how long: a bounded number of images in work, and a deadline for each request."""
+"""Admission: a bounded number of images in progress, and a deadline for each request."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from app.errors import DeadlineExceeded, Overloaded
 
 
 class Admission:
-    """Counts the images in work. Lives on one event loop."""
+    """Counts the images in progress. Lives on one event loop."""
 
     def __init__(self, capacity: int, timeout_s: float) -> None:
         """Set the limits.
 
         Args:
-            capacity: Most images in work at once.
+            capacity: Most images in progress at once.
             timeout_s: Time for each request, its upload included.
         """
         self.capacity = capacity
         self.timeout_s = timeout_s
         self.images = 0
-        """Images in work now."""
+        """Images in progress now."""
 
     def request(self) -> Request:
-        """Let a request with one image in, before anything of its body is read; to be entered by ``async with``."""
+        """Admit a request with one image, before any of its body is read; to be entered by ``async with``."""
         return Request(self)
 
     def is_full(self) -> bool:
@@ -33,10 +33,10 @@ class Admission:
         return self.images >= self.capacity
 
     def take(self, images: int) -> None:
-        """Count images in; what does not fit is refused before any work is done for it.
+        """Admit more images; those that do not fit are refused before any work is done for them.
 
         Raises:
-            Overloaded: As many images as allowed are in work.
+            Overloaded: As many images as allowed are in progress.
         """
         if self.images + images > self.capacity:
             raise Overloaded(f"{self.images} images are in work already; try again in a moment")
