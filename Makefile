@@ -23,7 +23,7 @@ lint: .venv/dev  ## check style and types
 export: .venv/export  ## train on the built-in digits and publish the model into ./models
 	$(BIN)/python -m model_export train digits
 
-training: .venv/export  ## install what training takes, beside the service (2.7 GB)
+training: .venv/export  ## install what training needs, beside the service (2.7 GB)
 
 bench: .venv/dev  ## measure the running service against the same work in one process
 	$(BIN)/python -m benchmarks

@@ -66,10 +66,10 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="serve the models over HTTP (the default)")
-    doctor = commands.add_parser("doctor", help="look at all that the service stands on, and say what to do about it")
+    doctor = commands.add_parser("doctor", help="check everything the service depends on, and say what to do")
     doctor.add_argument("--json", action="store_true", help="print the findings as a JSON document")
-    says = "Exit code 65: an image cannot be used; it is said why, and all others are answered."
-    _add_predict(commands.add_parser("predict", help="classify images on the disk, without a service", epilog=says))
+    says = "Exit code 65: at least one image cannot be used; the reason is printed, and all others are answered."
+    _add_predict(commands.add_parser("predict", help="classify image files without a service", epilog=says))
     return top
 
 
@@ -77,13 +77,15 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("images", nargs="+", type=Path, metavar="IMAGE", help="image, or folder of images at any depth")
     add("--model", metavar="NAME[:VERSION]", help="default: MULTIPOOL_DEFAULT_MODEL, or the first by name")
-    add("--json", action="store_true", help="print what the service would answer")
-    add("--explain", type=Path, metavar="OUT.png", help="draw where in the one image its label comes from")
+    add("--json", action="store_true", help="print JSON, as the service would answer")
+    add("--explain", type=Path, metavar="OUT.png", help="draw where in the image its label comes from; one image only")
     add("--label", metavar="CLASS", help="with --explain: the class to explain; default: the most probable one")
-    add("--branch", metavar="NAME", help="with --explain: the branch to look at; default: all of them together")
-    add("--output", type=_table, metavar="TABLE", help="write a table instead: .csv, .jsonl or .parquet; resumable")
-    add("--top", type=_positive, metavar="K", help="only the K most probable classes")
-    text = "leave out what the branches pooled, which is most of a table"
+    add("--branch", metavar="NAME", help="with --explain: the branch to show; default: all of them together")
+    add(
+        "--output", type=_table, metavar="TABLE", help="write a table instead: .csv, .jsonl or .parquet; can be resumed"
+    )
+    add("--top", type=_positive, metavar="K", help="show only the K most probable classes")
+    text = "leave out the pooled features, which are most of a table"
     add("--no-features", dest="features", action="store_false", help=text)
 
 
@@ -96,7 +98,7 @@ def _positive(text: str) -> int:
 def _table(text: str) -> Path:
     path = Path(text)
     if path.suffix not in TABLES:
-        raise argparse.ArgumentTypeError(f"{text!r} is no table; it is to end in {', '.join(TABLES)}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a table; its name must end in {', '.join(TABLES)}")
     return path
 
 
@@ -109,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         resumable = parsed.command == "predict" and parsed.output is not None
-        _say(parsed, f"interrupted{'; the same command goes on where it stopped' if resumable else ''}")
+        _say(parsed, f"interrupted{'; run the same command again to continue' if resumable else ''}")
         return interrupts.EXIT_CODE
     except BrokenPipeError:  # who read the output has seen enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end

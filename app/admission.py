@@ -1,4 +1,4 @@
-"""Who is let in, and for how long: bounded images in work, bounded memory for uploads, a deadline for each request."""
+"""Admission: bounded images in progress, bounded memory for uploads, and a deadline for each request."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from app.errors import DeadlineExceeded, Overloaded
 
 
 class Admission:
-    """Counts the images in work, and the bytes of the uploads that are held. Lives on one event loop.
+    """Counts the images in progress, and the bytes of uploads that are held. Lives on one event loop.
 
-    An upload takes no place in the queue before it is complete, so that slow clients keep nobody else from the model:
-    what bounds them is the number of connections, and the memory that all uploads together may take.
+    An upload takes no place in the queue before it is complete, so slow clients do not keep others from the model. They
+    are limited by the number of connections, and by the memory that all uploads together may take.
     """
 
     def __init__(self, capacity: int, timeout_s: float, upload_bytes: int) -> None:
         """Set the limits.
 
         Args:
-            capacity: Most images in work at once.
+            capacity: Most images in progress at once.
             timeout_s: Time for each request, its upload included.
-            upload_bytes: Memory for uploads, of requests that are being received and of those in work.
+            upload_bytes: Memory for uploads, of requests that are being received and of those in progress.
         """
         self.capacity = capacity
         self.timeout_s = timeout_s
         self.images = 0
-        """Images in work now."""
+        """Images in progress now."""
         self.uploaded_bytes = 0
         """Bytes of uploads that are held now."""
         self._upload_bytes = upload_bytes
 
     def request(self) -> Request:
-        """Let a request in, before anything of its body is read; to be entered by ``async with``.
+        """Admit a request before any of its body is read; to be entered by ``async with``.
 
         Raises:
             Overloaded: There is no room for even one image; raised when it is entered.
@@ -49,22 +49,22 @@ class Admission:
         """See that there is room for so many more images.
 
         Raises:
-            Overloaded: As many images as allowed are in work.
+            Overloaded: As many images as allowed are in progress.
         """
         if self.images + images > self.capacity:
-            raise Overloaded(f"{self.images} images are in work already; try again in a moment")
+            raise Overloaded(f"{self.images} images are in progress already; try again in a moment")
 
     def take(self, images: int) -> None:
-        """Count images in; what does not fit is refused before any work is done for it.
+        """Admit more images; those that do not fit are refused before any work is done for them.
 
         Raises:
-            Overloaded: As many images as allowed are in work.
+            Overloaded: As many images as allowed are in progress.
         """
         self.check(images)
         self.images += images
 
     def hold(self, size: int) -> None:
-        """Count bytes of an upload in.
+        """Count more bytes of an upload.
 
         Raises:
             Overloaded: Uploads take as much memory as they may.
@@ -75,7 +75,7 @@ class Admission:
 
 
 class Request:
-    """A request that was let in: what it holds is counted out, and its work is cancelled, when it ends or is late."""
+    """An admitted request: what it holds is released, and its work is cancelled, when it ends or is late."""
 
     __slots__ = ("_admission", "_bytes", "_images", "_timeout")
 

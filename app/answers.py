@@ -133,7 +133,7 @@ def _position(parameter: str, value: str, among: Sequence[str]) -> int:
 def _head(version: Version) -> Head:
     if version.model.head is None:
         raise InvalidParameter(
-            f"model {version.name}:{version.number} carries no head to explain its logits with: either something "
-            "stands between its pools and its logits, so that they are no sums, or it is to be exported again"
+            f"model {version.name}:{version.number} carries no head, so its logits cannot be explained: either layers "
+            "stand between its pools and its logits, or it must be exported again"
         )
     return version.model.head

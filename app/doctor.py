@@ -1,8 +1,7 @@
-"""``python -m app doctor``: looks at everything that the service will stand on, and says what to do about it.
+"""``python -m app doctor``: check everything that the service depends on, and say what to do.
 
-One finding per line, each with its advice where there is something to do. The exit code is that with which the service
-itself would refuse to start, or 0; warnings do not count. A port in use is a warning: it may be the service that is
-looked at.
+One finding per line, with advice if there is something to do. The exit code is the one with which the service itself
+would refuse to start, or 0; warnings do not count. A port in use is a warning: this service may be the one using it.
 """
 
 from __future__ import annotations
@@ -129,7 +128,7 @@ def _port(settings: Settings) -> Finding:
             return Finding("ok", "port", f"{listening.address(listener)} is free")
     except PortInUse as error:
         text = str(error).partition(";")[0]
-        advice = f"fine if it is this service that runs; if not, end what listens there, or set {PREFIX}PORT"
+        advice = f"fine if this service is already running; otherwise stop what listens there, or set {PREFIX}PORT"
         return Finding("warning", "port", text, advice)
     except CannotListen as error:
         return Finding("failure", "port", str(error), error=error)
@@ -172,7 +171,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
         if isinstance(said, str):
             yield Finding("ok", "model", text)
         elif one.name in sound:
-            yield Finding("warning", "model", f"{text}; it is passed over", _REMOVE)
+            yield Finding("warning", "model", f"{text}; it is skipped", _REMOVE)
         else:
             advice = _TO_USE_A_GPU if isinstance(said, DeviceUnavailable) else _REMOVE
             yield Finding("failure", "model", text, advice, said)

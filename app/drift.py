@@ -1,10 +1,10 @@
-"""Do the images that come still look like those of the training set? Told of the latest ones, model by model.
+"""Do the latest images of each model still look like those of the training set?
 
-A tenth of the images held out in training score a familiarity of at most 0.1. By how much more of the latest images do
-is their drift: about 0 for images like those, 0.9 where all are strange, and below 0 where they are more familiar than
-most, as those of an easy class alone, which is nothing to be woken for. Only the strangest tenth is looked at, because
-another mix of classes that are all well known moves the rest of the distribution as far as a fault does (measured in
-docs/explanations.md). A camera that shows always the same may show something familiar, so that is told by itself.
+A tenth of the images held out in training score a familiarity of at most 0.1. Drift is how much larger this share is
+among the latest images: about 0 for images like those held out, 0.9 if all are strange, and below 0 if they are more
+familiar than most (an easy class alone, for example), which is no reason to wake anybody. Only the strangest tenth
+counts: a different mix of well-known classes moves the rest of the distribution as far as a fault does (measured
+in docs/explanations.md). A frozen camera may show something familiar, so repeated images are reported separately.
 
 How much drift chance allows: between ``n`` images and ``m`` others of the same kind, the one-sided Kolmogorov distance,
 and so the difference of any such share, is above ``sqrt(ln(1 / p) / 2 * (1 / n + 1 / m))`` with a probability of about

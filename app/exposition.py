@@ -28,7 +28,7 @@ _HISTOGRAMS = {
 _GAUGES = {
     "in_flight": "Requests being answered.",
     "images_in_work": "Images received and not answered yet: queued, being decoded, or running.",
-    "upload_bytes": "Bytes of uploads that are held: being received, or of images in work.",
+    "upload_bytes": "Bytes of uploads that are held: being received, or of images in progress.",
 }
 
 

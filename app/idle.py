@@ -1,4 +1,4 @@
-"""Connections on which nothing is under way: the first to go where there are too many."""
+"""Idle connections: the first to be closed when there are too many."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Close = Callable[[], None]
 
 
 class Idle:
-    """Those between two requests, in the order in which they came to be so."""
+    """Connections between two requests, the one that has been idle for longest first."""
 
     def __init__(self) -> None:
         self._waiting: dict[Close, None] = {}

@@ -1,4 +1,4 @@
-"""Ctrl-C comes out as such, wherever it strikes."""
+"""Make Ctrl-C arrive as an interrupt, wherever it strikes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ EXIT_CODE = 128 + signal.SIGINT
 
 @contextmanager
 def noted() -> Iterator[None]:
-    """Have whatever the block fails with after an interrupt come out as the interrupt, with its notes.
+    """Raise any failure of the block after an interrupt as the interrupt itself, with the notes of the failure.
 
-    One that strikes while a module is imported may come out as an error of that module's making, or as a package that
-    is not there.
+    Without this, an interrupt during an import may appear as another error of that module, or as a missing package.
     """
     struck = False
 

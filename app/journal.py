@@ -1,8 +1,8 @@
-"""What is done so far of a table, written so that an interrupt costs nothing.
+"""The journal of an unfinished table, so that an interrupted run can continue.
 
-While images are being classified, a journal beside the table takes one line of JSON for each. A run that finds a
-journal goes on after it: with the same model, options and folders, or not at all. Images that could not be used are
-tried again, and so are those that have changed since.
+While images are being classified, a journal beside the table gets one line of JSON for each. A run that finds a journal
+continues after it, but only with the same model, options and folders. Images that could not be used, or have changed
+since, are tried again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Line(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What, beside the model, decides what a table says."""
+    """What decides the contents of a table, apart from the model."""
 
     features: bool
     min_confidence: float
@@ -80,7 +80,7 @@ class Journal:
 
 
 def name(file: Path) -> str:
-    """Write a file's name down, also one that is not UTF-8."""
+    """Write a file's name as text, even if it is not UTF-8."""
     return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
@@ -89,7 +89,7 @@ def _key(file: Path) -> str:
 
 
 def stamp(image: Path) -> str:
-    """Tell one content of a file from another without reading it; empty where there is no file."""
+    """Identify the content of a file without reading it; empty if there is no file."""
     try:
         status = image.stat()
     except OSError:
@@ -108,7 +108,7 @@ def open_journal(table: Path, version: Version, options: Options) -> Iterator[Jo
 
     Raises:
         MissingInput: The folder of the table does not exist.
-        InvalidUsage: The table exists, or the journal was begun with something else, or another run is at it.
+        InvalidUsage: The table exists, or the journal was started with something else, or another run is at it.
     """
     if not table.parent.is_dir():
         raise MissingInput(f"there is no folder {table.parent} to write {table.name} into")
@@ -131,8 +131,8 @@ def open_journal(table: Path, version: Version, options: Options) -> Iterator[Jo
         first = file.readline()
         if first.endswith(b"\n") and (differences := _differences(_parse(first), head)):
             raise InvalidUsage(
-                f"{table} was begun with {', '.join(differences)}; "
-                f"go on as it was begun, or remove {path} to begin anew"
+                f"{table} was started with {', '.join(differences)}; "
+                f"continue it as it was started, or remove {path} to start again"
             )
         yield Journal(table, version, options, path, file, _read(file, head))
 

@@ -74,7 +74,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         service = build(settings, metrics)
         count = _cores(settings)
-        log.info("%d cores: as many threads, each for one image; all together for an image that is alone", count)
+        log.info("%d cores: one thread per core, each for one image; a single image uses all cores", count)
         _say_who_is_answered(len(keys))
         service.classifier.guard.on_failure = lambda error: _fail(service.repository, error, on_failure)
         loading = asyncio.create_task(_load(service.repository, sound, on_failure))
@@ -117,7 +117,7 @@ def _say_who_is_answered(keys: int) -> None:
     if keys:
         log.info("requests must carry %s", "the API key" if keys == 1 else f"one of {keys} API keys")
     else:
-        log.info("no API key is asked for: whoever reaches the port is answered")
+        log.info("no API key is needed: anyone who can reach the port gets answers")
 
 
 def _limits(settings: Settings, service: Service) -> Limits:
@@ -194,7 +194,7 @@ async def _load(
     except Exception as error:
         if not isinstance(error, MultipoolError):
             log.exception("loading failed")
-            error = MultipoolError("the models could not be loaded, for a reason that the log says")
+            error = MultipoolError("the models could not be loaded; the log says why")
         if on_failure is None:
             log.error("not ready: %s", error)  # noqa: TRY400  # a line for the operator, not a traceback
         else:

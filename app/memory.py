@@ -1,4 +1,4 @@
-"""How much memory this process may use, and does."""
+"""How much memory this process may use, and how much it uses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def resident() -> int:
 
 
 def give_back() -> None:
-    """Hand what was freed back to the system, which glibc does only by and by."""
+    """Return freed memory to the system at once; glibc does so only gradually."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

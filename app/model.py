@@ -122,8 +122,8 @@ class Model:
         """
         if not self.has_maps:
             raise InvalidParameter(
-                "the model carries no maps of what its branches pool, so it cannot be said where its answers come "
-                "from: either something stands between the pools and the logits, or it is to be exported again"
+                "the model carries no maps of what its branches pool, so its answers cannot be explained: either "
+                "layers stand between its pools and its logits, or it must be exported again"
             )
         results = self._run([*self._names, *self._maps], batch)
         probabilities, logits, *features = results[: len(self._names)]

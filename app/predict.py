@@ -43,8 +43,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         try:
             failed = _tabulate(offline, files, arguments)
         except OSError as error:
-            reason, again = error.strerror or error, "the same command goes on where it stopped"
-            raise MultipoolError(f"{arguments.output} cannot be written: {reason}; once it can, {again}") from None
+            reason, again = error.strerror or error, "run the same command again to continue"
+            raise MultipoolError(
+                f"{arguments.output} cannot be written: {reason}; when that is solved, {again}"
+            ) from None
     else:
         results = offline.classify(files, top=arguments.top, features=arguments.json and arguments.features)
         if arguments.json:
@@ -85,9 +87,9 @@ def _is_image(path: Path, folder: Path) -> bool:
 def _explain(version: Version, files: list[Path], arguments: argparse.Namespace, settings: Settings) -> None:
     """Draw where in the one image a class gets its logit from."""
     if len(files) != 1 or arguments.output is not None:
-        raise InvalidUsage("--explain draws over one image; name one, without --output")
+        raise InvalidUsage("--explain draws one image; name one, without --output")
     if arguments.explain.suffix.lower() not in ("", ".png"):
-        raise InvalidUsage(f"--explain writes a PNG; name it so, not {arguments.explain.name}")
+        raise InvalidUsage(f"--explain writes a PNG; give it a name that ends in .png, not {arguments.explain.name}")
     chosen = {"label": arguments.label, "branch": arguments.branch}
     metadata = version.model.metadata
     for option, there in (("label", metadata.labels), ("branch", [branch.name for branch in metadata.branches])):
@@ -136,8 +138,8 @@ def _going_on(noted: Journal, files: list[Path], done: int) -> str:
     known = sum(noted.knows(file) for file in files)
     again = f"; {known - done:,} that could not be used, or have changed, are tried again" if known > done else ""
     gone = len(noted.lines) - known
-    left_out = f"; {gone:,} that are gone, or were not named now, are left out" if gone else ""
-    return f"going on after {done:,} images that are done{again}{left_out}"
+    left_out = f"; {gone:,} that no longer exist, or were not named this time, are left out" if gone else ""
+    return f"continuing after {done:,} finished images{again}{left_out}"
 
 
 def _print_json(version: Version, results: list[Result], *, alone: bool) -> int:

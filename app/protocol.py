@@ -24,7 +24,7 @@ from app.limits import Fault, Limits
 from app.parser import Parser
 from app.refusals import Refusals
 
-_FULL = Fault(503, "as many images as allowed are in work; try again in a moment")
+_FULL = Fault(503, "as many images as allowed are in progress; try again in a moment")
 
 
 class Protocol(HttpToolsProtocol):

@@ -27,7 +27,7 @@ def main() -> int:
         model = Model.load(sys.stdin.buffer.read(), "cpu", 1)
         model.warm_up(model.batch_sizes(int(sys.argv[1])))
     except (MultipoolError, MemoryError) as error:
-        print(f"error: {error or 'it takes more memory than can be had'}", file=sys.stderr)
+        print(f"error: {error or 'it needs more memory than it may have'}", file=sys.stderr)
         return 1
     return 0
 

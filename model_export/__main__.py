@@ -107,7 +107,7 @@ def _load_again(arguments: argparse.Namespace) -> Dataset:
     if dataset.fingerprint() != arguments.fingerprint:
         raise BadData(
             f"{arguments.data} is not what {arguments.resume} was trained on: files, classes or splits have changed; "
-            "bring them back, or train anew"
+            "restore them, or train again"
         )
     return dataset
 
@@ -170,7 +170,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
     folder = arguments.report or comparison.next_folder(dataset.name)
     folder.mkdir(parents=True, exist_ok=True)
-    say(f"report {folder}; after an interrupt, the same command with --report {folder} goes on")
+    say(f"report {folder}; after an interrupt, run the same command with --report {folder} to continue")
     budget = training.budget(arguments, keep="last")
     with interrupts.resumable(
         *shlex.split(arguments.command_line), *(() if arguments.report else ("--report", str(folder)))
@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parse(arguments)
     try:
         if parsed.command in _TRAINING and find_spec("tensorflow") is None:
-            raise MissingPackage("training takes TensorFlow, which is not installed; run 'make training', once")
+            raise MissingPackage("training needs TensorFlow, which is not installed; run 'make training' once")
         with noted():
             result = COMMANDS[parsed.command](parsed)
     except KeyboardInterrupt as interrupt:

@@ -12,10 +12,10 @@ from pathlib import Path
 from model_export import choices
 from model_export.choices import ARCHITECTURES, AUGMENTATIONS, DIGITS, PRECISIONS, TRUNKS
 
-_MODEL_HELP = "model.onnx, the folder it lies in, or NAME, NAME:VERSION or NAME/VERSION in ./models"
+_MODEL_HELP = "model.onnx, its folder, or NAME, NAME:VERSION or NAME/VERSION in ./models"
 _DATA_HELP = (
-    "folder train|validation|test/<class>/* or <class>/*, a .npz file with x and y, a folder of IDX files as MNIST has "
-    "them, tfds:NAME, or 'digits' (built in)"
+    "folder train|validation|test/<class>/* or <class>/*, a .npz file with x and y, a folder of IDX files named "
+    "as in MNIST, tfds:NAME, or 'digits' (built in)"
 )
 
 
@@ -25,7 +25,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parsed = top.parse_args(arguments)
     parsed.command_line = shlex.join(sys.argv[1:] if arguments is None else arguments)
     if parsed.command == "train" and (parsed.data is None) == (parsed.resume is None):
-        top.error("train needs DATA, or --resume RUN, and not both")
+        top.error("train needs either DATA or --resume RUN")
     if parsed.command == "train" and parsed.resume is not None:
         _check_resume(top, parsed)
     if parsed.command in ("train", "compare") and parsed.data is not None:
@@ -40,8 +40,8 @@ def _check_resume(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> N
     if asked:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
         top.error(
-            f"--resume goes on with the options of its run, so leave out {options}; "
-            "publish RUN takes --name, --output, --precision and --data-licence"
+            f"--resume uses the options of its run; leave out {options}; "
+            "publish RUN accepts --name, --output, --precision and --data-licence"
         )
 
 
@@ -56,25 +56,31 @@ def _complete(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             top.error(f"argument --value-range: LOW {low:g} must be below HIGH {high:g}")
     if parsed.weights != "none" and parsed.trunk in TRUNKS:
-        top.error(f"argument --weights: the trunk {parsed.trunk!r} starts from chance; name one of keras.applications")
+        top.error(
+            f"argument --weights: the trunk {parsed.trunk!r} has no pretrained weights; name one of keras.applications"
+        )
     if parsed.freeze_epochs is None:
         parsed.freeze_epochs = 0 if parsed.weights == "none" else min(5, parsed.epochs // 2)
     if parsed.freeze_epochs and parsed.trunk in TRUNKS:
-        top.error(f"argument --freeze-epochs: the trunk {parsed.trunk!r} has no weights to keep")
+        top.error(f"argument --freeze-epochs: the trunk {parsed.trunk!r} has no pretrained weights to freeze")
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     top = argparse.ArgumentParser(
-        prog="python -m model_export", description="From a folder of images to a published model."
+        prog="python -m model_export", description="Train image classifiers and publish them as verified ONNX files."
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add, name, text in (
         (_add_train, "train", "load, train, convert, verify and publish a model"),
-        (_add_compare, "compare", "train several architectures with several seeds, and report what came out"),
-        (_add_publish, "publish", "convert, verify and publish the best weights of a training run again"),
+        (_add_compare, "compare", "train several architectures with several seeds, and write a report"),
+        (
+            _add_publish,
+            "publish",
+            "publish the best weights of a training run again, after converting and verifying them",
+        ),
         (_add_verify, "verify", "check a published file with the service's loader, and measure it on a data set"),
-        (_add_inspect, "inspect", "print all that a published model says about itself"),
+        (_add_inspect, "inspect", "print everything a published model says about itself"),
     ):
         command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
         add(command)
@@ -85,28 +91,43 @@ def parser() -> argparse.ArgumentParser:
 def _add_train(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("data", metavar="DATA", nargs="?", help=_DATA_HELP)
-    add("--architecture", choices=ARCHITECTURES, default="regions", help="what is pooled (default: regions)")
+    add(
+        "--architecture",
+        choices=ARCHITECTURES,
+        default="regions",
+        help="head of the network: what its branches pool (default: regions)",
+    )
     _add_data(command)
     _add_network(command)
     _add_budget(command, epochs=30)
     _add_publishing(command)
-    add("--seed", type=choices.whole, default=0, help="decides split, first weights and chances (default: %(default)s)")
-    add("--patience", type=choices.positive, default=10, help="epochs without a better one that end it (default: 10)")
-    add("--runs", type=Path, default=Path("runs"), help="where the run folders go (default: runs)")
-    add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run from its last whole epoch")
+    add(
+        "--seed",
+        type=choices.whole,
+        default=0,
+        help="for split, initial weights and augmentation (default: %(default)s)",
+    )
+    text = "stop after so many epochs without a lower validation loss; the best one is kept (default: 10)"
+    add("--patience", type=choices.positive, default=10, help=text)
+    add("--runs", type=Path, default=Path("runs"), help="folder in which runs are stored (default: runs)")
+    add("--resume", type=Path, metavar="RUN", help="continue an interrupted run after its last complete epoch")
 
 
 def _add_compare(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("data", metavar="DATA", help=_DATA_HELP)
-    text = "names separated by commas (default: regions,separable,channel-groups,gap,flatten-dense-dropout)"
+    text = "comma-separated names (default: regions,separable,channel-groups,gap,flatten-dense-dropout)"
     default = choices.architectures("regions,separable,channel-groups,gap,flatten-dense-dropout")
     add("--architectures", type=choices.architectures, default=default, help=text)
-    add("--seeds", type=choices.positive, default=3, help="runs of each, with the seeds 0, 1, … (default: 3)")
+    add("--seeds", type=choices.positive, default=3, help="runs of each architecture, with seeds 0, 1, … (default: 3)")
     _add_data(command)
     _add_network(command)
     _add_budget(command, epochs=10)
-    add("--report", type=Path, help="folder of the report; default: a new one in comparisons/<data set>")
+    add(
+        "--report",
+        type=Path,
+        help="folder of the report; an unfinished one is continued; default: a new one in comparisons/<data set>",
+    )
 
 
 def _add_publish(command: argparse.ArgumentParser) -> None:
@@ -116,9 +137,9 @@ def _add_publish(command: argparse.ArgumentParser) -> None:
 
 def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", type=Path, metavar="MODEL", help=_MODEL_HELP)
-    text = "data set to measure it on, of some of the classes or all; the one it was trained with is cut as it was then"
+    text = "data set to measure it on; it may lack some classes; the training data set is split as in training"
     command.add_argument("data", nargs="?", metavar="DATA", help=text)
-    text = "names of the classes 0, 1, … of a .npz or IDX file; default: those of the model"
+    text = "comma-separated names of the classes 0, 1, … of a .npz or IDX file; default: those of the model"
     command.add_argument("--labels", type=choices.labels, help=text)
 
 
@@ -128,47 +149,52 @@ def _add_inspect(command: argparse.ArgumentParser) -> None:
 
 def _add_data(command: argparse.ArgumentParser) -> None:
     add = command.add_argument_group("data").add_argument
-    text = "H or HxW; default: the median size of the images, at most 128x128; digits 32"
+    text = "H or HxW; default: the median size of the images, at most 128x128; 32 for digits"
     add("--size", type=choices.size, help=text)
-    add("--channels", type=choices.channels, help="1 to 200; default: what arrays and multi-band files have, else 3")
-    text = "pixel values of more than 8 bits that become 0 and 255; default: the full range of their type"
+    add("--channels", type=choices.channels, help="1 to 200; default: as in arrays and multi-band files, else 3")
+    text = "for images of more than 8 bits: pixel values that become 0 and 255; default: the full range of their type"
     add("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help=text)
-    add("--labels", type=choices.labels, help="names of the classes 0, 1, … of a .npz or IDX file, by commas")
-    text = "decode once into this folder and stream from there; default: only what is too large for the memory"
+    add("--labels", type=choices.labels, help="comma-separated names of the classes 0, 1, … of a .npz or IDX file")
+    text = "decode once into this folder and stream from it; default: only if the data is too large for the memory"
     add("--cache", type=Path, metavar="FOLDER", help=text)
-    text = "stop with exit code 65 when an image is in two splits, or nearly so"
+    text = "stop with exit code 65 if two splits share an image, or nearly the same image"
     add("--fail-on-leakage", action="store_true", help=text)
 
 
 def _add_network(command: argparse.ArgumentParser) -> None:
     add = command.add_argument_group("network").add_argument
-    text = f"{', '.join(TRUNKS)}, or a network of keras.applications like efficientnetv2b0 (default: batchnorm)"
+    text = f"{', '.join(TRUNKS)}, or a network of keras.applications such as efficientnetv2b0 (default: batchnorm)"
     add("--trunk", type=choices.trunk, default="batchnorm", help=text)
-    text = "of a keras.applications trunk: none, imagenet (downloads), or a file without the top (default: none)"
+    text = "for a keras.applications trunk: none, imagenet (downloads), or a file without the top (default: none)"
     add("--weights", default="none", help=text)
-    text = "epochs with the trunk frozen, before it is fine-tuned (default: 5 where it has weights, else 0)"
+    text = "epochs with the trunk frozen, before fine-tuning (default: up to 5 with initial weights, else 0)"
     add("--freeze-epochs", type=choices.whole, help=text)
 
 
 def _add_budget(command: argparse.ArgumentParser, epochs: int) -> None:
     add = command.add_argument_group("training").add_argument
-    text = "at most, of 30 steps or more each, however few the images; the best one is kept (default: %(default)s)"
+    text = "most epochs to train; each has at least 30 steps, however few the images (default: %(default)s)"
     add("--epochs", type=choices.positive, default=epochs, help=text)
-    add("--batch-size", type=choices.positive, default=64, help="default: %(default)s")
-    add("--learning-rate", type=choices.rate, default=2e-3, help="the highest of the schedule (default: %(default)s)")
-    text = "random changes: none, shift, photo (also mirror), aerial (also turn); default: photo, and shift for digits"
+    add("--batch-size", type=choices.positive, default=64, help="images per step (default: %(default)s)")
+    add("--learning-rate", type=choices.rate, default=2e-3, help="peak of the schedule (default: %(default)s)")
+    text = "random changes: none, shift, photo (also mirror) or aerial (also turn); default: photo, or shift for digits"
     add("--augmentation", choices=AUGMENTATIONS, help=text)
-    text = "momentum of the running average of the weights, which is what is kept; 0 for none (default: %(default)s)"
+    text = "momentum of the running average of the weights, which is kept; 0: no average (default: %(default)s)"
     add("--averaging", type=choices.share, default=0.99, help=text)
-    add("--class-weights", action="store_true", help="weigh each class by how rare it is in the training images")
+    add("--class-weights", action="store_true", help="weight each class by its rarity in the training images")
 
 
 def _add_publishing(command: argparse.ArgumentParser, output: Path | None = Path("models")) -> None:
     add = command.add_argument_group("publishing").add_argument
-    add("--name", type=choices.name, help="model name; default: data set and architecture")
+    add("--name", type=choices.name, help="name of the model; default: data set and architecture")
     text = f"model repository (default: {output or 'where the run published'})"
     add("--output", type=Path, default=output, help=text)
-    add("--precision", choices=PRECISIONS, default="float32", help="of the published graph (default: float32)")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="number format of the published graph (default: float32)",
+    )
     add("--data-licence", default="", metavar="TEXT", help="licence of the data, for the model card")
 
 

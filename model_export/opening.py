@@ -26,7 +26,7 @@ def open_model(given: Path) -> tuple[Path, Model]:
         model = Model.load(path.read_bytes(), device="cpu")
         model.warm_up((1, 2))
     except InvalidArtifact as error:
-        raise InvalidArtifact(f"{path} is not a sound artifact: {error}") from None
+        raise InvalidArtifact(f"{path} is not a valid artifact: {error}") from None
     return path, model
 
 

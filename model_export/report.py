@@ -91,7 +91,7 @@ def _say_leaks(dataset: Dataset) -> None:
     kinds = Counter(leak.kind for leak in dataset.leaks)
     say(
         f"warning: between splits, {kinds['exact']:,} pairs of images are the same and {kinds['near']:,} nearly so; "
-        "what is measured on them is too good (--fail-on-leakage stops here)"
+        "figures measured on them are too good (--fail-on-leakage stops here)"
     )
     for leak in dataset.leaks[:_MOST_NAMED]:
         say(f"  {leak.kind}: {leak.first} and {leak.second}")
@@ -168,7 +168,7 @@ def print_verification(
     measured: Measured,
 ) -> None:
     """Print what came out of checking a published file."""
-    out.print(f"{path} is a sound artifact", markup=False)
+    out.print(f"{path} is valid", markup=False)
     if difference is not None:
         tolerance = model.metadata.probe.tolerance
         out.print(f"golden probe: largest difference {difference:.1e}, {tolerance:g} is allowed")
@@ -186,13 +186,12 @@ def print_verification(
 def _what_was_seen(measured: Measured, model: Model) -> str:
     if UNKNOWN not in measured.seen.values():
         words = ", ".join(f"{split} {done}" for split, done in measured.seen.items())
-        return (
-            f"the data that the model was trained with, cut as then (seed {model.metadata.training['seed']}): {words}"
-        )
-    whole = "; they are measured whole" if set(measured.seen) == {"all"} else ""
+        seed = model.metadata.training["seed"]
+        return f"the data set that the model was trained with, split as then (seed {seed}): {words}"
+    whole = "; it is measured as one split" if set(measured.seen) == {"all"} else ""
     return (
-        f"not the data that the model was trained with, or changed since{whole}. Images that it was trained on, if any "
-        "are among them, flatter the figures"
+        f"not the data set that the model was trained with, or changed since{whole}. If it contains images that the "
+        "model was trained on, the figures are too good"
     )
 
 

@@ -154,7 +154,7 @@ class Run:
             return keras.saving.load_model(path, compile=compile)
         except (ValueError, OSError, KeyError, TypeError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise BadData(f"{path} is damaged ({reason}); train anew") from None
+            raise BadData(f"{path} is damaged ({reason}); train again") from None
 
     def _state(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:04}.keras"

@@ -74,7 +74,7 @@ def _left_out(root: Path, splits: dict[str, Path]) -> list[str]:
     if not others:
         return []
     there = ", ".join(path.name for path in splits.values())
-    return [f"left out {_names(others)}: beside {there}, only train, validation and test with class folders are read"]
+    return [f"left out {_names(others)}: next to {there}, only train, validation and test with class folders are read"]
 
 
 def _classes(folder: Path) -> _Classes:
@@ -105,14 +105,14 @@ def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str,
             if path.is_file():
                 files.append(File(str(path.relative_to(root)), index, path.read_bytes, _stamp(path)))
             elif path.is_symlink() and not path.exists():
-                skipped.append(f"{path.relative_to(root)}: the link leads to no file")
+                skipped.append(f"{path.relative_to(root)}: broken link")
     return files, skipped
 
 
 def _stray(root: Path, folders: set[Path]) -> list[str]:
     """Name the images that belong to no class."""
     return [
-        f"{path.relative_to(root)}: it lies beside the class folders, in none of them"
+        f"{path.relative_to(root)}: it is next to the class folders, not in one of them"
         for folder in sorted(folders)
         for path in sorted(folder.iterdir())
         if path.is_file() and not _hidden(path.name) and formats.begins_an_image(path)
@@ -126,13 +126,13 @@ def _merged(classes: dict[str, _Classes], labels: tuple[str, ...]) -> list[str]:
         homes = [home for of_split in classes.values() for home in of_split.get(label, [])]
         alike = sorted({home.name for home in homes})
         if len(alike) > 1:
-            notes.append(f"class {label!r} is {len(alike)} folders, whose names differ in nothing one can see")
+            notes.append(f"class {label!r} has {len(alike)} folders, whose names look the same")
         inside = [path.relative_to(home).parts for home in homes for path in _visible(home) if path.is_file()]
         counts = Counter(parts[0] for parts in inside if len(parts) > 1)
         if counts:
             notes.append(
-                f"class {label!r} takes in what lies in its sub-folders {_names(sorted(counts))} "
-                f"(files: {counts.total():,}); if those are classes, move them up beside the others"
+                f"class {label!r} includes the files in its sub-folders {_names(sorted(counts))} "
+                f"(files: {counts.total():,}); if those are classes, move them up to the other classes"
             )
     return notes
 

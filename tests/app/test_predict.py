@@ -113,7 +113,7 @@ def test_a_disk_that_is_full_is_said_with_the_path_and_the_same_command_goes_on(
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"error: {table} cannot be written: File too large; once it can, the same command goes on where it stopped"
+        f"error: {table} cannot be written: File too large; when that is solved, run the same command again to continue"
     )
     assert "Traceback" not in done.stderr
 
@@ -184,7 +184,7 @@ def test_the_exit_code_is_told_of(capsys):
     with pytest.raises(SystemExit):
         main(["predict", "--help"])
 
-    assert "Exit code 65: an image cannot be used" in " ".join(capsys.readouterr().out.split())
+    assert "Exit code 65: at least one image cannot be used" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
@@ -248,7 +248,7 @@ def test_an_interrupted_table_goes_on_where_it_was(predict, models, tmp_path):
 
     done = predict(tmp_path, "--output", path)
 
-    assert "going on after" in done.stderr
+    assert "continuing after" in done.stderr
     whole = predict(tmp_path, "--output", tmp_path / "whole.jsonl")
     assert (done.returncode, whole.returncode) == (0, 0)
     resumed, at_once = read(path), read(tmp_path / "whole.jsonl")
@@ -260,7 +260,7 @@ def test_an_interrupted_table_goes_on_where_it_was(predict, models, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "last"),
-    [([], "interrupted"), (["--output", "answers.csv"], "interrupted; the same command goes on where it stopped")],
+    [([], "interrupted"), (["--output", "answers.csv"], "interrupted; run the same command again to continue")],
 )
 def test_ctrl_c_ends_it_with_one_line(models, tmp_path, options, last):
     (tmp_path / "images").mkdir()
@@ -304,10 +304,10 @@ def interrupted(predict, folder, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ((["--model", "brightness:2"], {}), "was begun with version 1 (now 2);"),
-        ((["--model", "grey"], {}), "was begun with model brightness (now grey), version 1 (now 7);"),
-        ((["--no-features"], {}), "was begun with features True (now False);"),
-        (([], {"MIN_CONFIDENCE": 0.9}), "was begun with min_confidence 0 (now 0.9);"),
+        ((["--model", "brightness:2"], {}), "was started with version 1 (now 2);"),
+        ((["--model", "grey"], {}), "was started with model brightness (now grey), version 1 (now 7);"),
+        ((["--no-features"], {}), "was started with features True (now False);"),
+        (([], {"MIN_CONFIDENCE": 0.9}), "was started with min_confidence 0 (now 0.9);"),
         ((["examples"], {}), "/images (now "),
     ],
 )
@@ -320,7 +320,7 @@ def test_a_table_goes_on_as_it_was_begun_or_not_at_all(predict, folder, interrup
 
     assert done.returncode == 2
     assert words in done.stderr
-    assert done.stderr.endswith(f"go on as it was begun, or remove {journal} to begin anew\n")
+    assert done.stderr.endswith(f"continue it as it was started, or remove {journal} to start again\n")
     assert done.stderr.count("\n") == 1
     assert journal.read_bytes() == before
     assert not interrupted.exists()
@@ -335,8 +335,8 @@ def test_what_failed_changed_or_went_is_as_it_is_now(predict, folder, interrupte
     done = predict(folder, "--output", interrupted, "--model", "brightness:1")
 
     assert done.returncode == 0
-    assert "going on after 2 images that are done; 2 that could not be used, or have changed, are tried" in done.stderr
-    assert "; 1 that are gone, or were not named now, are left out" in done.stderr
+    assert "continuing after 2 finished images; 2 that could not be used, or have changed, are tried" in done.stderr
+    assert "; 1 that no longer exist, or were not named this time, are left out" in done.stderr
     rows = [(row["file"].rpartition("/")[2], row["label"], row["error"]) for row in read(interrupted)]
     labels = [(name, label) for name, label, error in rows if error is None and name != "noise.JPG"]
     assert labels == [("0.png", "bright"), ("255.png", "bright"), ("broken.png", "bright"), ("new.png", "dark")]
@@ -393,7 +393,7 @@ def test_a_reader_that_has_seen_enough(models, folder, options):
         (["examples/digit.png", "--model", "brightness:9"], (66, "'brightness' has [1, 2]")),
         (["examples/digit.png", "--model", ""], (66, "there is no model ''")),
         (["examples", "--output", "nowhere/answers.csv"], (66, "no folder nowhere")),
-        (["examples", "--output", "answers.xls"], (2, "to end in .csv")),
+        (["examples", "--output", "answers.xls"], (2, "must end in .csv")),
         (["examples", "--output", "answers.csv", "--top", "1"], (2, "leave out --top")),
         ([], (2, "IMAGE")),
     ],

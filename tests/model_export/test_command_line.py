@@ -135,7 +135,7 @@ def test_verify_cuts_the_data_that_it_was_trained_with_as_training_did(published
         assert found["metrics"][split] == pytest.approx(figures, abs=1e-5)
     assert main(["verify", model, str(folder)]) == 0
     out = capsys.readouterr().out
-    assert "cut as then (seed 0): train learned from, validation tuned on, test not seen" in out
+    assert "split as then (seed 0): train learned from, validation tuned on, test not seen" in out
     assert re.search(r"train +│ 32 +│ [01]\.\d{4} +│", out)
     assert re.search(r"test +│ 4 +│ 1\.0000 \(0\.510–1\.000\) +│", out)
 
@@ -145,7 +145,10 @@ def test_verify_cuts_the_data_that_it_was_trained_with_as_training_did(published
     found = json.loads(capsys.readouterr().out)
     assert (found["metrics"]["all"]["images"], found["seen_in_training"]) == (39, {"all": "not known"})
     assert main(["verify", model, str(folder)]) == 0
-    assert "or changed since; they are measured whole. Images that it was trained on" in capsys.readouterr().out
+    assert (
+        "or changed since; it is measured as one split. If it contains images that the model was trained on"
+        in capsys.readouterr().out
+    )
 
 
 def test_verify_cuts_with_the_seed_of_the_training_and_never_else(folder, tmp_path, capsys):

@@ -225,7 +225,7 @@ def test_a_folder_beside_the_splits_is_named(folder, capsys):
 
     assert dataset.labels == ("bright", "dark")
     (note,) = dataset.notes
-    assert note.startswith("left out 'test', 'unlabelled': beside train, valid, only train, validation and test with ")
+    assert note.startswith("left out 'test', 'unlabelled': next to train, valid, only train, validation and test with ")
     report.say_dataset(dataset)
     assert f"warning: {note}" in capsys.readouterr().err
 
@@ -240,7 +240,7 @@ def test_classes_inside_a_class_are_told_of(folder):
 
     assert dataset.labels == ("bright", "dark", "water")
     (note,) = dataset.notes
-    assert "class 'water' takes in what lies in its sub-folders 'lake', 'river' (files: 6)" in note
+    assert "class 'water' includes the files in its sub-folders 'lake', 'river' (files: 6)" in note
 
 
 def test_what_belongs_to_no_class_and_links_to_nothing_are_skipped_with_the_reason(folder):
@@ -253,8 +253,8 @@ def test_what_belongs_to_no_class_and_links_to_nothing_are_skipped_with_the_reas
 
     assert sum(dataset.counts().values()) == 41
     assert dataset.skipped == (
-        "stray.png: it lies beside the class folders, in none of them",
-        "dark/gone.png: the link leads to no file",
+        "stray.png: it is next to the class folders, not in one of them",
+        "dark/gone.png: broken link",
     )
 
 
@@ -269,7 +269,7 @@ def test_names_that_look_the_same_are_one_class(folder):
 
     assert dataset.labels == (unicodedata.normalize("NFC", "Flüsse"), "dark")
     assert sum(dataset.counts().values()) == 42
-    assert dataset.notes == ("class 'Flüsse' is 3 folders, whose names differ in nothing one can see",)
+    assert dataset.notes == ("class 'Flüsse' has 3 folders, whose names look the same",)
 
 
 def test_a_folder_from_macos_is_measured_with_a_model_from_elsewhere(folder, tmp_path, capsys):
