@@ -37,6 +37,7 @@ def open_session(data: bytes, device: Device, threads: int = 1) -> ort.Inference
         return _session(data, [CPU], threads)
     if (reason := devices.why_no_cuda()) is not None:
         raise DeviceUnavailable(f"CUDA cannot be used: {reason}")
+    devices.load_libraries()
     try:
         session = _session(data, [(CUDA, _CUDA_OPTIONS)], 1)
     except InvalidArtifact as error:
