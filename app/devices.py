@@ -44,13 +44,19 @@ def why_no_cuda() -> str | None:
     (newest, minor), wanted = driver_version(), built_for()
     if wanted and newest < int(wanted.partition(".")[0]):
         return f"the NVIDIA driver runs CUDA {newest}.{minor} at most and onnxruntime needs {wanted}; update it"
-    with contextlib.redirect_stdout(io.StringIO()):
-        ort.preload_dlls()  # those of the nvidia-* packages, where they are installed
     return None
 
 
+@cache
+def load_libraries() -> None:
+    """Load CUDA and cuDNN of the nvidia-* packages, where they are installed; they are large, which takes seconds."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        ort.preload_dlls()
+
+
 def missing_library() -> str | None:
-    """Say which library ONNX Runtime's CUDA provider could not load, after it has failed to."""
+    """Say which library ONNX Runtime's CUDA provider cannot load."""
+    load_libraries()
     folder = Path(ort.__file__).parent / "capi"
     try:
         ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), ctypes.RTLD_GLOBAL)

@@ -77,7 +77,7 @@ class Loader:
             return self._warm(data, device)
         except DeviceUnavailable as error:
             if self._asked != "auto":
-                raise
+                raise DeviceUnavailable(f"{path} does not run on CUDA: {error}") from None
             log.warning("device auto: running %s on the CPU, because %s", path, error)
             return self._warm(data, "cpu")
 

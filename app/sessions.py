@@ -16,6 +16,7 @@ Device = Literal["cuda", "cpu"]
 
 INPUT = "image"
 _FATAL = 4
+_LEFT_OVER = "assigned to the default CPU EP"
 _CUDA_OPTIONS = {
     # Which of cuDNN's heuristics is asked: the default, EXHAUSTIVE, asks the slower one (mode B), HEURISTIC the quick
     # one (mode A), DEFAULT for engines to fall back on. None of them times anything since ONNX Runtime 1.20.
@@ -37,11 +38,18 @@ def open_session(data: bytes, device: Device, threads: int = 1) -> ort.Inference
         return _session(data, [CPU], threads)
     if (reason := devices.why_no_cuda()) is not None:
         raise DeviceUnavailable(f"CUDA cannot be used: {reason}")
+    devices.load_libraries()
     try:
         session = _session(data, [(CUDA, _CUDA_OPTIONS)], 1)
     except InvalidArtifact as error:
         _session(data, [CPU], 1)  # raises again when it is the file and not the device that is wrong
-        raise DeviceUnavailable(f"CUDA cannot be used: {devices.missing_library() or error}") from None
+        missing = devices.missing_library()
+        if missing is None and _LEFT_OVER in str(error):
+            raise DeviceUnavailable(
+                "CUDA has no kernels for all that it computes; publish it in float32 or float16 (int8 is for CPUs), or "
+                "set MULTIPOOL_DEVICE=auto, which runs it on the CPU"
+            ) from None
+        raise DeviceUnavailable(f"CUDA cannot be used: {missing or error}") from None
     if session.get_providers()[0] != CUDA:
         raise DeviceUnavailable(f"CUDA cannot be used: {devices.missing_library() or 'ONNX Runtime left it out'}")
     return session

@@ -132,6 +132,31 @@ def test_a_session_that_cuda_refuses_says_why_and_prints_nothing(monkeypatch, ca
     assert capsys.readouterr().out == ""
 
 
+def test_a_model_that_cuda_has_no_kernels_for_is_named_with_what_to_do(monkeypatch, tmp_path):
+    """As ONNX Runtime 1.31 refuses an int8 artifact that is to run on CUDA alone."""
+    toys.publish(tmp_path, "toy")
+    path = tmp_path / "toy" / "1" / "model.onnx"
+    monkeypatch.setattr(devices, "why_no_cuda", lambda: None)
+    monkeypatch.setattr(devices, "missing_library", lambda: None)
+    create = ort.InferenceSession._create_inference_session
+
+    def refused(self, providers, *more):
+        if providers != [devices.CPU]:
+            raise RuntimeError(
+                "[ONNXRuntimeError] : 1 : FAIL : This session contains graph nodes that are assigned to the default "
+                "CPU EP, but fallback to CPU EP has been explicitly disabled by the user."
+            )
+        create(self, providers, *more)
+
+    monkeypatch.setattr(ort.InferenceSession, "_create_inference_session", refused)
+
+    with pytest.raises(DeviceUnavailable, match=r"no kernels for all .* set MULTIPOOL_DEVICE=auto") as raised:
+        Loader(device="cuda", threads=1, max_batch_size=1).open(path)
+    assert str(path) in str(raised.value)
+    model, _ = Loader(device="auto", threads=1, max_batch_size=1).open(path)
+    assert model.execution_provider == devices.CPU
+
+
 def driver(version, count=1):
     """A driver as :mod:`ctypes` shows it."""
 
