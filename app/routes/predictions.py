@@ -23,9 +23,11 @@ from app.versions import Version
 router = APIRouter(tags=["predictions"])
 
 _OFFERED = (NPZ, JSON)  # the last wins where the caller has no preference
-_RESPONSES = {200: {"content": {NPZ: {"schema": BINARY}}}} | problems.documented(
-    400, 401, 404, 406, 413, 415, 422, 500, 503, 504
-)
+_ANSWER = {
+    "description": "The prediction, as JSON or as NumPy arrays, by `Accept`.",
+    "content": {NPZ: {"schema": BINARY}},
+}
+_RESPONSES = {200: _ANSWER} | problems.documented(400, 401, 404, 406, 413, 415, 422, 500, 503, 504)
 
 
 class Parameters(Query):
