@@ -173,7 +173,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
         elif one.name in sound:
             yield Finding("warning", "model", f"{text}; it is skipped", _REMOVE)
         else:
-            advice = _TO_USE_A_GPU if isinstance(said, DeviceUnavailable) else _REMOVE
+            advice = "" if isinstance(said, DeviceUnavailable) else _REMOVE  # it says itself what to do
             yield Finding("failure", "model", text, advice, said)
 
 
