@@ -16,7 +16,6 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import uvicorn
-from PIL import Image
 
 from app import listening, logs
 from app.accepting import Place, Places
@@ -71,8 +70,8 @@ def work(
 
 
 def _prepare(settings: Settings) -> None:
-    # Our own limit on pixels is checked before Pillow's warning could matter.
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    # Of a size that our own limit bounds, and of each field of a header, by the ten thousand where a client likes.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.captureWarnings(True)
     logging.config.dictConfig(logs.configuration(settings.log_level, settings.log_format))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

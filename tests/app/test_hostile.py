@@ -139,6 +139,23 @@ def test_a_text_chunk_that_unpacks_to_much_is_refused(client):
     assert response.status_code == 422
 
 
+def test_an_image_writes_nothing_into_the_log(client):
+    """Decoders would warn of every field of a header that they do not like."""
+    count = 300
+    fields = b"".join(struct.pack("<HHII", 0x9000 + field, 7, 10_000, 8) for field in range(count))
+    exif = b"II*\0" + struct.pack("<IH", 8, count) + fields + bytes(10_000)
+    chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+    image = toys.plain(255)
+    start = image.index(b"IDAT") - 4
+    lines = client.log.text.count("\n")
+
+    response = client.post("/predict", files={"file": image[:start] + chunk + image[start:]})
+
+    assert response.json()["label"] == "bright"
+    client.log.wait_for(response.headers["x-request-id"])
+    assert client.log.text.count("\n") == lines + 1
+
+
 def fuzz(client, folder, *options):
     """Let schemathesis loose on the service with all its checks; returns how many cases found nothing."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{client.base_url}/openapi.json", "--checks", "all"]
