@@ -38,11 +38,11 @@ def test_it_is_folded_into_the_head():
     images = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), np.uint8)
     network.model.get_layer("logits").kernel.assign(network.model.get_layer("logits").kernel * 50)
     labels = {"validation": np.random.default_rng(1).integers(0, 4, 64)}
-    logits = {"validation": network.model.predict(images, verbose=0)}
+    logits = {"validation": np.asarray(network.model(images))}
 
     found, judge = calibration.calibrate(network, logits, labels)
 
-    scaled = network.model.predict(images, verbose=0)
+    scaled = np.asarray(network.model(images))
     assert found.temperature > 1
     np.testing.assert_allclose(scaled, logits["validation"] / found.temperature, atol=1e-4)
     assert found.after["validation"] < found.before["validation"]
