@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from app.metadata import Metadata, Recipe
-from model_export import architectures, conversion, training
+from model_export import architectures, conversion, provenance, training
 from model_export.errors import BadData
 from model_export.progress import say
 from model_export.quiet import quiet
@@ -109,7 +108,9 @@ def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, b
     outcome = training.train(network, dataset, budget, title=title, callbacks=[board])
     _write(folder / f"seed-{budget.seed}.csv", outcome.history)
     if not (folder / "model.onnx").exists():
-        _convert(network, architecture, arguments, dataset, folder / "model.onnx")
+        with quiet():
+            proto = conversion.convert(network, provenance.document(network, dataset, architecture, arguments))
+        conversion.save(proto, folder / "model.onnx")
     train, validation = (training.evaluate(network, dataset.splits[name]) for name in ("train", "validation"))
     say(f"{title}: train accuracy {train['accuracy']:.4f}, validation accuracy {validation['accuracy']:.4f}")
     return Trained(
@@ -122,22 +123,6 @@ def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, b
         validation["loss"],
         outcome.seconds / outcome.epochs,
     )
-
-
-def _convert(
-    network: architectures.Network, architecture: str, arguments: argparse.Namespace, dataset: Dataset, path: Path
-) -> None:
-    document = Metadata(
-        architecture=architecture,
-        labels=dataset.labels,
-        branches=network.branches,
-        recipe=Recipe(value_range=arguments.value_range),
-        trunk=arguments.trunk,
-        feature_map=network.feature_map,
-    )
-    with quiet():
-        converted = conversion.convert(network, document)
-    conversion.save(converted, path)
 
 
 def _write(path: Path, rows: list[dict[str, float]]) -> None:

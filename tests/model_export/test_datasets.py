@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from app.images import Shape, decode
-from model_export import datasets, report
+from model_export import datasets, remarks
 from model_export.__main__ import main
 from model_export.errors import BadData, MissingInput
 from tests import toys
@@ -226,7 +226,7 @@ def test_a_folder_beside_the_splits_is_named(folder, capsys):
     assert dataset.labels == ("bright", "dark")
     (note,) = dataset.notes
     assert note.startswith("left out 'test', 'unlabelled': beside train, valid, only train, validation and test with ")
-    report.say_dataset(dataset)
+    remarks.say_dataset(dataset)
     assert f"warning: {note}" in capsys.readouterr().err
 
 
