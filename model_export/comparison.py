@@ -47,7 +47,8 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
     it, ``<architecture>/model.onnx`` of the first seed for timing, and a line in ``runs.csv`` for each.
 
     Raises:
-        BadData: The folder holds runs on other data or with another budget, which these cannot be compared with.
+        BadData: The folder holds runs on other data or with another budget, which these cannot be compared with, or
+            what it says of them is damaged.
     """
     _check_same(folder, arguments, dataset, budget)
     done = {(each.architecture, each.seed): each for each in read(folder)}
@@ -67,20 +68,32 @@ def _check_same(folder: Path, arguments: argparse.Namespace, dataset: Dataset, b
     if not path.is_file():
         path.write_text(json.dumps(common, indent=2))
         return
-    found = json.loads(path.read_text())
+    try:
+        found = dict(json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
+        raise BadData(f"{path} cannot be read: {error}; compare into another --report") from None
     other = [name for name in common if common[name] != found.get(name)]
     if other:
         raise BadData(f"the runs in {folder} had another {', '.join(other)}; compare into another --report")
 
 
 def read(folder: Path) -> list[Trained]:
-    """Read the finished runs of a report folder."""
+    """Read the finished runs of a report folder.
+
+    Raises:
+        BadData: The file is damaged.
+    """
     path = folder / RUNS
     if not path.is_file():
         return []
     kinds = {field.name: {"str": str, "int": int, "float": float}[field.type] for field in fields(Trained)}
-    with path.open(newline="") as file:
-        return [Trained(**{name: kinds[name](value) for name, value in row.items()}) for row in csv.DictReader(file)]
+    try:
+        with path.open(newline="") as file:
+            return [Trained(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in csv.DictReader(file)]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise BadData(
+            f"{path} cannot be read: {error}; remove what is no whole line, and its runs are trained again"
+        ) from None
 
 
 def next_folder(dataset: str) -> Path:

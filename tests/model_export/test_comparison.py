@@ -10,7 +10,8 @@ import pytest
 
 from model_export import conclusions
 from model_export.__main__ import main
-from model_export.comparison import Trained
+from model_export.comparison import Trained, read
+from model_export.errors import BadData
 from tests.conftest import ROOT
 
 
@@ -107,3 +108,12 @@ def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_pa
     assert "Global average pooling against `flatten-dense-dropout`" in page
     assert main([*arguments, "--seeds", "2", "--batch-size", "7"]) == 65
     assert "had another batch_size; compare into another --report" in capsys.readouterr().err
+
+
+def test_a_report_that_is_damaged_is_named(folder, tmp_path, capsys):
+    (tmp_path / "runs.csv").write_text("architecture,seed,parameters\ngap,0,29154\ngap,1,2")
+    with pytest.raises(BadData, match=r"runs\.csv cannot be read: .*; remove what is no whole line"):
+        read(tmp_path)
+    (tmp_path / "common.json").write_text("{")
+    assert main(["compare", str(folder), "--report", str(tmp_path)]) == 65
+    assert "common.json cannot be read: " in capsys.readouterr().err
