@@ -114,6 +114,7 @@ def mistakes(split: Split, logits: NDArray[np.float32], names: tuple[str, ...], 
     wrong = np.flatnonzero(logits.argmax(1) != split.labels)
     worst = wrong[np.argsort(-losses[wrong])][:_MOST_MISTAKES]
     if not len(worst):
+        path.unlink(missing_ok=True)  # drawn when the run was published before it was finished
         return 0
     chances = metrics.probabilities(logits)
     rows = -(-len(worst) // _COLUMNS)
