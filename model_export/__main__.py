@@ -55,8 +55,11 @@ def _run(parsed: argparse.Namespace) -> dict[str, Any]:
     """Run the command; what it takes is imported now, when a wrong command line has long been said."""
     if parsed.command in _TRAINING and find_spec("tensorflow") is None:
         raise MissingPackage("training takes TensorFlow, which is not installed; run 'make training', once")
-    from model_export.commands import COMMANDS  # noqa: PLC0415
-
+    try:
+        from model_export.commands import COMMANDS  # noqa: PLC0415
+    except ModuleNotFoundError as missing:
+        package = str(missing.name).partition(".")[0]
+        raise MissingPackage(f"{package} is not installed; run 'make training', once") from None
     return COMMANDS[parsed.command](parsed)
 
 

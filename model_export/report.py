@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from model_export.published import Published
     from model_export.verification import Difference
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def print_training(published: Published, run: Path) -> None:
@@ -39,8 +40,8 @@ def print_training(published: Published, run: Path) -> None:
     out.print(_calibration(found, "" if reduced is None else f", in {reduced.precision}"))
     worst = "mistake" if published.mistakes == 1 else f"{published.mistakes} worst mistakes"
     sheet = f", the {worst}" if published.mistakes else ""
-    out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}", markup=False)
-    out.print(next_commands(published.folder), markup=False)
+    out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}")
+    out.print(next_commands(published.folder))
 
 
 def _calibration(found: Calibration, precision: str) -> str:
@@ -63,7 +64,7 @@ def print_verification(
     measured: Measured,
 ) -> None:
     """Print what came out of checking a published file."""
-    out.print(f"{path} is a sound artifact", markup=False)
+    out.print(f"{path} is a sound artifact")
     if difference is not None:
         tolerance = model.metadata.probe.tolerance
         out.print(f"golden probe: largest difference {difference:.1e}, {tolerance:g} is allowed")
@@ -74,7 +75,6 @@ def print_verification(
         out.print(
             f"not measured: {len(missing)} of {len(model.metadata.labels)} classes, of which there are no images: "
             + ", ".join(missing),
-            markup=False,
         )
 
 
@@ -122,15 +122,16 @@ def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
 
 def next_commands(published: Path) -> str:
     """Name the commands that follow a training run."""
-    name, repository, version = published.parent.name, published.parent.parent, int(published.name)
+    name, version = published.parent.name, int(published.name)
+    folder, repository = (shlex.quote(str(path)) for path in (published, published.parent.parent))
     newest, back = "", ""
     if before := [number for number in publishing.versions(published.parent) if number < version]:
         newest = f", the newest version of {name}: from now on it answers"
-        back = f"\n  go back   rm -r {published}, or ask for ?model={name}:{max(before)}"
+        back = f"\n  go back   rm -r {folder}, or ask for ?model={name}:{max(before)}"
     return (
         f"published {published}{newest}\n"
-        f"  inspect   {program()} inspect {published}\n"
-        f"  verify    {program()} verify {published} DATA\n"
+        f"  inspect   {program()} inspect {folder}\n"
+        f"  verify    {program()} verify {folder} DATA\n"
         f"  serve     MULTIPOOL_MODELS_DIR={repository} make serve\n"
         f"  ask       curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}'{back}"
     )

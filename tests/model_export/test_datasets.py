@@ -230,6 +230,18 @@ def test_a_folder_beside_the_splits_is_named(folder, capsys):
     assert f"warning: {note}" in capsys.readouterr().err
 
 
+def test_a_class_is_named_as_it_is(folder, capsys):
+    """A word between colons is no picture, and one in brackets no colour."""
+    (folder / "bright").rename(folder / ":cat:")
+    (folder / "dark").rename(folder / "[red]")
+
+    remarks.say_dataset(datasets.load(str(folder)))
+
+    lines = capsys.readouterr().err.splitlines()
+    assert "  :cat:: 16 train, 2 validation, 2 test" in lines
+    assert "  [red]: 16 train, 2 validation, 2 test" in lines
+
+
 def test_classes_inside_a_class_are_told_of(folder):
     for name in ("river", "lake"):
         (folder / "water" / name).mkdir(parents=True)
