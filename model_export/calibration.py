@@ -42,23 +42,24 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """What the calibrated network's logits are multiplied by to measure them, ``float32 [N, 1]``.
+class OutOfFold:
+    """Makes the calibrated network's logits those that its validation images are measured by.
 
     A temperature that is measured on the images that it was fitted to looks better than it is. So each validation image
-    is judged by the temperature that was fitted without its fold: this is the published one divided by that.
+    is judged by the temperature that was fitted without its fold.
     """
 
-    validation: NDArray[np.float32]
+    factors: NDArray[np.float32]
+    """Per validation image the published temperature over that of its fold, ``[N, 1]``."""
 
     def __call__(self, logits: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Correct the logits per split, ``float32 [N, classes]``; other splits were never fitted to."""
-        return {**logits, "validation": logits["validation"] * self.validation}
+        return {**logits, "validation": logits["validation"] * self.factors}
 
 
 def calibrate(
     network: Network, logits: dict[str, NDArray[np.float32]], labels: dict[str, NDArray[np.int64]]
-) -> tuple[Calibration, Judge]:
+) -> tuple[Calibration, dict[str, NDArray[np.float32]], OutOfFold]:
     """Fit the temperature on the validation split and fold it into the network's head.
 
     Divided by the temperature, the head's kernel and bias give logits, contributions and probabilities that stay
@@ -70,7 +71,8 @@ def calibrate(
         labels: Per split, ``[N]``.
 
     Returns:
-        What was fitted, and how to measure the calibrated network's logits.
+        What was fitted; the logits per split that the calibrated network is measured by; and what makes such logits of
+        the answers of any graph that is converted from it.
     """
     known, right = logits["validation"], labels["validation"]
     temperature, others, folds = fit(known, right), cross_fit(known, right), min(FOLDS, len(right))
@@ -78,12 +80,13 @@ def calibrate(
         temperature, others, folds = 1.0, np.ones_like(others), 0
     head = network.model.get_layer("logits")
     head.set_weights([weight / temperature for weight in head.get_weights()])
-    judge = Judge(np.float32(temperature) / others)
-    scaled = judge({split: values / np.float32(temperature) for split, values in logits.items()})
+    out_of_fold = OutOfFold(np.float32(temperature) / others)
+    calibrated = out_of_fold({split: values / np.float32(temperature) for split, values in logits.items()})
     before, after = (
-        {split: calibration_error(values, labels[split]) for split, values in part.items()} for part in (logits, scaled)
+        {split: calibration_error(values, labels[split]) for split, values in part.items()}
+        for part in (logits, calibrated)
     )
-    return Calibration(temperature, len(right), before, after, folds=folds), judge
+    return Calibration(temperature, len(right), before, after, folds=folds), calibrated, out_of_fold
 
 
 def cross_fit(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from app.metadata import Metadata, Recipe
-from model_export import architectures, conversion, training
+from model_export import architectures, conversion, provenance, training
 from model_export.errors import BadData
 from model_export.progress import say
 from model_export.quiet import quiet
@@ -48,7 +47,8 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
     it, ``<architecture>/model.onnx`` of the first seed for timing, and a line in ``runs.csv`` for each.
 
     Raises:
-        BadData: The folder holds runs on other data or with another budget, which these cannot be compared with.
+        BadData: The folder holds runs on other data or with another budget, which these cannot be compared with, or
+            what it says of them is damaged.
     """
     _check_same(folder, arguments, dataset, budget)
     done = {(each.architecture, each.seed): each for each in read(folder)}
@@ -68,20 +68,32 @@ def _check_same(folder: Path, arguments: argparse.Namespace, dataset: Dataset, b
     if not path.is_file():
         path.write_text(json.dumps(common, indent=2))
         return
-    found = json.loads(path.read_text())
+    try:
+        found = dict(json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
+        raise BadData(f"{path} cannot be read: {error}; compare into another --report") from None
     other = [name for name in common if common[name] != found.get(name)]
     if other:
         raise BadData(f"the runs in {folder} had another {', '.join(other)}; compare into another --report")
 
 
 def read(folder: Path) -> list[Trained]:
-    """Read the finished runs of a report folder."""
+    """Read the finished runs of a report folder.
+
+    Raises:
+        BadData: The file is damaged.
+    """
     path = folder / RUNS
     if not path.is_file():
         return []
     kinds = {field.name: {"str": str, "int": int, "float": float}[field.type] for field in fields(Trained)}
-    with path.open(newline="") as file:
-        return [Trained(**{name: kinds[name](value) for name, value in row.items()}) for row in csv.DictReader(file)]
+    try:
+        with path.open(newline="") as file:
+            return [Trained(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in csv.DictReader(file)]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise BadData(
+            f"{path} cannot be read: {error}; remove what is no whole line, and its runs are trained again"
+        ) from None
 
 
 def next_folder(dataset: str) -> Path:
@@ -109,7 +121,9 @@ def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, b
     outcome = training.train(network, dataset, budget, title=title, callbacks=[board])
     _write(folder / f"seed-{budget.seed}.csv", outcome.history)
     if not (folder / "model.onnx").exists():
-        _convert(network, architecture, arguments, dataset, folder / "model.onnx")
+        with quiet():
+            proto = conversion.convert(network, provenance.document(network, dataset, architecture, arguments))
+        conversion.save(proto, folder / "model.onnx")
     train, validation = (training.evaluate(network, dataset.splits[name]) for name in ("train", "validation"))
     say(f"{title}: train accuracy {train['accuracy']:.4f}, validation accuracy {validation['accuracy']:.4f}")
     return Trained(
@@ -122,22 +136,6 @@ def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, b
         validation["loss"],
         outcome.seconds / outcome.epochs,
     )
-
-
-def _convert(
-    network: architectures.Network, architecture: str, arguments: argparse.Namespace, dataset: Dataset, path: Path
-) -> None:
-    document = Metadata(
-        architecture=architecture,
-        labels=dataset.labels,
-        branches=network.branches,
-        recipe=Recipe(value_range=arguments.value_range),
-        trunk=arguments.trunk,
-        feature_map=network.feature_map,
-    )
-    with quiet():
-        converted = conversion.convert(network, document)
-    conversion.save(converted, path)
 
 
 def _write(path: Path, rows: list[dict[str, float]]) -> None:

@@ -106,11 +106,13 @@ def stamped(proto: onnx.ModelProto) -> bytes:
 
 
 def save(proto: onnx.ModelProto, path: Path) -> None:
-    """Write the file with its digest, and see that its bytes have reached the disk."""
-    with path.open("wb") as file:
+    """Write the file with its digest, whole or not at all, and see that its bytes have reached the disk."""
+    staged = path.with_name(f".{path.name}.part")
+    with staged.open("wb") as file:
         file.write(stamped(proto))
         file.flush()
         os.fsync(file.fileno())
+    staged.replace(path)
 
 
 def _pool_untransposed(proto: onnx.ModelProto, network: Network) -> None:

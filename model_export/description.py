@@ -56,11 +56,11 @@ def centred(head: Head) -> bool:
 def print_description(described: dict[str, Any]) -> None:
     """Print a description as a page for people."""
     metadata, size, counts = described["metadata"], described["input"], described["head"]
-    out.print(f"{described['file']}  {described['bytes']:,} bytes", markup=False)
+    out.print(f"{described['file']}  {described['bytes']:,} bytes")
     out.print(f"sha256 {described['sha256']}")
     out.print(f"architecture {metadata['architecture']}, trunk {metadata['trunk']}, recipe {metadata['recipe']['id']}")
-    out.print(f"image uint8 [batch, {size['height']}, {size['width']}, {size['channels']}]", markup=False)
-    out.print(f"labels {', '.join(metadata['labels'])}", markup=False)
+    out.print(f"image uint8 [batch, {size['height']}, {size['width']}, {size['channels']}]")
+    out.print(f"labels {', '.join(metadata['labels'])}")
     branches = Table("branch", "pooling", "width", "pools over")
     for branch in metadata["branches"]:
         branches.add_row(branch["name"], branch["pooling"], str(branch["width"]), branch["source"])
@@ -69,7 +69,7 @@ def print_description(described: dict[str, Any]) -> None:
         out.print(metrics_table(metadata["metrics"]))
     _print_checks(metadata)
     for line in _lines(metadata["training"]):
-        out.print(line, markup=False)
+        out.print(line)
     _print_head(metadata, counts)
 
 
@@ -82,7 +82,6 @@ def _print_checks(metadata: dict[str, Any]) -> None:
         folds = f"; validation cross-fitted in {found['folds']} folds" if found.get("folds") else ""
         out.print(
             f"temperature {found['temperature']:g}, folded into the head; calibration error {errors}{folds}",
-            markup=False,
         )
     if metadata["parity"]:
         _print_parity(metadata["parity"], metadata["precision"])

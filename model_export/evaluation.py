@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.model import Model
-from model_export import datasets, report, seen, sources
+from model_export import datasets, remarks, seen, sources
 from model_export.errors import BadData
 from model_export.metrics import figures
 
@@ -53,7 +53,7 @@ def evaluate(model: Model, data: str, labels: tuple[str, ...] | None = None) -> 
         labels=labels or (metadata.labels if sources.numbered(data) else None),
         measuring=True,
     )
-    report.say_dataset(dataset)
+    remarks.say_dataset(dataset)
     unknown = [label for label in dataset.labels if label not in metadata.labels]
     if unknown:
         raise BadData(

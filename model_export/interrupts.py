@@ -13,7 +13,7 @@ from pathlib import Path
 def program() -> str:
     """Name this program as it can be called again from this folder."""
     inside = Path(sys.executable).is_relative_to(Path.cwd())
-    return f"{os.path.relpath(sys.executable) if inside else sys.executable} -m model_export"
+    return f"{shlex.quote(os.path.relpath(sys.executable) if inside else sys.executable)} -m model_export"
 
 
 @contextmanager

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from model_export.datasets import Dataset
     from model_export.decoding import Split
 
 CURVES, CONFUSION, RELIABILITY, MISTAKES = "curves.png", "confusion.png", "reliability.png", "mistakes.png"
@@ -24,6 +25,35 @@ _MOST_LABELS = 30
 _MOST_NUMBERS = 15
 _MOST_MISTAKES = 24
 _COLUMNS = 6
+
+
+def run(
+    folder: Path,
+    dataset: Dataset,
+    history: list[dict[str, float]],
+    before: dict[str, NDArray[np.float32]],
+    after: dict[str, NDArray[np.float32]],
+) -> int:
+    """Draw all pictures of a training run; returns how many mistakes are shown.
+
+    Args:
+        folder: Where they go.
+        history: The figures of every epoch.
+        before: Per split, ``float32 [N, classes]``: logits as trained.
+        after: The same, calibrated.
+    """
+    curves(history, folder / CURVES)
+    answers(folder, dataset, before, after)
+    return mistakes(dataset.splits["validation"], after["validation"], dataset.labels, folder / MISTAKES)
+
+
+def answers(
+    folder: Path, dataset: Dataset, before: dict[str, NDArray[np.float32]], after: dict[str, NDArray[np.float32]]
+) -> None:
+    """Draw what is answered on the validation images, and how sure of it before and after the calibration."""
+    labels, calibrated = dataset.splits["validation"].labels, after["validation"]
+    confusion(calibrated, labels, dataset.labels, folder / CONFUSION)
+    reliability(before["validation"], calibrated, labels, folder / RELIABILITY)
 
 
 def curves(history: list[dict[str, float]], path: Path) -> None:
@@ -84,6 +114,7 @@ def mistakes(split: Split, logits: NDArray[np.float32], names: tuple[str, ...], 
     wrong = np.flatnonzero(logits.argmax(1) != split.labels)
     worst = wrong[np.argsort(-losses[wrong])][:_MOST_MISTAKES]
     if not len(worst):
+        path.unlink(missing_ok=True)  # drawn when the run was published before it was finished
         return 0
     chances = metrics.probabilities(logits)
     rows = -(-len(worst) // _COLUMNS)

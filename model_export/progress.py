@@ -14,12 +14,12 @@ T = TypeVar("T")
 
 _SECONDS_BETWEEN_LINES = 10.0
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
     """Print one line for people."""
-    console.print(text, markup=False)
+    console.print(text)
 
 
 def bars() -> Progress:

@@ -1,4 +1,4 @@
-"""Where an artifact comes from, and the images that prove it still answers as it did."""
+"""What an artifact is, where it comes from, and the images that prove it still answers as it did."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from app.metadata import Metadata, Recipe
 from app.probe import Probe, enlarge
 from model_export import repeating
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from model_export.architectures import Network
     from model_export.datasets import Dataset
     from model_export.training import Outcome
 
@@ -42,6 +44,19 @@ def surroundings(weights: str = "none") -> dict[str, Any]:
         "packages": {(name := distributions[module][0]): version(name) for module in _MODULES},
         **({"weights_sha256": hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {}),
     }
+
+
+def document(network: Network, dataset: Dataset, architecture: str, arguments: argparse.Namespace) -> Metadata:
+    """Write down what a network reads, computes and answers, for its artifact to say."""
+    return Metadata(
+        architecture=architecture,
+        labels=dataset.labels,
+        branches=network.branches,
+        recipe=Recipe(value_range=arguments.value_range),
+        trunk=arguments.trunk,
+        feature_map=network.feature_map,
+        parameters=network.model.count_params(),
+    )
 
 
 def training_record(
@@ -74,24 +89,25 @@ def training_record(
     }
 
 
-def probe_images(dataset: Dataset) -> NDArray[np.uint8]:
-    """Make the golden probe's images ``uint8 [4, h, w, C]``: three held-out images, reduced to 16×16, and noise."""
+def probe(dataset: Dataset, answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]], precision: str) -> Probe:
+    """Make the golden probe: ask for the probabilities of its images at their full size, and write them down.
+
+    Args:
+        answer: From ``uint8 [4, H, W, C]`` to probabilities ``[4, classes]``.
+        precision: Decides how far another device may be from them.
+    """
+    images = _probe_images(dataset)
+    probabilities = answer(enlarge(images, dataset.shape.height, dataset.shape.width))
+    return Probe.of(images, np.asarray(probabilities), TOLERANCES[precision])
+
+
+def _probe_images(dataset: Dataset) -> NDArray[np.uint8]:
+    """Take three held-out images, reduced to 16×16, and noise: ``uint8 [4, h, w, C]``."""
     split = dataset.splits.get("test", dataset.splits["validation"])
     height, width = (min(_PROBE_SIDE, side) for side in dataset.shape[:2])
     chosen = np.linspace(0, len(split) - 1, _PROBES - 1).astype(int)
     noise = np.random.default_rng(0).integers(0, 256, (height, width, dataset.shape.channels), np.uint8)
     return np.stack([*(_reduce(split.images[index], height, width) for index in chosen), noise])
-
-
-def probe(
-    images: NDArray[np.uint8],
-    dataset: Dataset,
-    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
-    precision: str,
-) -> Probe:
-    """Ask for the probabilities of the probe's images at their full size, and write them down."""
-    probabilities = answer(enlarge(images, dataset.shape.height, dataset.shape.width))
-    return Probe.of(images, np.asarray(probabilities), TOLERANCES[precision])
 
 
 def _reduce(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -1,131 +1,27 @@
-"""What the commands print: tables for people, one JSON document for scripts."""
+"""What the commands print for people when they are done, on standard output: tables, and what can be done next."""
 
 from __future__ import annotations
 
-from collections import Counter
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from app.drift import WINDOW, chance
 from app.model import Model
 from model_export import publishing
 from model_export.interrupts import program
 from model_export.metrics import accuracy
-from model_export.progress import say
 from model_export.seen import UNKNOWN
 
 if TYPE_CHECKING:
     from model_export.calibration import Calibration
-    from model_export.datasets import Dataset
     from model_export.evaluation import Measured
-    from model_export.exporting import Published
-    from model_export.training import Budget, Outcome
+    from model_export.published import Published
     from model_export.verification import Difference
 
-_MOST_NAMED = 10
-_MOST_KINDS = 6
-_IMBALANCED = 3
-_FEW = 100
-
-out = Console(highlight=False, soft_wrap=True)
-
-
-def say_dataset(dataset: Dataset) -> None:
-    """Say what was loaded: sizes, kinds, classes, what was left out, and what is in two classes or splits."""
-    size = "×".join(str(side) for side in dataset.shape)
-    counts = ", ".join(f"{count:,} {split}" for split, count in dataset.counts().items())
-    say(f"{dataset.name}: {len(dataset.labels)} classes, images {size}, {counts}")
-    _say_kinds(dataset)
-    _say_classes(dataset)
-    for line in dataset.notes:
-        say(f"warning: {line}")
-    for line in dataset.skipped[:_MOST_NAMED]:
-        say(f"skipped {line}")
-    if dataset.skipped:
-        say(f"skipped {len(dataset.skipped)} file{'s' if len(dataset.skipped) > 1 else ''} in all")
-    _say_contradictions(dataset)
-    _say_leaks(dataset)
-
-
-def _say_kinds(dataset: Dataset) -> None:
-    kinds: Counter[str] = Counter()
-    for split in dataset.splits.values():
-        kinds.update(split.headers or {})
-    named = ", ".join(f"{count:,} × {kind}" for kind, count in kinds.most_common(_MOST_KINDS))
-    rest = f" and {len(kinds) - _MOST_KINDS} other kinds" if len(kinds) > _MOST_KINDS else ""
-    if kinds:
-        say(f"files: {named}{rest}")
-
-
-def _say_classes(dataset: Dataset) -> None:
-    counts = dataset.counts_of_classes()
-    for index, label in enumerate(dataset.labels):
-        say(f"  {label}: " + ", ".join(f"{int(numbers[index]):,} {split}" for split, numbers in counts.items()))
-    train = next(iter(counts.values()))
-    if train.max() >= _IMBALANCED * train.min() > 0:
-        say(
-            f"warning: {dataset.labels[train.argmax()]!r} has {train.max() / train.min():.1f} times the images of "
-            f"{dataset.labels[train.argmin()]!r}; --class-weights makes the classes count alike"
-        )
-
-
-def _say_contradictions(dataset: Dataset) -> None:
-    count = len(dataset.contradictions)
-    if not count:
-        return
-    say(
-        f"warning: {count:,} {'images are' if count > 1 else 'image is'} in two classes, pixel by pixel, which no "
-        "model can learn; keep each in one"
-    )
-    for first, second in dataset.contradictions[:_MOST_NAMED]:
-        say(f"  contradiction: {first} and {second}")
-
-
-def _say_leaks(dataset: Dataset) -> None:
-    if not dataset.leaks:
-        return
-    kinds = Counter(leak.kind for leak in dataset.leaks)
-    say(
-        f"warning: between splits, {kinds['exact']:,} pairs of images are the same and {kinds['near']:,} nearly so; "
-        "figures measured on them are too good (--fail-on-leakage stops here)"
-    )
-    for leak in dataset.leaks[:_MOST_NAMED]:
-        say(f"  {leak.kind}: {leak.first} and {leak.second}")
-
-
-def say_outcome(outcome: Outcome, budget: Budget) -> None:
-    """Say how training ended and which weights were kept."""
-    early = f", stopped early after {budget.patience} without a better one" if outcome.epochs < budget.epochs else ""
-    say(
-        f"trained {outcome.epochs} epochs in {outcome.seconds:.0f} s{early}; "
-        f"kept the weights of epoch {outcome.best_epoch}, with the lowest validation loss"
-    )
-
-
-def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset, trunk: str) -> None:
-    """Warn when the model is no better than guessing."""
-    validation = dataset.splits["validation"].labels
-    guess = np.bincount(validation).max() / len(validation)
-    if metrics["validation"]["accuracy"] <= guess:
-        advice = "" if trunk == "plain" else ", or --trunk plain for a small data set"
-        say(
-            f"warning: on the validation images the model is no better than always naming one class ({guess:.2f}); "
-            f"it needs more images or more epochs{advice}"
-        )
-
-
-def say_held_out(images: int) -> None:
-    """Say what little can be told of strange images where few were held out to compare them with."""
-    if images < _FEW:
-        say(
-            f"note: with {images} validation images, familiarity is never below {1 / (images + 1):.2g}, and feature "
-            f"drift of up to {chance(images, WINDOW):.2f} may be chance; with {_FEW}, {1 / (_FEW + 1):.2g} and "
-            f"{chance(_FEW, WINDOW):.2f}"
-        )
+out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def print_training(published: Published, run: Path) -> None:
@@ -144,8 +40,8 @@ def print_training(published: Published, run: Path) -> None:
     out.print(_calibration(found, "" if reduced is None else f", in {reduced.precision}"))
     worst = "mistake" if published.mistakes == 1 else f"{published.mistakes} worst mistakes"
     sheet = f", the {worst}" if published.mistakes else ""
-    out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}", markup=False)
-    out.print(next_commands(published.folder), markup=False)
+    out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}")
+    out.print(next_commands(published.folder))
 
 
 def _calibration(found: Calibration, precision: str) -> str:
@@ -168,7 +64,7 @@ def print_verification(
     measured: Measured,
 ) -> None:
     """Print what came out of checking a published file."""
-    out.print(f"{path} is valid", markup=False)
+    out.print(f"{path} is valid")
     if difference is not None:
         tolerance = model.metadata.probe.tolerance
         out.print(f"golden probe: largest difference {difference:.1e}, {tolerance:g} is allowed")
@@ -179,7 +75,6 @@ def print_verification(
         out.print(
             f"not measured: {len(missing)} of {len(model.metadata.labels)} classes, of which there are no images: "
             + ", ".join(missing),
-            markup=False,
         )
 
 
@@ -226,15 +121,16 @@ def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
 
 def next_commands(published: Path) -> str:
     """Name the commands that follow a training run."""
-    name, repository, version = published.parent.name, published.parent.parent, int(published.name)
+    name, version = published.parent.name, int(published.name)
+    folder, repository = (shlex.quote(str(path)) for path in (published, published.parent.parent))
     newest, back = "", ""
     if before := [number for number in publishing.versions(published.parent) if number < version]:
         newest = f", the newest version of {name}: from now on it answers"
-        back = f"\n  go back   rm -r {published}, or ask for ?model={name}:{max(before)}"
+        back = f"\n  go back   rm -r {folder}, or ask for ?model={name}:{max(before)}"
     return (
         f"published {published}{newest}\n"
-        f"  inspect   {program()} inspect {published}\n"
-        f"  verify    {program()} verify {published} DATA\n"
+        f"  inspect   {program()} inspect {folder}\n"
+        f"  verify    {program()} verify {folder} DATA\n"
         f"  serve     MULTIPOOL_MODELS_DIR={repository} make serve\n"
         f"  ask       curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}'{back}"
     )

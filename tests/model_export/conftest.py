@@ -12,7 +12,7 @@ def seeded():
     """Every test starts from the same chances, and leaves no layers behind."""
     keras.utils.set_random_seed(0)
     yield
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)  # a search through all that lives takes longer than most tests
 
 
 @pytest.fixture(autouse=True)

@@ -38,15 +38,16 @@ def test_it_is_folded_into_the_head():
     images = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), np.uint8)
     network.model.get_layer("logits").kernel.assign(network.model.get_layer("logits").kernel * 50)
     labels = {"validation": np.random.default_rng(1).integers(0, 4, 64)}
-    logits = {"validation": network.model.predict(images, verbose=0)}
+    logits = {"validation": np.asarray(network.model(images))}
 
-    found, judge = calibration.calibrate(network, logits, labels)
+    found, calibrated, out_of_fold = calibration.calibrate(network, logits, labels)
 
-    scaled = network.model.predict(images, verbose=0)
+    scaled = np.asarray(network.model(images))
     assert found.temperature > 1
     np.testing.assert_allclose(scaled, logits["validation"] / found.temperature, atol=1e-4)
     assert found.after["validation"] < found.before["validation"]
-    judged = judge({"validation": scaled})["validation"]
+    judged = out_of_fold({"validation": scaled})["validation"]
+    np.testing.assert_allclose(judged, calibrated["validation"], atol=1e-4)
     assert (judged.argmax(1) == logits["validation"].argmax(1)).all()
     assert metrics.figures(judged, labels["validation"])["ece"] == pytest.approx(found.after["validation"], abs=1e-5)
 
@@ -71,7 +72,7 @@ def test_a_temperature_that_helps_only_the_images_it_was_fitted_to_is_not_kept()
         random = np.random.default_rng(seed)
         logits = random.normal(0, 1.5, (12, 4)).astype(np.float32)
         labels = np.array([random.choice(4, p=row) for row in metrics.probabilities(logits)])
-        found, _ = calibration.calibrate(network_with(logits), {"validation": logits}, {"validation": labels})
+        found, *_ = calibration.calibrate(network_with(logits), {"validation": logits}, {"validation": labels})
         kept += found.temperature != 1
         if found.temperature == 1:
             assert found.after == found.before
@@ -83,11 +84,11 @@ def test_a_temperature_that_helps_only_the_images_it_was_fitted_to_is_not_kept()
 def test_fewer_images_than_folds(count):
     logits, labels = overconfident(count, factor=10)
 
-    found, judge = calibration.calibrate(network_with(logits), {"validation": logits}, {"validation": labels})
+    found, _, out_of_fold = calibration.calibrate(network_with(logits), {"validation": logits}, {"validation": labels})
 
     assert found.images == count
     assert found.folds in (0, count)
-    assert np.isfinite(judge({"validation": logits})["validation"]).all()
+    assert np.isfinite(out_of_fold({"validation": logits})["validation"]).all()
 
 
 def test_calibration_error_by_hand():

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -19,7 +20,7 @@ import pytest
 import tifffile
 import yaml
 
-from model_export import comparison, datasets, evaluation, precision, verification
+from model_export import comparison, conversion, datasets, evaluation, precision, verification
 from model_export.__main__ import main
 from tests import toys
 from tests.conftest import ROOT, serving
@@ -31,9 +32,9 @@ def trained(tmp_path_factory):
     """A folder in which a model was trained, once for all tests; returns it and what ``--json`` said."""
     root = tmp_path_factory.mktemp("trained")
     data = bright_and_dark(root / "data")
-    arguments = ["train", str(data), "--trunk", "plain", "--epochs", "4", "--learning-rate", "0.01", "--json"]
+    arguments = ["train", str(data), "--trunk", "plain", "--epochs", "4", "--batch-size", "8", "--name", "light"]
     with chdir(root), redirect_stdout(io.StringIO()) as out:
-        assert main([*arguments, "--name", "light", "--output", str(root / "models")]) == 0
+        assert main([*arguments, "--learning-rate", "0.01", "--output", str(root / "models"), "--json"]) == 0
     return root, out.getvalue()
 
 
@@ -46,6 +47,14 @@ def published(trained, folder, tmp_path):  # noqa: ARG001  # the images lie here
     options = tmp_path / "runs" / "light" / "1" / "args.yaml"
     options.write_text(options.read_text().replace(str(root), str(tmp_path)))
     return json.loads(said.replace(str(root), str(tmp_path))), tmp_path / "models"
+
+
+@pytest.fixture
+def finished(published):
+    """The run of that model, of which nothing has been published; returns its folder, and the repository."""
+    said, repository = published
+    shutil.rmtree(repository / "light")
+    return said["run"], repository
 
 
 def test_from_a_folder_to_an_answer_over_http(published):
@@ -75,7 +84,7 @@ def test_from_a_folder_to_an_answer_over_http(published):
     for said_of_training in (
         f"fingerprint `{model['training']['fingerprint']}`",
         f"`{model['training']['command']}`",
-        "--trunk plain --weights none --freeze-epochs 0 --epochs 4 --batch-size 64 --learning-rate 0.01 "
+        "--trunk plain --weights none --freeze-epochs 0 --epochs 4 --batch-size 8 --learning-rate 0.01 "
         "--augmentation photo --averaging 0.99 --patience 10 --seed 0 --precision float32 --name light`",
         "running average of the weights 0.99",
         "4 of 4 epochs",
@@ -90,7 +99,8 @@ def test_three_images_of_each_class_are_published_without_statistics(folder, tmp
     for path in [path for label in ("bright", "dark") for path in sorted((folder / label).iterdir())[3:]]:
         path.unlink()
 
-    assert main(["train", str(folder), "--trunk", "plain", "--epochs", "1", "--name", "few"]) == 0
+    arguments = ["--trunk", "plain", "--epochs", "1", "--batch-size", "8", "--name", "few"]
+    assert main(["train", str(folder), *arguments]) == 0
 
     captured = capsys.readouterr()
     assert "note: no statistics of the features are kept (the training images of each class do not differ)" in (
@@ -106,7 +116,8 @@ def test_three_images_of_each_class_are_published_without_statistics(folder, tmp
 def test_a_second_run_publishes_the_next_version(published, folder):
     _, repository = published
 
-    assert main(["train", str(folder), "--epochs", "1", "--name", "light", "--output", str(repository)]) == 0
+    arguments = ["--epochs", "1", "--batch-size", "8", "--name", "light", "--output", str(repository)]
+    assert main(["train", str(folder), *arguments]) == 0
 
     assert sorted(path.name for path in (repository / "light").iterdir()) == ["1", "2"]
 
@@ -155,7 +166,7 @@ def test_verify_cuts_with_the_seed_of_the_training_and_never_else(folder, tmp_pa
     """Training cut its validation images off those of the folder ``train``, where the data had none."""
     for split in ("train", "test"):
         shutil.copytree(folder, tmp_path / "halved" / split)
-    options = ("--epochs", "1", "--trunk", "plain", "--seed", "3", "--name", "light", "--json")
+    options = ("--epochs", "1", "--batch-size", "8", "--trunk", "plain", "--seed", "3", "--name", "light", "--json")
     assert main(["train", str(tmp_path / "halved"), *options]) == 0
     trained = capsys.readouterr()
     said = json.loads(trained.out)["metrics"]
@@ -179,14 +190,13 @@ def test_verify_cuts_with_the_seed_of_the_training_and_never_else(folder, tmp_pa
     assert set(found["seen_in_training"].values()) == {"not known"}
 
 
-def test_a_parity_failure_publishes_nothing(folder, tmp_path, monkeypatch, capsys):
+def test_a_parity_failure_publishes_nothing(finished, monkeypatch, capsys):
+    run, repository = finished
     monkeypatch.setattr(verification, "TOLERANCE", 0.0)
 
-    code = main(["train", str(folder), "--epochs", "1", "--output", str(tmp_path / "models")])
-
-    assert code == 65
+    assert main(["train", "--resume", run]) == 65
     assert "nothing was published" in capsys.readouterr().err
-    assert list((tmp_path / "models").iterdir()) == []
+    assert list(repository.iterdir()) == []
 
 
 def test_a_run_leaves_what_is_needed_to_look_at_it_and_to_publish_it_again(published, capsys):
@@ -295,24 +305,24 @@ def test_too_small_a_precision_publishes_nothing(published, monkeypatch, capsys)
     assert [path.name for path in (repository / "light").iterdir()] == ["1"]
 
 
-def test_a_full_disk_leaves_the_old_version_as_it_is(published):
+def test_a_full_disk_leaves_the_old_version_as_it_is(published, monkeypatch, capsys):
     """The process may write files of 20 kB at most, as on a disk that fills up while the artifact is written."""
     said, repository = published
     before = (repository / "light" / "1" / "model.onnx").read_bytes()
-    code = (
-        "import resource, sys; from model_export import conversion; from model_export.__main__ import main\n"
-        "save = conversion.save\n"
-        "def full(*given):\n"
-        "    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))\n"
-        "    save(*given)\n"
-        "conversion.save = full\n"
-        f"sys.exit(main(['publish', {said['run']!r}, '--output', {str(repository)!r}]))"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    save, limits = conversion.save, resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    assert done.returncode == 1, done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: ")
+    def full(*given):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        save(*given)
+
+    monkeypatch.setattr(conversion, "save", full)
+    try:
+        code = main(["publish", said["run"], "--output", str(repository)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert code == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
     assert [path.name for path in (repository / "light").iterdir()] == ["1"]
     assert (repository / "light" / "1" / "model.onnx").read_bytes() == before
 
@@ -394,61 +404,72 @@ def test_only_training_imports_tensorflow(arguments):
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
 
 
-def test_nothing_but_our_own_lines_reach_the_terminal(folder, tmp_path):
-    """TensorFlow's libraries write to the terminal before any of their settings apply."""
-    arguments = ["-m", "model_export", "train", str(folder), "--epochs", "1", "--output", str(tmp_path), "--json"]
-    arguments += ["--runs", str(tmp_path / "runs")]
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
-
-    lines = done.stderr.splitlines()
-    starts = [line.split()[0] for line in lines]
-    assert starts == ["data:", "files:", "bright:", "dark:", "regions", "an", "epoch", "trained", "note:"]
-    assert lines[5] == "an epoch is 30 steps of 64 images, 60.0 times through the images"
-    assert json.loads(done.stdout)["published"] == str(tmp_path / "data-regions" / "1")
-
-
 def interrupt(*_, **__):
     raise KeyboardInterrupt
 
 
-def test_an_interrupt_publishes_nothing(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(verification, "verify", interrupt)
+def test_an_interrupt_publishes_nothing(finished, monkeypatch, capsys):
+    run, repository = finished
+    with monkeypatch.context() as patch:
+        patch.setattr(verification, "verify", interrupt)
 
-    assert main(["train", str(folder), "--epochs", "1", "--output", str(tmp_path / "models")]) == 130
-    assert "interrupted; nothing was published; go on with: " in capsys.readouterr().err
-    assert list((tmp_path / "models").iterdir()) == []
-    run = next((tmp_path / "runs").glob("*/1"))
-    assert main(["publish", str(run)]) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "interrupted; nothing was published"
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
-    assert main(["train", "--resume", str(run)]) == 0  # nothing is left to train, but it is not published yet
-    assert list((tmp_path / "models").glob("*/1/model.onnx"))
+        assert main(["train", "--resume", run]) == 130
+        assert "interrupted; nothing was published; go on with: " in capsys.readouterr().err
+        assert list(repository.iterdir()) == []
+        assert main(["publish", run]) == 130
+        assert capsys.readouterr().err.splitlines()[-1] == "interrupted; nothing was published"
+    assert main(["train", "--resume", run]) == 0  # nothing is left to train, but it is not published yet
+    assert list(repository.glob("*/1/model.onnx"))
 
 
-def test_ctrl_c_names_the_command_that_goes_on(folder, tmp_path):
-    """A process of its own, a signal of the terminal, and the command as it was printed."""
-    arguments = ["train", str(folder), "--trunk", "plain", "--epochs", "12", "--name", "light"]
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """A training that Ctrl-C ended: a process of its own, and a signal of the terminal.
+
+    Returns what it said, and the finished process of the command that it named, as it was printed.
+    """
+    root = tmp_path_factory.mktemp("ended")
+    bright_and_dark(root / "data")
+    arguments = ["-m", "model_export", "train", "data", "--epochs", "3", "--name", "light"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with (tmp_path / "said").open("wb") as said:
-        process = subprocess.Popen([sys.executable, "-m", "model_export", *arguments], env=environment, stderr=said)
+    with (root / "said").open("wb") as said:
+        process = subprocess.Popen([sys.executable, *arguments], cwd=root, env=environment, stderr=said)
     deadline = time.monotonic() + 300
-    while "epoch   1 of 12" not in (tmp_path / "said").read_text():
+    while "epoch   1 of 3" not in (root / "said").read_text():
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-
     assert process.wait(60) == 130
-    text = (tmp_path / "said").read_text()
-    assert "Traceback" not in text
-    last = text.splitlines()[-1]
+    said = (root / "said").read_text()
+    command = [*shlex.split(said.splitlines()[-1].partition("go on with: ")[2]), "--json"]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
+    return said, done
+
+
+def test_ctrl_c_names_the_command_that_goes_on(ended):
+    said, done = ended
+
+    assert "Traceback" not in said
+    last = said.splitlines()[-1]
     assert last.startswith("interrupted; nothing was published; go on with: ")
     assert last.endswith("python -m model_export train --resume runs/light/1")
-    command = shlex.split(last.partition("go on with: ")[2])
-    done = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["published"] == "models/light/1"
-    assert "epoch   1 of 12" not in done.stderr
+    assert "epoch   1 of 3" not in done.stderr
+
+
+def test_nothing_but_our_own_lines_reach_the_terminal(ended):
+    """TensorFlow's libraries write to the terminal before any of their settings apply."""
+    said, done = ended
+
+    first = ["data:", "files:", "bright:", "dark:", "regions", "an"]
+    starts = [line.split()[0] for line in said.splitlines()]
+    assert starts[:7] == [*first, "epoch"]
+    assert starts[-1] == "interrupted;"
+    assert set(starts[7:-1]) <= {"epoch", "trained", "note:"}  # whatever it had reached
+    starts = [line.split()[0] for line in done.stderr.splitlines()]
+    assert [start for start in starts if start != "epoch"] == [*first, "trained", "note:"]
+    assert said.splitlines()[5] == "an epoch is 30 steps of 64 images, 60.0 times through the images"
 
 
 def test_an_interrupted_comparison_names_the_command_that_goes_on(folder, monkeypatch, capsys):
@@ -481,7 +502,7 @@ def test_thirteen_bands_are_trained_and_served_from_a_tiff(tmp_path):
                 tmp_path / "tiles" / label / f"{index}.tif", tile, photometric="minisblack", planarconfig="contig"
             )
     arguments = ["train", str(tmp_path / "tiles"), "--value-range", "0", "4000", "--trunk", "plain", "--epochs", "3"]
-    assert main([*arguments, "--learning-rate", "0.01", "--name", "tiles"]) == 0
+    assert main([*arguments, "--batch-size", "8", "--learning-rate", "0.01", "--name", "tiles"]) == 0
 
     with serving(tmp_path / "models") as client:
         assert client.get("/models/tiles").json()["input"]["channels"] == 13

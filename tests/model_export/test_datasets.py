@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from app.images import Shape, decode
-from model_export import datasets, report
+from model_export import datasets, remarks
 from model_export.__main__ import main
 from model_export.errors import BadData, MissingInput
 from tests import toys
@@ -226,8 +226,20 @@ def test_a_folder_beside_the_splits_is_named(folder, capsys):
     assert dataset.labels == ("bright", "dark")
     (note,) = dataset.notes
     assert note.startswith("left out 'test', 'unlabelled': next to train, valid, only train, validation and test with ")
-    report.say_dataset(dataset)
+    remarks.say_dataset(dataset)
     assert f"warning: {note}" in capsys.readouterr().err
+
+
+def test_a_class_is_named_as_it_is(folder, capsys):
+    """A word between colons is no picture, and one in brackets no colour."""
+    (folder / "bright").rename(folder / ":cat:")
+    (folder / "dark").rename(folder / "[red]")
+
+    remarks.say_dataset(datasets.load(str(folder)))
+
+    lines = capsys.readouterr().err.splitlines()
+    assert "  :cat:: 16 train, 2 validation, 2 test" in lines
+    assert "  [red]: 16 train, 2 validation, 2 test" in lines
 
 
 def test_classes_inside_a_class_are_told_of(folder):

@@ -1,5 +1,6 @@
 """Conversion, verification and publishing: only what answers like Keras appears, whole, as the next version."""
 
+import errno
 import os
 import threading
 
@@ -185,6 +186,19 @@ def test_another_winner_is_a_parity_failure(staged, monkeypatch):
 def test_an_answer_that_is_not_a_number_is_a_parity_failure():
     with pytest.raises(ParityFailure, match="differ by nan"):
         verification._judge([verification.Difference("logits", 1, float("nan"))])
+
+
+def test_a_disk_that_is_full_leaves_no_half_of_a_file(tmp_path, monkeypatch):
+    """A comparison that is gone on with would take it for a whole one."""
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        conversion.save(toys.proto(), tmp_path / "model.onnx")
+
+    assert not (tmp_path / "model.onnx").exists()
 
 
 def put(repository, name="toy", content=b"model"):

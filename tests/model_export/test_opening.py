@@ -96,6 +96,29 @@ def test_what_a_model_says_of_its_training_can_be_read(models, capsys):
     assert not [line for line in lines if "{" in line or line.startswith("licence")]
 
 
+def test_what_a_model_says_is_printed_as_it_is(models, capsys):
+    """Brackets are no markup, and words between colons no pictures."""
+    metrics = {"[/test]": {"images": 3, "accuracy": 1.0, "loss": 0.1}}
+    odd = toys.artifact(architecture="[/b] :car:", labels=("[red]", ":dog:"), metrics=metrics)
+    toys.publish(models, "odd", 1, odd)
+
+    assert main(["inspect", "odd"]) == 0
+
+    out = capsys.readouterr().out
+    assert "architecture [/b] :car:, trunk" in out
+    assert "labels [red], :dog:\n" in out
+    assert "│ [/test] │ 3 " in out
+
+
+def test_what_is_not_installed_is_named():
+    code = "import sys; sys.modules['rich'] = None\n"
+    code += "from model_export.__main__ import main; sys.exit(main(['inspect', 'toy']))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (1, "error: rich is not installed; run 'make training' once\n")
+
+
 def test_a_reader_that_has_seen_enough_gets_no_traceback():
     read, write = os.pipe()
     os.close(read)

@@ -38,6 +38,9 @@ def test_no_mistakes_need_no_sheet(tmp_path):
 
     assert plots.mistakes(split, right, ("a", "b", "c"), tmp_path / "mistakes.png") == 0
     assert not (tmp_path / "mistakes.png").exists()
+    assert plots.mistakes(split, -right, ("a", "b", "c"), tmp_path / "mistakes.png") == 24
+    assert plots.mistakes(split, right, ("a", "b", "c"), tmp_path / "mistakes.png") == 0
+    assert not (tmp_path / "mistakes.png").exists()  # of a run that has learned more since
 
 
 def test_names_that_are_no_formulas_and_letters_that_no_font_has(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.images import Shape
-from model_export import optimizing, report, training
+from model_export import optimizing, remarks, training
 from model_export.architectures import build
 from model_export.batches import Shuffled
 from model_export.datasets import Dataset
@@ -108,7 +108,7 @@ def test_a_run_that_diverges_says_so():
 
 @pytest.mark.parametrize(("trunk", "advised"), [("batchnorm", True), ("plain", False)])
 def test_nobody_is_advised_to_do_what_they_did(trunk, advised, capsys):
-    report.say_worth({"validation": {"accuracy": 0.1}}, dataset(), trunk)
+    remarks.say_worth({"validation": {"accuracy": 0.1}}, dataset(), trunk)
 
     text = capsys.readouterr().err
     assert "no better than always naming one class" in text

@@ -1,0 +1,210 @@
+"""The commands, their stages in order: from the arguments to what ``--json`` prints.
+
+TensorFlow takes seconds to import. So the stages that need it are imported where they begin, when all that can be said
+without it has been said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from model_export import (
+    datasets,
+    description,
+    evaluation,
+    interrupts,
+    provenance,
+    publishing,
+    remarks,
+    repeating,
+    report,
+)
+from model_export.errors import BadData
+from model_export.opening import open_model
+from model_export.progress import say
+from model_export.quiet import quiet
+from model_export.runs import Run
+
+if TYPE_CHECKING:
+    from model_export.architectures import Network
+    from model_export.datasets import Dataset
+    from model_export.published import Published
+    from model_export.training import Outcome
+
+
+def train(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train in a run folder of its own, or go on in an old one, and publish what came out."""
+    if arguments.resume is not None:
+        return _resume(arguments)
+    dataset = _load(arguments)
+    arguments.published_by, arguments.fingerprint = arguments.command_line, dataset.fingerprint()
+    arguments.surroundings = provenance.surroundings(arguments.weights)
+    network = _build(arguments, dataset)  # what is wrong with the arguments shows here, and leaves no run
+    run = Run.create(arguments.runs, arguments.name, arguments)
+    with interrupts.resumable("train", "--resume", str(run.folder)):
+        return _fit_and_export(arguments, run, dataset, network)
+
+
+def _resume(now: argparse.Namespace) -> dict[str, Any]:
+    run = Run.open(now.resume)
+    arguments = _arguments_of(run, now)
+    with interrupts.resumable("train", "--resume", str(run.folder)):
+        dataset = _load_again(arguments)
+        network = _build(arguments, dataset, read=not run.history())
+        return _fit_and_export(arguments, run, dataset, network)
+
+
+def publish(now: argparse.Namespace) -> dict[str, Any]:
+    """Publish the best weights of a run as they are, finished or not."""
+    run = Run.open(now.run)
+    run.best()
+    arguments = _arguments_of(run, now, precision=now.precision)
+    arguments.output = now.output or arguments.output
+    arguments.name, arguments.data_licence = now.name or arguments.name, now.data_licence or arguments.data_licence
+    dataset = _load_again(arguments)
+    network = _build(arguments, dataset, read=False)
+    from model_export import training  # noqa: PLC0415
+
+    remarks.say_network(arguments, network, run)
+    return _export(arguments, run, dataset, network, training.recall(network, run))
+
+
+def _arguments_of(run: Run, now: argparse.Namespace, **changes: Any) -> argparse.Namespace:
+    """Take up the arguments of a run, for what is asked of it now."""
+    kept = run.arguments()
+    repeating.check(kept)
+    return argparse.Namespace(**{**vars(kept), "json": now.json, "published_by": now.command_line, **changes})
+
+
+def _load(arguments: argparse.Namespace) -> Dataset:
+    """Load the data, say what it is like, and stop where the splits share images and that was not to be."""
+    dataset = datasets.load(
+        arguments.data,
+        size=arguments.size,
+        channels=arguments.channels,
+        value_range=arguments.value_range,
+        labels=arguments.labels,
+        seed=getattr(arguments, "seed", 0),
+        cache=arguments.cache,
+    )
+    remarks.say_dataset(dataset)
+    if dataset.leaks and arguments.fail_on_leakage:
+        raise BadData(f"{len(dataset.leaks)} pairs of images are the same, or nearly so, in two splits; remove them")
+    return dataset
+
+
+def _load_again(arguments: argparse.Namespace) -> Dataset:
+    """Load the data of a run, which must be what it was: figures of other images would not be those of its weights."""
+    dataset = _load(arguments)
+    if dataset.fingerprint() != arguments.fingerprint:
+        raise BadData(
+            f"{arguments.data} is not what {arguments.resume} was trained on: files, classes or splits have changed; "
+            "restore them, or train again"
+        )
+    return dataset
+
+
+def _build(arguments: argparse.Namespace, dataset: Dataset, *, read: bool = True) -> Network:
+    """See that it could be published, and build the network; ``read`` its first weights from their file."""
+    publishing.check(arguments.output, arguments.name)
+    with quiet():  # all that takes TensorFlow: what is missing shows now, and not when the training is over
+        from model_export import architectures, exporting, training  # noqa: F401, PLC0415
+
+    training.seed(arguments.seed)
+    return architectures.build(
+        arguments.architecture, arguments.trunk, dataset.shape, len(dataset.labels), arguments.weights, read=read
+    )
+
+
+def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, network: Network) -> dict[str, Any]:
+    """Train what is left to train, and publish the best weights, unless there was nothing left and they are."""
+    from model_export import batches, published, training  # noqa: PLC0415
+
+    budget, before = training.budget(arguments), len(run.history())
+    remarks.say_network(arguments, network, run)
+    say(batches.described(len(dataset.splits["train"]), budget.batch_size))
+    outcome = training.train(network, dataset, budget, run)
+    if outcome.epochs == before and (found := published.find(arguments, run, outcome)):
+        say(f"{run.folder} is finished, and is published already: {found.folder}; nothing new was published")
+        return _result(found, run, dataset)
+    remarks.say_outcome(outcome, budget)
+    return _export(arguments, run, dataset, network, outcome)
+
+
+def _export(
+    arguments: argparse.Namespace, run: Run, dataset: Dataset, network: Network, outcome: Outcome
+) -> dict[str, Any]:
+    """Publish the weights that are in the network, and say how good they are."""
+    from model_export import exporting  # noqa: PLC0415
+
+    published = exporting.export(arguments, run, network, dataset, outcome)
+    remarks.say_worth(published.metrics, dataset, arguments.trunk)
+    remarks.say_held_out(len(dataset.splits["validation"]))
+    if not arguments.json:
+        report.print_training(published, run.folder)
+    return _result(published, run, dataset)
+
+
+def _result(published: Published, run: Run, dataset: Dataset) -> dict[str, Any]:
+    return {
+        **published.document(),
+        "run": str(run.folder),
+        "skipped": list(dataset.skipped),
+        "leaks": [asdict(leak) for leak in dataset.leaks],
+        "contradictions": [list(pair) for pair in dataset.contradictions],
+    }
+
+
+def compare(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train several architectures with several seeds at the same budget, and write a report."""
+    dataset = _load(arguments)
+    with quiet():
+        from model_export import comparison, findings, training  # noqa: PLC0415
+
+    folder = arguments.report or comparison.next_folder(dataset.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    say(f"report {folder}; after an interrupt, run the same command with --report {folder} to continue")
+    budget = training.budget(arguments, keep="last")
+    with interrupts.resumable(
+        *shlex.split(arguments.command_line), *(() if arguments.report else ("--report", str(folder)))
+    ):
+        trained = comparison.run(arguments, dataset, budget, folder)
+        document = findings.write(folder, arguments, dataset, budget, trained)
+    if not arguments.json:
+        print((folder / "README.md").read_text())
+        say(f"report {folder / 'README.md'}")
+    return {"report": str(folder), **document}
+
+
+def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Print all that a published model says about itself."""
+    path, model = open_model(arguments.model)
+    described = description.describe(path, model)
+    if not arguments.json:
+        description.print_description(described)
+    return described
+
+
+def verify(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Check a published file with the service's loader, and measure it on a data set when one is given."""
+    path, model = open_model(arguments.model)
+    difference = evaluation.replay(model)
+    measured = evaluation.Measured({}, {}, ())
+    if arguments.data:
+        measured = evaluation.evaluate(model, arguments.data, arguments.labels)
+    if not arguments.json:
+        report.print_verification(path, model, difference, measured)
+    return {
+        "file": str(path),
+        "sha256": model.sha256,
+        "probe_difference": difference,
+        "metrics": measured.metrics,
+        "seen_in_training": measured.seen,
+        "classes_without_images": list(measured.missing),
+    }
+
+
+COMMANDS = {"train": train, "compare": compare, "publish": publish, "verify": verify, "inspect": inspect}
