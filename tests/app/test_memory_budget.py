@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -127,3 +128,26 @@ def test_the_same_file_is_loaded_again_without_a_trial(crowded, monkeypatch):
     entry.found.path.touch()
 
     assert acquire(crowded, entry).model.sha256 == entry.card.sha256
+
+
+def test_who_leaves_while_a_model_is_loaded_again_leaves_it_to_the_others(crowded, monkeypatch):
+    entry, load = let_go(crowded), loading.Loader.open
+    go_on, loads = threading.Event(), []
+
+    def slowly(*arguments):
+        loads.append(arguments)
+        go_on.wait(20)
+        return load(*arguments)
+
+    async def scenario():
+        leaves, stays = (asyncio.create_task(crowded.acquire(entry.found.reference)) for _ in range(2))
+        await asyncio.sleep(0)  # by when both wait
+        leaves.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        return await asyncio.wait_for(stays, 20)
+
+    monkeypatch.setattr(loading.Loader, "open", slowly)
+
+    assert asyncio.run(scenario()).model.sha256 == entry.card.sha256
+    assert len(loads) == 1
