@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import hashlib
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -148,3 +149,26 @@ def test_what_leaves_while_it_is_loaded_again_is_answered_with_and_does_not_stay
     assert model() is None
     with pytest.raises(ModelNotFound):
         crowded.served.resolve(reference)
+
+
+def test_who_leaves_while_a_model_is_loaded_again_leaves_it_to_the_others(crowded, monkeypatch):
+    entry, load = let_go(crowded), loading.Loader.open
+    go_on, loads = threading.Event(), []
+
+    def slowly(*arguments):
+        loads.append(arguments)
+        go_on.wait(20)
+        return load(*arguments)
+
+    async def scenario():
+        leaves, stays = (asyncio.create_task(crowded.acquire(entry.found.reference)) for _ in range(2))
+        await asyncio.sleep(0)  # by when both wait
+        leaves.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        return await asyncio.wait_for(stays, 20)
+
+    monkeypatch.setattr(loading.Loader, "open", slowly)
+
+    assert asyncio.run(scenario()).model.sha256 == entry.card.sha256
+    assert len(loads) == 1
