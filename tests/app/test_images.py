@@ -349,4 +349,4 @@ def test_nothing_of_the_inside_is_told_of_a_damaged_file():
     with pytest.raises(UndecodableImage) as told:
         decode(b"\xff\xd8\xff" + b"no image", RGB)
 
-    assert str(told.value) == "the JPEG file is damaged or incomplete (UnidentifiedImageError); save it again"
+    assert str(told.value) == "the JPEG file is damaged or incomplete; save it again"
