@@ -1,10 +1,13 @@
 """Small folders of images, and networks small enough to train in a test."""
 
-import keras
 import numpy as np
 import pytest
 
+from model_export.quiet import quiet
 from tests import toys
+
+with quiet():
+    import keras
 
 
 @pytest.fixture(autouse=True)
