@@ -13,7 +13,7 @@ from app.errors import TooManyPixels
 _OF_THE_LARGEST = 20
 """Scans of an image as large as is allowed; encoders make up to ten, and some fifteen."""
 _START_OF_SCAN, _END = 0xDA, 0xD9
-_WITHOUT_LENGTH = (0x01, 0xD8)
+_START_OF_FRAME, _START_OF_IMAGE = 0xC0, 0xD8
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not what stands for a 0xFF of the data, or for a restart
 
 
@@ -45,6 +45,7 @@ def _goes_on(data: bytes, most: int) -> bool:
         if marker == _END:
             break
         scans += marker == _START_OF_SCAN
-        if marker not in _WITHOUT_LENGTH:
+        # What stands below has no length, or none that libjpeg would heed where it awaits a restart.
+        if marker >= _START_OF_FRAME and marker != _START_OF_IMAGE:
             position += int.from_bytes(data[position : position + 2], "big")
     return scans > most

@@ -32,10 +32,13 @@ def test_the_smaller_the_image_the_more_scans_it_may_have():
     assert read(data, max_pixels=4 * PIXELS).shape == (8, 8, 3)
 
 
-@pytest.mark.parametrize("trick", [b"\xff\x01", b"\xff\xff", b"\xff\xfe\x00\x06\xff\xd9\xff\xd9"])
+@pytest.mark.parametrize("trick", [b"\xff\x01", b"\xff\xff", b"\xff\xfe\x00\x06\xff\xd9\xff\xd9", b"\xff\x02\x7f\x00"])
 def test_scans_cannot_be_hidden(trick):
-    """Behind a marker that has no length, a filler, or the end of an image that is only a comment."""
-    data = toys.scans(IMAGE, 50)
+    """Behind a marker without length, a filler, an end of the image in a comment, or the length of a reserved marker.
+
+    libjpeg pays no heed to that length where it awaits a restart: it looks for the next marker.
+    """
+    data = toys.scans(Image.new("RGB", IMAGE.size), 50)
     second = data.index(b"\xff\xda", data.index(b"\xff\xda") + 1)
     data = data[:second] + trick + data[second:]
 
