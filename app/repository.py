@@ -151,6 +151,8 @@ class Repository:
         with self._lock:
             self._entries[found.name, found.number] = entry
             self._publish()
+        if self.withdrawn(entry.name):  # perhaps since it was loaded, when nobody knew of it
+            self._residency.let_go(entry)
         return entry
 
     def remove(self, entry: Entry) -> None:

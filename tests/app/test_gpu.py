@@ -208,6 +208,15 @@ def test_the_doctor_sends_nobody_to_remove_a_model_for_a_gpu_that_fails(gpu, tmp
     assert "remove" not in model.advice
 
 
+def test_the_doctor_says_once_what_to_install(gpu, monkeypatch):
+    monkeypatch.setattr(devices, "missing_library", lambda: "libcudnn.so.9 cannot be loaded; install deploy/this.txt")
+
+    *_, libraries = doctor._cuda()
+
+    assert (libraries.level, libraries.text) == ("warning", "libcudnn.so.9 cannot be loaded")
+    assert libraries.advice.startswith("install deploy/requirements/serve-cuda.txt")
+
+
 NO_KERNEL = "CUDA failure 209: no kernel image is available for execution on the device ; GPU=0"
 
 

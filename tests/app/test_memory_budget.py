@@ -12,6 +12,7 @@ import pytest
 from app import loading
 from app.errors import ModelNotFound, NotReady
 from app.repository import Repository
+from app.residency import Residency
 from app.watching import Watcher
 from tests import toys
 from tests.app.test_repository import loader
@@ -149,6 +150,24 @@ def test_what_leaves_while_it_is_loaded_again_is_answered_with_and_does_not_stay
     assert model() is None
     with pytest.raises(ModelNotFound):
         crowded.served.resolve(reference)
+
+
+def test_a_new_version_of_what_is_withdrawn_at_that_moment_does_not_stay(tmp_path, monkeypatch):
+    toys.publish(tmp_path, "toy", 1)
+    repository = Repository(tmp_path, default=None, loader=loader())
+    repository.load()
+    toys.publish(tmp_path, "toy", 2)
+    load = Residency.load
+
+    def load_and_withdraw(*arguments):
+        version = load(*arguments)
+        repository.withdraw("toy")
+        return version
+
+    monkeypatch.setattr(Residency, "load", load_and_withdraw)
+    Watcher(repository, 1).look("toy")
+
+    assert [(entry.number, entry.version) for entry in repository.entries()] == [(1, None), (2, None)]
 
 
 def test_who_leaves_while_a_model_is_loaded_again_leaves_it_to_the_others(crowded, monkeypatch):
