@@ -117,7 +117,8 @@ def _cuda() -> Iterator[Finding]:
     yield Finding("ok", "cuda", text)
     missing = devices.missing_library()
     if missing is not None:
-        yield Finding("warning", "libraries", missing.partition(";")[0], "install deploy/requirements/serve-cuda.txt, which brings them")
+        advice = "install deploy/requirements/serve-cuda.txt, which brings them"
+        yield Finding("warning", "libraries", missing.partition(";")[0], advice)
     else:
         yield Finding("ok", "libraries", "CUDA and cuDNN load")
 

@@ -208,7 +208,8 @@ def test_the_doctor_sends_nobody_to_remove_a_model_for_a_gpu_that_fails(gpu, tmp
     assert "remove" not in model.advice
 
 
-def test_the_doctor_says_once_what_to_install(gpu, monkeypatch):
+def test_the_doctor_says_once_what_to_install(monkeypatch):
+    monkeypatch.setattr(devices, "why_no_cuda", lambda: None)
     monkeypatch.setattr(devices, "missing_library", lambda: "libcudnn.so.9 cannot be loaded; install deploy/this.txt")
 
     *_, libraries = doctor._cuda()
