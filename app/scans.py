@@ -11,7 +11,7 @@ import re
 from app.errors import TooManyPixels
 
 _OF_THE_LARGEST = 20
-"""Scans of an image as large as is allowed; encoders make up to ten, and some fifteen."""
+"""Scans of an image as large as is allowed; encoders make up to ten, and eighteen of four colours."""
 _START_OF_SCAN, _END = 0xDA, 0xD9
 _START_OF_FRAME, _START_OF_IMAGE = 0xC0, 0xD8
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not what stands for a 0xFF of the data, or for a restart

@@ -24,6 +24,21 @@ def test_what_encoders_make_is_read_at_the_largest_size(options):
     assert read(toys.save(IMAGE, "JPEG", **options)).shape == (8, 8, 3)
 
 
+def test_what_encoders_make_of_four_colours_is_read_at_the_largest_size():
+    data = toys.save(IMAGE.convert("CMYK"), "JPEG", progressive=True)
+
+    assert data.count(b"\xff\xda") == 18
+    assert read(data).shape == (8, 8, 3)
+
+
+def test_the_first_of_several_pictures_alone_counts():
+    """Cameras put a preview of full size behind the photograph (CIPA DC-007, MPO)."""
+    data = toys.save(IMAGE, "MPO", save_all=True, append_images=[IMAGE] * 3, progressive=True)
+
+    assert data.count(b"\xff\xda") > 20
+    assert read(data).shape == (8, 8, 3)
+
+
 def test_the_smaller_the_image_the_more_scans_it_may_have():
     data = toys.scans(IMAGE, 50)
 
