@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from benchmarks import gpu, sidebyside
+from app import sessions
+from benchmarks import feeds, gpu, sidebyside
 from tests import toys
 from tests.conftest import ROOT
 
@@ -92,3 +93,7 @@ def test_without_cuda_it_says_so(tmp_path, monkeypatch, capsys):
 
     assert gpu.main() == 69
     assert "there is no NVIDIA driver; --rehearse goes through it on the CPU" in capsys.readouterr().err
+
+
+def test_it_measures_with_the_options_of_the_service():
+    assert feeds.SERVED == sessions._CUDA_OPTIONS
