@@ -83,7 +83,9 @@ class _Collector:
         settings, repository = self._service.settings, self._service.repository
         yield GaugeMetricFamily("multipool_ready", "Whether /readyz says 200.", value=self._service.is_ready())
         yield GaugeMetricFamily(
-            "multipool_queue_size", "Most images let in, all workers.", value=settings.queue_size * settings.workers
+            "multipool_queue_size",
+            "Most images in progress at once, all workers.",
+            value=settings.queue_size * settings.workers,
         )
         refused = sum(entry.refused is not None for entry in repository.entries())
         yield GaugeMetricFamily(
