@@ -115,7 +115,7 @@ async function classify(signal = begin()) {
     $("announce").textContent = `${shown.body.label ?? "Uncertain"}, ${answer.percent(shown.body.probability)}`;
   } catch (error) {
     complain(error, () => classify());
-    if (error.code === "model_not_found") service.models().then(offer).catch(complain);
+    if (error.code === "model_not_found") service.models().then(offer).catch((none) => complain(none, load));
   } finally {
     if (!signal.aborted) $("answer").setAttribute("aria-busy", "false");
   }

@@ -2,14 +2,19 @@
 
 const place = document.getElementById("message");
 
-/** Show a text, with a button that calls `again` if that is given; an empty text takes the last one away. */
+let retry; // what was asked last, though it was said of what was asked before
+
+/** Show a text, with a button that calls the latest `again` if that is given; an empty text takes the last one away. */
 export function say(text, again) {
-  if (place.firstChild?.textContent === text) return; // not aloud once more
+  const same = place.firstChild?.textContent === text && !retry === !again;
+  retry = again;
+  if (same) return; // not aloud once more
   const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Try again" });
   button.addEventListener("click", () => {
+    const now = retry;
     document.querySelector("main").focus(); // the button goes
     say("");
-    again();
+    now();
   });
   place.replaceChildren(text, ...(again ? [button] : []));
   place.hidden = !text;

@@ -65,9 +65,11 @@ export function description() {
   return ask("openapi.json");
 }
 
-/** All models: {default, default_version, models: [...]}. */
-export function models() {
-  return ask("models");
+/** All models: {default, default_version, models: [...]}, of which there is at least one. */
+export async function models() {
+  const listed = await ask("models");
+  if (!listed.models.length) throw new Refusal(200, "The service serves no model at the moment.", "model_not_found");
+  return listed;
 }
 
 const unexplained = new Set(); // models whose logits are no sums: they answer all the same, only without reasons

@@ -217,6 +217,32 @@ def test_a_model_that_was_removed_leaves_the_list_of_an_old_tab(chromium, tmp_pa
         assert "model=there:1" in page.text_content("#curl")
 
 
+def test_a_service_without_a_model_is_said_to_have_none(toy_page):
+    listing = {"default": None, "default_version": None, "models": [], "refused": []}
+    toy_page.route(re.compile("/models$"), lambda route: route.fulfill(json=listing), times=1)
+    toy_page.reload()
+
+    expect(toy_page.locator("#message")).to_contain_text("serves no model at the moment")
+
+    toy_page.get_by_role("button", name="Try again").click()
+    toy_page.wait_for_selector("#model option", state="attached")
+    assert toy_page.locator("#message").is_hidden()
+
+
+def test_what_fails_again_is_tried_again_as_it_was_asked_last(toy_page):
+    toy_page.route(EXPLAIN, lambda route: route.abort(), times=2)
+    give(toy_page, toys.plain(255))
+    expect(toy_page.locator("#message")).to_contain_text("The maps are missing")
+    with toy_page.expect_event("requestfailed"):
+        toy_page.locator(".bar", has_text="dark").click()
+    toy_page.evaluate("new Promise((done) => setTimeout(done, 200))")  # by when it was said, in the same words
+
+    with toy_page.expect_request(EXPLAIN) as asked:
+        toy_page.get_by_role("button", name="Try again").click()
+
+    assert "label=dark" in asked.value.url
+
+
 def test_a_file_that_changed_on_the_disk_is_not_taken_for_a_service_that_is_away(toy_page, tmp_path):
     file = tmp_path / "changing.png"
     file.write_bytes(toys.plain(255))
