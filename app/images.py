@@ -121,6 +121,8 @@ def _decode_with_pillow(
     data: bytes, kind: str, shape: Shape, value_range: tuple[float, float] | None, max_pixels: int, *, room: Room
 ) -> NDArray[np.uint8]:
     mode = _PILLOW_MODES[shape.channels]
+    if kind == "JPEG":
+        scans.check_header(data)
     with _open(data, kind) as image:
         if image.width * image.height > max_pixels:
             raise TooManyPixels(

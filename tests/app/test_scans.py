@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
-from app.errors import TooManyPixels
+from app import scans
+from app.errors import TooManyPixels, UndecodableImage
 from app.images import Shape, decode
 from tests import toys
 
@@ -59,6 +60,45 @@ def test_scans_cannot_be_hidden(trick):
 
     with pytest.raises(TooManyPixels):
         read(data)
+
+
+@pytest.mark.parametrize("piece", [b"\xff", b"\0", b"\xff\xe1\x00\x02", b"\xff\xd9"])
+def test_what_stands_in_front_of_the_pixels_is_bounded(piece):
+    """Pillow would read it piece by piece, a million of them in seconds."""
+    data = toys.save(IMAGE, "JPEG")
+    second = 4 + int.from_bytes(data[4:6], "big")
+
+    with pytest.raises(UndecodableImage, match="too much in front of its pixels; save it again"):
+        read(data[:second] + piece * 100_000 + data[second:])
+
+
+@pytest.mark.parametrize("piece", [b"\xff", b"\0", b"\xff\xe1\x00\x02"])
+def test_a_little_in_front_of_the_pixels_does_no_harm(piece):
+    data = toys.save(IMAGE, "JPEG")
+    second = 4 + int.from_bytes(data[4:6], "big")
+
+    assert read(data[:second] + piece * 1000 + data[second:]).shape == (8, 8, 3)
+
+
+def test_the_markers_without_length_are_those_that_pillow_takes_for_such():
+    """What it read one by one, and was skipped as a part of something else, would not be counted."""
+    bare = {code & 0xFF for code, (_, _, handler) in JpegImagePlugin.MARKER.items() if handler is None}
+
+    assert bare - {*range(0xD0, 0xD8)} == scans._WITHOUT_LENGTH - {*range(0xC0)}
+
+
+def test_nothing_but_fillers_is_no_image():
+    with pytest.raises(UndecodableImage, match="too much"):
+        read(b"\xff\xd8\xff" + b"\xff" * 100_000)
+
+
+def test_what_stands_between_scans_is_bounded():
+    data = toys.save(IMAGE, "JPEG", progressive=True, comment=b"\xff\xda" * 20)
+    last = data.rindex(b"\xff\xda")
+
+    assert read(data).shape == (8, 8, 3)
+    with pytest.raises(TooManyPixels):
+        read(data[:last] + b"\xff\x01" * 20_000 + data[last:])
 
 
 @pytest.mark.parametrize("place", ["comment", "behind the end"])
