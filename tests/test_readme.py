@@ -117,14 +117,18 @@ def test_the_lines_for_scripts_end_with_an_error_where_the_readme_says_so(server
         return done.returncode, done.stdout, done.stderr
 
     assert run(one) == (0, "bright\n", "")
-    assert run(batch) == (0, "a.jpg\tbright\nb.jpg\tdark\n", "")
+    assert run(batch) == (0, "a.jpg\tbright\t\nb.jpg\tdark\t\n", "")
     for line in (one, batch):
         code, said, errors = run(line, "?model=nothing")
         assert code
         assert not said
         assert "there is no model 'nothing'" in errors
         assert run(line, to="http://127.0.0.1:1")[0]
-    assert run(one, "?min_confidence=1")[0]
+    code, _, errors = run(one, "?min_confidence=1")
+    assert code
+    assert "uncertain" in errors
+    (tmp_path / "b.jpg").write_bytes(b"no image")
+    assert run(batch) == (0, "a.jpg\tbright\t\nb.jpg\t\tundecodable_image\n", "")
 
 
 def test_compose_passes_on_every_setting_but_those_of_the_image_and_no_others():
