@@ -30,7 +30,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from app import bands, formats, scans
+from app import bands, chunks, formats, scans
 from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ def _decode_with_pillow(
     mode = _PILLOW_MODES[shape.channels]
     if kind == "JPEG":
         scans.check_header(data)
+    elif kind == "PNG":
+        chunks.check(data)
     with _open(data, kind) as image:
         if image.width * image.height > max_pixels:
             raise TooManyPixels(
