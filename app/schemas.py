@@ -180,6 +180,18 @@ class ModelSummary(BaseModel):
     sha256: str
 
 
+class FeatureStatistics(BaseModel):
+    """What familiarity is compared with: images held out in training."""
+
+    model_config = ConfigDict(extra="allow")
+
+    images: int = Field(description="Training images that the statistics were taken from.")
+    held_out: int = Field(description="Held-out images. Familiarity is never below 1 / (this + 1).")
+    levels: list[float] = Field(
+        description="Shares of the held-out images, descending; the last is the lowest familiarity there is."
+    )
+
+
 class ModelDetail(ModelSummary):
     """One model with all that its artifact says about itself, also what a newer exporter wrote."""
 
@@ -193,6 +205,7 @@ class ModelDetail(ModelSummary):
     recipe: dict[str, Any]
     training: dict[str, Any]
     metrics: dict[str, dict[str, float]]
+    statistics: FeatureStatistics | None = Field(description="Null where answers say nothing of familiarity.")
 
 
 class RefusedVersion(_Body):

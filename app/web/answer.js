@@ -1,5 +1,6 @@
 // Shows an answer: probabilities, branches, sums, times. Everything is built from text nodes; nothing is parsed as HTML.
 
+import * as familiarity from "./familiarity.js";
 import { overlay, strip } from "./picture.js";
 
 const SHOWN = 5;
@@ -41,7 +42,7 @@ export function words(name) {
 }
 
 /** Winner, agreement, bars and familiarity. */
-export function verdict(body, explained, choose) {
+export function verdict(body, statistics, explained, choose) {
   const labels = ranked(body.probabilities);
   $("empty").hidden = true;
   $("verdict").hidden = false;
@@ -51,7 +52,7 @@ export function verdict(body, explained, choose) {
   const press = body.explanation ? "; press one to explain that class" : "";
   $("bars").setAttribute("aria-label", `Probabilities${press}`);
   bars(body.probabilities, labels, explained, body.explanation && choose);
-  familiarity(body.familiarity);
+  familiarity.show(body.familiarity, statistics);
 }
 
 function agreement({ explanation, branches, label }) {
@@ -92,18 +93,8 @@ function bars(probabilities, labels, explained, choose) {
   };
 }
 
-function familiarity(found) {
-  $("familiar").hidden = !found;
-  if (!found) return;
-  $("meter").value = found.joint;
-  const share = found.joint < 0.01 ? "Fewer than 1 in 100" : `About ${Math.round(100 * found.joint)} in 100`;
-  const judged = found.joint < 0.01 ? "The model has hardly seen its like: take the answer with care."
-    : found.joint < 0.05 ? "It is an unusual one." : "It is one of the usual kind.";
-  $("familiar-words").textContent = `${share} images held out in training are at least as unusual as this one. ${judged}`;
-}
-
 /** The cards of the branches, without their maps, which will have the shape of the model's input. */
-export function branches(body, explained, size) {
+export function branches(body, statistics, explained, size) {
   const { explanation } = body;
   const rival = runnerUp(explanation, explained);
   $("explained").textContent = explained;
@@ -112,7 +103,7 @@ export function branches(body, explained, size) {
     + "the second figure says which of the two a branch speaks for. The image, as the model sees it, shows through.";
   const longest = Math.max(...explanation.branches.map((branch) => Math.abs(branch.contributions[explained])), 1e-6);
   $("branches").replaceChildren(
-    ...body.branches.map((branch, i) => card(branch, explanation.branches[i], { explained, rival, longest, body })),
+    ...body.branches.map((branch, i) => card(branch, explanation.branches[i], { explained, rival, longest, body, statistics })),
   );
   for (const canvas of document.querySelectorAll(".map")) canvas.style.aspectRatio = `${size.width} / ${size.height}`;
   sums(explanation, explained);
@@ -126,7 +117,7 @@ function runnerUp({ logits }, explained) {
     .reduce((best, label) => (logits[label] > logits[best] ? label : best));
 }
 
-function card(branch, share, { explained, rival, longest, body }) {
+function card(branch, share, { explained, rival, longest, body, statistics }) {
   const made = $("branch").content.cloneNode(true);
   const find = (selector) => made.querySelector(selector);
   const mine = share.contributions[explained];
@@ -142,7 +133,8 @@ function card(branch, share, { explained, rival, longest, body }) {
   const count = `${branch.features.length} features, up to ${largest.toFixed(2)}`;
   find(".strip").setAttribute("aria-label", count);
   const known = body.familiarity?.branches[branch.name];
-  find(".features").textContent = known === undefined ? count : `${count}; familiarity ${known < 0.01 ? "below 0.01" : known.toFixed(2)}`;
+  const figure = known === undefined ? "" : `; familiarity ${familiarity.figure(known, statistics)}`;
+  find(".features").textContent = count + figure;
   const changed = share.without === ranked(body.probabilities)[0] ? "nothing changes" : `it is ${isolated(share.without)}`;
   find(".votes").textContent = `Alone it says ${isolated(share.alone)}; without it, ${changed}.`;
   return made;

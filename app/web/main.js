@@ -107,7 +107,9 @@ async function classify(signal = begin()) {
     if (!image) return;
     if (!choice.model()) return void (await load()); // which asks, once there is something to ask
     const asked = { image, model: choice.model(), reference: choice.reference() };
-    shown = { ...asked, ...(await service.predict(asked.image, asked.reference, signal)) };
+    const questions = [service.predict(image, asked.reference, signal), service.statistics(asked.reference, signal)];
+    const [told, statistics] = await Promise.all(questions);
+    shown = { ...asked, ...told, statistics };
     say("");
     $("curl").textContent = service.curl(asked.image, asked.reference, "explanation" in shown.body);
     answer.timing(shown.stages, shown.took);
@@ -127,11 +129,11 @@ async function explain(told, label) {
   looking = new AbortController();
   const { signal } = looking;
   told.explained = label;
-  answer.verdict(told.body, label, (chosen) => explain(told, chosen));
+  answer.verdict(told.body, told.statistics, label, (chosen) => explain(told, chosen));
   $("why").hidden = $("save-picture").hidden = !told.body.explanation;
   if (!told.body.explanation) return;
   const { input, branches } = told.model;
-  answer.branches(told.body, label, input);
+  answer.branches(told.body, told.statistics, label, input);
   drawMaps = () => {};
   const grey = picture.greys(resting === "preview" ? $("preview") : null, input);
   const regions = branches.map(({ region }) => region);

@@ -72,6 +72,15 @@ export async function models() {
   return listed;
 }
 
+/** What familiarity is compared with: {held_out, levels, ...}; null where the model has none, or does not say. */
+export async function statistics(model, signal) {
+  try {
+    return (await ask(`models/${model.replace(":", "/")}`, { signal })).statistics ?? null;
+  } catch {
+    return null; // the answer stands without it, and says itself what is wrong
+  }
+}
+
 const unexplained = new Set(); // models whose logits are no sums: they answer all the same, only without reasons
 
 /** Classify; gives the body, also as text, the stages in milliseconds and the time the whole request took. */

@@ -5,6 +5,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -66,6 +67,23 @@ def test_one_image_is_answered_in_a_line(predict, folder):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split()[1] == "bright"
     assert "familiarity" in done.stdout
+
+
+def test_the_lowest_familiarity_is_marked(tmp_path):
+    toys.publish(tmp_path, "few", 1, toys.artifact(statistics=toys.statistics(18)))
+    strange = np.zeros((8, 8, 3), np.uint8)
+    strange[:, 4:] = 255
+    (tmp_path / "strange.png").write_bytes(toys.save(strange))
+    usual = np.random.default_rng(1).integers(127, 255, (8, 8, 3)).astype(np.uint8)
+    (tmp_path / "usual.png").write_bytes(toys.save(usual))
+    command = [sys.executable, "-m", "app", "predict", tmp_path / "strange.png", tmp_path / "usual.png"]
+    chosen = environment(tmp_path, DEFAULT_MODEL="few")
+
+    done = subprocess.run(command, cwd=ROOT, env=chosen, capture_output=True, text=True, timeout=60, check=True)
+
+    lowest, other = done.stdout.splitlines()
+    assert lowest.endswith("familiarity ≤ 0.053")
+    assert re.search(r"familiarity 0\.\d\d$", other)
 
 
 def test_json_is_what_the_service_answers(predict, server, folder):
