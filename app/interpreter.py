@@ -1,4 +1,4 @@
-"""How the interpreter that runs is called: outside its virtual environment a bare ``python`` may be another, or none."""
+"""How the interpreter that runs is called: outside its environment, a bare ``python`` may be another, or none."""
 
 from __future__ import annotations
 

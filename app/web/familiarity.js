@@ -29,15 +29,15 @@ function compared(joint, statistics) {
   if (lowest(joint, statistics)) {
     const count = statistics.held_out;
     const none = count === 1 ? "not even the one image" : `none of the ${count} images`;
-    return `This is as unusual as the model can tell: ${none} held out in training is more so.`;
+    return `This image is as unusual as the model can tell: ${none} held out in training is more unusual.`;
   }
   const share = joint < STRANGE ? "Fewer than 1 in 100" : `About ${Math.round(100 * joint)} in 100`;
-  return `${share} images held out in training are at least as unusual as this one.`;
+  return `${share} of the images held out in training are at least as unusual as this one.`;
 }
 
 function judged(joint, statistics) {
-  if (joint < STRANGE) return " The model has hardly seen its like: take the answer with care.";
-  if (joint < UNUSUAL) return " It is an unusual one.";
+  if (joint < STRANGE) return " The model has seen hardly any image like it, so be careful with its answer.";
+  if (joint < UNUSUAL) return " It is unusual.";
   const telling = statistics !== null && statistics.levels.at(-1) < UNUSUAL; // else it would be said of every image
-  return telling ? " It is one of the usual kind." : "";
+  return telling ? " It is not unusual." : "";
 }

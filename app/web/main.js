@@ -81,7 +81,7 @@ async function take(file, { place, stage }) {
   $("given").textContent = stage ? "" : `${place}${answer.isolated(file.name)}${bitmap ? `, ${size(bitmap)}` : ""}`;
   if (bitmap) picture.preview($("preview"), bitmap);
   $("preview").setAttribute("aria-label", `The image: ${file.name}`);
-  $("nopreview").textContent = `${file.name}: the browser cannot show it, but the model may read it.`;
+  $("nopreview").textContent = `The browser cannot display ${answer.isolated(file.name)}, but the model may be able to read it.`;
   at = stage ?? resting;
   show(at);
   await classify(signal);
@@ -168,7 +168,7 @@ files({
   input: $("file"),
   stage: $("stage"),
   take: (given) => series.give(given),
-  none: () => say("There was no image file in that. Save the image first, or copy it and paste it here."),
+  none: () => say("What you dropped holds no image file. Save the image and drop the file, or copy the image and paste it here."),
 });
 $("drop").addEventListener("click", () => $("file").click());
 choice.onChosen(() => {

@@ -38,7 +38,7 @@ async function ask(path, options = {}, read = (response) => response.json()) {
   } catch (error) {
     if (error.name === "AbortError" || error instanceof Refusal) throw error;
     if (await gone(options.body)) {
-      throw new Refusal(null, "The file cannot be read: it is a folder, or was moved or changed. Give it again.");
+      throw new Refusal(null, "The file cannot be read: it is a folder, or it was moved or changed. Choose it again.");
     }
     throw new Refusal(0, "The service cannot be reached. Is it still running?");
   }

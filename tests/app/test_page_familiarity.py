@@ -43,16 +43,16 @@ def usual():
 def test_the_lowest_figure_of_few_held_out_images_is_not_called_usual(chromium, service):
     words, branches = told(chromium, service, 1, half())
 
-    assert f"none of the {FEW} images held out in training is more so" in words
-    assert "usual kind" not in words
+    assert f"none of the {FEW} images held out in training is more unusual" in words
+    assert "not unusual" not in words
     assert "familiarity ≤ 0.053" in branches[0]
 
 
 def test_where_the_figure_cannot_show_an_unusual_image_none_is_called_usual(chromium, service):
     words, _ = told(chromium, service, 1, usual())
 
-    assert "in 100 images held out in training are at least as unusual" in words
-    assert "usual kind" not in words
+    assert "in 100 of the images held out in training are at least as unusual" in words
+    assert "not unusual" not in words
 
 
 def test_many_held_out_images_tell_the_unusual_from_the_usual(chromium, service):
@@ -60,6 +60,6 @@ def test_many_held_out_images_tell_the_unusual_from_the_usual(chromium, service)
     words, _ = told(chromium, service, 2, usual())
 
     assert "none of the 600 images" in strange
-    assert "take the answer with care" in strange
+    assert "be careful with its answer" in strange
     assert "familiarity below 0.01" in branches[0]
-    assert words.endswith("It is one of the usual kind.")
+    assert words.endswith("It is not unusual.")
