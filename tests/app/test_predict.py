@@ -86,6 +86,10 @@ def test_the_lowest_familiarity_is_marked(tmp_path):
     assert lowest.endswith("familiarity ≤ 0.053")
     assert re.search(r"familiarity 0\.\d\d$", other)
 
+    chosen["PYTHONIOENCODING"] = "ascii"
+    done = subprocess.run(command, cwd=ROOT, env=chosen, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr, done.stdout.splitlines()[1]) == (0, "", other)
+
 
 def test_json_is_what_the_service_answers(predict, server, folder):
     image = folder / "deep" / "noise.JPG"
