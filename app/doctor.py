@@ -64,7 +64,7 @@ def examine() -> Iterator[Finding]:
     try:
         settings = Settings.load()
     except MultipoolError as error:
-        yield Finding("failure", "settings", str(error), "the settings are listed by 'python -m app --help'", error)
+        yield Finding("failure", "settings", str(error), error=error)
         return
     try:
         settings.keys()

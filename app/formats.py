@@ -69,6 +69,8 @@ def recognise(data: bytes, media_type: str | None) -> str:
     """
     if data[4:8] == b"ftyp" and (name := _PHONES.get(data[8:12])) is not None:
         raise UnsupportedMediaType(f"the file is {name}, which is not read; save or export it as JPEG")
+    if not data:
+        raise EmptyFile("the file is empty; send the bytes of an image, and check that the client found the file")
     declared = (media_type or "").partition(";")[0].strip().lower()
     unknown = declared in ("", "application/octet-stream")
     if not unknown and declared not in MEDIA_TYPES:
@@ -76,8 +78,6 @@ def recognise(data: bytes, media_type: str | None) -> str:
             f"the file was sent as {declared[:80]!r}, which is not an accepted image type; send {ACCEPTED}, "
             "and say so, for example with the header 'Content-Type: image/jpeg'"
         )
-    if not data:
-        raise EmptyFile("the file is empty; send the bytes of an image")
     kind = sniff(data)
     if kind is None and unknown:
         raise UnsupportedMediaType(f"the file is not an image of an accepted type; send {ACCEPTED}")

@@ -113,7 +113,9 @@ def open_journal(table: Path, version: Version, options: Options) -> Iterator[Jo
     if not table.parent.is_dir():
         raise MissingInput(f"there is no folder {table.parent} to write {table.name} into")
     if table.exists():
-        raise InvalidUsage(f"{table} exists already; remove it, or name another --output")
+        raise InvalidUsage(
+            f"{table} exists already, and a finished table is not touched; remove it, or name another --output"
+        )
     path = table.with_name(f".{table.name}.journal")
     head = {
         "model": version.name,

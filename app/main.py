@@ -75,7 +75,7 @@ def create_app(
         service = build(settings, metrics)
         count = _cores(settings)
         log.info("%d cores: one thread per core, each for one image; a single image uses all cores", count)
-        _say_who_is_answered(len(keys))
+        _say_who_is_answered(len(keys), admin=settings.admin_key is not None)
         service.classifier.guard.on_failure = lambda error: _fail(service.repository, error, on_failure)
         loading = asyncio.create_task(_load(service.repository, sound, on_failure))
         if settings.workers > 1:
@@ -113,9 +113,10 @@ def create_app(
     return app
 
 
-def _say_who_is_answered(keys: int) -> None:
+def _say_who_is_answered(keys: int, *, admin: bool) -> None:
     if keys:
-        log.info("requests must carry %s", "the API key" if keys == 1 else f"one of {keys} API keys")
+        one = "the API key" if keys == 1 else f"one of {keys} API keys"
+        log.info("requests must carry %s%s", one, ", or the admin key" if admin else "")
     else:
         log.info("no API key is needed: anyone who can reach the port gets answers")
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 from tqdm import tqdm
 
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         if arguments.json:
             failed = _print_json(version, list(results), alone=arguments.images == files)
         else:
-            failed = _print_lines(results, max(len(journal.name(file)) for file in files))
+            failed = _print_lines(results, max(len(journal.name(file)) for file in files), _lowest(version))
         if failed and len(files) > 1:
             print(_count(files, failed), file=sys.stderr)
     return BAD_DATA if failed else 0
@@ -162,7 +163,7 @@ def _print_json(version: Version, results: list[Result], *, alone: bool) -> int:
     return sum(isinstance(result, MultipoolError) for _, result in results)
 
 
-def _print_lines(results: Iterator[Result], width: int) -> int:
+def _print_lines(results: Iterator[Result], width: int, lowest: float) -> int:
     """Print a line for each image as soon as it is classified; returns how many failed."""
     failed = 0
     for name, result in results:
@@ -170,6 +171,17 @@ def _print_lines(results: Iterator[Result], width: int) -> int:
             print(f"error: {name}: {result}", file=sys.stderr)
             failed += 1
             continue
-        known = f"  familiarity {result['familiarity']['joint']:.2f}" if "familiarity" in result else ""
+        known = f"  familiarity {_figure(result['familiarity']['joint'], lowest)}" if "familiarity" in result else ""
         print(f"{name:<{width}}  {result['label'] or '(uncertain)'}  {result['probability']:.4f}{known}")
     return failed
+
+
+def _lowest(version: Version) -> float:
+    """Find the lowest familiarity that a model can give."""
+    statistics = version.model.metadata.statistics
+    return statistics.levels[-1] if statistics is not None else 0
+
+
+def _figure(familiarity: np.float32, lowest: float) -> str:
+    """Write a familiarity down; of the lowest one it is only known that it is no higher."""
+    return f"≤ {lowest:.2g}" if familiarity <= np.float32(lowest) else f"{familiarity:.2f}"

@@ -55,8 +55,8 @@ class BranchContributions(_Body):
 
     name: str
     contributions: dict[str, float]
-    alone: str = Field(description="The label that bias and this branch would give without the others.")
-    without: str = Field(description="The label that the others would give without this branch.")
+    alone: str = Field(description="The label that this branch would give alone, with the bias.")
+    without: str = Field(description="The label that the other branches would give, with the bias.")
 
 
 class Explanation(_Body):
@@ -84,7 +84,7 @@ class InputSize(_Body):
 
 
 class Grid(_Body):
-    """Cells of a map."""
+    """Number of cells of a map."""
 
     height: int
     width: int
@@ -95,9 +95,9 @@ class Maps(_Body):
 
     model: str
     version: int
-    sha256: str = Field(description="Of the model's file.")
+    sha256: str = Field(description="SHA-256 of the model's file.")
     input: InputSize = Field(description="The image as the model saw it.")
-    grid: Grid = Field(description="What the maps divide it into.")
+    grid: Grid = Field(description="Number of cells of each map.")
     label: str
     probability: float
     logit: float
@@ -111,8 +111,8 @@ class Maps(_Body):
 class Familiarity(_Body):
     """Does the model know this kind of image? Shares of images held out in training that are at least as unusual."""
 
-    joint: float = Field(description="By the pooled features of all branches together, 0 to 1; near 0: unlike them.")
-    branches: dict[str, float] = Field(description="By those of each branch.")
+    joint: float = Field(description="Of all branches together, from 0 to 1; near 0: unlike the training images.")
+    branches: dict[str, float] = Field(description="Of each branch alone.")
 
 
 class Prediction(_Body):
@@ -180,8 +180,20 @@ class ModelSummary(BaseModel):
     sha256: str
 
 
+class FeatureStatistics(BaseModel):
+    """What familiarity is compared with: images held out in training."""
+
+    model_config = ConfigDict(extra="allow")
+
+    images: int = Field(description="Training images that the statistics were taken from.")
+    held_out: int = Field(description="Held-out images. Familiarity is never below 1 / (this + 1).")
+    levels: list[float] = Field(
+        description="Shares of the held-out images, descending; the last is the lowest familiarity there is."
+    )
+
+
 class ModelDetail(ModelSummary):
-    """One model with all that its artifact says about itself, also what a newer exporter wrote."""
+    """One model with everything in its artifact's metadata, including fields that a newer exporter added."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -193,10 +205,11 @@ class ModelDetail(ModelSummary):
     recipe: dict[str, Any]
     training: dict[str, Any]
     metrics: dict[str, dict[str, float]]
+    statistics: FeatureStatistics | None = Field(description="Null where answers say nothing of familiarity.")
 
 
 class RefusedVersion(_Body):
-    """A version that is not served, or whose changed file is not."""
+    """A version that is not served; or one whose file was replaced by a refused one, and is served as it was before."""
 
     name: str
     version: int
@@ -207,12 +220,12 @@ class Models(_Body):
     """The models that are served, and what was refused."""
 
     default: str = Field(description="The model that answers when a request names none.")
-    default_version: int | None = Field(description="Its version that then answers; null while it is not served.")
+    default_version: int | None = Field(description="The version of it that answers; null while it is not served.")
     models: list[ModelSummary]
     refused: list[RefusedVersion]
 
 
 class Health(_Body):
-    """A word on how the service is."""
+    """Whether the service is alive or ready."""
 
     status: str

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from app import values
+from app import interpreter, values
 from app.errors import InvalidSettings
 from app.images import MAX_PIXELS
 
@@ -135,8 +136,11 @@ class Settings(BaseModel):
             name[len(PREFIX) :].lower(): os.environ[name] for name in sorted(os.environ) if name.startswith(PREFIX)
         }
         if unknown := [name for name in given if name not in cls.model_fields]:
+            near = get_close_matches(unknown[0], cls.model_fields, n=1)
+            meant = f"did you mean {PREFIX}{near[0].upper()}? " if near else ""
             raise InvalidSettings(
-                f"unknown setting {PREFIX}{unknown[0].upper()}; the settings are listed by 'python -m app --help'"
+                f"unknown setting {PREFIX}{unknown[0].upper()}; {meant}"
+                f"the settings are listed by '{interpreter.command()} -m app --help'"
             )
         try:
             # An empty value is as good as none: Compose passes on what is unset so.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import orjson
 
+from app import interpreter
 from app.errors import InvalidUsage
 from app.journal import Journal, Row
 
@@ -23,7 +24,10 @@ def check(table: Path) -> None:
         InvalidUsage: It takes a package that is not installed.
     """
     if table.suffix == ".parquet" and not _has_pyarrow():
-        raise InvalidUsage("writing Parquet takes pyarrow: pip install pyarrow, or name an --output of .csv or .jsonl")
+        raise InvalidUsage(
+            f"writing Parquet takes pyarrow: {interpreter.command()} -m pip install pyarrow, or name an --output of "
+            ".csv or .jsonl"
+        )
 
 
 def _has_pyarrow() -> bool:

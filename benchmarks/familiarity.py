@@ -161,7 +161,7 @@ def main() -> None:
     for name, batch in (others | damaged(known) | alone).items():
         of_others = scores(model, batch)
         areas = [auroc(of_known[:, i], of_others[:, i]) for i in range(len(names))]
-        print(f"{name[-26:]:<28}" + "".join(f"{each:>14.3f}" for each in [*areas, drift(model, of_others)]))
+        print(f"{Path(name).name[:26]:<28}" + "".join(f"{each:>14.3f}" for each in [*areas, drift(model, of_others)]))
     print_errors(model, known, folders, of_known[:, 0])
     print(f"one score takes {microseconds(model, known):.0f} µs")
 

@@ -17,7 +17,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 
 @router.get("/metrics", response_class=Response, responses=_RESPONSES)
 async def metrics(request: Request, service: AnyService) -> Response:
-    """Show what was counted, by all workers together."""
+    """Show the metrics, summed over all workers."""
     from app import exposition  # noqa: PLC0415  # whoever does not scrape does not pay for the import at the start
 
     content, media_type = exposition.write(service, request.headers.get("accept", ""))

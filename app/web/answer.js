@@ -1,5 +1,6 @@
 // Shows an answer: probabilities, branches, sums, times. Everything is built from text nodes; nothing is parsed as HTML.
 
+import * as familiarity from "./familiarity.js";
 import { overlay, strip } from "./picture.js";
 
 const SHOWN = 5;
@@ -41,7 +42,7 @@ export function words(name) {
 }
 
 /** Winner, agreement, bars and familiarity. */
-export function verdict(body, explained, choose) {
+export function verdict(body, statistics, explained, choose) {
   const labels = ranked(body.probabilities);
   $("empty").hidden = true;
   $("verdict").hidden = false;
@@ -51,17 +52,17 @@ export function verdict(body, explained, choose) {
   const press = body.explanation ? "; press one to explain that class" : "";
   $("bars").setAttribute("aria-label", `Probabilities${press}`);
   bars(body.probabilities, labels, explained, body.explanation && choose);
-  familiarity(body.familiarity);
+  familiarity.show(body.familiarity, statistics);
 }
 
 function agreement({ explanation, branches, label }) {
-  if (!explanation) return "This model cannot say why: its score is no sum of what its branches saw.";
+  if (!explanation) return "This model cannot say why: its score is not a sum of contributions of its branches.";
   if (!label) return "";
   const agreeing = explanation.agreement.map(words);
   const count = `${agreeing.length} of ${branches.length} branches`;
-  if (agreeing.length === branches.length) return `All ${branches.length} branches would say so alone.`;
-  if (agreeing.length === 0) return "No branch would say so alone: it takes them together.";
-  return `${count} would say so alone: ${agreeing.join(", ")}.`;
+  if (agreeing.length === branches.length) return `Each of the ${branches.length} branches alone would choose this class.`;
+  if (agreeing.length === 0) return "No branch alone would choose this class, only all of them together.";
+  return `${count} alone would choose this class: ${agreeing.join(", ")}.`;
 }
 
 function bars(probabilities, labels, explained, choose) {
@@ -92,27 +93,18 @@ function bars(probabilities, labels, explained, choose) {
   };
 }
 
-function familiarity(found) {
-  $("familiar").hidden = !found;
-  if (!found) return;
-  $("meter").value = found.joint;
-  const share = found.joint < 0.01 ? "Fewer than 1 in 100" : `About ${Math.round(100 * found.joint)} in 100`;
-  const judged = found.joint < 0.01 ? "The model has hardly seen its like: take the answer with care."
-    : found.joint < 0.05 ? "It is an unusual one." : "It is one of the usual kind.";
-  $("familiar-words").textContent = `${share} images held out in training are at least as unusual as this one. ${judged}`;
-}
-
 /** The cards of the branches, without their maps, which will have the shape of the model's input. */
-export function branches(body, explained, size) {
+export function branches(body, statistics, explained, size) {
   const { explanation } = body;
   const rival = runnerUp(explanation, explained);
   $("explained").textContent = explained;
   const [one, other] = [explained, rival].map(isolated);
-  $("why-words").textContent = `Each branch adds its share to the score of ${one}; compared with ${other}, `
-    + "the second figure says which of the two a branch speaks for. The image, as the model sees it, shows through.";
+  $("why-words").textContent = `Each branch adds a contribution to the score of ${one}: the first figure. `
+    + `The second figure is by how much it favours ${one} over ${other}. `
+    + "The maps show where in the image the contribution comes from.";
   const longest = Math.max(...explanation.branches.map((branch) => Math.abs(branch.contributions[explained])), 1e-6);
   $("branches").replaceChildren(
-    ...body.branches.map((branch, i) => card(branch, explanation.branches[i], { explained, rival, longest, body })),
+    ...body.branches.map((branch, i) => card(branch, explanation.branches[i], { explained, rival, longest, body, statistics })),
   );
   for (const canvas of document.querySelectorAll(".map")) canvas.style.aspectRatio = `${size.width} / ${size.height}`;
   sums(explanation, explained);
@@ -126,7 +118,7 @@ function runnerUp({ logits }, explained) {
     .reduce((best, label) => (logits[label] > logits[best] ? label : best));
 }
 
-function card(branch, share, { explained, rival, longest, body }) {
+function card(branch, share, { explained, rival, longest, body, statistics }) {
   const made = $("branch").content.cloneNode(true);
   const find = (selector) => made.querySelector(selector);
   const mine = share.contributions[explained];
@@ -137,14 +129,15 @@ function card(branch, share, { explained, rival, longest, body }) {
   amount(find(".for dd"), mine, longest);
   find(".versus dt").textContent = `against ${isolated(rival)}`;
   amount(find(".versus dd"), lead, longest);
-  find(".map").setAttribute("aria-label", `Where ${words(branch.name)} finds ${explained}: ${signed(mine)} in all`);
+  find(".map").setAttribute("aria-label", `Where the contribution of ${words(branch.name)} to ${explained} comes from: ${signed(mine)} in total`);
   const largest = Math.max(...branch.features.map(Math.abs));
   const count = `${branch.features.length} features, up to ${largest.toFixed(2)}`;
   find(".strip").setAttribute("aria-label", count);
   const known = body.familiarity?.branches[branch.name];
-  find(".features").textContent = known === undefined ? count : `${count}; familiarity ${known < 0.01 ? "below 0.01" : known.toFixed(2)}`;
-  const changed = share.without === ranked(body.probabilities)[0] ? "nothing changes" : `it is ${isolated(share.without)}`;
-  find(".votes").textContent = `Alone it says ${isolated(share.alone)}; without it, ${changed}.`;
+  const figure = known === undefined ? "" : `; familiarity ${familiarity.figure(known, statistics)}`;
+  find(".features").textContent = count + figure;
+  const changed = share.without === ranked(body.probabilities)[0] ? "stay the same" : `be ${isolated(share.without)}`;
+  find(".votes").textContent = `This branch alone would answer ${isolated(share.alone)}. Without it, the answer would ${changed}.`;
   return made;
 }
 
@@ -199,7 +192,7 @@ const STAGES = ["read", "decode", "queue", "inference"];
 export function timing(stages, took) {
   const parts = STAGES.filter((name) => name in stages).map((name) => [name, stages[name]]);
   const inside = stages.total ?? parts.reduce((sum, [, time]) => sum + time, 0);
-  parts.push(["rest", Math.max(0, inside - parts.reduce((sum, [, time]) => sum + time, 0))]);
+  parts.push(["other", Math.max(0, inside - parts.reduce((sum, [, time]) => sum + time, 0))]);
   parts.push(["network and browser", Math.max(0, took - inside)]);
   const list = parts.map(([name, time]) => `${name} ${time.toFixed(1)} ms`);
   $("stages").setAttribute("aria-label", list.join(", "));

@@ -39,8 +39,8 @@ function choose(kept) {
   $("version").replaceChildren(
     ...versions.toReversed().map((number) => new Option(number, number, false, number === chosen)),
   );
-  const kind = { 1: "grey", 3: "colour" }[input.channels] ?? `${input.channels} bands`;
+  const kind = { 1: "grey", 3: "colour" }[input.channels] ?? `${input.channels}-band`;
   const some = labels.slice(0, 12).map(isolated).join(", ");
-  $("facts").textContent = `The model reads ${input.width} × ${input.height} pixels, ${kind}, and knows `
+  $("facts").textContent = `The model takes ${kind} images, scaled to ${input.width} × ${input.height} pixels, and knows `
     + `${labels.length} classes: ${some}${labels.length > 12 ? ", …" : "."}`;
 }

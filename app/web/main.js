@@ -81,7 +81,7 @@ async function take(file, { place, stage }) {
   $("given").textContent = stage ? "" : `${place}${answer.isolated(file.name)}${bitmap ? `, ${size(bitmap)}` : ""}`;
   if (bitmap) picture.preview($("preview"), bitmap);
   $("preview").setAttribute("aria-label", `The image: ${file.name}`);
-  $("nopreview").textContent = `${file.name}: the browser cannot show it, but the model may read it.`;
+  $("nopreview").textContent = `The browser cannot display ${answer.isolated(file.name)}, but the model may be able to read it.`;
   at = stage ?? resting;
   show(at);
   await classify(signal);
@@ -107,7 +107,9 @@ async function classify(signal = begin()) {
     if (!image) return;
     if (!choice.model()) return void (await load()); // which asks, once there is something to ask
     const asked = { image, model: choice.model(), reference: choice.reference() };
-    shown = { ...asked, ...(await service.predict(asked.image, asked.reference, signal)) };
+    const questions = [service.predict(image, asked.reference, signal), service.statistics(asked.reference, signal)];
+    const [told, statistics] = await Promise.all(questions);
+    shown = { ...asked, ...told, statistics };
     say("");
     $("curl").textContent = service.curl(asked.image, asked.reference, "explanation" in shown.body);
     answer.timing(shown.stages, shown.took);
@@ -127,11 +129,11 @@ async function explain(told, label) {
   looking = new AbortController();
   const { signal } = looking;
   told.explained = label;
-  answer.verdict(told.body, label, (chosen) => explain(told, chosen));
+  answer.verdict(told.body, told.statistics, label, (chosen) => explain(told, chosen));
   $("why").hidden = $("save-picture").hidden = !told.body.explanation;
   if (!told.body.explanation) return;
   const { input, branches } = told.model;
-  answer.branches(told.body, label, input);
+  answer.branches(told.body, told.statistics, label, input);
   drawMaps = () => {};
   const grey = picture.greys(resting === "preview" ? $("preview") : null, input);
   const regions = branches.map(({ region }) => region);
@@ -166,7 +168,7 @@ files({
   input: $("file"),
   stage: $("stage"),
   take: (given) => series.give(given),
-  none: () => say("There was no image file in that. Save the image first, or copy it and paste it here."),
+  none: () => say("What you dropped holds no image file. Save the image and drop the file, or copy the image and paste it here."),
 });
 $("drop").addEventListener("click", () => $("file").click());
 choice.onChosen(() => {

@@ -38,7 +38,7 @@ async function ask(path, options = {}, read = (response) => response.json()) {
   } catch (error) {
     if (error.name === "AbortError" || error instanceof Refusal) throw error;
     if (await gone(options.body)) {
-      throw new Refusal(null, "The file cannot be read: it is a folder, or was moved or changed. Give it again.");
+      throw new Refusal(null, "The file cannot be read: it is a folder, or it was moved or changed. Choose it again.");
     }
     throw new Refusal(0, "The service cannot be reached. Is it still running?");
   }
@@ -70,6 +70,15 @@ export async function models() {
   const listed = await ask("models");
   if (!listed.models.length) throw new Refusal(200, "The service serves no model at the moment.", "model_not_found");
   return listed;
+}
+
+/** What familiarity is compared with: {held_out, levels, ...}; null where the model has none, or does not say. */
+export async function statistics(model, signal) {
+  try {
+    return (await ask(`models/${model.replace(":", "/")}`, { signal })).statistics ?? null;
+  } catch {
+    return null; // the answer stands without it, and says itself what is wrong
+  }
 }
 
 const unexplained = new Set(); // models whose logits are no sums: they answer all the same, only without reasons

@@ -50,7 +50,7 @@ export class Series {
 }
 
 const TROUBLES = {
-  NotAllowedError: "The browser may not use the camera; allow it for this page.",
+  NotAllowedError: "The browser does not let this page use the camera; allow it in the settings of the browser.",
   NotFoundError: "There is no camera.",
   NotReadableError: "The camera is busy; close whatever else uses it.",
 };
@@ -64,7 +64,7 @@ export class Camera {
   }
 
   async start() {
-    if (!navigator.mediaDevices) throw new Error("The camera needs a secure page: https, or this very machine.");
+    if (!navigator.mediaDevices) throw new Error("Browsers allow the camera only over https, or on the machine that runs the service.");
     this.stop();
     try {
       this.#video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });

@@ -6,6 +6,7 @@ import pytest
 
 from app.errors import InvalidSettings
 from app.settings import Settings
+from tests import toys
 from tests.app.test_predictions import assert_problem
 from tests.conftest import serving
 
@@ -14,6 +15,10 @@ def test_the_log_says_whether_keys_are_asked_for_and_never_a_key(models):
     with serving(models, API_KEYS="secret-one,secret-two") as client:
         client.log.wait_for("requests must carry one of 2 API keys")
         assert "secret" not in client.log.text
+    with serving(models, DEFAULT_MODEL="brightness", API_KEYS="one", ADMIN_KEY="key-of-the-admin") as client:
+        client.log.wait_for("requests must carry the API key, or the admin key")
+        told = client.post("/predict", files={"file": toys.plain(1)}, headers={"X-API-Key": "key-of-the-admin"})
+        assert told.status_code == 200
     with serving(models) as client:
         client.log.wait_for("no API key is needed: anyone who can reach the port gets answers")
 

@@ -94,6 +94,14 @@ def test_bad_settings_are_a_finding_too(tmp_path):
     assert done.stderr == ""
 
 
+def test_an_unknown_setting_is_told_of_once_with_the_nearest_name(tmp_path):
+    done = ask(tmp_path, PROT="8001")
+
+    assert done.returncode == 78
+    assert "unknown setting MULTIPOOL_PROT; did you mean MULTIPOOL_PORT? " in done.stdout
+    assert done.stdout.count("the settings are listed by") == 1
+
+
 def test_more_workers_than_cores_are_a_warning(tmp_path):
     toys.publish(tmp_path, "toy")
 

@@ -176,7 +176,7 @@ def test_other_declared_types_are_refused(media_type):
 
 
 def test_an_empty_file():
-    with pytest.raises(EmptyFile):
+    with pytest.raises(EmptyFile, match="check that the client found the file"):
         decode(b"", media_type="image/png")
 
 

@@ -44,6 +44,9 @@ def test_one_model_tells_all_that_its_artifact_says(server):
     assert body["architecture"] == "regions"
     assert body["recipe"]["id"] == "draft-bilinear-1"
     assert {"format", "trunk", "feature_map", "parameters", "training", "metrics", "digest"} <= set(body)
+    assert body["statistics"]["held_out"] == 600
+    assert body["statistics"]["levels"][-1] == pytest.approx(1 / 601, abs=1e-6)
+    assert server.get("/models/brightness/1").json()["statistics"] is None
     assert server.get("/models/grey").json()["calibration"] == {"temperature": 2}
     assert server.get("/models/brightness/1").json()["version"] == 1
     assert server.get("/models/grey/7").json()["input"]["channels"] == 1

@@ -52,10 +52,10 @@ def test_the_answer_before_is_gone_while_the_next_image_is_asked_for(toy_page):
 
     for part in ("#label", "#bars", "#why", "#foot"):
         assert toy_page.locator(part).is_hidden()
-    assert toy_page.get_by_text("Asking").is_visible()
+    assert toy_page.get_by_text("Classifying").is_visible()
     held[0].continue_()
     expect(toy_page.locator("#label")).to_have_text("dark")
-    assert toy_page.get_by_text("Asking").is_hidden()
+    assert toy_page.get_by_text("Classifying").is_hidden()
 
 
 def test_an_image_that_takes_long_to_decode_does_not_come_back(toy_page):

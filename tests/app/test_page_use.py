@@ -57,6 +57,18 @@ def test_several_files_are_gone_through_one_by_one(odd_page):
     assert odd_page.get_by_role("button", name="Next").is_hidden()
 
 
+def test_the_page_says_in_plain_words_what_it_shows(odd_page):
+    assert "appear here" in odd_page.text_content("#empty")
+    assert "takes colour images, scaled to 8 × 8 pixels, and knows 137 classes" in odd_page.text_content("#facts")
+
+    give(odd_page, toys.plain(0))
+    settled(odd_page)
+
+    assert "alone would choose this class" in odd_page.text_content("#agreement")
+    first = odd_page.locator(".branch").first.locator(".votes").text_content()
+    assert re.fullmatch(r"This branch alone would answer .+\. Without it, the answer would .+\.", first)
+
+
 def test_many_long_and_foreign_names_can_be_read_on_a_small_screen(odd_page):
     give(odd_page, toys.plain(0))
     settled(odd_page)

@@ -5,6 +5,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app import interpreter
 from app.__main__ import main
 from tests import toys
 from tests.conftest import ROOT
@@ -66,6 +68,27 @@ def test_one_image_is_answered_in_a_line(predict, folder):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split()[1] == "bright"
     assert "familiarity" in done.stdout
+
+
+def test_the_lowest_familiarity_is_marked(tmp_path):
+    toys.publish(tmp_path, "few", 1, toys.artifact(statistics=toys.statistics(18)))
+    strange = np.zeros((8, 8, 3), np.uint8)
+    strange[:, 4:] = 255
+    (tmp_path / "strange.png").write_bytes(toys.save(strange))
+    usual = np.random.default_rng(1).integers(127, 255, (8, 8, 3)).astype(np.uint8)
+    (tmp_path / "usual.png").write_bytes(toys.save(usual))
+    command = [sys.executable, "-m", "app", "predict", tmp_path / "strange.png", tmp_path / "usual.png"]
+    chosen = environment(tmp_path, DEFAULT_MODEL="few")
+
+    done = subprocess.run(command, cwd=ROOT, env=chosen, capture_output=True, text=True, timeout=60, check=True)
+
+    lowest, other = done.stdout.splitlines()
+    assert lowest.endswith("familiarity ≤ 0.053")
+    assert re.search(r"familiarity 0\.\d\d$", other)
+
+    chosen["PYTHONIOENCODING"] = "ascii"
+    done = subprocess.run(command, cwd=ROOT, env=chosen, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr, done.stdout.splitlines()[1]) == (0, "", other)
 
 
 def test_json_is_what_the_service_answers(predict, server, folder):
@@ -256,6 +279,7 @@ def test_an_interrupted_table_goes_on_where_it_was(predict, models, tmp_path):
     assert [row["label"] for row in resumed] == [row["label"] for row in at_once]
     again = predict(tmp_path, "--output", path)
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
+    assert "a finished table is not touched; remove it, or name another --output" in again.stderr
 
 
 @pytest.mark.parametrize(
@@ -419,4 +443,4 @@ def test_parquet_without_pyarrow_says_what_to_install(predict, tmp_path):
     done = predict("examples/digit.png", "--output", tmp_path / "a.parquet", python_path=tmp_path)
 
     assert done.returncode == 2
-    assert "pip install pyarrow" in done.stderr
+    assert f"takes pyarrow: {interpreter.command()} -m pip install pyarrow, or name" in done.stderr

@@ -166,6 +166,7 @@ def test_every_answer_says_where_the_time_went(server):
     ("data", "media_type", "answer"),
     [
         (b"", "image/png", (422, "empty_file")),
+        (b"", "application/x-www-form-urlencoded", (422, "empty_file")),  # curl, of a file that it does not find
         (b"hello", "image/png", (422, "undecodable_image")),
         (b"hello", "text/plain", (415, "unsupported_media_type")),
         (toys.plain(1), "text/plain", (415, "unsupported_media_type")),

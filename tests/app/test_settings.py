@@ -1,10 +1,11 @@
 """Settings come from the environment; a bad one is said in one line."""
 
 import os
+import sys
 
 import pytest
 
-from app import values
+from app import interpreter, values
 from app.errors import InvalidSettings
 from app.settings import Settings
 
@@ -93,6 +94,34 @@ def test_an_unknown_name_is_named(monkeypatch):
 
     with pytest.raises(InvalidSettings, match="unknown setting MULTIPOOL_MODEL_DIR"):
         Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("PROT", "; did you mean MULTIPOOL_PORT? the settings are listed by "),
+        ("MODEL_DIR", "; did you mean MULTIPOOL_MODELS_DIR? the settings are listed by "),
+        ("XYZZY", "; the settings are listed by "),
+    ],
+)
+def test_the_nearest_name_is_suggested(monkeypatch, name, words):
+    monkeypatch.setenv(f"MULTIPOOL_{name}", "1")
+
+    with pytest.raises(InvalidSettings) as caught:
+        Settings.load()
+
+    assert str(caught.value) == f"unknown setting MULTIPOOL_{name}{words}'{interpreter.command()} -m app --help'"
+
+
+@pytest.mark.parametrize(
+    ("executable", "command"),
+    [("{here}/.venv/bin/python", ".venv/bin/python"), ("/elsewhere/my env/python", "'/elsewhere/my env/python'")],
+)
+def test_the_interpreter_is_called_as_from_the_current_folder(monkeypatch, tmp_path, executable, command):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", executable.format(here=tmp_path))
+
+    assert interpreter.command() == command
 
 
 def test_a_queue_that_cannot_hold_one_request(monkeypatch):

@@ -1,0 +1,43 @@
+// Says how familiar an image is. With few held-out images the lowest figure is not very low, and says less.
+
+const UNUSUAL = 0.05;
+const STRANGE = 0.01;
+const $ = (id) => document.getElementById(id);
+
+/** Whether a familiarity is the lowest that the model can give; the answer has it as float32. */
+function lowest(familiarity, statistics) {
+  return statistics !== null && Math.fround(familiarity) <= Math.fround(statistics.levels.at(-1));
+}
+
+/** A familiarity as a short figure. */
+export function figure(familiarity, statistics) {
+  if (familiarity < STRANGE) return `below ${STRANGE}`;
+  return lowest(familiarity, statistics) ? `≤ ${familiarity.toPrecision(2)}` : familiarity.toFixed(2);
+}
+
+/** Show that of all branches together, in words and on the meter; nothing where the model does not tell it. */
+export function show(found, statistics) {
+  $("familiar").hidden = !found;
+  if (!found) return;
+  const { joint } = found;
+  $("meter").value = joint;
+  $("meter").high = lowest(joint, statistics) ? Math.max(UNUSUAL, 1.01 * joint) : UNUSUAL; // green from there on
+  $("familiar-words").textContent = compared(joint, statistics) + judged(joint, statistics);
+}
+
+function compared(joint, statistics) {
+  if (lowest(joint, statistics)) {
+    const count = statistics.held_out;
+    const none = count === 1 ? "not even the one image" : `none of the ${count} images`;
+    return `This image is as unusual as the model can tell: ${none} held out in training is more unusual.`;
+  }
+  const share = joint < STRANGE ? "Fewer than 1 in 100" : `About ${Math.round(100 * joint)} in 100`;
+  return `${share} of the images held out in training are at least as unusual as this one.`;
+}
+
+function judged(joint, statistics) {
+  if (joint < STRANGE) return " The model has seen hardly any image like it, so be careful with its answer.";
+  if (joint < UNUSUAL) return " It is unusual.";
+  const telling = statistics !== null && statistics.levels.at(-1) < UNUSUAL; // else it would be said of every image
+  return telling ? " It is not unusual." : "";
+}
