@@ -119,7 +119,7 @@ def test_a_second_run_publishes_the_next_version(published, folder):
     arguments = ["--epochs", "1", "--batch-size", "8", "--name", "light", "--output", str(repository)]
     assert main(["train", str(folder), *arguments]) == 0
 
-    assert sorted(path.name for path in (repository / "light").iterdir()) == ["1", "2"]
+    assert sorted(path.name for path in (repository / "light").iterdir()) == [".highest", "1", "2"]
 
 
 def test_inspect_prints_what_pooling_saves(published, capsys):
@@ -236,7 +236,7 @@ def test_a_finished_run_that_is_published_is_not_published_again(published, caps
 
     assert resume().err.splitlines()[-1] == words
     assert json.loads(resume("--json").out) == said
-    assert [path.name for path in (repository / "light").iterdir()] == ["1"]
+    assert sorted(path.name for path in (repository / "light").iterdir()) == [".highest", "1"]
     options = yaml.safe_load((run / "args.yaml").read_text())
     (run / "args.yaml").write_text(yaml.safe_dump({**options, "precision": "float16"}))  # asked for at the start
     again = json.loads(resume("--json").out)
@@ -302,7 +302,7 @@ def test_too_small_a_precision_publishes_nothing(published, monkeypatch, capsys)
 
     assert main(["publish", said["run"], "--precision", "float16", "--output", str(repository)]) == 65
     assert "float16 loses too much" in capsys.readouterr().err
-    assert [path.name for path in (repository / "light").iterdir()] == ["1"]
+    assert sorted(path.name for path in (repository / "light").iterdir()) == [".highest", "1"]
 
 
 def test_a_full_disk_leaves_the_old_version_as_it_is(published, monkeypatch, capsys):
@@ -323,7 +323,7 @@ def test_a_full_disk_leaves_the_old_version_as_it_is(published, monkeypatch, cap
 
     assert code == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
-    assert [path.name for path in (repository / "light").iterdir()] == ["1"]
+    assert sorted(path.name for path in (repository / "light").iterdir()) == [".highest", "1"]
     assert (repository / "light" / "1" / "model.onnx").read_bytes() == before
 
 
