@@ -143,6 +143,8 @@ def _export(
     published = exporting.export(arguments, run, network, dataset, outcome)
     remarks.say_worth(published.metrics, dataset, arguments.trunk)
     remarks.say_held_out(len(dataset.splits["validation"]))
+    if before := published.displaced():
+        remarks.say_default(published.folder.parent.name, before)
     if not arguments.json:
         report.print_training(published, run.folder)
     return _result(published, run, dataset)

@@ -113,6 +113,14 @@ def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset, trunk: str
         )
 
 
+def say_default(name: str, before: str) -> None:
+    """Warn when requests that name no model are answered by another one from now on."""
+    say(
+        f"warning: {name!r} is the first model by name now: a service answers requests without model= by it, no longer "
+        f"by {before!r}; to have that stay, start it with MULTIPOOL_DEFAULT_MODEL={before}"
+    )
+
+
 def say_held_out(images: int) -> None:
     """Say what little can be told of strange images where few were held out to compare them with."""
     if images < _FEW:

@@ -225,6 +225,22 @@ def test_a_run_leaves_what_is_needed_to_look_at_it_and_to_publish_it_again(publi
     assert training["repeat"].endswith("--precision int8 --name light")
 
 
+def test_whoever_publishes_what_answers_every_request_without_a_name_is_told(published, capsys):
+    said, repository = published
+
+    def publish(name):
+        assert main(["publish", said["run"], "--name", name, "--output", str(repository)]) == 0
+        return [line for line in capsys.readouterr().err.splitlines() if "MULTIPOOL_DEFAULT_MODEL" in line]
+
+    assert publish("luminous") == []  # "light" comes before it
+    (line,) = publish("bright")
+    assert line.startswith("warning: 'bright' is the first model by name now: ")
+    assert line.endswith("MULTIPOOL_DEFAULT_MODEL=light")
+    with serving(repository) as client:
+        assert client.get("/models").json()["default"] == "bright"
+    assert publish("bright") == []  # it was before
+
+
 def test_a_finished_run_that_is_published_is_not_published_again(published, capsys):
     said, repository = published
     run = Path(said["run"])
