@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from app.model import Model
 from model_export import publishing
-from model_export.interrupts import program
+from model_export.invocation import program
 from model_export.metrics import accuracy
 from model_export.seen import UNKNOWN
 

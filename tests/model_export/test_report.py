@@ -3,7 +3,7 @@
 import shlex
 import sys
 
-from model_export import interrupts, report
+from model_export import invocation, report
 from tests import toys
 
 
@@ -24,4 +24,4 @@ def test_the_commands_that_follow_name_folders_with_spaces(tmp_path):
 def test_the_program_may_lie_in_a_folder_with_spaces(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "my env" / "python"))
 
-    assert shlex.split(interrupts.program()) == ["my env/python", "-m", "model_export"]
+    assert shlex.split(invocation.program()) == ["my env/python", "-m", "model_export"]
