@@ -152,11 +152,14 @@ def _parity(document: Metadata) -> str:
     sizes = ", ".join(str(size) for size in sorted({entry["batch"] for entry in document.parity}))
     text = f"The largest difference between Keras and ONNX over all outputs at batch {sizes} is {largest:.1e}."
     if document.precision != "float32":
-        share = max(entry["largest"] / entry["scale"] for entry in document.parity)
+        share, typical = (
+            max(entry[kind] / entry["scale"] for entry in document.parity) for kind in ("largest", "median")
+        )
         text = (
             "Before its numbers became smaller, the graph answered like Keras. Now it is judged by its answers: "
             f"{Reduced(**document.training['precision']).judgement()}. Its outputs are rounded, and so differ from "
-            f"those of Keras, at batch {sizes} by at most {share:.2%} of the largest value of each."
+            f"those of Keras, at batch {sizes} by at most {share:.2%} of the largest value of each, and in the median "
+            f"by at most {typical:.2%}."
         )
     if document.probe is not None:
         text += (
