@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -55,8 +55,10 @@ def highest(home: Path) -> int:
     return max(*versions(home), int(noted[1]) if noted else 0, 0)
 
 
-def publish(folder: Path) -> Path:
+def publish(folder: Path, describe: Callable[[int], None] = lambda _: None) -> Path:
     """Rename a staged folder to the next version of its model; returns the published folder.
+
+    ``describe`` is told the number before it is taken, to write what is to say it into the folder.
 
     A version appears whole or not at all, and never replaces another: renaming onto a folder with content fails, and
     then the next number is tried. Nor is a number used again after its version was removed, for whoever has pinned it
@@ -65,8 +67,10 @@ def publish(folder: Path) -> Path:
     folder.chmod(0o755)
     (folder / FILE).chmod(0o644)
     while True:
-        target = folder.parent / str(1 + highest(folder.parent))
-        _note(target.name, folder)
+        number = 1 + highest(folder.parent)
+        target = folder.parent / str(number)
+        _note(number, folder)
+        describe(number)
         try:
             folder.rename(target)
         except OSError as error:
@@ -77,7 +81,7 @@ def publish(folder: Path) -> Path:
         return target
 
 
-def _note(number: str, folder: Path) -> None:
+def _note(number: int, folder: Path) -> None:
     """Note a number as given, by rename; what is left of a failure goes with the staged folder."""
     staged = folder / HIGHEST
     staged.write_text(f"{number}\n")

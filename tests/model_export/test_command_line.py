@@ -304,6 +304,8 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     assert metadata["calibration"]["after"]["validation"] == pytest.approx(measured, abs=1e-6)
     assert measured > said["calibration"]["after"]["validation"] + 0.001
     card = (inspected / "README.md").read_text()
+    for command in ("inspect models/light/2\n", "verify models/light/2 DATA`", "/predict?model=light:2'"):
+        assert command in card
     assert "| split | as trained, in float32 | calibrated, in int8 |" in card
     assert f"| {measured:.4f} |" in card.split("calibrated, in int8")[1]
     assert "1.0000 of the validation images are right, 1.0000 in float32 (none lost, 0.005 allowed)" in card

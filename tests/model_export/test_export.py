@@ -207,7 +207,7 @@ def test_a_disk_that_is_full_leaves_no_half_of_a_file(tmp_path, monkeypatch):
 def put(repository, name="toy", content=b"model"):
     with publishing.staging(repository, name) as folder:
         (folder / publishing.FILE).write_bytes(content)
-        return publishing.publish(folder)
+        return publishing.publish(folder, lambda number: (folder / "number").write_text(str(number)))
 
 
 def test_versions_count_up_and_nothing_else_is_left(tmp_path):
@@ -275,6 +275,7 @@ def test_exports_at_once_get_versions_of_their_own(tmp_path):
     for thread in threads:
         thread.join()
 
+    assert all(path.read_text() == path.parent.name for path in tmp_path.glob("toy/*/number"))
     contents = {path.read_bytes() for path in tmp_path.glob("toy/*/model.onnx")}
     assert contents == {str(i).encode() for i in range(8)}
     numbers = [found.number for found in discover(tmp_path)]
