@@ -125,7 +125,7 @@ def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, n
 
     budget, before = training.budget(arguments), len(run.history())
     remarks.say_network(arguments, network, run)
-    say(batches.described(len(dataset.splits["train"]), budget.batch_size))
+    say(f"{batches.described(len(dataset.splits['train']), budget.batch_size)}; at most {budget.epochs} epochs")
     outcome = training.train(network, dataset, budget, run)
     if outcome.epochs == before and (found := published.find(arguments, run, outcome)):
         say(f"{run.folder} is finished, and is published already: {found.folder}; nothing new was published")
