@@ -98,16 +98,16 @@ def differences_table(differences: list[Difference]) -> Table:
 def roundings_table(differences: list[Difference], precision: str) -> Table:
     """Show the same of a smaller precision, where a number alone says nothing: against the output's largest value."""
     title = f"Keras and {precision}: largest difference, in % of the output's largest value (median in brackets)"
-    return _by_output(title, [(d, f"{100 * d.largest / d.scale:.2g} %{_typical(d)}") for d in differences])
+    return _by_output(title, [(d, f"{100 * d.largest / d.scale:.2g}{_typical(d)}") for d in differences])
 
 
 def _typical(difference: Difference) -> str:
-    return "" if difference.median is None else f" ({100 * difference.median / difference.scale:.2g} %)"
+    return "" if difference.median is None else f" ({100 * difference.median / difference.scale:.2g})"
 
 
 def _by_output(title: str, cells: list[tuple[Difference, str]]) -> Table:
     sizes = sorted({difference.batch for difference, _ in cells})
-    table = Table("output", *(f"batch {size}" for size in sizes), title=title)
+    table = Table(Column("output", no_wrap=True), *(f"batch {size}" for size in sizes), title=title)
     for name in dict.fromkeys(difference.output for difference, _ in cells):
         table.add_row(name, *(text for difference, text in cells if difference.output == name))
     return table

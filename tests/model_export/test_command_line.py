@@ -284,7 +284,7 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
         "4 validation images are too few to show a loss of 0.5 points of accuracy (one image is 25): "
         "published without that proof" in out
     )
-    assert re.search(r"logits +│ [\d.]+ % \([\d.e-]+ %\) +│", out)
+    assert re.search(r"logits +│ [\d.]+ \([\d.e-]+\) +│", out)
     assert f"published {repository / 'light' / '2'}, the newest version of light: from now on it answers" in out
     assert f"go back   rm -r {repository / 'light' / '2'}, or ask for ?model=light:1" in out
     assert re.search(
