@@ -16,6 +16,7 @@ from app.interrupts import EXIT_CODE, noted
 from model_export import interrupts
 from model_export.arguments import parse
 from model_export.errors import BadData, MissingInput, MissingPackage, ParityFailure, PrecisionFailure
+from model_export.invocation import lacks
 
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (BadData, 65),
@@ -54,12 +55,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(parsed: argparse.Namespace) -> dict[str, Any]:
     """Run the command; what it takes is imported now, when a wrong command line has long been said."""
     if parsed.command in _TRAINING and find_spec("tensorflow") is None:
-        raise MissingPackage("training needs TensorFlow, which is not installed; run 'make training' once")
+        raise MissingPackage(lacks("TensorFlow, which training needs"))
     try:
         from model_export.commands import COMMANDS  # noqa: PLC0415
     except ModuleNotFoundError as missing:
         package = str(missing.name).partition(".")[0]
-        raise MissingPackage(f"{package} is not installed; run 'make training' once") from None
+        raise MissingPackage(lacks(package)) from None
     return COMMANDS[parsed.command](parsed)
 
 

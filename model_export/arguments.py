@@ -100,7 +100,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     _add_data(command)
     _add_network(command)
     _add_budget(command, epochs=30)
-    _add_publishing(command)
+    _add_publishing(command, name="data set and architecture")
     add(
         "--seed",
         type=choices.whole,
@@ -132,7 +132,7 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
 
 def _add_publish(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
-    _add_publishing(command, output=None)
+    _add_publishing(command, name="that of the run", output=None)
 
 
 def _add_verify(command: argparse.ArgumentParser) -> None:
@@ -184,9 +184,9 @@ def _add_budget(command: argparse.ArgumentParser, epochs: int) -> None:
     add("--class-weights", action="store_true", help="weight each class by its rarity in the training images")
 
 
-def _add_publishing(command: argparse.ArgumentParser, output: Path | None = Path("models")) -> None:
+def _add_publishing(command: argparse.ArgumentParser, name: str, output: Path | None = Path("models")) -> None:
     add = command.add_argument_group("publishing").add_argument
-    add("--name", type=choices.name, help="name of the model; default: data set and architecture")
+    add("--name", type=choices.name, help=f"name of the model; default: {name}")
     text = f"model repository (default: {output or 'where the run published'})"
     add("--output", type=Path, default=output, help=text)
     add(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import keras
 from rich.progress import Progress
 
-from model_export.progress import say
+from model_export.progress import lasting, say
 
 if TYPE_CHECKING:
     from model_export.runs import Run
@@ -79,12 +79,17 @@ class Journal(keras.callbacks.Callback):
 
 
 class Reporter(keras.callbacks.Callback):
-    """Show a bar with loss, accuracy and time left; leave one line per epoch."""
+    """Show a bar with loss, accuracy and time left; leave one line per epoch, the first with about the time left."""
 
     def __init__(self, progress: Progress, epochs: int, first: int, title: str = "") -> None:
         super().__init__()
         self._bars, self._epochs, self._first, self._title = progress, epochs, first, title
         self._task = None
+        self._start: float | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        if self._start is None:
+            self._start = time.monotonic()
 
     def on_train_begin(self, logs: Logs = None) -> None:
         if self._task is None:
@@ -100,5 +105,11 @@ class Reporter(keras.callbacks.Callback):
         say(
             f"{self._title}{' ' if self._title else ''}epoch {epoch + 1:>3} of {self._epochs}: "
             f"loss {logs['loss']:.4f}, accuracy {logs['accuracy']:.4f}; "
-            f"validation loss {logs['val_loss']:.4f}, accuracy {logs['val_accuracy']:.4f}"
+            f"validation loss {logs['val_loss']:.4f}, accuracy {logs['val_accuracy']:.4f}{self._left(epoch + 1)}"
         )
+
+    def _left(self, done: int) -> str:
+        """Say, after the first epoch that was trained here, how long the others take."""
+        if done != self._first + 1 or done == self._epochs:
+            return ""
+        return f"; about {lasting((self._epochs - done) * (time.monotonic() - self._start))} to go"

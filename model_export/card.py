@@ -19,11 +19,12 @@ PLOTS = (plots.CURVES, plots.CONFUSION, plots.RELIABILITY)
 """Pictures that are published beside the card; the worst mistakes are images of the data and stay in the run."""
 
 
-def card(name: str, document: Metadata, shape: Shape, published: tuple[str, ...]) -> str:
+def card(name: str, version: int, document: Metadata, shape: Shape, published: tuple[str, ...]) -> str:
     """Write the card in Markdown.
 
     Args:
         name: of the model.
+        version: of it.
         document: What the artifact says about itself.
         shape: Size of the images it reads.
         published: Which of the pictures lie beside it.
@@ -43,7 +44,7 @@ def card(name: str, document: Metadata, shape: Shape, published: tuple[str, ...]
         "## That it is what was trained",
         _parity(document),
         "## Use",
-        _use(name, document),
+        _use(name, version, document),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -152,11 +153,14 @@ def _parity(document: Metadata) -> str:
     sizes = ", ".join(str(size) for size in sorted({entry["batch"] for entry in document.parity}))
     text = f"The largest difference between Keras and ONNX over all outputs at batch {sizes} is {largest:.1e}."
     if document.precision != "float32":
-        share = max(entry["largest"] / entry["scale"] for entry in document.parity)
+        share, typical = (
+            max(entry[kind] / entry["scale"] for entry in document.parity) for kind in ("largest", "median")
+        )
         text = (
             "Before its numbers became smaller, the graph answered like Keras. Now it is judged by its answers: "
             f"{Reduced(**document.training['precision']).judgement()}. Its outputs are rounded, and so differ from "
-            f"those of Keras, at batch {sizes} by at most {share:.2%} of the largest value of each."
+            f"those of Keras, at batch {sizes} by at most {share:.2%} of the largest value of each, and in the median "
+            f"by at most {typical:.2%}."
         )
     if document.probe is not None:
         text += (
@@ -167,14 +171,14 @@ def _parity(document: Metadata) -> str:
     return text
 
 
-def _use(name: str, document: Metadata) -> str:
+def _use(name: str, version: int, document: Metadata) -> str:
     return (
-        f"    curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}'\n"
-        f"    .venv/bin/python -m model_export inspect models/{name}\n\n"
+        f"    curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}:{version}'\n"
+        f"    .venv/bin/python -m model_export inspect models/{name}/{version}\n\n"
         "It always answers one of its classes, for whatever image: images of other kinds than those it was trained on "
         "get an answer too, and its probabilities mean nothing for them. Accuracy on other cameras, places or times "
         f"than those of {document.training['dataset']} is not known until it is measured: "
-        f"`.venv/bin/python -m model_export verify models/{name} DATA`."
+        f"`.venv/bin/python -m model_export verify models/{name}/{version} DATA`."
     )
 
 
@@ -182,7 +186,7 @@ def _pictures(published: tuple[str, ...], file: str, caption: str) -> list[str]:
     return [f"![{caption}]({file})"] if file in published else []
 
 
-def write(folder: Path, name: str, document: Metadata, shape: Shape) -> None:
+def write(folder: Path, name: str, document: Metadata, shape: Shape, version: int) -> None:
     """Write the card into a staged folder, beside whatever pictures are there."""
     published = tuple(file for file in PLOTS if (folder / file).is_file())
-    (folder / FILE).write_text(card(name, document, shape, published))
+    (folder / FILE).write_text(card(name, version, document, shape, published))

@@ -125,7 +125,7 @@ def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, n
 
     budget, before = training.budget(arguments), len(run.history())
     remarks.say_network(arguments, network, run)
-    say(batches.described(len(dataset.splits["train"]), budget.batch_size))
+    say(f"{batches.described(len(dataset.splits['train']), budget.batch_size)}; at most {budget.epochs} epochs")
     outcome = training.train(network, dataset, budget, run)
     if outcome.epochs == before and (found := published.find(arguments, run, outcome)):
         say(f"{run.folder} is finished, and is published already: {found.folder}; nothing new was published")
@@ -143,6 +143,8 @@ def _export(
     published = exporting.export(arguments, run, network, dataset, outcome)
     remarks.say_worth(published.metrics, dataset, arguments.trunk)
     remarks.say_held_out(len(dataset.splits["validation"]))
+    if before := published.displaced():
+        remarks.say_default(published.folder.parent.name, before)
     if not arguments.json:
         report.print_training(published, run.folder)
     return _result(published, run, dataset)

@@ -52,12 +52,17 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
     """
     _check_same(folder, arguments, dataset, budget)
     done = {(each.architecture, each.seed): each for each in read(folder)}
-    for architecture, seed in _pairs(arguments.architectures, arguments.seeds):
+    pairs = list(_pairs(arguments.architectures, arguments.seeds))
+    say(
+        f"{len(pairs)} trainings (architectures: {len(arguments.architectures)}, seeds: {arguments.seeds}) of "
+        f"{budget.epochs} epochs each; {sum(pair in done for pair in pairs)} done before"
+    )
+    for architecture, seed in pairs:
         if (architecture, seed) not in done:
             one = _train(arguments, architecture, dataset, _with_seed(budget, seed), folder / architecture)
             done[architecture, seed] = one
             _append(folder / RUNS, one)
-    return [done[pair] for pair in _pairs(arguments.architectures, arguments.seeds)]
+    return [done[pair] for pair in pairs]
 
 
 def _check_same(folder: Path, arguments: argparse.Namespace, dataset: Dataset, budget: Budget) -> None:

@@ -97,7 +97,9 @@ def _print_parity(parity: list[dict[str, Any]], precision: str) -> None:
     else:
         worst = max(parity, key=lambda entry: entry["largest"] / entry.get("scale", 1))
         most = f"{worst['largest'] / worst.get('scale', 1):.2%} of the largest value"
-        judged = f"; {precision} rounds, and is judged by its accuracy, below"
+        medians = [entry["median"] / entry["scale"] for entry in parity if entry.get("median") is not None]
+        judged = f", in the median by at most {max(medians):.2%}" if medians else ""
+        judged += f"; {precision} rounds, and is judged by its accuracy, below"
     out.print(f"Keras and ONNX differ by at most {most} ({worst['output']}), all outputs, batch {sizes}{judged}")
 
 

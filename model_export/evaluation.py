@@ -53,18 +53,21 @@ def evaluate(model: Model, data: str, labels: tuple[str, ...] | None = None) -> 
         labels=labels or (metadata.labels if sources.numbered(data) else None),
         measuring=True,
     )
-    remarks.say_dataset(dataset)
-    unknown = [label for label in dataset.labels if label not in metadata.labels]
-    if unknown:
-        raise BadData(
-            f"the model knows no class {', '.join(map(repr, unknown))}, only {', '.join(metadata.labels)}; "
-            "give the classes the names that the model knows, or leave out what it does not"
-        )
-    positions = np.array([metadata.labels.index(label) for label in dataset.labels])
-    targets = positions[np.concatenate([split.labels for split in dataset.splits.values()])]
-    answers = np.concatenate([logits(model, split) for split in dataset.splits.values()])
     known = seen.cut_as_trained(dataset, metadata.training)
     parts = _as_they_lie(dataset) if known is None else known
+    labels_of_images = np.concatenate([split.labels for split in dataset.splits.values()])
+    counts = {name: np.bincount(labels_of_images[part], minlength=len(dataset.labels)) for name, part in parts.items()}
+    remarks.say_dataset(dataset, counts)
+    unknown = [label for label in dataset.labels if label not in metadata.labels]
+    if unknown:
+        none = "no class" if len(unknown) == 1 else "none of the classes"
+        raise BadData(
+            f"the model knows {none} {', '.join(map(repr, unknown))}, only {', '.join(metadata.labels)}; "
+            "give the classes the names that the model knows, or name a folder with links to those alone that it knows"
+        )
+    positions = np.array([metadata.labels.index(label) for label in dataset.labels])
+    targets = positions[labels_of_images]
+    answers = np.concatenate([logits(model, split) for split in dataset.splits.values()])
     return Measured(
         {name: figures(answers[part], targets[part]) for name, part in parts.items()},
         {name: seen.UNKNOWN if known is None else seen.SEEN[name] for name in parts},

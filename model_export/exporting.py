@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +74,8 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
         conversion.describe(proto, document)
         conversion.save(proto, folder / FILE)
         Model.load((folder / FILE).read_bytes(), device="cpu").warm_up(verification.BATCHES)  # as the service will
-        card.write(folder, arguments.name, document, dataset.shape)
-        return Published.of(publishing.publish(folder), document, mistakes)
+        write_card = partial(card.write, folder, arguments.name, document, dataset.shape)
+        return Published.of(publishing.publish(folder, write_card), document, mistakes)
 
 
 def _convert(network: Network, dataset: Dataset, document: Metadata, staged: Path) -> tuple[onnx.ModelProto, Metadata]:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from app.model import Model
 from model_export import conclusions
+from model_export.invocation import recorded
 from model_export.timing import medians
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _page(
             "",
             *(f"- {line}" for line in words),
             "",
-            f"    python -m model_export {arguments.command_line}",
+            f"    {recorded()} {arguments.command_line}",
             "",
         ]
     )

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-
-def program() -> str:
-    """Name this program as it can be called again from this folder."""
-    inside = Path(sys.executable).is_relative_to(Path.cwd())
-    return f"{shlex.quote(os.path.relpath(sys.executable) if inside else sys.executable)} -m model_export"
+from model_export.invocation import program
 
 
 @contextmanager

@@ -66,13 +66,13 @@ class Reduced:
 
     def resolution(self, images: int) -> str:
         """Say how finely accuracy can be told on so many validation images."""
-        share = 1 / images
-        blind = (
-            f", more than the {self.largest_fall:g} allowed, which they cannot show"
-            if share > self.largest_fall
-            else ""
+        share, allowed = 1 / images, self.largest_fall
+        if share <= allowed:
+            return f"one of the {images:,} validation images is {share:.4f} of the accuracy"
+        return (
+            f"{images:,} validation images are too few to show a loss of {100 * allowed:g} points of accuracy (one "
+            f"image is {100 * share:.2g}): published without that proof"
         )
-        return f"one of the {images:,} validation images is {share:.4f} of the accuracy{blind}"
 
     def document(self) -> dict[str, Any]:
         """Write it as JSON values."""

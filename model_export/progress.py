@@ -22,6 +22,13 @@ def say(text: str) -> None:
     console.print(text)
 
 
+def lasting(seconds: float) -> str:
+    """Say roughly how long something takes."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def bars() -> Progress:
     """Make the progress display that every stage uses; it draws nothing where there is no terminal."""
     return Progress(

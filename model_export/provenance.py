@@ -16,6 +16,7 @@ from PIL import Image
 from app.metadata import Metadata, Recipe
 from app.probe import Probe, enlarge
 from model_export import repeating
+from model_export.invocation import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,10 +83,10 @@ def training_record(
         "seconds": round(outcome.seconds),
         "checkpoint_sha256": checkpoint,
         "weights": arguments.weights if arguments.weights in ("none", "imagenet") else "file",
-        "command": f"python -m model_export {arguments.command_line}",
+        "command": f"{recorded()} {arguments.command_line}",
         "repeat": repeating.command(arguments, dataset.shape),
         **arguments.surroundings,
-        "published": {"command": f"python -m model_export {arguments.published_by}", **surroundings()},
+        "published": {"command": f"{recorded()} {arguments.published_by}", **surroundings()},
     }
 
 

@@ -46,6 +46,15 @@ class Published:
             mistakes,
         )
 
+    def displaced(self) -> str | None:
+        """Name the model that this one, the first version of its name, replaces where a request names none."""
+        name, repository = self.folder.parent.name, self.folder.parent.parent
+        names = []
+        with suppress(NothingToServe):
+            names = [found.name for found in discover(repository)]
+        others = [other for other in names if other != name]
+        return others[0] if others and name < others[0] and names.count(name) == 1 else None
+
     def document(self) -> dict[str, Any]:
         """Write it as JSON values."""
         return {

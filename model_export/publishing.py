@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.artifacts import FILE
+
+HIGHEST = ".highest"
+"""Beside the versions of a model: the highest number that was ever given to one; the service passes it over."""
 
 
 @contextmanager
@@ -42,26 +46,47 @@ def versions(home: Path) -> list[int]:
     return sorted(int(path.name) for path in home.iterdir() if path.name.isdecimal())
 
 
-def publish(folder: Path) -> Path:
+def highest(home: Path) -> int:
+    """Find the highest number that a version of a model has or had; 0 where there was none."""
+    try:
+        noted = re.fullmatch(rb"([1-9]\d{0,8})\s*", (home / HIGHEST).read_bytes())
+    except OSError:  # nothing is noted, or it cannot be read: what is there counts
+        noted = None
+    return max(*versions(home), int(noted[1]) if noted else 0, 0)
+
+
+def publish(folder: Path, describe: Callable[[int], None] = lambda _: None) -> Path:
     """Rename a staged folder to the next version of its model; returns the published folder.
 
+    ``describe`` is told the number before it is taken, to write what is to say it into the folder.
+
     A version appears whole or not at all, and never replaces another: renaming onto a folder with content fails, and
-    then the next number is tried.
+    then the next number is tried. Nor is a number used again after its version was removed, for whoever has pinned it
+    could not tell the two apart: it is noted before it is taken, so that what fails in between skips a number.
     """
     folder.chmod(0o755)
     (folder / FILE).chmod(0o644)
-    version = 1 + max(versions(folder.parent), default=0)
     while True:
-        target = folder.parent / str(version)
+        number = 1 + highest(folder.parent)
+        target = folder.parent / str(number)
+        _note(number, folder)
+        describe(number)
         try:
             folder.rename(target)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-            version += 1
             continue
         _sync(folder.parent)
         return target
+
+
+def _note(number: int, folder: Path) -> None:
+    """Note a number as given, by rename; what is left of a failure goes with the staged folder."""
+    staged = folder / HIGHEST
+    staged.write_text(f"{number}\n")
+    staged.chmod(0o644)
+    staged.replace(folder.parent / HIGHEST)
 
 
 def _sync(folder: Path) -> None:

@@ -12,6 +12,8 @@ from app.drift import WINDOW, chance
 from model_export.progress import say
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from model_export.architectures import Network
     from model_export.datasets import Dataset
     from model_export.runs import Run
@@ -23,17 +25,22 @@ _IMBALANCED = 3
 _FEW = 100
 
 
-def say_dataset(dataset: Dataset) -> None:
-    """Say what was loaded: sizes, kinds, classes, what was left out, and what is in two classes or splits."""
+def say_dataset(dataset: Dataset, counts: dict[str, NDArray[np.int64]] | None = None) -> None:
+    """Say what was loaded: sizes, kinds, classes, what was left out, and what is in two classes or splits.
+
+    Args:
+        dataset: What was loaded.
+        counts: Images per split and class, where it is cut otherwise than it was loaded.
+    """
+    counts = counts or dataset.counts_of_classes()
     size = "×".join(str(side) for side in dataset.shape)
-    counts = ", ".join(f"{count:,} {split}" for split, count in dataset.counts().items())
-    say(f"{dataset.name}: {len(dataset.labels)} classes, images {size}, {counts}")
+    sums = ", ".join(f"{numbers.sum():,} {split}" for split, numbers in counts.items())
+    say(f"{dataset.name}: {len(dataset.labels)} classes, images {size}, {sums}")
     _say_kinds(dataset)
-    _say_classes(dataset)
+    _say_classes(dataset.labels, counts)
     for line in dataset.notes:
         say(f"warning: {line}")
-    for line in dataset.skipped[:_MOST_NAMED]:
-        say(f"skipped {line}")
+    _say_first([f"skipped {line}" for line in dataset.skipped])
     if dataset.skipped:
         say(f"skipped {len(dataset.skipped)} file{'s' if len(dataset.skipped) > 1 else ''} in all")
     _say_contradictions(dataset)
@@ -50,15 +57,22 @@ def _say_kinds(dataset: Dataset) -> None:
         say(f"files: {named}{rest}")
 
 
-def _say_classes(dataset: Dataset) -> None:
-    counts = dataset.counts_of_classes()
-    for index, label in enumerate(dataset.labels):
+def _say_first(lines: list[str]) -> None:
+    """Say the first lines, and how many there are besides."""
+    for line in lines[:_MOST_NAMED]:
+        say(line)
+    if len(lines) > _MOST_NAMED:
+        say(f"… and {len(lines) - _MOST_NAMED:,} more")
+
+
+def _say_classes(labels: tuple[str, ...], counts: dict[str, NDArray[np.int64]]) -> None:
+    for index, label in enumerate(labels):
         say(f"  {label}: " + ", ".join(f"{int(numbers[index]):,} {split}" for split, numbers in counts.items()))
     train = next(iter(counts.values()))
     if train.max() >= _IMBALANCED * train.min() > 0:
         say(
-            f"warning: {dataset.labels[train.argmax()]!r} has {train.max() / train.min():.1f} times the images of "
-            f"{dataset.labels[train.argmin()]!r}; --class-weights makes the classes count alike"
+            f"warning: {labels[train.argmax()]!r} has {train.max() / train.min():.1f} times the images of "
+            f"{labels[train.argmin()]!r}; --class-weights makes the classes count alike"
         )
 
 
@@ -70,8 +84,7 @@ def _say_contradictions(dataset: Dataset) -> None:
         f"warning: {count:,} {'images are' if count > 1 else 'image is'} in two classes, pixel by pixel, which no "
         "model can learn; keep each in one"
     )
-    for first, second in dataset.contradictions[:_MOST_NAMED]:
-        say(f"  contradiction: {first} and {second}")
+    _say_first([f"  contradiction: {first} and {second}" for first, second in dataset.contradictions])
 
 
 def _say_leaks(dataset: Dataset) -> None:
@@ -82,8 +95,7 @@ def _say_leaks(dataset: Dataset) -> None:
         f"warning: between splits, {kinds['exact']:,} pairs of images are the same and {kinds['near']:,} nearly so; "
         "figures measured on them are too good (--fail-on-leakage stops here)"
     )
-    for leak in dataset.leaks[:_MOST_NAMED]:
-        say(f"  {leak.kind}: {leak.first} and {leak.second}")
+    _say_first([f"  {leak.kind}: {leak.first} and {leak.second}" for leak in dataset.leaks])
 
 
 def say_network(arguments: argparse.Namespace, network: Network, run: Run) -> None:
@@ -111,6 +123,14 @@ def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset, trunk: str
             f"warning: on the validation images the model is no better than always naming one class ({guess:.2f}); "
             f"it needs more images or more epochs{advice}"
         )
+
+
+def say_default(name: str, before: str) -> None:
+    """Warn when requests that name no model are answered by another one from now on."""
+    say(
+        f"warning: {name!r} is the first model by name now: a service answers requests without model= by it, no longer "
+        f"by {before!r}; to have that stay, start it with MULTIPOOL_DEFAULT_MODEL={before}"
+    )
 
 
 def say_held_out(images: int) -> None:

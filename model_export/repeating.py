@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_export.choices import ARCHITECTURES, AUGMENTATIONS, PRECISIONS
 from model_export.errors import BadData
+from model_export.invocation import recorded
 
 if TYPE_CHECKING:
     from app.images import Shape
@@ -37,10 +38,10 @@ SHAPING = (
 def command(arguments: argparse.Namespace, shape: Shape) -> str:
     """Write the whole command line of a training run on images of this shape."""
     given = {**vars(arguments), "size": (shape.height, shape.width), "channels": shape.channels}
-    words = ["python", "-m", "model_export", "train", given["data"]]
+    words = ["train", given["data"]]
     for name in SHAPING:
         words += _words(name, given[name])
-    return shlex.join([*words, "--name", given["name"]])
+    return f"{recorded()} {shlex.join([*words, '--name', given['name']])}"
 
 
 def check(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from app.model import Model
 from model_export import publishing
-from model_export.interrupts import program
+from model_export.invocation import program
 from model_export.metrics import accuracy
 from model_export.seen import UNKNOWN
 
@@ -38,8 +38,8 @@ def print_training(published: Published, run: Path) -> None:
         out.print(f"{reduced.judgement()}; {reduced.speed:g} times as fast on this CPU at batch 32")
         out.print(reduced.resolution(round(published.metrics["validation"]["images"])))
     out.print(_calibration(found, "" if reduced is None else f", in {reduced.precision}"))
-    worst = "mistake" if published.mistakes == 1 else f"{published.mistakes} worst mistakes"
-    sheet = f", the {worst}" if published.mistakes else ""
+    worst = "1 mistake" if published.mistakes == 1 else f"the {published.mistakes} worst mistakes"
+    sheet = f", {worst}" if published.mistakes else ""
     out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}")
     out.print(next_commands(published.folder))
 
@@ -97,13 +97,17 @@ def differences_table(differences: list[Difference]) -> Table:
 
 def roundings_table(differences: list[Difference], precision: str) -> Table:
     """Show the same of a smaller precision, where a number alone says nothing: against the output's largest value."""
-    title = f"Keras and {precision}: largest difference, in % of the output's largest value"
-    return _by_output(title, [(d, f"{100 * d.largest / d.scale:.2g} %") for d in differences])
+    title = f"Keras and {precision}: largest difference, in % of the output's largest value (median in brackets)"
+    return _by_output(title, [(d, f"{100 * d.largest / d.scale:.2g}{_typical(d)}") for d in differences])
+
+
+def _typical(difference: Difference) -> str:
+    return "" if difference.median is None else f" ({100 * difference.median / difference.scale:.2g})"
 
 
 def _by_output(title: str, cells: list[tuple[Difference, str]]) -> Table:
     sizes = sorted({difference.batch for difference, _ in cells})
-    table = Table("output", *(f"batch {size}" for size in sizes), title=title)
+    table = Table(Column("output", no_wrap=True), *(f"batch {size}" for size in sizes), title=title)
     for name in dict.fromkeys(difference.output for difference, _ in cells):
         table.add_row(name, *(text for difference, text in cells if difference.output == name))
     return table

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from model_export.errors import BadData, MissingInput
+from model_export.invocation import interpreter
 from model_export.progress import track
 from model_export.sources import folder
 from model_export.sources.listing import Listing
@@ -31,7 +32,8 @@ def listing(name: str) -> Listing:
     try:
         import tensorflow_datasets as tfds  # noqa: PLC0415
     except ImportError:
-        raise MissingInput("tfds:NAME needs a package of its own: pip install tensorflow-datasets") from None
+        install = f"{interpreter()} -m pip install tensorflow-datasets"
+        raise MissingInput(f"tfds:NAME needs a package of its own: {install}") from None
     try:
         builder = tfds.builder(name)
         builder.download_and_prepare()

@@ -94,6 +94,7 @@ def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_pa
     done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, check=True)
 
     second = json.loads(done.stdout)
+    assert "\n6 trainings (architectures: 2, seeds: 3) of 2 epochs each; 2 done before\n" in done.stderr
     assert "seed 0 epoch" not in done.stderr  # it is there already
     assert "retracing" not in done.stderr  # each network is traced anew, of which TensorFlow warns on the terminal
     assert "WARNING" not in done.stderr

@@ -230,6 +230,23 @@ def test_a_folder_beside_the_splits_is_named(folder, capsys):
     assert f"warning: {note}" in capsys.readouterr().err
 
 
+def test_of_many_lines_the_rest_is_counted(folder, capsys):
+    """Twelve files are no images, and eleven images are in both classes."""
+    for index in range(12):
+        (folder / "dark" / f"no-{index:02}.png").write_bytes(b"no image")
+    for index in range(11):
+        for label in ("dark", "bright"):
+            (folder / label / f"same-{index:02}.png").write_bytes(toys.plain(10 * index, (16, 16)))
+
+    remarks.say_dataset(datasets.load(str(folder)))
+
+    lines = capsys.readouterr().err.splitlines()
+    skipped = [index for index, line in enumerate(lines) if line.startswith("skipped dark/")]
+    assert (len(skipped), lines[skipped[-1] + 1 :][:2]) == (10, ["… and 2 more", "skipped 12 files in all"])
+    contradictions = [index for index, line in enumerate(lines) if line.startswith("  contradiction: ")]
+    assert (len(contradictions), lines[contradictions[-1] + 1]) == (10, "… and 1 more")
+
+
 def test_a_class_is_named_as_it_is(folder, capsys):
     """A word between colons is no picture, and one in brackets no colour."""
     (folder / "bright").rename(folder / ":cat:")

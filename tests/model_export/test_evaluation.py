@@ -1,6 +1,7 @@
 """``verify MODEL DATA``: classes are matched by name, and a test set may have only some of them."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -33,6 +34,18 @@ def test_some_of_the_classes_are_a_test_set(folder, capsys):
     assert said["classes_without_images"] == ["striped"]
     assert main(["verify", "toy", str(folder)]) == 0
     assert "not measured: 1 of 3 classes, of which there are no images: striped\n" in capsys.readouterr().out
+
+
+def test_what_is_said_first_is_what_the_table_shows(committed, capsys):
+    """The digits are loaded as one, and cut as training did."""
+    assert main(["verify", str(committed / "digits-regions"), "digits"]) == 0
+
+    said = capsys.readouterr()
+    first = said.err.splitlines()[0]
+    assert first == "scikit-learn digits: 10 classes, images 32×32×1, 1,439 train, 179 validation, 179 test"
+    assert re.search(r"^  0: \d+ train, \d+ validation, \d+ test$", said.err, re.MULTILINE)
+    assert " all" not in said.err
+    assert "train" in said.out
 
 
 def test_one_class_is_a_test_set_and_an_empty_folder_is_no_class(folder, capsys):
@@ -89,6 +102,15 @@ def test_a_class_that_the_model_does_not_know_is_refused(folder, capsys):
     assert main(["verify", "toy", str(folder)]) == 65
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: the model knows no class 'dim', only dark, bright, striped; ")
+    (folder / "bright").rename(folder / "dull")
+    assert main(["verify", "toy", str(folder)]) == 65
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: the model knows none of the classes 'dim', 'dull', only dark, bright, striped; ")
+    assert error.endswith("or name a folder with links to those alone that it knows")
+    (folder / "dim").rename(folder / "dark")
+    (folder.with_name("links")).mkdir()
+    (folder.with_name("links") / "dark").symlink_to(folder / "dark")
+    assert verify(capsys, folder.with_name("links"))["metrics"]["all"]["images"] == 20
 
 
 def test_without_data_nothing_is_said_of_classes(capsys):

@@ -2,13 +2,16 @@
 
 import errno
 import os
+import shutil
 import threading
+from pathlib import Path
 
 import keras
 import numpy as np
 import onnx
 import pytest
 
+from app.artifacts import discover
 from app.images import Shape
 from app.metadata import Branch, Metadata, Recipe
 from app.model import Model
@@ -204,13 +207,13 @@ def test_a_disk_that_is_full_leaves_no_half_of_a_file(tmp_path, monkeypatch):
 def put(repository, name="toy", content=b"model"):
     with publishing.staging(repository, name) as folder:
         (folder / publishing.FILE).write_bytes(content)
-        return publishing.publish(folder)
+        return publishing.publish(folder, lambda number: (folder / "number").write_text(str(number)))
 
 
 def test_versions_count_up_and_nothing_else_is_left(tmp_path):
     assert [put(tmp_path).name for _ in range(3)] == ["1", "2", "3"]
 
-    assert sorted(path.name for path in (tmp_path / "toy").iterdir()) == ["1", "2", "3"]
+    assert sorted(path.name for path in (tmp_path / "toy").iterdir()) == [".highest", "1", "2", "3"]
     assert (tmp_path / "toy" / "3" / "model.onnx").read_bytes() == b"model"
 
 
@@ -218,6 +221,40 @@ def test_a_gap_is_not_filled(tmp_path):
     toys.publish(tmp_path, "toy", 9)
 
     assert put(tmp_path).name == "10"
+
+
+def test_the_number_of_a_version_that_was_removed_is_not_used_again(tmp_path):
+    """Whoever has pinned toy:2 would get other weights under the same number."""
+    put(tmp_path), put(tmp_path)
+    shutil.rmtree(tmp_path / "toy" / "2")
+
+    assert put(tmp_path).name == "3"
+    for version in ("1", "3"):
+        shutil.rmtree(tmp_path / "toy" / version)
+    assert put(tmp_path).name == "4"
+    assert [(found.name, found.number) for found in discover(tmp_path)] == [("toy", 4)]
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"many", b"-3", b"0", b"\xff\xfe", b"1\n", b"9" * 30])
+def test_what_is_nonsense_in_the_note_of_the_highest_number_does_not_count(tmp_path, nonsense):
+    put(tmp_path), put(tmp_path)
+    (tmp_path / "toy" / ".highest").write_bytes(nonsense)
+
+    assert put(tmp_path).name == "3"
+
+
+def test_a_publication_that_fails_at_the_last_moment_leaves_no_number_to_be_used_twice(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    put(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", full)
+        with pytest.raises(OSError, match="No space left"):
+            put(tmp_path)
+
+    assert sorted(path.name for path in (tmp_path / "toy").iterdir()) == [".highest", "1"]
+    assert put(tmp_path).name == "3"
 
 
 def test_a_failure_while_staging_leaves_nothing(tmp_path):
@@ -238,8 +275,12 @@ def test_exports_at_once_get_versions_of_their_own(tmp_path):
     for thread in threads:
         thread.join()
 
+    assert all(path.read_text() == path.parent.name for path in tmp_path.glob("toy/*/number"))
     contents = {path.read_bytes() for path in tmp_path.glob("toy/*/model.onnx")}
     assert contents == {str(i).encode() for i in range(8)}
+    numbers = [found.number for found in discover(tmp_path)]
+    shutil.rmtree(tmp_path / "toy" / str(max(numbers)))
+    assert int(put(tmp_path).name) > max(numbers)
 
 
 def test_a_published_file_can_be_read_by_another_user(tmp_path):
@@ -250,4 +291,5 @@ def test_a_published_file_can_be_read_by_another_user(tmp_path):
         os.umask(before)
 
     assert os.stat(published).st_mode & 0o777 == 0o755
-    assert os.stat(published / "model.onnx").st_mode & 0o777 == 0o644
+    for file in (published / "model.onnx", tmp_path / "toy" / ".highest"):
+        assert os.stat(file).st_mode & 0o777 == 0o644

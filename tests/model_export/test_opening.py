@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from model_export import invocation
 from model_export.__main__ import main
 from tests import toys
 from tests.conftest import ROOT
@@ -110,13 +111,14 @@ def test_what_a_model_says_is_printed_as_it_is(models, capsys):
     assert "│ [/test] │ 3 " in out
 
 
-def test_what_is_not_installed_is_named():
+def test_what_is_not_installed_is_named(monkeypatch):
     code = "import sys; sys.modules['rich'] = None\n"
     code += "from model_export.__main__ import main; sys.exit(main(['inspect', 'toy']))"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert (done.returncode, done.stderr) == (1, "error: rich is not installed; run 'make training' once\n")
+    monkeypatch.chdir(ROOT)
+    assert (done.returncode, done.stderr) == (1, f"error: {invocation.lacks('rich')}\n")
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback():

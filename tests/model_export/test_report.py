@@ -2,8 +2,15 @@
 
 import shlex
 import sys
+from pathlib import Path
 
-from model_export import interrupts, report
+import pytest
+
+from model_export import invocation, report
+from model_export.calibration import Calibration
+from model_export.precision import Reduced
+from model_export.published import Published
+from model_export.verification import Difference
 from tests import toys
 
 
@@ -24,4 +31,41 @@ def test_the_commands_that_follow_name_folders_with_spaces(tmp_path):
 def test_the_program_may_lie_in_a_folder_with_spaces(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "my env" / "python"))
 
-    assert shlex.split(interrupts.program()) == ["my env/python", "-m", "model_export"]
+    assert shlex.split(invocation.program()) == ["my env/python", "-m", "model_export"]
+
+
+@pytest.mark.parametrize(
+    ("mistakes", "words"), [(0, ""), (1, ", 1 mistake"), (2, ", the 2 worst mistakes"), (24, ", the 24 worst mistakes")]
+)
+def test_the_mistakes_that_a_run_shows_are_counted(tmp_path, capsys, mistakes, words):
+    figures = {"images": 18, "accuracy": 0.9, "loss": 0.3, "ece": 0.1}
+    calibration = Calibration(1.0, 18, {"validation": 0.1}, {"validation": 0.1})
+    published = toys.publish(tmp_path, "light").parent
+
+    report.print_training(
+        Published(published, {"validation": figures}, [], calibration, None, mistakes), Path("runs/1")
+    )
+
+    lines = capsys.readouterr().out.splitlines()
+    assert f"run runs/1: results.csv, curves, confusion, reliability{words}" in lines
+
+
+def test_beside_the_largest_rounding_stands_the_usual_one(capsys):
+    """A single number may be far off where all others are not."""
+    new, old = Difference("logits", 1, 4.72, 8.0, 0.08), Difference("features_a", 1, 0.5, 1.0)
+
+    report.out.print(report.roundings_table([new, old], "int8"))
+
+    cells = [line.split("│")[2].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert cells == ["59 (1)", "50"]
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (18, "18 validation images are too few to show a loss of 0.5 points of accuracy (one image is 5.6): "),
+        (1000, "one of the 1,000 validation images is 0.0010 of the accuracy"),
+    ],
+)
+def test_how_little_a_few_images_prove_of_a_smaller_precision_is_said(images, words):
+    assert Reduced("int8", 1.0, 1.0, 1.0, 2.0, 0.005).resolution(images).startswith(words)
