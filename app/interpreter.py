@@ -10,5 +10,10 @@ from pathlib import Path
 
 def command() -> str:
     """Write it as a shell takes it, relative where it lies below the current folder."""
-    path, here = Path(sys.executable or "python"), Path(os.path.abspath("."))
-    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    path = Path(sys.executable or "python")
+    return shlex.quote(os.path.relpath(path) if is_here() else str(path))
+
+
+def is_here() -> bool:
+    """Tell whether it lies below the current folder."""
+    return Path(sys.executable or "python").is_relative_to(os.path.abspath("."))

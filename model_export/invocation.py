@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 from pathlib import Path
+
+from app import interpreter
 
 _ENVIRONMENT, _PYTHON = Path(".venv"), Path("bin", "python")  # as the Makefile makes it
 
 
-def interpreter() -> str:
-    """Name the interpreter as it can be called again from this folder."""
-    return shlex.quote(os.path.relpath(sys.executable) if _is_here() else sys.executable)
-
-
 def program() -> str:
     """Name this program as it can be called again from this folder."""
-    return f"{interpreter()} -m model_export"
+    return f"{interpreter.command()} -m model_export"
 
 
 def recorded() -> str:
     """Name this program for what is published: by no path that only this machine has."""
-    return f"{interpreter() if _is_here() else 'python'} -m model_export"
+    return f"{interpreter.command() if interpreter.is_here() else 'python'} -m model_export"
 
 
 def lacks(package: str) -> str:
     """Say which interpreter lacks a package that a command needs, and what to do."""
     other = (_ENVIRONMENT / _PYTHON).exists() and _ENVIRONMENT.resolve() != Path(sys.prefix).resolve()
     use = f", and use {_ENVIRONMENT / _PYTHON}" if other else ""
-    return f"{interpreter()} has no {package}; run 'make training' once{use}"
-
-
-def _is_here() -> bool:
-    return Path(sys.executable).is_relative_to(Path.cwd())
+    return f"{interpreter.command()} has no {package}; run 'make training' once{use}"

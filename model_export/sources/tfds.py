@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from app import interpreter
 from model_export.errors import BadData, MissingInput
-from model_export.invocation import interpreter
 from model_export.progress import track
 from model_export.sources import folder
 from model_export.sources.listing import Listing
@@ -32,7 +32,7 @@ def listing(name: str) -> Listing:
     try:
         import tensorflow_datasets as tfds  # noqa: PLC0415
     except ImportError:
-        install = f"{interpreter()} -m pip install tensorflow-datasets"
+        install = f"{interpreter.command()} -m pip install tensorflow-datasets"
         raise MissingInput(f"tfds:NAME needs a package of its own: {install}") from None
     try:
         builder = tfds.builder(name)
