@@ -24,7 +24,7 @@ def check(data: bytes) -> None:
     if len(data) <= _SHORT:
         return
     position, left = _SIGNATURE_BYTES, _ALWAYS + len(data) // _BYTES_EACH
-    while position < len(data):
+    while position < len(data) and data[position + 4 : position + 8] != b"IEND":  # what lies behind it is not read
         position += 12 + int.from_bytes(data[position : position + 4], "big")
         left -= 1
         if left < 0:

@@ -21,6 +21,7 @@ SHARED = {
     "app.familiarity",
     "app.formats",
     "app.images",
+    "app.interpreter",
     "app.interrupts",
     "app.memory",
     "app.metadata",

@@ -45,3 +45,9 @@ def test_a_file_of_nothing_but_chunks_is_refused(kind):
 
     with pytest.raises(UndecodableImage, match="the PNG file has too many parts; save it again"):
         decode(data, SHAPE)
+
+
+def test_what_lies_behind_the_end_does_not_count():
+    image = toys.save(Image.fromarray(PIXELS[:8]), "PNG")
+
+    np.testing.assert_array_equal(decode(image + bytes(1_000_000), SHAPE), decode(image, SHAPE))
