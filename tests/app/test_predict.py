@@ -288,8 +288,9 @@ def test_an_interrupted_table_goes_on_where_it_was(predict, models, tmp_path):
 )
 def test_ctrl_c_ends_it_with_one_line(models, tmp_path, options, last):
     (tmp_path / "images").mkdir()
-    for index in range(400):
-        (tmp_path / "images" / f"{index:03}.png").write_bytes(toys.plain(index % 256, (300, 300)))
+    (tmp_path / "images" / "first.png").write_bytes(toys.plain(100, (300, 300)))
+    for index in range(5000):  # which take several seconds, however late this process gets to send the signal
+        (tmp_path / "images" / f"{index:04}.png").hardlink_to(tmp_path / "images" / "first.png")
     process = subprocess.Popen(
         [sys.executable, "-m", "app", "predict", "images", *options],
         cwd=tmp_path,
