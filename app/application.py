@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.middleware import OPEN_PATHS
@@ -32,6 +33,10 @@ class Application(FastAPI):
         for layer in self.around:
             app = layer(app)
         return app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what comes. FastAPI looks for its telemetry first, at every request; :mod:`app.tracing` has ours."""
+        await Starlette.__call__(self, scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """Describe the interface in OpenAPI 3.1."""

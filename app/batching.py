@@ -16,11 +16,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import numpy as np
+
+from app.threads import Threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +67,7 @@ class Batcher(Generic[Result]):
     def __init__(
         self,
         run: Callable[[NDArray[np.uint8]], Result],
-        executor: Executor,
+        threads: Threads,
         *,
         lanes: int = 1,
         max_batch_size: int = 32,
@@ -74,14 +76,14 @@ class Batcher(Generic[Result]):
         """Prepare a queue.
 
         Args:
-            run: Takes a batch ``uint8 [N, H, W, C]``; called in the executor, in at most ``lanes`` threads at once.
-            executor: The threads in which images are prepared and run; several models may share it.
+            run: Takes a batch ``uint8 [N, H, W, C]``; called in at most ``lanes`` of the threads at once.
+            threads: Those in which images are prepared and run; several models may share them.
             lanes: Batches that may be run at once.
             max_batch_size: Most images in a batch.
             max_delay_s: How long an image may wait for others to fill its batch.
         """
         self._run = run
-        self._executor = executor
+        self._threads = threads
         self._lanes = lanes
         self._max_batch_size = max_batch_size
         self._max_delay_s = max_delay_s
@@ -100,7 +102,7 @@ class Batcher(Generic[Result]):
         """
         loop = asyncio.get_running_loop()
         item: _Item[Result] = _Item(prepare, loop.create_future(), due=not self._max_delay_s)
-        self._executor.submit(self._work, item, loop)
+        self._threads.submit(partial(self._work, item, loop))
         try:
             return await item.reply
         except asyncio.CancelledError:
@@ -132,7 +134,7 @@ class Batcher(Generic[Result]):
         item.due = True
         # Also when its caller has gone: it is to leave the queue, and may stand before others that are due.
         with suppress(RuntimeError):  # the service is stopping
-            self._executor.submit(self._drain, loop)
+            self._threads.submit(partial(self._drain, loop))
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run batch after batch, as long as something is queued and a lane is free."""

@@ -21,12 +21,12 @@ class AnswerCache:
 
     def __init__(self, capacity: int) -> None:
         """Set the number of answers kept; with 0 nothing is remembered, and nothing is computed for it."""
-        self._capacity = capacity
+        self.capacity = capacity
         self._answers: OrderedDict[Key, Answer[Outputs]] = OrderedDict()
 
     async def key(self, model: Model, upload: Upload) -> Key | None:
         """Compute what an image is remembered by; the declared type is part of it, as it decides how bytes are read."""
-        if not self._capacity:
+        if not self.capacity:
             return None
         short = len(upload.data) < _LONG
         digest = _digest(upload.data) if short else await asyncio.to_thread(_digest, upload.data)
@@ -48,7 +48,7 @@ class AnswerCache:
         alone = answer.result.row(answer.row)
         self._answers[key] = Answer(alone, 0, decoded_s=0, queued_s=0, ran_s=0, cached=True)
         self._answers.move_to_end(key)
-        if len(self._answers) > self._capacity:
+        if len(self._answers) > self.capacity:
             self._answers.popitem(last=False)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
 
-from app import images, shortcut
+from app import images
 from app.batching import Answer, Batcher
 from app.budget import Budget
 from app.cache import AnswerCache
@@ -17,7 +16,8 @@ from app.errors import InvalidRequest, TooManyPixels
 from app.faults import Guard
 from app.model import Model
 from app.outputs import Explained, Outputs
-from app.shortcut import Shortcut
+from app.shortcut import MAX_PIXELS, Shortcut
+from app.threads import Threads
 from app.uploads import Upload
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Classifier:
         self._at_work = 0
         self._batchers: WeakKeyDictionary[Model, Batcher[Outputs]] = WeakKeyDictionary()
         # Pillow and ONNX Runtime let go of the interpreter lock while they work, so threads do.
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="classify")
+        self._threads = Threads(threads, "classify")
 
     async def classify(self, model: Model, uploads: Sequence[Upload]) -> list[Classified]:
         """Classify files with one model; a file that cannot be used gets its error, the others their answers.
@@ -88,38 +88,41 @@ class Classifier:
             explained = self.guard.watch(model.run_with_maps, image[None])
             return image, Answer(explained, 0, decoded - start, start - came, time.monotonic() - decoded)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await self._threads.run(work)
 
     def close(self) -> None:
         """Let the threads end."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     async def _classify(self, model: Model, upload: Upload, *, alone: bool) -> Classified:
-        key = await self._cache.key(model, upload)
+        key = await self._cache.key(model, upload) if self._cache.capacity else None
         if (known := self._cache.get(key)) is not None:
             return known
         try:
-            answer = await self._at_once(model, upload, alone=alone) or await self._in_a_thread(model, upload)
+            answer = None
+            if self._shortcut is not None and self._shortcut.suits(model, upload, alone=alone):
+                answer = await self._at_once(self._shortcut, model, upload)
+            answer = answer or await self._in_a_thread(model, upload)
         except InvalidRequest as error:
             return error
         self._cache.put(key, answer)
         return answer
 
-    async def _at_once(self, model: Model, upload: Upload, *, alone: bool) -> Answer[Outputs] | None:
-        """Decode and run an image right here, if that is sooner done than handing it to a thread."""
+    async def _at_once(self, shortcut: Shortcut, model: Model, upload: Upload) -> Answer[Outputs] | None:
+        """Decode and run an image right here, if it has few pixels; None otherwise."""
         arrived = time.monotonic()
-        if self._shortcut is None or not await self._shortcut.is_for(model, upload, alone=alone):
-            return None
+        if not shortcut.is_open():
+            await shortcut.turn()
         start = time.monotonic()
         try:
-            image = self._decode(model, upload, min(self._max_pixels, shortcut.MAX_PIXELS))
+            image = self._decode(model, upload, min(self._max_pixels, MAX_PIXELS))
             decoded = time.monotonic()
             result = self.guard.watch(model.run, image[None])
             return Answer(result, 0, decoded - start, start - arrived, time.monotonic() - decoded)
         except TooManyPixels:
             return None  # whether it is too large for threads as well, they find out
         finally:
-            self._shortcut.spend(time.monotonic() - start)
+            shortcut.spend(time.monotonic() - start)
 
     async def _in_a_thread(self, model: Model, upload: Upload) -> Answer[Outputs]:
         self._at_work += 1

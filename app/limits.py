@@ -45,23 +45,29 @@ class Limits:
 
     def fault(self, version: str, headers: Sequence[tuple[bytes, bytes]]) -> Fault | None:
         """Say what is wrong with the header of a request (RFC 9112), or None."""
-        found = dict(headers)
-        size = sum(len(name) + len(value) for name, value in headers)
-        hosts = sum(name == b"host" for name, _ in headers)
-        coding = found.get(b"transfer-encoding", b"chunked").strip().lower()
-        compression = found.get(b"content-encoding", b"identity").strip().lower()
-        expected = found.get(b"expect", b"").strip().lower()
-        too_large = expected == b"100-continue" and int(found.get(b"content-length", 0)) > self.body_bytes
-        checks = (
-            (version not in ("1.0", "1.1"), 400, "HTTP/1.1 is spoken here"),
-            (size > self.header_bytes, 431, f"the header exceeds {self.header_bytes:,} bytes"),
-            (hosts > 1 or (not hosts and version == "1.1"), 400, "send the header Host, once"),
-            (coding != b"chunked", 400, "the only transfer coding accepted is 'chunked'"),
-            (compression != b"identity", 415, "the body is compressed; send it as it is, without Content-Encoding"),
-            (expected not in (b"", b"100-continue"), 417, "the only expectation that can be met is '100-continue'"),
-            (too_large, 413, f"the body is larger than {self.body_bytes:,} bytes; send a smaller image, or fewer"),
-        )
-        return next((Fault(status, detail) for failed, status, detail in checks if failed), None)
+        size = hosts = 0
+        for name, value in headers:
+            size += len(name) + len(value)
+            hosts += name == b"host"
+        if version not in {"1.0", "1.1"}:
+            return Fault(400, "HTTP/1.1 is spoken here")
+        if size > self.header_bytes:
+            return Fault(431, f"the header exceeds {self.header_bytes:,} bytes")
+        if hosts > 1 or (not hosts and version == "1.1"):
+            return Fault(400, "send the header Host, once")
+        return self._fault_of_body(dict(headers))
+
+    def _fault_of_body(self, header: dict[bytes, bytes]) -> Fault | None:
+        if header.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+            return Fault(400, "the only transfer coding accepted is 'chunked'")
+        if header.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+            return Fault(415, "the body is compressed; send it as it is, without Content-Encoding")
+        expected = header.get(b"expect", b"").strip().lower()
+        if expected not in {b"", b"100-continue"}:
+            return Fault(417, "the only expectation that can be met is '100-continue'")
+        if expected and int(header.get(b"content-length", 0)) > self.body_bytes:
+            return Fault(413, f"the body is larger than {self.body_bytes:,} bytes; send a smaller image, or fewer")
+        return None
 
     def outweighs(self, received: int, body: int) -> bool:
         """Tell whether most of what was received for a body is not body: tiny chunks, extensions, trailers."""

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import problems
+from app import fields, problems
 from app.errors import Draining, Unauthorized
 from app.metrics import Metrics
 
@@ -53,7 +53,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = choose_id(Headers(scope=scope).get("x-request-id", ""))
+        request_id = choose_id(fields.first(scope, b"x-request-id") or "")
         scope.setdefault("state", {})["request_id"] = request_id
         start, status = time.monotonic(), 0
         self._metrics.in_flight += 1
@@ -111,7 +111,7 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
     if not log.isEnabledFor(level):
         return
     state = scope["state"]
-    fields = {
+    said = {
         "request_id": state["request_id"],
         "client": client_of(scope),
         "method": scope["method"],
@@ -121,11 +121,11 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
     }
     message = "%(method)s %(path)s %(status)d %(duration_ms).1f ms %(client)s"
     if "model" in state:
-        fields["model"] = state["model"]
+        said["model"] = state["model"]
         message += " %(model)s"
     if "fault" in state:
         message += f": {state['fault'].detail}"
-    log.log(level, message, fields, extra=fields)
+    log.log(level, message, said, extra=said)
 
 
 def _printable(scope: Scope) -> str:

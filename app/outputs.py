@@ -28,6 +28,12 @@ class Outputs:
     features: tuple[NDArray[np.float32], ...]
     familiarity: NDArray[np.float32] | None = None
 
+    def winner(self, row: int) -> int:
+        """Find the most probable class of one image."""
+        # As a list: NumPy's argmax lets go of the interpreter lock, and a thread at work makes the event loop wait.
+        probabilities: list[float] = self.probabilities[row].tolist()
+        return probabilities.index(max(probabilities))
+
     def row(self, index: int) -> Outputs:
         """Copy what belongs to one image, as a batch of one."""
         rows = slice(index, index + 1)

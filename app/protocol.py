@@ -14,11 +14,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.cycle import Cycle
 from app.idle import Idle
 from app.limits import Fault, Limits
 from app.parser import Parser
@@ -146,8 +149,9 @@ class Protocol(HttpToolsProtocol):
         self._idle.add(self.timeout_keep_alive_handler)
 
     def _unset_keepalive_if_required(self) -> None:
-        super()._unset_keepalive_if_required()
-        self._idle.discard(self.timeout_keep_alive_handler)
+        if self.timeout_keep_alive_task is not None:
+            super()._unset_keepalive_if_required()
+            self._idle.discard(self.timeout_keep_alive_handler)
 
     # Parser callbacks
 
@@ -169,7 +173,9 @@ class Protocol(HttpToolsProtocol):
         """Keep a field of the header; trailers are read over."""
         if self._in_body:
             return
-        super().on_header(name, value)
+        name = name.lower()
+        self.headers.append((name, value))
+        self.expect_100_continue |= name == b"expect" and value.lower() == b"100-continue"
         if len(self.headers) > self._limits.header_fields:
             self._stop(Fault(431, f"the header has more than {self._limits.header_fields} fields"))
 
@@ -182,10 +188,40 @@ class Protocol(HttpToolsProtocol):
         fault = self._limits.fault(version, self.headers)
         if fault is not None:
             self._stop(fault)
-        super().on_headers_complete()
+        self._start(version)
         self._in_header, self._in_body = False, True
         self._header_bytes = 0
         self._clear_deadline()
+
+    def _start(self, version: str) -> None:
+        """Start on the request, or have it wait for the one before."""
+        url = httptools.parse_url(self.url)
+        scope = self.scope
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"], scope["raw_path"] = unquote(url.path.decode("ascii")), url.path
+        scope["query_string"] = url.query or b""
+        before, self.cycle = (
+            self.cycle,
+            Cycle(
+                scope=scope,
+                transport=self.transport,
+                flow=self.flow,
+                logger=self.logger,
+                access_logger=self.access_logger,
+                access_log=self.access_log,
+                default_headers=self.server_state.default_headers,
+                message_event=asyncio.Event(),
+                expect_100_continue=self.expect_100_continue,
+                keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+                on_response=self.on_response_complete,
+            ),
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         """Pass a part of the body on."""
@@ -203,12 +239,14 @@ class Protocol(HttpToolsProtocol):
             self._be_idle()
 
     def on_response_complete(self) -> None:
-        """Await the next request; of a body that was answered before its end, the rest is read over."""
-        super().on_response_complete()
-        if self.timeout_keep_alive_task is None:
-            return  # it is being closed, or the next request is here already
-        if self._in_body and self.cycle.response_complete:
-            self._unset_keepalive_if_required()
+        """Go on with the next request, or await one; of a body that was answered before its end, read over the rest."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._in_body and self.cycle.response_complete:
             self._set_deadline(self._limits.linger_s, self.transport.close)
         else:
             self._be_idle()

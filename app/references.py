@@ -31,21 +31,14 @@ class References:
         self._entries: dict[str, Entry] = {}  # by "name:version", and by name for the highest
         for entry in served:
             self._entries[entry.name] = self._entries[entry.found.reference] = entry
+        self.default = default.partition(":")[0] if default else min(self._entries, default="")
+        """Name of the model that answers when none is named."""
+        self._answering = self._entries.get(default or self.default)
+        self.answering = self.default if self._answering else ""
+        """The same; empty when that one is not served."""
 
     def __contains__(self, reference: str) -> bool:
         return reference in self._entries
-
-    @property
-    def default(self) -> str:
-        """Name of the model that answers when none is named."""
-        if self._default:
-            return self._default.partition(":")[0]
-        return min(self._entries, default="")
-
-    @property
-    def answering(self) -> str:
-        """Name of the model that answers when none is named; empty when that one is not served."""
-        return self.default if (self._default or self.default) in self._entries else ""
 
     def why_none_answers(self) -> str:
         """Say why a request that names no model cannot be answered, and what to do."""
@@ -88,9 +81,9 @@ class References:
             NotReady: None is named, and none is served.
         """
         if reference is None:
-            if not self.answering:
+            if self._answering is None:
                 raise (ModelNotFound if self._entries else NotReady)(self.why_none_answers())
-            reference = self._default or self.default
+            return self._answering
         entry = self._entries.get(reference)
         if entry is not None:
             return entry

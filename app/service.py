@@ -82,7 +82,7 @@ class Service:
 
 # Coroutines, because FastAPI calls plain functions in a thread.
 async def _any(request: Request) -> Service:
-    service: Service = request.state.service
+    service: Service = request.scope["state"]["service"]
     return service
 
 
@@ -92,7 +92,7 @@ def ready(request: Request) -> Service:
     Raises:
         NotReady: Some are not.
     """
-    service: Service = request.state.service
+    service: Service = request.scope["state"]["service"]
     if not service.repository.ready:
         raise NotReady(service.repository.reason)
     return service

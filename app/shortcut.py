@@ -37,8 +37,8 @@ class Shortcut:
         self._returned = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def is_for(self, model: Model, upload: Upload, *, alone: bool) -> bool:
-        """Tell whether to process an image here and now, if it has few pixels; for a quick one, wait for its turn.
+    def suits(self, model: Model, upload: Upload, *, alone: bool) -> bool:
+        """Tell whether the event loop is to process an image, if it has few pixels; a quick one when its turn comes.
 
         Args:
             model: What is to classify it.
@@ -47,13 +47,13 @@ class Shortcut:
         """
         if model.run_s > _SHORT_S or not _is_short(upload.data):
             return False
-        if model.run_s > _QUICK_S:
-            return alone and self._spent_s < _TURN_S
-        if self._spent_s >= _TURN_S or self._waiting:
-            await self._turn()
-        return True
+        return model.run_s <= _QUICK_S or (alone and self.is_open())
 
-    async def _turn(self) -> None:
+    def is_open(self) -> bool:
+        """Tell whether this turn has time left, and nobody waits for it."""
+        return self._spent_s < _TURN_S and not self._waiting
+
+    async def turn(self) -> None:
         """Wait for a turn; a waiter called after others have spent it is the first to be called in the next one."""
         place = len(self._waiting)
         while True:

@@ -17,13 +17,11 @@ def stages(ran: Sequence[Answer[Any]], read_s: float, start: float) -> dict[str,
         read_s: What reading the request took.
         start: When it came, by the monotonic clock.
     """
-    return {
-        "read": read_s,
-        "decode": max((one.decoded_s for one in ran), default=0),
-        "queue": max((one.queued_s for one in ran), default=0),
-        "inference": max((one.ran_s for one in ran), default=0),
-        "total": time.monotonic() - start,
-    }
+    decoded_s = queued_s = ran_s = 0.0
+    for one in ran:
+        decoded_s, queued_s, ran_s = max(decoded_s, one.decoded_s), max(queued_s, one.queued_s), max(ran_s, one.ran_s)
+    total_s = time.monotonic() - start
+    return {"read": read_s, "decode": decoded_s, "queue": queued_s, "inference": ran_s, "total": total_s}
 
 
 def server_timing(seconds: Mapping[str, float]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import multipart
 from starlette.requests import ClientDisconnect
 
+from app import fields
 from app.errors import BodyTooLarge, InvalidParameter, MalformedRequest, MissingFile
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ async def read_body(request: Request, limit: int, hold: Callable[[int], None] = 
         BodyTooLarge: There are more bytes.
         ClientDisconnect: The client has gone.
     """
-    announced = request.headers.get("content-length", "")
+    announced = fields.first(request.scope, b"content-length") or ""
     if announced.isdecimal() and int(announced) > limit:
         raise _too_large(limit)
     chunks, size, more = [], 0, True

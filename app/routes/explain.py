@@ -12,7 +12,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from app import answers, problems
+from app import answers, fields, problems
 from app.negotiation import JSON, NPY, PNG, choose
 from app.query import Query
 from app.schemas import BINARY, IMAGE_BODY, Maps
@@ -59,12 +59,12 @@ async def explain(request: Request, service: ReadyService) -> Response:
     """
     start = time.monotonic()
     parameters = Parameters.parse(request.scope["query_string"])
-    media_type = choose(",".join(request.headers.getlist("accept")), _ACCEPTED)
+    media_type = choose(fields.joined(request.scope, b"accept"), _ACCEPTED)
     async with service.admission.request() as admitted:
         version = await acquire(request, service, parameters.model)
         body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
-        upload = parse_one(body, request.headers.get("content-type"), Parameters.model_fields)
+        upload = parse_one(body, fields.first(request.scope, b"content-type"), Parameters.model_fields)
         admitted.take(1)
         image, answer = await service.classifier.explain(version.model, upload)
         maps = answers.maps(version, answer.result, label=parameters.label, branch=parameters.branch)

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app import problems
+from app import fields, problems
 from app.service import AnyService
 
 router = APIRouter(tags=["health"])
@@ -20,5 +20,5 @@ async def metrics(request: Request, service: AnyService) -> Response:
     """Show the metrics, summed over all workers."""
     from app import exposition  # noqa: PLC0415  # whoever does not scrape does not pay for the import at the start
 
-    content, media_type = exposition.write(service, request.headers.get("accept", ""))
+    content, media_type = exposition.write(service, fields.joined(request.scope, b"accept"))
     return Response(content, headers={"Content-Type": media_type})

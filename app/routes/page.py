@@ -11,6 +11,8 @@ from importlib import resources
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
+from app import fields
+
 router = APIRouter(include_in_schema=False)
 
 INDEX, DOCS = "index.html", "docs.html"
@@ -73,7 +75,7 @@ async def asset(request: Request, name: str) -> Response:
 def _respond(request: Request, name: str) -> Response:
     found = assets()[name]
     headers = {**HEADERS, "ETag": found.etag}
-    known = request.headers.get("if-none-match", "")
+    known = fields.joined(request.scope, b"if-none-match")
     if known == "*" or found.etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
         return Response(status_code=304, headers=headers)
     return Response(found.content, headers=headers, media_type=found.media_type)

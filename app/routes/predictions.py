@@ -9,7 +9,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from app import answers, arrays, problems
+from app import answers, arrays, fields, problems
 from app.classification import Classified
 from app.errors import InvalidParameter, InvalidRequest
 from app.negotiation import JSON, NPZ, choose
@@ -51,6 +51,9 @@ class Parameters(Query):
         return {"top": self.top, "features": self.features, "explain": self.explain, "min_confidence": least}
 
 
+_NAMES = frozenset(Parameters.model_fields)
+
+
 @router.post(
     "/predict",
     response_model=Prediction,
@@ -66,7 +69,7 @@ async def predict(request: Request) -> Response:
         version = await acquire(request, service, parameters.model)
         body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
-        upload = parse_one(body, request.headers.get("content-type"), Parameters.model_fields)
+        upload = parse_one(body, fields.first(request.scope, b"content-type"), _NAMES)
         admitted.take(1)
         (classified,) = await service.classifier.classify(version.model, [upload])
     if isinstance(classified, InvalidRequest):
@@ -107,8 +110,8 @@ async def predict_batch(request: Request) -> Response:
         version = await acquire(request, service, parameters.model)
         body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
-        content_type, most = request.headers.get("content-type"), service.settings.max_files
-        uploads = parse_many(body, content_type, most, Parameters.model_fields)
+        content_type, most = fields.first(request.scope, b"content-type"), service.settings.max_files
+        uploads = parse_many(body, content_type, most, _NAMES)
         admitted.take(len(uploads))
         classified = await service.classifier.classify(version.model, uploads)
 
@@ -130,7 +133,7 @@ async def predict_batch(request: Request) -> Response:
 
 
 def _choose(request: Request, parameters: Parameters) -> str:
-    media_type = choose(",".join(request.headers.getlist("accept")), _OFFERED)
+    media_type = choose(fields.joined(request.scope, b"accept"), _OFFERED)
     if media_type == NPZ and (parameters.explain or parameters.features == "base64"):
         asked = "'explain'" if parameters.explain else "'features' = 'base64'"
         raise InvalidParameter(f"query parameter {asked}: is answered in {JSON} alone, not in {NPZ}")
@@ -159,8 +162,8 @@ def _respond(  # noqa: PLR0917  # all of it is what was answered
         version.name,
         version.number,
         images=len(ran),
-        batches=sum(one.row == 0 for one in ran),  # the first row of a batch stands for the batch
-        labels=[named[one.result.probabilities[one.row].argmax()] for one in answered],
+        batches=sum([one.row == 0 for one in ran]),  # the first row of a batch stands for the batch
+        labels=[named[one.result.winner(one.row)] for one in answered],
         stages=spent,
     )
     headers = {"Vary": "Accept"}

@@ -5,8 +5,7 @@ import gc
 import threading
 import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.batching import Batcher
+from app.threads import Threads
 
 
 class Recorder:
@@ -46,8 +46,8 @@ def run(scenario, model, threads=10, **options):
     """Run a scenario with a batcher over the model."""
 
     async def main():
-        with ThreadPoolExecutor(threads) as executor:
-            return await asyncio.wait_for(scenario(Batcher(model, executor, **options)), 30)
+        with closing(Threads(threads, "test")) as at_hand:
+            return await asyncio.wait_for(scenario(Batcher(model, at_hand, **options)), 30)
 
     return asyncio.run(main())
 
@@ -261,21 +261,17 @@ def test_each_stage_of_the_way_is_timed():
     assert second.queued_s > 0.09
 
 
-def test_a_batch_that_cannot_be_started_fails_alone():
-    class Broken(ThreadPoolExecutor):
-        full = True
-
-        def submit(self, *arguments):
-            if self.full:
-                raise RuntimeError("can't start new thread")
-            return super().submit(*arguments)
+def test_a_batch_that_cannot_be_started_fails_alone(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
 
     async def main():
-        with Broken(1) as executor:
-            batcher = Batcher(Recorder(), executor)
-            with pytest.raises(RuntimeError, match="can't start new thread"):
-                await batcher.submit(image(0))
-            executor.full = False
+        with closing(Threads(1, "test")) as threads:
+            batcher = Batcher(Recorder(), threads)
+            with monkeypatch.context() as full:
+                full.setattr(threading.Thread, "start", refuse)
+                with pytest.raises(RuntimeError, match="can't start new thread"):
+                    await batcher.submit(image(0))
             return await asyncio.wait_for(batcher.submit(image(1)), 10)
 
     assert number_of(asyncio.run(main())) == 1

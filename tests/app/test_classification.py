@@ -31,7 +31,7 @@ def test_a_request_that_fails_leaves_none_of_its_images_at_work():
             with pytest.raises(RuntimeError, match="the first one fails"):
                 await classifier.classify(model, [Upload(toys.plain(value)) for value in range(20)])
             gate.set()
-            await asyncio.get_running_loop().run_in_executor(classifier._threads, int)  # after all that waited
+            await classifier._threads.run(int)  # after all that waited
         finally:
             gate.set()
             classifier.close()

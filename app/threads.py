@@ -1,0 +1,88 @@
+"""Threads that work off what is handed to them, in order.
+
+An executor makes a future with two locks for each call, and wakes up whoever waits for it. Here nobody does, since a
+call says by itself where its result goes. So a thread of the executor that is at work takes one call after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+class Threads:
+    """So many threads, started when they are first needed."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._lock = threading.Lock()  # guards the two below
+        self._calls: deque[Callable[[], object]] = deque()
+        self._at_work = 0
+        self._count = count
+        self._closed = False
+
+    def submit(self, call: Callable[[], object]) -> None:
+        """Have a call done, by a thread that is free or else by the first that will be.
+
+        Raises:
+            RuntimeError: No thread is at work, and none can be started.
+        """
+        with self._lock:
+            self._calls.append(call)
+            if self._at_work == self._count:
+                return
+            self._at_work += 1
+        try:
+            self._executor.submit(self._work)
+        except RuntimeError:
+            with self._lock:
+                self._at_work -= 1
+                if not self._at_work and call in self._calls:
+                    self._calls.remove(call)
+                    raise
+
+    async def run(self, call: Callable[[], Result]) -> Result:
+        """Have a call done, and wait for what it returns or raises."""
+        future: Future[Result] = Future()
+
+        def fulfil() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except Exception as error:  # noqa: BLE001  # the caller's to handle
+                    future.set_exception(error)
+
+        self.submit(fulfil)
+        return await asyncio.wrap_future(future)
+
+    def close(self) -> None:
+        """Let each thread end after the call that it is at; what still waits is dropped."""
+        with self._lock:
+            self._closed = True
+            self._calls.clear()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _work(self) -> None:
+        while (call := self._next()) is not None:
+            try:
+                call()
+            except Exception:
+                if not self._closed:  # or else there is no event loop any more that could be told
+                    log.exception("a thread could not tell what came of its work")
+
+    def _next(self) -> Callable[[], object] | None:
+        """Take the next call; the thread is at work no more when there is none."""
+        with self._lock:
+            if self._calls:
+                return self._calls.popleft()
+            self._at_work -= 1
+            return None

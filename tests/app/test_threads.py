@@ -1,0 +1,124 @@
+"""The threads that images are decoded and run in."""
+
+import asyncio
+import threading
+from contextlib import closing
+
+import pytest
+
+from app.threads import Threads
+
+
+@pytest.fixture
+def threads():
+    with closing(Threads(2, "test")) as both:
+        yield both
+
+
+def wait_for(event):
+    assert event.wait(10)
+
+
+def test_all_threads_work_at_once(threads):
+    meeting = threading.Barrier(3, timeout=10)
+
+    for _ in range(2):
+        threads.submit(meeting.wait)
+
+    meeting.wait()
+
+
+def test_calls_are_done_in_order():
+    done, last = [], threading.Event()
+
+    with closing(Threads(1, "test")) as alone:
+        for number in range(1000):
+            alone.submit(lambda number=number: done.append(number))
+        alone.submit(last.set)
+        wait_for(last)
+
+    assert done == list(range(1000))
+
+
+def test_there_are_never_more_than_there_are_to_be(threads):
+    seen, last = set(), threading.Event()
+
+    for _ in range(200):
+        threads.submit(lambda: seen.add(threading.current_thread().name))
+    threads.submit(last.set)
+    wait_for(last)
+
+    assert len(seen) <= 2
+
+
+def test_a_call_that_fails_takes_no_thread_with_it(threads, caplog):
+    meeting = threading.Barrier(3, timeout=10)
+
+    for _ in range(8):
+        threads.submit(lambda: 1 / 0)
+    for _ in range(2):
+        threads.submit(meeting.wait)
+
+    meeting.wait()
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_where_no_more_threads_can_be_had_those_there_are_do_the_work(threads, monkeypatch):
+    begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    threads.submit(lambda: (begun.set(), wait_for(go_on)))
+    wait_for(begun)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        threads.submit(done.set)
+    go_on.set()
+
+    wait_for(done)
+
+
+def test_what_a_call_returns_or_raises_reaches_who_waits(threads):
+    async def main():
+        assert await threads.run(lambda: 42) == 42
+        with pytest.raises(ZeroDivisionError):
+            await threads.run(lambda: 1 / 0)
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+
+def test_what_nobody_waits_for_any_more_is_not_done():
+    go_on, done = threading.Event(), []
+
+    async def main():
+        with closing(Threads(1, "test")) as alone:
+            running = asyncio.create_task(alone.run(lambda: wait_for(go_on)))
+            gone = asyncio.create_task(alone.run(lambda: done.append("gone")))
+            await asyncio.sleep(0.01)
+            gone.cancel()
+            await asyncio.sleep(0)
+            go_on.set()
+            await running
+            await alone.run(lambda: done.append("last"))
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+    assert done == ["last"]
+
+
+def test_closing_drops_what_waits():
+    go_on, begun, done = threading.Event(), threading.Event(), []
+    alone = Threads(1, "closing")
+
+    alone.submit(lambda: (begun.set(), wait_for(go_on)))
+    alone.submit(lambda: done.append("waited"))
+    wait_for(begun)
+    alone.close()
+    go_on.set()
+    (thread,) = (one for one in threading.enumerate() if one.name.startswith("closing"))
+    thread.join(10)
+
+    assert not done
+    with pytest.raises(RuntimeError):
+        alone.submit(lambda: None)
