@@ -165,7 +165,7 @@ class Batcher(Generic[Result]):
 
 
 def _gone() -> NDArray[np.uint8]:
-    raise asyncio.CancelledError
+    raise LookupError("nobody waits for this image any more")
 
 
 def _stack(images: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

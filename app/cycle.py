@@ -27,8 +27,9 @@ class Cycle(RequestResponseCycle):
             return
         if message["type"] == "http.response.start" and not self.response_started:
             self._head = self._compose(message)
-            self.response_started = bool(self._head)
-            if self.response_started:
+            if self._head:
+                self.response_started = True
+                self.waiting_for_100_continue = False
                 return
         elif message["type"] == "http.response.body" and self._head:
             head, self._head = self._head, b""
@@ -65,11 +66,10 @@ class Cycle(RequestResponseCycle):
     def _complete(self, head: bytes, message: HTTPResponseBodyEvent) -> bool:
         """Write head and body together, and be done; tells whether that was all of it."""
         body = message.get("body", b"")
-        if self.scope["method"] == "HEAD":
-            body = b""
-        elif message.get("more_body", False) or len(body) != self.expected_content_length:
+        is_head = self.scope["method"] == "HEAD"
+        if message.get("more_body", False) or not (is_head or len(body) == self.expected_content_length):
             return False
-        self.transport.write(head + body)
+        self.transport.write(head if is_head else head + body)
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:

@@ -24,19 +24,21 @@ class Threads:
 
     def __init__(self, count: int, name: str) -> None:
         self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
-        self._lock = threading.Lock()  # guards the two below
+        self._count = count
+        self._lock = threading.Lock()  # guards what is below
         self._calls: deque[Callable[[], object]] = deque()
         self._at_work = 0
-        self._count = count
         self._closed = False
 
     def submit(self, call: Callable[[], object]) -> None:
         """Have a call done, by a thread that is free or else by the first that will be.
 
         Raises:
-            RuntimeError: No thread is at work, and none can be started.
+            RuntimeError: They are closed; or none is at work, and none can be started.
         """
         with self._lock:
+            if self._closed:
+                raise RuntimeError("the threads are closed")
             self._calls.append(call)
             if self._at_work == self._count:
                 return
@@ -58,14 +60,14 @@ class Threads:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(call())
-                except Exception as error:  # noqa: BLE001  # the caller's to handle
+                except BaseException as error:  # noqa: BLE001  # whatever it is, it is the caller's
                     future.set_exception(error)
 
         self.submit(fulfil)
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Let each thread end after the call that it is at; what still waits is dropped."""
+        """Let each thread end after the call that it is at; what still waits is dropped, and nothing else is taken."""
         with self._lock:
             self._closed = True
             self._calls.clear()
@@ -75,12 +77,12 @@ class Threads:
         while (call := self._next()) is not None:
             try:
                 call()
-            except Exception:
-                if not self._closed:  # or else there is no event loop any more that could be told
+            except BaseException:  # the thread has other calls to do
+                if not self._closed:  # or else there may be no event loop any more that could be told
                     log.exception("a thread could not tell what came of its work")
 
     def _next(self) -> Callable[[], object] | None:
-        """Take the next call; the thread is at work no more when there is none."""
+        """Take the next call; where there is none, the thread is at work no more."""
         with self._lock:
             if self._calls:
                 return self._calls.popleft()

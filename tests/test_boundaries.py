@@ -121,5 +121,4 @@ def test_catching_everything_is_rare():
         "app.main": 1,
         "app.repository": 1,
         "app.sessions": 1,
-        "app.threads": 2,
     }

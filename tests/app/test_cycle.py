@@ -68,6 +68,25 @@ def test_head_gets_the_header_alone():
     assert answer == b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\nconnection: close\r\n\r\n"
 
 
+def test_head_gets_nothing_of_a_body_in_parts_either():
+    twice = b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n" + b"HEAD / HTTP/1.1\r\nHost: x\r\n" + LAST
+
+    answer = b"".join(ask(answering(b"01234", b"56789"), twice))
+
+    assert answer.count(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n") == 2
+    assert b"0123" not in answer
+
+
+def test_nothing_is_asked_for_once_the_answer_is_there():
+    async def early(_scope, receive, send):
+        await answering(b"0123456789")(_scope, receive, send)
+        await receive()
+
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n" + LAST
+
+    assert b"100 Continue" not in b"".join(ask(early, request))
+
+
 def test_an_answer_that_closes_the_connection_is_the_last():
     packets = ask(answering(b"0123456789", headers=[LENGTH, (b"connection", b"close")]), 2 * (GET + b"\r\n"))
 
