@@ -136,7 +136,7 @@ def _run(parsed: argparse.Namespace) -> int:
         return 0 if error is None else _exit_code(error)
     settings = Settings.load()
     if parsed.command == "predict":
-        from app import predict  # noqa: PLC0415
+        from app.offline import predict  # noqa: PLC0415
 
         return predict.run(parsed, settings)
     from app.serving import serve  # noqa: PLC0415

@@ -16,7 +16,7 @@ from app.batching import Answer
 from app.errors import InvalidParameter
 from app.explanation import Head
 from app.outputs import Explained, Outputs
-from app.versions import Version
+from app.registry.versions import Version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

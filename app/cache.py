@@ -9,7 +9,7 @@ from collections import OrderedDict
 from app.batching import Answer
 from app.model import Model
 from app.outputs import Outputs
-from app.uploads import Upload
+from app.upload import Upload
 
 _LONG = 1 << 18  # bytes; the digest of more would hold up the event loop for a noticeable time
 

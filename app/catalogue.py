@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.references import References
+from app.registry.references import References
+from app.registry.versions import Entry
 from app.repository import Repository
-from app.versions import Entry
 
 
 def listing(repository: Repository) -> dict[str, Any]:

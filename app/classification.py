@@ -18,7 +18,7 @@ from app.model import Model
 from app.outputs import Explained, Outputs
 from app.shortcut import MAX_PIXELS, Shortcut
 from app.threads import Threads
-from app.uploads import Upload
+from app.upload import Upload
 
 if TYPE_CHECKING:
     import numpy as np

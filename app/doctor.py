@@ -16,11 +16,12 @@ from typing import Literal, NamedTuple
 import onnxruntime as ort
 import orjson
 
-from app import cores, devices, listening
-from app.artifacts import Found, passed_over
+from app import cores, devices
 from app.errors import CannotListen, DeviceUnavailable, MultipoolError, PortInUse
-from app.loading import Loader
+from app.registry.artifacts import Found, passed_over
+from app.registry.loading import Loader
 from app.repository import Repository
+from app.server import listening
 from app.settings import PREFIX, Settings
 
 Level = Literal["ok", "warning", "failure"]

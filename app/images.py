@@ -30,7 +30,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from app import bands, chunks, formats, scans
+from app.decoders import bands, chunks, formats, scans
 from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:

@@ -11,24 +11,25 @@ from typing import TypedDict
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from app import catalogue, cores, devices, memory, problems, tracing, usage
+from app import catalogue, cores, devices, memory, problems, usage
 from app.admission import Admission
-from app.application import Application
 from app.classification import Classifier
-from app.cors import Cors
 from app.errors import MultipoolError
-from app.idle import Idle
-from app.limits import Limits
-from app.loading import Loader
+from app.http import tracing
+from app.http.application import Application
+from app.http.cors import Cors
+from app.http.middleware import KNOWN_PATHS, ApiKey, RequestContext
+from app.http.ratelimit import RateLimit
 from app.metrics import Metrics
-from app.middleware import KNOWN_PATHS, ApiKey, RequestContext
 from app.model import GPU_LANES
-from app.ratelimit import RateLimit
-from app.refusals import Refusals
+from app.registry.loading import Loader
 from app.repository import Repository
 from app.routes import explain, health, models, page, predictions, repository
 from app.routes import metrics as scrapes
 from app.routes.direct import Direct
+from app.server.idle import Idle
+from app.server.limits import Limits
+from app.server.refusals import Refusals
 from app.service import Service
 from app.settings import Settings, as_bytes
 from app.watching import Watcher
@@ -44,7 +45,7 @@ class State(TypedDict):
 
     service: Service
     limits: Limits
-    """For :class:`app.protocol.Protocol`, which has no other way to learn them."""
+    """For :class:`app.server.protocol.Protocol`, which has no other way to learn them."""
     refusals: Refusals
     """The same."""
     idle: Idle

@@ -142,7 +142,7 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind, headers = of_status(error.status_code), dict(error.headers or {})
     if "GET" in (allowed := headers.get("Allow", "").split(", ")):
-        headers["Allow"] = ", ".join(sorted({*allowed, "HEAD"}))  # answered wherever GET is, see app.application
+        headers["Allow"] = ", ".join(sorted({*allowed, "HEAD"}))  # answered wherever GET is, see app.http.application
     details = {
         404: f"there is no {request.scope['path'][:200]!r} here; GET /docs lists what there is",
         405: f"{request.method} is not possible here; use {headers.get('Allow', 'another method')}",

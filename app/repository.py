@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.artifacts import Folder, Found, discover, passed_over, select
 from app.errors import (
     DeviceUnavailable,
     InvalidArtifact,
@@ -16,10 +15,11 @@ from app.errors import (
     MultipoolError,
     NothingToServe,
 )
-from app.loading import Loader
-from app.references import References
-from app.residency import Residency
-from app.versions import Entry, Version
+from app.registry.artifacts import Folder, Found, discover, passed_over, select
+from app.registry.loading import Loader
+from app.registry.references import References
+from app.registry.residency import Residency
+from app.registry.versions import Entry, Version
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Repository:
     """The models that are served.
 
     Every version is loaded once, so that what is served is known to work. Which of them stay in memory is decided in
-    :mod:`app.residency`.
+    :mod:`app.registry.residency`.
     """
 
     def __init__(self, root: Path, *, default: str | None, loader: Loader, memory_bytes: int | None = None) -> None:
@@ -135,7 +135,7 @@ class Repository:
 
         Args:
             found: The file.
-            sound: What needs no trial, as for :meth:`app.loading.Loader.open`.
+            sound: What needs no trial, as for :meth:`app.registry.loading.Loader.open`.
         """
         entry = self.entry(found) or Entry(found)
         known = entry.refused

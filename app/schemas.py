@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.formats import MEDIA_TYPES
-from app.uploads import PART
+from app.decoders.formats import MEDIA_TYPES
+from app.http.uploads import PART
 
 BINARY = {"type": "string", "format": "binary"}
 IMAGE_BODY: dict[str, Any] = {

@@ -14,9 +14,9 @@ from app.admission import Admission
 from app.classification import Classifier
 from app.errors import InvalidArtifact, ModelNotFound, MultipoolError, NothingToServe, NotReady
 from app.metrics import Metrics
+from app.registry.versions import Version
 from app.repository import Repository
 from app.settings import Settings
-from app.versions import Version
 from app.watching import Watcher
 
 log = logging.getLogger(__name__)

@@ -17,17 +17,18 @@ from typing import Any
 
 import uvicorn
 
-from app import listening, logs
-from app.accepting import Place, Places
+from app import logs
 from app.errors import MultipoolError
-from app.link import Link
 from app.main import build, create_app
 from app.metrics import Metrics
-from app.protocol import Protocol
-from app.server import Server
+from app.server import listening
+from app.server.accepting import Place, Places
+from app.server.lifecycle import Server
+from app.server.link import Link
+from app.server.protocol import Protocol
+from app.server.workers import Supervisor
 from app.service import Service
 from app.settings import Settings
-from app.workers import Supervisor
 
 _BACKLOG = 2048
 _OPEN_FILES = 65_536

@@ -13,11 +13,11 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from app import formats
+from app.decoders import formats
 
 if TYPE_CHECKING:
     from app.model import Model
-    from app.uploads import Upload
+    from app.upload import Upload
 
 MAX_PIXELS = 128 * 128
 _MAX_BYTES = 16 * 1024  # decoded in 0.3 ms; the worst that fits, a JPEG of as many segments as possible, takes some 15

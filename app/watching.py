@@ -6,8 +6,8 @@ import asyncio
 import logging
 import threading
 
-from app.artifacts import Found, Stamp
 from app.errors import MultipoolError, NothingToServe
+from app.registry.artifacts import Found, Stamp
 from app.repository import Repository
 
 log = logging.getLogger(__name__)

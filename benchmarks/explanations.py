@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from app import digest, images
-from app.artifacts import discover
 from app.explanation import grid_of
 from app.model import Model
+from app.registry.artifacts import discover
 from benchmarks import deletion
 from benchmarks.service import ask, serving
 

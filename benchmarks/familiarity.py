@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from app import images
-from app.artifacts import discover
 from app.drift import Drift, chance
 from app.familiarity import JOINT
 from app.model import Model
+from app.registry.artifacts import discover
 
 _BATCH = 64
 _IDX_SIZE = (28, 28)

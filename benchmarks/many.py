@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from app.artifacts import discover, select
+from app.registry.artifacts import discover, select
 from benchmarks.service import Service, ask, serving
 
 _MODEL = "eurosat-regions"

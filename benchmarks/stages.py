@@ -20,10 +20,10 @@ import orjson
 from app import answers, images
 from app.batching import Answer
 from app.classification import Classifier
+from app.http.uploads import parse_one
 from app.main import create_app
+from app.registry.versions import Version
 from app.settings import Settings
-from app.uploads import parse_one
-from app.versions import Version
 from benchmarks import comparison, wrk
 
 _CALLS = 500

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.artifacts import FILE
 from app.model import Model
+from app.registry.artifacts import FILE
 from model_export import (
     calibration,
     card,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from app.artifacts import FILE, Found, discover, select
 from app.errors import InvalidArtifact, ModelNotFound, NothingToServe
 from app.model import Model
+from app.registry.artifacts import FILE, Found, discover, select
 from model_export.errors import MissingInput
 
 REPOSITORY = Path("models")

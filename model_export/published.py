@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.artifacts import discover
 from app.errors import InvalidArtifact, NothingToServe
 from app.model import Model
+from app.registry.artifacts import discover
 from model_export.calibration import Calibration
 from model_export.precision import Reduced
 from model_export.verification import Difference

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from app.artifacts import FILE
+from app.registry.artifacts import FILE
 
 HIGHEST = ".highest"
 """Beside the versions of a model: the highest number that was ever given to one; the service passes it over."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from app import formats
+from app.decoders import formats
 from model_export.errors import BadData
 from model_export.sources.listing import File
 

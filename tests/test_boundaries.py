@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,14 +13,14 @@ TRAINING = ("tensorflow", "keras", "onnx", "tf2onnx", "model_export", "sklearn",
 SHARED = {
     "app",
     "app.ahead",
-    "app.artifacts",
-    "app.bands",
+    "app.decoders",
+    "app.decoders.bands",
+    "app.decoders.formats",
     "app.digest",
     "app.drift",
     "app.errors",
     "app.explanation",
     "app.familiarity",
-    "app.formats",
     "app.images",
     "app.interpreter",
     "app.interrupts",
@@ -27,9 +28,19 @@ SHARED = {
     "app.metadata",
     "app.model",
     "app.probe",
+    "app.registry.artifacts",
     "app.sessions",
     "app.statistics",
 }
+FORBIDDEN = {
+    "app.decoders": ["app.http", "app.offline", "app.registry", "app.routes", "app.server", "fastapi", "onnxruntime"],
+    "app.registry": ["app.http", "app.offline", "app.routes", "app.server", "fastapi"],
+    "app.http": ["app.offline", "app.routes", "app.server", "uvicorn"],
+    "app.server": ["app.main", "app.offline", "app.routes", "fastapi"],
+    "app.offline": ["app.http", "app.main", "app.routes", "app.server", "fastapi", "uvicorn"],
+    "app.routes": ["app.main", "app.offline", "app.server", "uvicorn"],
+}
+"""What the modules of a package do not import, directly."""
 
 
 def imports(path):
@@ -40,7 +51,8 @@ def imports(path):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module)
-            found |= {f"{node.module}.{alias.name}" for alias in node.names if node.module == "app"}
+            if (ROOT / Path(*node.module.split("."))).is_dir():
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
@@ -95,6 +107,16 @@ def test_no_import_goes_in_a_circle():
         visit(name)
 
 
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_packages_keep_to_themselves(package):
+    members = {name: imported for name, imported in APP.items() if name.startswith(f"{package}.")}
+
+    assert members
+    for name, imported in members.items():
+        for other in FORBIDDEN[package]:
+            assert not {one for one in imported if f"{one}.".startswith(f"{other}.")}, name
+
+
 def test_errors_know_no_http():
     assert APP["app.errors"] == set()
     assert not APP["app.images"] & {"fastapi", "starlette"}
@@ -117,7 +139,7 @@ def test_catching_everything_is_rare():
         "app.images": 2,
         "app.interrupts": 1,
         "app.model": 1,
-        "app.middleware": 1,
+        "app.http.middleware": 1,
         "app.main": 1,
         "app.repository": 1,
         "app.sessions": 1,

@@ -12,13 +12,14 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from app import answers, fields, problems
-from app.negotiation import JSON, NPY, PNG, choose
-from app.query import Query
+from app import answers, problems
+from app.http import fields
+from app.http.negotiation import JSON, NPY, PNG, choose
+from app.http.query import Query
+from app.http.timing import server_timing, stages
+from app.http.uploads import parse_one, read_body
 from app.schemas import BINARY, IMAGE_BODY, Maps
 from app.service import ReadyService, acquire
-from app.timing import server_timing, stages
-from app.uploads import parse_one, read_body
 
 router = APIRouter(tags=["predictions"])
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app import fields, problems
+from app import problems
+from app.http import fields
 from app.service import AnyService
 
 router = APIRouter(tags=["health"])

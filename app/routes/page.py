@@ -11,7 +11,7 @@ from importlib import resources
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-from app import fields
+from app.http import fields
 
 router = APIRouter(include_in_schema=False)
 

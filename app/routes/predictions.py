@@ -9,16 +9,18 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from app import answers, arrays, fields, problems
+from app import answers, problems
 from app.classification import Classified
 from app.errors import InvalidParameter, InvalidRequest
-from app.negotiation import JSON, NPZ, choose
-from app.query import Query
+from app.http import arrays, fields
+from app.http.negotiation import JSON, NPZ, choose
+from app.http.query import Query
+from app.http.timing import server_timing, stages
+from app.http.uploads import PART, parse_many, parse_one, read_body
+from app.registry.versions import Version
 from app.schemas import BINARY, IMAGE_BODY, BatchPrediction, Prediction
 from app.service import Service, acquire, ready
-from app.timing import server_timing, stages
-from app.uploads import PART, Upload, parse_many, parse_one, read_body
-from app.versions import Version
+from app.upload import Upload
 
 router = APIRouter(tags=["predictions"])
 

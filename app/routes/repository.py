@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app import catalogue, problems
 from app.errors import InvalidArtifact, MalformedRequest
+from app.http.uploads import read_body
 from app.service import AnyService, Order
-from app.uploads import read_body
 
 router = APIRouter(prefix="/v2/repository", tags=["repository"])
 

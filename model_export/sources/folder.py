@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from app import formats
+from app.decoders import formats
 from model_export.errors import BadData, MissingInput
 from model_export.sources.listing import File, Listing, check_names, clean
 

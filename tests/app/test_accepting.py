@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from app.accepting import Places
+from app.server.accepting import Places
 from tests.app.test_shutdown import workers
 from tests.conftest import serving
 

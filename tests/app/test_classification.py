@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from app.classification import Classifier
-from app.uploads import Upload
+from app.upload import Upload
 from tests import toys
 
 

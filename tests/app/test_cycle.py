@@ -6,7 +6,7 @@ import logging
 import pytest
 import uvicorn
 
-from app.protocol import Protocol
+from app.server.protocol import Protocol
 
 LENGTH = (b"content-length", b"10")
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"

@@ -9,8 +9,8 @@ import pytest
 
 from app import devices, doctor, sessions
 from app.errors import DeviceUnavailable, InvalidArtifact, NotReady
-from app.loading import Loader
 from app.model import Model
+from app.registry.loading import Loader
 from app.repository import Repository
 from app.settings import Settings
 from tests import toys

@@ -15,7 +15,7 @@ from tests.conftest import serving
 SHORT = """
 import functools, sys
 import app.main
-from app.limits import Limits
+from app.server.limits import Limits
 app.main.Limits = functools.partial(Limits, linger_s=0.3, write_s=3)
 from app.__main__ import main
 sys.exit(main())

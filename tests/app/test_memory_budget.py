@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app import loading
 from app.errors import ModelNotFound, NotReady
+from app.registry import loading
+from app.registry.residency import Residency
 from app.repository import Repository
-from app.residency import Residency
 from app.watching import Watcher
 from tests import toys
 from tests.app.test_repository import loader

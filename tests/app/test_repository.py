@@ -5,9 +5,9 @@ import threading
 import pytest
 
 from app import catalogue, devices
-from app.artifacts import discover
 from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, NothingToServe, NotReady
-from app.loading import Loader
+from app.registry.artifacts import discover
+from app.registry.loading import Loader
 from app.repository import Repository
 from tests import toys
 
@@ -95,7 +95,7 @@ def test_not_ready_until_loaded(models):
 
 @pytest.mark.skipif(devices.why_no_cuda() is None, reason="CUDA is available")
 def test_auto_says_once_that_it_runs_on_the_cpu(models, caplog):
-    caplog.set_level("INFO", "app.loading")
+    caplog.set_level("INFO", "app.registry.loading")
     repository = Repository(models, default=None, loader=loader("auto"))
 
     repository.load()

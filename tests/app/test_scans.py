@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin
 
-from app import scans
+from app.decoders import scans
 from app.errors import TooManyPixels, UndecodableImage
 from app.images import Shape, decode
 from tests import toys

@@ -12,7 +12,7 @@ import pytest
 from app.classification import Classifier
 from app.errors import UndecodableImage
 from app.shortcut import Shortcut
-from app.uploads import Upload
+from app.upload import Upload
 from tests import toys
 
 

@@ -7,14 +7,14 @@ import sys
 import numpy as np
 from onnx import helper, numpy_helper
 
-from app import trial
+from app.registry import trial
 from tests import toys
 from tests.app.test_watching import never_ends
 from tests.conftest import ROOT
 
 SMALL = """
 import sys
-from app import trial
+from app.registry import trial
 trial._MEMORY_BYTES, trial._PROCESSOR_S = {memory}, {seconds}
 sys.exit(trial.main())
 """

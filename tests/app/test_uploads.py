@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import InvalidParameter, InvalidRequest, MalformedRequest, MissingFile
-from app.uploads import parse_many, parse_one
+from app.http.uploads import parse_many, parse_one
 
 TYPE = "multipart/form-data; boundary=XyZ"
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app import loading
 from app.errors import InvalidArtifact
+from app.registry import loading
 from app.repository import Repository
 from app.watching import Watcher
 from tests import toys

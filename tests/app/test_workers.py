@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import NothingToServe
-from app.loading import Loader
+from app.registry.loading import Loader
 from app.repository import Repository
 from tests import toys
 from tests.app.test_metrics import scrape

@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 import pytest
 
-from app.artifacts import discover
 from app.images import Shape
 from app.metadata import Branch, Metadata, Recipe
 from app.model import Model
+from app.registry.artifacts import discover
 from model_export import architectures, conversion, publishing, trunks, verification
 from model_export.architectures import ARCHITECTURES, build
 from model_export.errors import ParityFailure

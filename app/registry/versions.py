@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from app.artifacts import Found, Stamp
 from app.errors import MultipoolError, UnreadableArtifact
 from app.images import Shape
 from app.metadata import Metadata
 from app.model import Model
+from app.registry.artifacts import Found, Stamp
 
 
 @dataclass(frozen=True)

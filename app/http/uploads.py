@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multipart
 from starlette.requests import ClientDisconnect
 
-from app import fields
 from app.errors import BodyTooLarge, InvalidParameter, MalformedRequest, MissingFile
+from app.http import fields
+from app.upload import Upload
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -20,15 +20,6 @@ PART = "file"
 _OTHER_PARTS = 8
 _LARGEST_HEADER = 4096
 _CODING = "Content-Transfer-Encoding"
-
-
-@dataclass(frozen=True)
-class Upload:
-    """One file as it was sent; its name is only ever given back, never used."""
-
-    data: bytes
-    media_type: str | None = None
-    filename: str | None = None
 
 
 async def read_body(request: Request, limit: int, hold: Callable[[int], None] = lambda _: None) -> bytes:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from app.errors import ModelNotFound, NotReady
-from app.versions import Entry
+from app.registry.versions import Entry
 
 _LOAD = "POST /v2/repository/models/NAME/load serves it again"
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")

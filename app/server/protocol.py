@@ -21,11 +21,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from app.cycle import Cycle
-from app.idle import Idle
-from app.limits import Fault, Limits
-from app.parser import Parser
-from app.refusals import Refusals
+from app.server.cycle import Cycle
+from app.server.idle import Idle
+from app.server.limits import Fault, Limits
+from app.server.parser import Parser
+from app.server.refusals import Refusals
 
 _FULL = Fault(503, "as many images as allowed are in progress; try again in a moment")
 

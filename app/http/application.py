@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.middleware import OPEN_PATHS
+from app.http.middleware import OPEN_PATHS
 
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
@@ -35,7 +35,7 @@ class Application(FastAPI):
         return app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what comes. FastAPI looks for its telemetry first, at every request; :mod:`app.tracing` has ours."""
+        """Pass on what comes; FastAPI would look for its telemetry at each request, and has :mod:`app.http.tracing`."""
         await Starlette.__call__(self, scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:

@@ -13,11 +13,13 @@ import numpy as np
 import orjson
 from tqdm import tqdm
 
-from app import answers, formats, journal, overlay, problems, tables
+from app import answers, overlay, problems
+from app.decoders import formats
 from app.errors import InvalidUsage, MissingInput, MultipoolError
-from app.journal import Journal
-from app.offline import Offline, Prediction, Result, open_version
-from app.versions import Version
+from app.offline import journal, tables
+from app.offline.answering import Offline, Prediction, Result, open_version
+from app.offline.journal import Journal
+from app.registry.versions import Version
 
 if TYPE_CHECKING:
     from app.settings import Settings

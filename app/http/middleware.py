@@ -16,8 +16,9 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import fields, problems
+from app import problems
 from app.errors import Draining, Unauthorized
+from app.http import fields
 from app.metrics import Metrics
 
 log = logging.getLogger("app.access")

@@ -1,4 +1,4 @@
-"""``python -m app.trial MAX_BATCH_SIZE < model.onnx``: load a model where it can do no harm.
+"""``python -m app.registry.trial MAX_BATCH_SIZE < model.onnx``: load a model where it can do no harm.
 
 Ends with 0 when the model loads, runs, and answers its golden probe; else says why in one line. Memory and processor
 time are bounded by the operating system.

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app import answers, cores, images, journal
+from app import answers, cores, images
 from app.ahead import in_order
-from app.artifacts import discover, select
 from app.batching import Answer
 from app.errors import InvalidArtifact, InvalidRequest, MissingInput, MultipoolError
-from app.loading import Loader
-from app.versions import Version
+from app.offline import journal
+from app.registry.artifacts import discover, select
+from app.registry.loading import Loader
+from app.registry.versions import Version
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Tables of predictions, CSV, JSON Lines or Parquet: made of a journal (:mod:`app.journal`) when all is done."""
+"""Tables of predictions (CSV, JSON Lines, Parquet), made of a journal (:mod:`app.offline.journal`) at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 
 from app import interpreter
 from app.errors import InvalidUsage
-from app.journal import Journal, Row
+from app.offline.journal import Journal, Row
 
 _PLAIN = ("file", "model", "version", "label", "probability", "uncertain", "familiarity", "error")
 _ROWS = 1024

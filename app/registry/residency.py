@@ -11,8 +11,8 @@ from operator import attrgetter
 from weakref import WeakSet
 
 from app.errors import DeviceUnavailable, InvalidArtifact, NotReady
-from app.loading import Loader
-from app.versions import Card, Entry, Version
+from app.registry.loading import Loader
+from app.registry.versions import Card, Entry, Version
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Residency:
 
         Args:
             entry: Gets to know what it is, or why it is refused.
-            sound: What needs no trial, as for :meth:`app.loading.Loader.open`.
+            sound: What needs no trial, as for :meth:`app.registry.loading.Loader.open`.
 
         Raises:
             InvalidArtifact: It cannot be served; what is in memory of it stays there.

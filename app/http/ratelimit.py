@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import problems
 from app.errors import RateLimited
-from app.middleware import OPEN_PATHS, given_key
+from app.http.middleware import OPEN_PATHS, given_key
 
 _MOST_CLIENTS = 10_000
 _UNLIMITED = OPEN_PATHS | {"/metrics"}  # an alert must not say "down" because somebody else asks too often

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.classification import Classified
-    from app.versions import Version
+    from app.registry.versions import Version
 
 
 def write(version: Version, classified: Sequence[Classified], *, features: bool) -> bytes:

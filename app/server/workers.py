@@ -1,9 +1,10 @@
 """Several processes that share one listening socket: started, replaced when they die, renewed one by one on SIGHUP.
 
-A worker says on its pipe (:mod:`app.link`) that it takes connections, or why it cannot, and what it counts. One that
-dies is replaced at once; one that dies before it ever served, ever more slowly. The first one insists that everything
-is as it should be; later ones go on as a running service does, which serves what it can. Where none serves and the next
-one says why it cannot, the service ends and says so: a socket that nobody answers would leave its clients hanging.
+A worker says on its pipe (:mod:`app.server.link`) that it takes connections, or why it cannot, and what it counts. One
+that dies is replaced at once; one that dies before it ever served, ever more slowly. The first one insists that
+everything is as it should be; later ones go on as a running service does, which serves what it can. Where none serves
+and the next one says why it cannot, the service ends and says so: a socket that nobody answers would leave its clients
+hanging.
 
 The workers are forked from a process that has imported everything and started nothing, so that a new one is up in a
 fraction of a second and shares most of its memory with the others.
@@ -25,10 +26,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
-from app.accepting import Place, Places
 from app.errors import MultipoolError
-from app.link import Counts, Loaded, Ready
 from app.metrics import Snapshot, add_up, without_gauges
+from app.server.accepting import Place, Places
+from app.server.link import Counts, Loaded, Ready
 from app.service import Order
 
 log = logging.getLogger("app")
@@ -59,9 +60,9 @@ class Supervisor:
         """Prepare; nothing is started yet.
 
         Args:
-            target: What a worker does; gets a pipe, speaks on it as :mod:`app.link` does, or says the error that keeps
-                it from starting, and ends when the pipe does; its place among those that take connections; and the
-                digests of what workers before it have loaded, None for the first.
+            target: What a worker does; gets a pipe, speaks on it as :mod:`app.server.link` does, or says the error that
+                keeps it from starting, and ends when the pipe does; its place among those that take connections; and
+                the digests of what workers before it have loaded, None for the first.
             arguments: What else it gets.
             count: How many workers there are to be.
             limit_s: How long a worker may take to end when told to.

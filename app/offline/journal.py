@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 import orjson
 
 from app.errors import InvalidUsage, MissingInput, MultipoolError
-from app.versions import Version
+from app.registry.versions import Version
 
 Row = dict[str, Any]
 

@@ -101,10 +101,10 @@ class Loader:
         return self._device
 
     def _try(self, data: bytes) -> None:
-        command = [sys.executable, "-m", "app.trial", str(self._max_batch_size)]
+        command = [sys.executable, "-m", "app.registry.trial", str(self._max_batch_size)]
         try:
             done = subprocess.run(  # noqa: S603  # our own module
-                command, input=data, capture_output=True, timeout=_TRIAL_S, check=False, cwd=Path(__file__).parents[1]
+                command, input=data, capture_output=True, timeout=_TRIAL_S, check=False, cwd=Path(__file__).parents[2]
             )
         except subprocess.TimeoutExpired:
             raise InvalidArtifact(f"it was not loaded and run within {_TRIAL_S} s") from None

@@ -12,10 +12,11 @@ from typing import Any
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from app import cors, problems
-from app.limits import Fault
+from app import problems
+from app.http import cors
+from app.http.middleware import KNOWN_PATHS, choose_id, client_of
 from app.metrics import Metrics
-from app.middleware import KNOWN_PATHS, choose_id, client_of
+from app.server.limits import Fault
 
 log = logging.getLogger("app.access")
 

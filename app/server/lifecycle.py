@@ -19,7 +19,7 @@ from types import FrameType
 
 import uvicorn
 
-from app.accepting import Acceptor, Place
+from app.server.accepting import Acceptor, Place
 from app.service import Service
 
 _LAST_RESORT_S = 3

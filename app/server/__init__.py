@@ -1,0 +1,1 @@
+"""Sockets, connections and processes: uvicorn, with limits and an orderly end. Knows nothing of routes."""
