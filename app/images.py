@@ -30,7 +30,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from app.decoders import bands, chunks, formats, scans
+from app.decoders import bands, blocks, chunks, formats, scans
 from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -125,6 +125,8 @@ def _decode_with_pillow(
         scans.check_header(data)
     elif kind == "PNG":
         chunks.check(data)
+    elif kind == "GIF":
+        blocks.check(data)
     with _open(data, kind) as image:
         if image.width * image.height > max_pixels:
             raise TooManyPixels(

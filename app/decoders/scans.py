@@ -8,6 +8,7 @@ that tens of kilobytes keep a decoder busy for a minute. The standard sets no li
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 
 from app.errors import TooManyPixels, UndecodableImage
@@ -37,7 +38,7 @@ def check_header(data: bytes) -> None:
     if len(data) <= _SHORT:
         return
     parts, fillers, end = 0, 0, 2
-    for start, following, marker in _markers(data, 2):
+    for start, following, marker in _markers(data, 2, within=_FILLERS + 2):
         parts, fillers, end = parts + 1, fillers + start - end, following
         if marker == _START_OF_SCAN or parts > _SEGMENTS or fillers > _FILLERS:
             break
@@ -82,9 +83,12 @@ def _goes_on(data: bytes, most: int) -> bool:
     return False
 
 
-def _markers(data: bytes, position: int) -> Iterator[tuple[int, int, int]]:
-    """Go through the markers: where each begins, where what belongs to it ends, and what it is."""
-    while found := _MARKER.search(data, position):
+def _markers(data: bytes, position: int, within: int = sys.maxsize) -> Iterator[tuple[int, int, int]]:
+    """Go through the markers: where each begins, where what belongs to it ends, and what it is.
+
+    The last one is that after which ``within`` bytes hold no other.
+    """
+    while found := _MARKER.search(data, position, min(position + within, len(data))):
         marker, position = data[found.end() - 1], found.end()
         if marker not in _WITHOUT_LENGTH:
             position += int.from_bytes(data[position : position + 2], "big")

@@ -5,6 +5,7 @@ uvicorn writes one after the other: two system calls, two packets, and a client 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -12,9 +13,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent, HTTPResponseBodyEvent, HTTPResponseStartEvent
 
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
 
 class Cycle(RequestResponseCycle):
-    """Writes an answer at once if its length is announced and its body comes in one part, and else as uvicorn does."""
+    """Writes an answer at once if its length is announced and its body comes in one part, and else as uvicorn does.
+
+    So it does, too, where uvicorn's own access log is on.
+    """
 
     _head = b""
     """What waits for the body."""
@@ -25,7 +31,7 @@ class Cycle(RequestResponseCycle):
             await self.flow.drain()
         if self.disconnected:
             return
-        if message["type"] == "http.response.start" and not self.response_started:
+        if message["type"] == "http.response.start" and not (self.response_started or self.access_log):
             self._head = self._compose(message)
             if self._head:
                 self.response_started = True
@@ -42,7 +48,7 @@ class Cycle(RequestResponseCycle):
         """Write the head of an answer; nothing if its length is not announced.
 
         Raises:
-            RuntimeError: A field holds the end of a line, and could so forge another one.
+            RuntimeError: A field holds a control character; the end of a line could forge another field.
         """
         length, closing = -1, False
         lines = [STATUS_LINE[message["status"]]]
@@ -59,8 +65,8 @@ class Cycle(RequestResponseCycle):
         self.keep_alive &= not closing
         self.chunked_encoding, self.expected_content_length = False, length
         head = b"".join([*lines, b"\r\n"])
-        if not head.count(b"\r") == head.count(b"\n") == len(lines) // 4 + 2:
-            raise RuntimeError("a header of the answer holds the end of a line")
+        if _CONTROL.search(head) or not head.count(b"\r") == head.count(b"\n") == len(lines) // 4 + 2:
+            raise RuntimeError("a header of the answer holds a control character")
         return head
 
     def _complete(self, head: bytes, message: HTTPResponseBodyEvent) -> bool:

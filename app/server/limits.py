@@ -35,6 +35,8 @@ class Limits:
     header_bytes: int = 32 * 1024
     header_fields: int = 100
     url_bytes: int = 8 * 1024
+    pipelined: int = 100
+    """Requests of one connection that wait for the answer to the one before."""
     window_s: float = 5
     window_bytes: int = 5 * 1024
     """Least that has to arrive of a body in each window of time."""

@@ -55,6 +55,7 @@ class Protocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._window_start = 0
         self._began = self.loop.time()
+        self._begun = 0  # requests, in what was received at once
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Count the connection; from now on the header is awaited."""
@@ -78,7 +79,7 @@ class Protocol(HttpToolsProtocol):
         """Have the bytes parsed, and see that a request still under way stays within its limits."""
         if self._fault is not None:
             return
-        was_in_body, scope = self._in_body, self.scope
+        was_in_body, scope, self._begun = self._in_body, self.scope, 0
         super().data_received(data)
         if self._fault is not None or self.transport.is_closing():
             return
@@ -188,6 +189,9 @@ class Protocol(HttpToolsProtocol):
         fault = self._limits.fault(version, self.headers)
         if fault is not None:
             self._stop(fault)
+        self._begun += 1
+        if max(self._begun, len(self.pipeline)) > self._limits.pipelined:
+            self._stop(Fault(503, f"more than {self._limits.pipelined} requests came at once; await an answer first"))
         self._start(version)
         self._in_header, self._in_body = False, True
         self._header_bytes = 0
@@ -199,7 +203,8 @@ class Protocol(HttpToolsProtocol):
         scope = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = version
-        scope["path"], scope["raw_path"] = unquote(url.path.decode("ascii")), url.path
+        scope["path"] = self.root_path + unquote(url.path.decode("ascii"))
+        scope["raw_path"] = self.root_path.encode("ascii") + url.path
         scope["query_string"] = url.query or b""
         before, self.cycle = (
             self.cycle,
@@ -243,12 +248,13 @@ class Protocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        elif self._in_body and self.cycle.response_complete:
+            self._start_asgi_task(*self.pipeline.pop())  # reading goes on when no other waits
+            return
+        self.flow.resume_reading()
+        if self._in_body and self.cycle.response_complete:
             self._set_deadline(self._limits.linger_s, self.transport.close)
-        else:
+        elif not (self._in_header and self._header_bytes):  # of the next request, which has a deadline of its own
             self._be_idle()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -267,7 +273,7 @@ class Protocol(HttpToolsProtocol):
 
     def _shed(self, cycle: RequestResponseCycle) -> None:
         draining = (b"connection", b"close") in self.server_state.default_headers
-        close = draining or not cycle.keep_alive
+        close = draining or not cycle.keep_alive or self.flow.write_paused  # who does not read gets no more
         self._write(_FULL, cycle.scope, close=close)
         cycle.response_started = cycle.response_complete = True
         if close:

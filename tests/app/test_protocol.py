@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,12 @@ def problem(answer):
     assert int(head.split()[1]) == document["status"]
     assert b"connection: close" in head
     return document["status"], document["code"]
+
+
+def resident_mb(client):
+    """Memory that the service occupies."""
+    status = Path(f"/proc/{client.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
 
 def get(*lines, path=b"/livez"):
@@ -211,6 +218,51 @@ def test_pipelined_requests_are_answered_in_order(server):
     )
 
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"404", b"200"]
+
+
+def test_as_many_pipelined_requests_as_anyone_sends_are_answered(server):
+    answers = exchange(server, get(b"Host: x") * 99 + get(b"Host: x", b"Connection: close"))
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"] * 100
+
+
+def test_a_flood_of_pipelined_requests_is_not_let_in(server):
+    """Each would be kept in memory, ten thousand of every read, with no end."""
+    before = resident_mb(server)
+    with connect(server) as connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        for _ in range(100):
+            connection.sendall(get(b"Host:") * 10_000)
+            connection.recv(65536)
+
+    assert resident_mb(server) - before < 50
+    assert exchange(server, get(b"Host: x") * 10_000).count(b"HTTP/1.1 200") == 1
+
+
+def test_a_flood_that_is_turned_away_is_not_let_in_either(tmp_path):
+    toys.publish(tmp_path, "toy")
+    waits = {"MAX_BATCH_SIZE": 2, "MAX_BATCH_DELAY_MS": 60_000}
+    with serving(tmp_path, QUEUE_SIZE=1, MAX_FILES=1, **waits) as client, connect(client) as holding:
+        holding.sendall(post(b"Content-Length: %d" % len(toys.plain(1)), body=toys.plain(1)))
+        wait_for_metric(client, "multipool_images_in_work 1.0")
+        before = resident_mb(client)
+        answers = exchange(client, get(b"Host: x") + post(b"Content-Length: 0") * 1500)
+        assert 1 <= answers.count(b"HTTP/1.1 ") <= 101
+        with connect(client) as deaf, contextlib.suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
+            deaf.settimeout(3)
+            for _ in range(200):
+                deaf.sendall(post(b"Content-Length: 0") * 1000)  # whose answers nobody fetches
+        assert client.get("/livez").status_code == 200
+        assert resident_mb(client) - before < 50
+        assert "RecursionError" not in client.log.text
+
+
+def test_the_next_header_has_its_own_time_although_the_answer_is_there(tmp_path):
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, KEEP_ALIVE_S=1) as client, connect(client) as connection:
+        connection.sendall(get(b"Host: x") + b"GET /livez HTTP/1.1\r\n")
+        answers = read_all(connection)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"408"]
 
 
 def test_an_upgrade_is_not_taken_up(server):
