@@ -63,6 +63,11 @@ def _complete(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         parsed.freeze_epochs = 0 if parsed.weights == "none" else min(5, parsed.epochs // 2)
     if parsed.freeze_epochs and parsed.trunk in TRUNKS:
         top.error(f"argument --freeze-epochs: the trunk {parsed.trunk!r} has no pretrained weights to freeze")
+    if parsed.freeze_epochs > parsed.epochs:
+        top.error(
+            f"argument --freeze-epochs: {parsed.freeze_epochs} is more than all {parsed.epochs} --epochs; freeze the "
+            "trunk for fewer, or train for more"
+        )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -167,7 +172,7 @@ def _add_network(command: argparse.ArgumentParser) -> None:
     add("--trunk", type=choices.trunk, default="batchnorm", help=text)
     text = "for a keras.applications trunk: none, imagenet (downloads), or a file without the top (default: none)"
     add("--weights", default="none", help=text)
-    text = "epochs with the trunk frozen, before fine-tuning (default: up to 5 with initial weights, else 0)"
+    text = "of all epochs, the first ones, with the trunk frozen (default: up to 5 with initial weights, else 0)"
     add("--freeze-epochs", type=choices.whole, help=text)
 
 

@@ -400,6 +400,8 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["train", "digits", "--trunk", "resnet51"],
         ["train", "digits", "--weights", "imagenet"],
         ["train", "digits", "--freeze-epochs", "3"],
+        ["train", "digits", "--trunk", "mobilenetv2", "--epochs", "3", "--freeze-epochs", "4"],
+        ["compare", "digits", "--trunk", "mobilenetv2", "--freeze-epochs", "11"],
         ["train", "digits", "--averaging", "1"],
         ["train", "digits", "--precision", "int4"],
         ["train", "x.npz", "--labels", "a,a"],
