@@ -46,14 +46,10 @@ def print_training(published: Published, run: Path) -> None:
 
 def _calibration(found: Calibration, precision: str) -> str:
     before, after = found.before["validation"], found.after["validation"]
-    if found.temperature == 1:
-        reduced = f", {after:.4f}{precision}" if precision else ""
-        return (
-            f"calibration error of the validation images {before:.4f}{reduced}; no temperature lowers it: none is set"
-        )
+    folds = f" (cross-fitted in {found.folds} folds)" if found.folds else ""
     return (
-        f"temperature {found.temperature:g}; calibration error of the validation images "
-        f"{before:.4f} as trained, {after:.4f} calibrated{precision} (cross-fitted in {found.folds} folds)"
+        f"{found.setting()}; calibration error of the validation images {before:.4f} as trained, {after:.4f} as "
+        f"published{precision}{folds}"
     )
 
 
