@@ -1,5 +1,6 @@
 """Folders become splits; what cannot be trained on is said before anything is trained."""
 
+import io
 import json
 import shutil
 import unicodedata
@@ -339,6 +340,20 @@ def test_all_classes_that_a_split_lacks_are_named_at_once(folder):
         "class 'grey' has no image in 'train', class 'bright' has no image in 'validation' and class 'dark' has no "
         "image in 'validation'; each class needs an image in every split."
     )
+
+
+@pytest.mark.parametrize("count", [8, 63, 180])
+def test_the_sample_for_verification_is_spread_over_the_whole_split(tmp_path, count):
+    images = np.arange(count, dtype=np.uint8)[:, None, None, None] + np.zeros((16, 16, 3), np.uint8)
+    labels = np.arange(count) % 2
+    np.savez(tmp_path / "data.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+
+    sample = datasets.load(str(tmp_path / "data.npz")).sample
+
+    positions = [int(np.load(io.BytesIO(data)).max()) for data in sample]
+    assert len(positions) == min(32, count)
+    assert (positions[0], positions[-1]) == (0, count - 1)
+    assert max(np.diff(positions)) <= -(-count // 31)
 
 
 def test_all_classes_without_a_readable_image_are_named_at_once(folder):
