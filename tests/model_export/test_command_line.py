@@ -20,7 +20,8 @@ import pytest
 import tifffile
 import yaml
 
-from model_export import comparison, conversion, datasets, evaluation, precision, verification
+from app.model import Model
+from model_export import comparison, conversion, datasets, evaluation, feature_statistics, precision, verification
 from model_export.__main__ import main
 from tests import toys
 from tests.conftest import ROOT, serving
@@ -303,6 +304,10 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     measured = json.loads(capsys.readouterr().out)["metrics"]["all"]["ece"]
     assert metadata["calibration"]["after"]["validation"] == pytest.approx(measured, abs=1e-6)
     assert measured > said["calibration"]["after"]["validation"] + 0.001
+    found = Model.load(model.read_bytes(), device="cpu")
+    statistics = found.metadata.statistics
+    assert statistics == feature_statistics.take(feature_statistics.of_graph(found), datasets.load(str(folder)))
+    assert statistics != Model.load((repository / "light" / "1" / "model.onnx").read_bytes(), "cpu").metadata.statistics
     card = (inspected / "README.md").read_text()
     for command in ("inspect models/light/2\n", "verify models/light/2 DATA`", "/predict?model=light:2'"):
         assert command in card
