@@ -160,7 +160,7 @@ def _check_classes(train: Split, labels: tuple[str, ...], skipped: list[str]) ->
     lacking = []
     for index, label in enumerate(labels):
         if not counts[index]:
-            reason = next((line for line in skipped if f"{label}/" in line), "")
+            reason = next((line for line in skipped if f"/{label}/" in f"/{line}"), "")
             lacking.append(
                 f"no image of class {label!r} can be read: {reason}"
                 if reason

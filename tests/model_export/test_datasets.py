@@ -342,6 +342,17 @@ def test_all_classes_that_a_split_lacks_are_named_at_once(folder):
     )
 
 
+def test_the_reason_that_is_given_for_a_class_is_its_own(folder):
+    """The name of one class may end like that of another."""
+    for label in ("bobcat", "cat"):
+        (folder / label).mkdir()
+        for index in range(3):
+            (folder / label / f"{index}.png").write_bytes(b"nothing")
+
+    with pytest.raises(BadData, match=r"no image of class 'cat' can be read: cat/\d"):
+        datasets.load(str(folder))
+
+
 @pytest.mark.parametrize("count", [8, 63, 180])
 def test_the_sample_for_verification_is_spread_over_the_whole_split(tmp_path, count):
     images = np.arange(count, dtype=np.uint8)[:, None, None, None] + np.zeros((16, 16, 3), np.uint8)
