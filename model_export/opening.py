@@ -6,9 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.artifacts import FILE, Found, discover, select
-from app.errors import InvalidArtifact, ModelNotFound, NothingToServe
+from app.errors import InvalidArtifact, MissingInput, ModelNotFound, NothingToServe
 from app.model import Model
-from model_export.errors import MissingInput
 
 REPOSITORY = Path("models")
 """Where a model that is named without a folder is looked for."""

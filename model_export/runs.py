@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from app.errors import MissingInput
 from model_export import replacing
-from model_export.errors import BadData, MissingInput
+from model_export.errors import BadData
 
 if TYPE_CHECKING:
     import keras

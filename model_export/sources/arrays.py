@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model_export.errors import BadData, MissingInput
+from app.errors import MissingInput
+from model_export.errors import BadData
 from model_export.sources.listing import Listing, check_names, clean, name_classes, of_arrays, size_of_arrays, stamp_of
 
 if TYPE_CHECKING:

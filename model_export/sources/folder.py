@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from app import formats
-from model_export.errors import BadData, MissingInput
+from app.errors import MissingInput
+from model_export.errors import BadData
 from model_export.sources.listing import File, Listing, check_names, clean, stamp_of
 
 _SPLIT_FOLDERS = {

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model_export.errors import BadData, MissingInput
+from app.errors import MissingInput
+from model_export.errors import BadData
 from model_export.sources.listing import Listing, name_classes, of_arrays, size_of_arrays, stamp_of
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.errors import MissingInput
 from app.images import Shape, decode
 from model_export import datasets, remarks
 from model_export.__main__ import main
-from model_export.errors import BadData, MissingInput
+from model_export.errors import BadData
 from tests import toys
 
 

@@ -12,9 +12,10 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.errors import MissingInput
 from model_export import datasets, sources
 from model_export.__main__ import main
-from model_export.errors import BadData, MissingInput
+from model_export.errors import BadData
 from model_export.sources import idx
 
 
