@@ -137,7 +137,7 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
 
 def _add_publish(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
-    _add_publishing(command, name="that of the run", output=None)
+    _add_publishing(command, name="that of the run", output=None, precision=None)
 
 
 def _add_verify(command: argparse.ArgumentParser) -> None:
@@ -189,17 +189,16 @@ def _add_budget(command: argparse.ArgumentParser, epochs: int) -> None:
     add("--class-weights", action="store_true", help="weight each class by its rarity in the training images")
 
 
-def _add_publishing(command: argparse.ArgumentParser, name: str, output: Path | None = Path("models")) -> None:
+def _add_publishing(
+    command: argparse.ArgumentParser, name: str, output: Path | None = Path("models"), precision: str | None = "float32"
+) -> None:
+    """Add the options of publishing; those without a default follow the run."""
     add = command.add_argument_group("publishing").add_argument
     add("--name", type=choices.name, help=f"name of the model; default: {name}")
     text = f"model repository (default: {output or 'where the run published'})"
     add("--output", type=Path, default=output, help=text)
-    add(
-        "--precision",
-        choices=PRECISIONS,
-        default="float32",
-        help="number format of the published graph (default: float32)",
-    )
+    text = f"number format of the published graph (default: {precision or 'that of the run'})"
+    add("--precision", choices=PRECISIONS, default=precision, help=text)
     add("--data-licence", default="", metavar="TEXT", help="licence of the data, for the model card")
 
 

@@ -61,8 +61,8 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
     """Publish the best weights of a run as they are, finished or not."""
     run = Run.open(now.run)
     run.best()
-    arguments = _arguments_of(run, now, precision=now.precision)
-    arguments.output = now.output or arguments.output
+    arguments = _arguments_of(run, now)
+    arguments.output, arguments.precision = now.output or arguments.output, now.precision or arguments.precision
     arguments.name, arguments.data_licence = now.name or arguments.name, now.data_licence or arguments.data_licence
     dataset = _load_again(arguments)
     network = _build(arguments, dataset, read=False)
@@ -72,11 +72,11 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
     return _export(arguments, run, dataset, network, training.recall(network, run))
 
 
-def _arguments_of(run: Run, now: argparse.Namespace, **changes: Any) -> argparse.Namespace:
+def _arguments_of(run: Run, now: argparse.Namespace) -> argparse.Namespace:
     """Take up the arguments of a run, for what is asked of it now."""
     kept = run.arguments()
     repeating.check(kept)
-    return argparse.Namespace(**{**vars(kept), "json": now.json, "published_by": now.command_line, **changes})
+    return argparse.Namespace(**{**vars(kept), "json": now.json, "published_by": now.command_line})
 
 
 def _load(arguments: argparse.Namespace) -> Dataset:

@@ -266,6 +266,18 @@ def test_a_finished_run_that_is_published_is_not_published_again(published, caps
     assert json.loads(resume("--json").out)["published"] == str(repository / "light" / "3")
 
 
+def test_a_run_is_published_again_in_its_own_precision(finished, capsys):
+    run, _ = finished
+    options = Path(run) / "args.yaml"
+    options.write_text(options.read_text().replace("precision: float32", "precision: float16"))
+
+    for given, expected in (((), "float16"), (("--precision", "float32"), "float32")):
+        assert main(["publish", run, *given, "--json"]) == 0
+        published = json.loads(capsys.readouterr().out)["published"]
+        assert main(["inspect", published, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["metadata"]["precision"] == expected
+
+
 def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, folder, monkeypatch, capsys):
     """The data is so easy that int8 is as good; here it is four times less sure."""
     said, repository = published
