@@ -16,11 +16,11 @@ from model_export import (
     description,
     evaluation,
     interrupts,
+    printing,
     provenance,
     publishing,
     remarks,
     repeating,
-    report,
 )
 from model_export.errors import BadData
 from model_export.opening import open_model
@@ -146,7 +146,7 @@ def _export(
     if before := published.displaced():
         remarks.say_default(published.folder.parent.name, before)
     if not arguments.json:
-        report.print_training(published, run.folder)
+        printing.print_training(published, run.folder)
     return _result(published, run, dataset)
 
 
@@ -164,7 +164,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train several architectures with several seeds at the same budget, and write a report."""
     dataset = _load(arguments)
     with quiet():
-        from model_export import comparison, findings, training  # noqa: PLC0415
+        from model_export import comparison, report, training  # noqa: PLC0415
 
     folder = arguments.report or comparison.next_folder(dataset.name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         *shlex.split(arguments.command_line), *(() if arguments.report else ("--report", str(folder)))
     ):
         trained = comparison.run(arguments, dataset, budget, folder)
-        document = findings.write(folder, arguments, dataset, budget, trained)
+        document = report.write(folder, arguments, dataset, budget, trained)
     if not arguments.json:
         print((folder / "README.md").read_text())
         say(f"report {folder / 'README.md'}")
@@ -198,7 +198,7 @@ def verify(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.data:
         measured = evaluation.evaluate(model, arguments.data, arguments.labels)
     if not arguments.json:
-        report.print_verification(path, model, difference, measured)
+        printing.print_verification(path, model, difference, measured)
     return {
         "file": str(path),
         "sha256": model.sha256,

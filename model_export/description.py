@@ -13,7 +13,7 @@ from rich.table import Table
 from app.explanation import Head
 from app.model import Model
 from model_export.calibration import Calibration
-from model_export.report import metrics_table, out
+from model_export.printing import metrics_table, out
 
 _DENSE_UNITS = 500
 _ROUNDING = 1e-5
