@@ -13,7 +13,7 @@ negative logarithms, the surprise, is compared with that of the held-out images,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ JOINT = "joint"
 """What the score of all branches together is called."""
 
 _RANK = 32
+_BATCH = 1024  # images whose features are held in float64 at a time
 _RIDGE = 0.01  # of a feature's own variance: what hardly varies within the classes must not decide alone
 _LEVELS = (*np.linspace(1, 0.05, 20).round(2).tolist(), 0.02, 0.01, 0.005, 0.002, 0.001)
 
@@ -152,29 +153,51 @@ def fit(
     Raises:
         ValueError: The features do not vary within the classes, or are not finite.
     """
-    joined = np.concatenate(list(features.values()), axis=1).astype(np.float64)  # (N, D)
     _, classes = np.unique(targets, return_inverse=True)
-    means = np.stack([joined[classes == index].mean(0) for index in range(classes.max() + 1)])
-    deviations = joined - means[classes]
-    variance = deviations.var(0)
+    means = {name: _means(vectors, classes) for name, vectors in features.items()}
+    covariances = [_covariance(vectors, classes, means[name]) for name, vectors in features.items()]
+    variance = np.concatenate([covariance.diagonal() for covariance in covariances])
     if not variance.mean() > 0:
         raise ValueError("the training images of each class do not differ")
     scale = np.sqrt(variance + _RIDGE * variance.mean() + np.finfo(np.float32).tiny)
-    deviations /= scale
-    covariance = deviations.T @ deviations / len(joined)
+    scales = np.split(scale, np.cumsum([len(covariance) for covariance in covariances])[:-1])
+    parts = [_part(covariance / np.outer(own, own)) for covariance, own in zip(covariances, scales, strict=True)]
     count = len(next(iter(held_out.values())))
     least = 1 / (count + 1)
-    edges = np.cumsum([0, *(vectors.shape[1] for vectors in features.values())]).tolist()
-    spans = zip(features, pairwise(edges), strict=True)
     draft = Statistics(
-        images=len(joined),
+        images=len(classes),
         held_out=count,
-        means=Array.of(means, "<f4"),
+        means=Array.of(np.concatenate(list(means.values()), axis=1), "<f4"),
         scale=Array.of(scale, "<f4"),
         levels=(*(level for level in _LEVELS if level > least), float(f"{least:.4g}")),
-        branches={name: _part(covariance[start:stop, start:stop]) for name, (start, stop) in spans},
+        branches=dict(zip(features, parts, strict=True)),
     )
     return _calibrated(draft, [held_out[name] for name in features])
+
+
+def _means(vectors: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Average the features of each class; ``[classes, width]``."""
+    numbers = np.arange(classes.max() + 1)
+    sums = np.zeros((len(numbers), vectors.shape[1]))
+    for rows in _batches(len(vectors)):
+        sums += np.equal.outer(numbers, classes[rows]).astype(np.float64) @ vectors[rows].astype(np.float64)
+    return sums / np.bincount(classes)[:, None]
+
+
+def _covariance(
+    vectors: NDArray[np.float32], classes: NDArray[np.int64], means: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Compute the covariance around the means of the classes; ``[width, width]``."""
+    total = np.zeros((vectors.shape[1],) * 2)
+    for rows in _batches(len(vectors)):
+        deviations = vectors[rows] - means[classes[rows]]
+        total += deviations.T @ deviations
+    return total / len(vectors)
+
+
+def _batches(count: int) -> Iterator[slice]:
+    """Divide so many rows into batches."""
+    return (slice(start, start + _BATCH) for start in range(0, count, _BATCH))
 
 
 def _part(covariance: NDArray[np.float64]) -> Part:
@@ -190,10 +213,13 @@ def _part(covariance: NDArray[np.float64]) -> Part:
 def _calibrated(draft: Statistics, held_out: list[NDArray[np.float32]]) -> Statistics:
     """Fill in what held-out images reach, computed from the very numbers that are stored."""
     widths = [vectors.shape[1] for vectors in held_out]
+    batches = [[vectors[rows] for vectors in held_out] for rows in _batches(len(held_out[0]))]
     blank = (0.0,) * len(draft.levels)
-    distances = Familiarity(_reached(draft, [blank] * len(widths), blank), widths).distances(held_out)
+    familiarity = Familiarity(_reached(draft, [blank] * len(widths), blank), widths)
+    distances = np.concatenate([familiarity.distances(batch) for batch in batches])
     tables = [_quantiles(column, draft.levels) for column in distances.T]
-    shares = Familiarity(_reached(draft, tables, blank), widths).shares(held_out)
+    familiarity = Familiarity(_reached(draft, tables, blank), widths)
+    shares = np.concatenate([familiarity.shares(batch) for batch in batches])
     return _reached(draft, tables, _quantiles(surprise(shares), draft.levels))
 
 

@@ -11,11 +11,11 @@ import warnings
 from importlib.util import find_spec
 from typing import Any
 
-from app.errors import DeviceUnavailable, InvalidArtifact, MultipoolError
+from app.errors import DeviceUnavailable, InvalidArtifact, MissingInput, MultipoolError
 from app.interrupts import EXIT_CODE, noted
 from model_export import interrupts
 from model_export.arguments import parse
-from model_export.errors import BadData, MissingInput, MissingPackage, ParityFailure, PrecisionFailure
+from model_export.errors import BadData, MissingPackage, ParityFailure, PrecisionFailure
 from model_export.invocation import lacks
 
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (

@@ -63,6 +63,11 @@ def _complete(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         parsed.freeze_epochs = 0 if parsed.weights == "none" else min(5, parsed.epochs // 2)
     if parsed.freeze_epochs and parsed.trunk in TRUNKS:
         top.error(f"argument --freeze-epochs: the trunk {parsed.trunk!r} has no pretrained weights to freeze")
+    if parsed.freeze_epochs > parsed.epochs:
+        top.error(
+            f"argument --freeze-epochs: {parsed.freeze_epochs} is more than all {parsed.epochs} --epochs; freeze the "
+            "trunk for fewer, or train for more"
+        )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -132,7 +137,7 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
 
 def _add_publish(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
-    _add_publishing(command, name="that of the run", output=None)
+    _add_publishing(command, name="that of the run", output=None, precision=None)
 
 
 def _add_verify(command: argparse.ArgumentParser) -> None:
@@ -167,7 +172,7 @@ def _add_network(command: argparse.ArgumentParser) -> None:
     add("--trunk", type=choices.trunk, default="batchnorm", help=text)
     text = "for a keras.applications trunk: none, imagenet (downloads), or a file without the top (default: none)"
     add("--weights", default="none", help=text)
-    text = "epochs with the trunk frozen, before fine-tuning (default: up to 5 with initial weights, else 0)"
+    text = "of all epochs, the first ones, with the trunk frozen (default: up to 5 with initial weights, else 0)"
     add("--freeze-epochs", type=choices.whole, help=text)
 
 
@@ -184,17 +189,16 @@ def _add_budget(command: argparse.ArgumentParser, epochs: int) -> None:
     add("--class-weights", action="store_true", help="weight each class by its rarity in the training images")
 
 
-def _add_publishing(command: argparse.ArgumentParser, name: str, output: Path | None = Path("models")) -> None:
+def _add_publishing(
+    command: argparse.ArgumentParser, name: str, output: Path | None = Path("models"), precision: str | None = "float32"
+) -> None:
+    """Add the options of publishing; those without a default follow the run."""
     add = command.add_argument_group("publishing").add_argument
     add("--name", type=choices.name, help=f"name of the model; default: {name}")
     text = f"model repository (default: {output or 'where the run published'})"
     add("--output", type=Path, default=output, help=text)
-    add(
-        "--precision",
-        choices=PRECISIONS,
-        default="float32",
-        help="number format of the published graph (default: float32)",
-    )
+    text = f"number format of the published graph (default: {precision or 'that of the run'})"
+    add("--precision", choices=PRECISIONS, default=precision, help=text)
     add("--data-licence", default="", metavar="TEXT", help="licence of the data, for the model card")
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from model_export.metrics import BINS, calibration_error, losses
 
@@ -35,6 +34,13 @@ class Calibration:
     bins: int = BINS
     folds: int = 0
     """In how many parts the validation images were cross-fitted; 0 where the temperature is 1, and in old artifacts."""
+
+    def setting(self) -> str:
+        """Say which temperature was set, or that none was."""
+        if self.temperature == 1:
+            return "no temperature is set, for none lowers the cross-entropy of images that it was not fitted to"
+        fitted = f"fitted to {self.images:,} validation images"
+        return f"a temperature of {self.temperature:g}, {fitted}, is folded into the head"
 
     def document(self) -> dict[str, Any]:
         """Write it as JSON values, for the metadata."""
@@ -109,6 +115,8 @@ def fit(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """
     if (logits.argmax(1) == labels).all():
         return 1.0
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415  # slow to import, and inspect fits nothing
+
     found = minimize_scalar(
         lambda power: losses(logits / np.exp(power), labels).mean(),
         bounds=(np.log(_LOWEST), np.log(_HIGHEST)),

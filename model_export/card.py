@@ -11,6 +11,7 @@ from typing import Any
 from app.images import Shape
 from app.metadata import Metadata
 from model_export import plots
+from model_export.calibration import Calibration
 from model_export.metrics import accuracy
 from model_export.precision import Reduced
 
@@ -69,7 +70,7 @@ def _metrics(document: Metadata) -> str:
     )
     text = (
         f"| split | images | accuracy (95 % interval) | cross-entropy |\n| --- | --- | --- | --- |\n{rows}\n\n"
-        "The weights were learned from the training images; the validation images chose the epoch and fitted the "
+        "The weights were learned from the training images; the validation images chose the epoch and the "
         "temperature, so that their figures are a little too good. The intervals (Wilson 1927) are about chance alone."
     )
     leaks = document.training.get("leaks", {})
@@ -84,18 +85,18 @@ def _metrics(document: Metadata) -> str:
 def _calibration(document: Metadata) -> str:
     if not document.calibration:
         return ""
-    before, after = document.calibration["before"], document.calibration["after"]
-    trained, calibrated = "as trained", "calibrated"
+    found = Calibration(**document.calibration)
+    trained, published = "as trained", "as published"
     if document.precision != "float32":  # the temperature was fitted before the numbers became smaller
-        trained, calibrated = f"{trained}, in float32", f"{calibrated}, in {document.precision}"
-    rows = "\n".join(f"| {split} | {before[split]:.4f} | {after[split]:.4f} |" for split in before)
-    bins, folds = f"over {document.calibration['bins']} bins", document.calibration.get("folds")
-    if folds:
-        bins += f" (validation: each of {folds} folds with a temperature fitted to the others)"
+        trained, published = f"{trained}, in float32", f"{published}, in {document.precision}"
+    rows = "\n".join(f"| {split} | {before:.4f} | {found.after[split]:.4f} |" for split, before in found.before.items())
+    bins = f"over {found.bins} bins"
+    if found.folds:
+        bins += f" (validation: each of {found.folds} folds with a temperature fitted to the others)"
+    setting = found.setting()
     return (
-        f"A temperature of {document.calibration['temperature']:g}, fitted to {document.calibration['images']:,} "
-        "validation images, is folded into the head. Expected calibration error "
-        f"{bins}:\n\n| split | {trained} | {calibrated} |\n| --- | --- | --- |\n{rows}"
+        f"{setting[0].upper()}{setting[1:]}. Expected calibration error {bins}:\n\n"
+        f"| split | {trained} | {published} |\n| --- | --- | --- |\n{rows}"
     )
 
 

@@ -16,11 +16,11 @@ from model_export import (
     description,
     evaluation,
     interrupts,
+    printing,
     provenance,
     publishing,
     remarks,
     repeating,
-    report,
 )
 from model_export.errors import BadData
 from model_export.opening import open_model
@@ -61,8 +61,8 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
     """Publish the best weights of a run as they are, finished or not."""
     run = Run.open(now.run)
     run.best()
-    arguments = _arguments_of(run, now, precision=now.precision)
-    arguments.output = now.output or arguments.output
+    arguments = _arguments_of(run, now)
+    arguments.output, arguments.precision = now.output or arguments.output, now.precision or arguments.precision
     arguments.name, arguments.data_licence = now.name or arguments.name, now.data_licence or arguments.data_licence
     dataset = _load_again(arguments)
     network = _build(arguments, dataset, read=False)
@@ -72,11 +72,11 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
     return _export(arguments, run, dataset, network, training.recall(network, run))
 
 
-def _arguments_of(run: Run, now: argparse.Namespace, **changes: Any) -> argparse.Namespace:
+def _arguments_of(run: Run, now: argparse.Namespace) -> argparse.Namespace:
     """Take up the arguments of a run, for what is asked of it now."""
     kept = run.arguments()
     repeating.check(kept)
-    return argparse.Namespace(**{**vars(kept), "json": now.json, "published_by": now.command_line, **changes})
+    return argparse.Namespace(**{**vars(kept), "json": now.json, "published_by": now.command_line})
 
 
 def _load(arguments: argparse.Namespace) -> Dataset:
@@ -146,7 +146,7 @@ def _export(
     if before := published.displaced():
         remarks.say_default(published.folder.parent.name, before)
     if not arguments.json:
-        report.print_training(published, run.folder)
+        printing.print_training(published, run.folder)
     return _result(published, run, dataset)
 
 
@@ -164,7 +164,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train several architectures with several seeds at the same budget, and write a report."""
     dataset = _load(arguments)
     with quiet():
-        from model_export import comparison, findings, training  # noqa: PLC0415
+        from model_export import comparison, report, training  # noqa: PLC0415
 
     folder = arguments.report or comparison.next_folder(dataset.name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         *shlex.split(arguments.command_line), *(() if arguments.report else ("--report", str(folder)))
     ):
         trained = comparison.run(arguments, dataset, budget, folder)
-        document = findings.write(folder, arguments, dataset, budget, trained)
+        document = report.write(folder, arguments, dataset, budget, trained)
     if not arguments.json:
         print((folder / "README.md").read_text())
         say(f"report {folder / 'README.md'}")
@@ -198,7 +198,7 @@ def verify(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.data:
         measured = evaluation.evaluate(model, arguments.data, arguments.labels)
     if not arguments.json:
-        report.print_verification(path, model, difference, measured)
+        printing.print_verification(path, model, difference, measured)
     return {
         "file": str(path),
         "sha256": model.sha256,

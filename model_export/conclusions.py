@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from scipy.stats import norm as normal
@@ -12,7 +13,7 @@ from scipy.stats import t as student
 if TYPE_CHECKING:
     from model_export.comparison import Trained
 
-_QUANTILE = 0.975  # of both ends, 95 % lie between
+_ERROR = 0.05  # how often chance alone may be taken for a difference
 _MARGIN = 0.01
 
 
@@ -27,9 +28,15 @@ def ranking(trained: list[Trained], images: int) -> list[str]:
         lines = [f"{names_tied} share the highest mean validation accuracy, {means[best]:.4f}."]
     else:
         lines = [f"`{best}` has the highest mean validation accuracy, {means[best]:.4f}."]
+    apart = _told_apart(trained, names, images)
     for name in sorted(set(names) - {best}, key=means.__getitem__, reverse=True):
         difference, low, high = paired(trained, best, name, images)
-        verdict = "clearly better" if low > 0 else "not to be told apart with these seeds and images"
+        if {best, name} in apart:
+            verdict = "clearly better"
+        elif low > 0:
+            verdict = f"which may be chance where {math.comb(len(names), 2)} pairs can be compared"
+        else:
+            verdict = "not to be told apart with these seeds and images"
         lines.append(f"`{best}` against `{name}`: {_interval(difference, low, high)}, {verdict}.")
     return lines
 
@@ -75,7 +82,27 @@ def resolution(trained: list[Trained], images: int) -> str:
     )
 
 
-def paired(trained: list[Trained], first: str, second: str, images: int) -> tuple[float, float, float]:
+def _told_apart(trained: list[Trained], names: list[str], images: int) -> set[frozenset[str]]:
+    """Find the pairs of architectures whose difference is clear although one could pick among all pairs.
+
+    Each pair is tested at an equal part of the 5 %, and those that are told apart leave a larger part to the others
+    (Holm, "A simple sequentially rejective multiple test procedure", 1979). All pairs count, and not only those with
+    the best one, for which one that would be was not known before.
+    """
+    left, found = set(map(frozenset, combinations(names, 2))), set()
+    while clear := {pair for pair in left if _is_clear(*paired(trained, *pair, images, _ERROR / len(left)))}:
+        left -= clear
+        found |= clear
+    return found
+
+
+def _is_clear(_: float, low: float, high: float) -> bool:
+    return low > 0 or high < 0
+
+
+def paired(
+    trained: list[Trained], first: str, second: str, images: int, error: float = _ERROR
+) -> tuple[float, float, float]:
     """Compare two architectures seed by seed: mean difference of validation accuracy, and its 95 % interval.
 
     Two things are left to chance. Over the seeds the interval is Student's, for paired differences, whose spread is
@@ -84,6 +111,13 @@ def paired(trained: list[Trained], first: str, second: str, images: int) -> tupl
     "Simple and effective confidence intervals for proportions and differences of proportions", 2000), as if each
     architecture were measured on images of its own; that they share them makes it wide, never narrow. The two
     half-widths are independent and add up as squares. With one seed the interval is unbounded.
+
+    Args:
+        trained: The runs.
+        first: Name of an architecture.
+        second: Name of another.
+        images: Number of validation images.
+        error: Share of such intervals that may miss; smaller where several are looked at together.
     """
     accuracies = [_accuracies(trained, name) for name in (first, second)]
     differences = [a - b for a, b in zip(*accuracies, strict=True)]
@@ -91,9 +125,9 @@ def paired(trained: list[Trained], first: str, second: str, images: int) -> tupl
     if count < 2:
         return mean, -math.inf, math.inf
     spread = max(statistics.stdev(differences), 1 / images)
-    of_seeds = student.ppf(_QUANTILE, count - 1) * spread / math.sqrt(count)
+    of_seeds = student.ppf(1 - error / 2, count - 1) * spread / math.sqrt(count)
     added = [(statistics.mean(each) * images + 1) / (images + 2) for each in accuracies]
-    of_images = normal.ppf(_QUANTILE) * math.sqrt(sum(share * (1 - share) for share in added) / (images + 2))
+    of_images = normal.ppf(1 - error / 2) * math.sqrt(sum(share * (1 - share) for share in added) / (images + 2))
     half = math.hypot(of_seeds, of_images)
     return mean, mean - half, mean + half
 

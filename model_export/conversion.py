@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 import keras
@@ -15,6 +14,7 @@ import tf2onnx
 from app import digest, explanation, metadata
 from app.metadata import Metadata
 from app.sessions import INPUT
+from model_export import replacing
 from model_export.architectures import Network
 
 BATCH = "batch"
@@ -106,13 +106,8 @@ def stamped(proto: onnx.ModelProto) -> bytes:
 
 
 def save(proto: onnx.ModelProto, path: Path) -> None:
-    """Write the file with its digest, whole or not at all, and see that its bytes have reached the disk."""
-    staged = path.with_name(f".{path.name}.part")
-    with staged.open("wb") as file:
-        file.write(stamped(proto))
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
+    """Write the file with its digest, whole or not at all."""
+    replacing.write(path, stamped(proto))
 
 
 def _pool_untransposed(proto: onnx.ModelProto, network: Network) -> None:

@@ -160,7 +160,7 @@ def _check_classes(train: Split, labels: tuple[str, ...], skipped: list[str]) ->
     lacking = []
     for index, label in enumerate(labels):
         if not counts[index]:
-            reason = next((line for line in skipped if f"{label}/" in line), "")
+            reason = next((line for line in skipped if f"/{label}/" in f"/{line}"), "")
             lacking.append(
                 f"no image of class {label!r} can be read: {reason}"
                 if reason
@@ -172,5 +172,6 @@ def _check_classes(train: Split, labels: tuple[str, ...], skipped: list[str]) ->
 
 def _sample(files: list[File], shape: Shape, value_range: tuple[float, float] | None) -> tuple[bytes, ...]:
     """Pick readable original files, spread over the classes."""
-    spread = files[:: max(1, len(files) // _SAMPLE)][:_SAMPLE]
+    chosen = np.linspace(0, len(files) - 1, min(_SAMPLE, len(files))).astype(int)
+    spread = [files[index] for index in chosen]
     return tuple(found.data for found in decoding.read(spread, shape, value_range) if found.image is not None)

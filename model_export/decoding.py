@@ -22,7 +22,7 @@ from app.ahead import in_order
 from app.errors import InvalidRequest
 from app.images import Shape
 from app.metadata import RECIPE
-from model_export import survey
+from model_export import replacing, survey
 from model_export.errors import BadData
 from model_export.progress import say, track
 from model_export.sources.listing import File
@@ -154,7 +154,7 @@ def _key(files: list[File], shape: Shape, value_range: tuple[float, float] | Non
 
 
 def _write(index: Path, split: Split, skipped: list[str]) -> None:
-    """Write the index last and by rename: where there is one, the images are whole."""
+    """Write the index last: where there is one, the images are whole."""
     document = {
         "labels": split.labels.tolist(),
         "names": split.names,
@@ -162,6 +162,4 @@ def _write(index: Path, split: Split, skipped: list[str]) -> None:
         "headers": split.headers,
         "skipped": skipped,
     }
-    staged = index.with_suffix(".part")
-    staged.write_text(json.dumps(document))
-    staged.replace(index)
+    replacing.write(index, json.dumps(document).encode())

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from app.explanation import Head
 from app.model import Model
-from model_export.report import metrics_table, out
+from model_export.calibration import Calibration
+from model_export.printing import metrics_table, out
 
 _DENSE_UNITS = 500
 _ROUNDING = 1e-5
@@ -76,13 +77,11 @@ def print_description(described: dict[str, Any]) -> None:
 def _print_checks(metadata: dict[str, Any]) -> None:
     """Print what was verified: calibration, parity, golden probe."""
     out.print(f"computes in {metadata['precision']}")
-    if found := metadata["calibration"]:
-        before, after = found["before"], found["after"]
-        errors = ", ".join(f"{split} {before[split]:.4f} → {after[split]:.4f}" for split in after)
-        folds = f"; validation cross-fitted in {found['folds']} folds" if found.get("folds") else ""
-        out.print(
-            f"temperature {found['temperature']:g}, folded into the head; calibration error {errors}{folds}",
-        )
+    if metadata["calibration"]:
+        found = Calibration(**metadata["calibration"])
+        errors = ", ".join(f"{split} {found.before[split]:.4f} → {after:.4f}" for split, after in found.after.items())
+        folds = f"; validation cross-fitted in {found.folds} folds" if found.folds else ""
+        out.print(f"{found.setting()}; calibration error {errors}{folds}")
     if metadata["parity"]:
         _print_parity(metadata["parity"], metadata["precision"])
     if probe := metadata["probe"]:

@@ -7,10 +7,6 @@ class BadData(MultipoolError):
     """The data set cannot be trained on."""
 
 
-class MissingInput(MultipoolError):
-    """A folder or file that was named does not exist or is empty."""
-
-
 class ParityFailure(MultipoolError):
     """The converted model does not answer like the trained one."""
 

@@ -17,11 +17,11 @@ from model_export import (
     centring,
     conversion,
     evaluation,
+    feature_statistics,
     plots,
     precision,
     provenance,
     publishing,
-    statistics,
     training,
     verification,
 )
@@ -62,8 +62,9 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
         training=provenance.training_record(arguments, dataset, method, outcome, run.digest()),
         metrics=_measure(calibrated, dataset),
         calibration=fitted.document(),
-        statistics=statistics.take(network, dataset),
     )
+    if arguments.precision == "float32":
+        document = _with(document, statistics=feature_statistics.take(feature_statistics.of_network(network), dataset))
     with publishing.staging(arguments.output, arguments.name) as folder:
         for name in card.PLOTS:
             shutil.copyfile(run.folder / name, folder / name)
@@ -117,6 +118,7 @@ def _reduce(
         probe=provenance.probe(dataset, lambda batch: model.run(batch).probabilities, kind),
         training={**document.training, "precision": reduced.document()},
         metrics=metrics,
+        statistics=feature_statistics.take(feature_statistics.of_graph(model), dataset),
         calibration={**document.calibration, "after": {name: each["ece"] for name, each in metrics.items()}},
     )
     return proto, document, answers

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,7 @@ _LARGEST_DISTANCE = 4
 _SIDE = 16
 _LEAST_DETAIL = 4.0
 _LEAST_CORRELATION = 0.995
-_ROWS = 256
+_BLOCK = 512  # images of each split whose pairs are looked at together
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class _Marks:
         digests: of the decoded pixels.
         hashes: ``uint64 [N]``, the difference hashes.
         thumbnails: ``uint8 [N, 256]``, 16×16 in grey.
+        detailed: ``int64 [M]``, the positions of the images with detail.
     """
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
@@ -80,6 +81,8 @@ class _Marks:
             grey = Image.fromarray(_grey(image))
             self.hashes[index] = _difference_hash(grey)
             self.thumbnails[index] = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)).ravel()
+        details = np.array([thumbnail.std() for thumbnail in self.thumbnails])  # one by one: in float64 all are many
+        self.detailed = np.flatnonzero(details >= _LEAST_DETAIL)
 
 
 def _digests(images: NDArray[np.uint8]) -> list[bytes]:
@@ -92,13 +95,20 @@ def _exact(first: _Marks, second: _Marks) -> Iterator[tuple[int, int]]:
 
 
 def _near(first: _Marks, second: _Marks) -> Iterator[tuple[int, int]]:
-    for start in range(0, len(first.hashes), _ROWS):
-        distances = np.bitwise_count(first.hashes[start : start + _ROWS, None] ^ second.hashes)  # (rows, second)
-        rows, columns = np.nonzero(distances <= _LARGEST_DISTANCE)
-        alike = _correlate(first.thumbnails[start + rows], second.thumbnails[columns]) >= _LEAST_CORRELATION
-        for i, j in zip((start + rows[alike]).tolist(), columns[alike].tolist(), strict=True):
+    """Compare in blocks, so that memory is bounded however many images look alike."""
+    for some, others in product(_blocks(first.detailed), _blocks(second.detailed)):
+        close = np.bitwise_count(first.hashes[some, None] ^ second.hashes[others]) <= _LARGEST_DISTANCE
+        rows, columns = np.flatnonzero(close.any(1)), np.flatnonzero(close.any(0))
+        thumbnails = first.thumbnails[some[rows]], second.thumbnails[others[columns]]
+        correlation = _standardise(thumbnails[0]) @ _standardise(thumbnails[1]).T
+        alike = np.nonzero(close[np.ix_(rows, columns)] & (correlation >= _LEAST_CORRELATION))
+        for i, j in zip(some[rows[alike[0]]].tolist(), others[columns[alike[1]]].tolist(), strict=True):
             if first.digests[i] != second.digests[j]:
                 yield i, j
+
+
+def _blocks(positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [positions[start : start + _BLOCK] for start in range(0, len(positions), _BLOCK)]
 
 
 def _difference_hash(grey: Image.Image) -> int:
@@ -106,12 +116,10 @@ def _difference_hash(grey: Image.Image) -> int:
     return int.from_bytes(np.packbits(thumbnail[:, 1:] > thumbnail[:, :-1]).tobytes())
 
 
-def _correlate(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Correlate pairs of thumbnails ``[pairs, 256]``; 0 where one has no detail."""
-    a, b = (part - part.mean(1, dtype=np.float32, keepdims=True) for part in (first, second))
-    spread_a, spread_b = a.std(1), b.std(1)
-    detailed = np.minimum(spread_a, spread_b) >= _LEAST_DETAIL
-    return np.where(detailed, (a * b).mean(1) / np.maximum(spread_a * spread_b, 1), 0)
+def _standardise(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Bring thumbnails with detail, ``[N, 256]``, to mean 0 and length 1: their products are their correlations."""
+    centred = thumbnails - thumbnails.mean(1, dtype=np.float32, keepdims=True)
+    return centred / np.linalg.norm(centred, axis=1, keepdims=True)
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

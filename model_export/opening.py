@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from app.errors import InvalidArtifact, ModelNotFound, NothingToServe
+from app.errors import InvalidArtifact, MissingInput, ModelNotFound, NothingToServe
 from app.model import Model
 from app.registry.artifacts import FILE, Found, discover, select
-from model_export.errors import MissingInput
 
 REPOSITORY = Path("models")
 """Where a model that is named without a folder is looked for."""

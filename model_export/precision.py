@@ -90,7 +90,9 @@ def reduce(proto: onnx.ModelProto, precision: str, dataset: Dataset) -> tuple[on
         reduced = _measure(proto, smaller, precision, dataset.splits["validation"])
         if reduced.fall <= reduced.largest_fall:
             return smaller, reduced
-    raise PrecisionFailure(f"{precision} loses too much: {reduced.judgement()}; nothing was published")
+    raise PrecisionFailure(
+        f"{precision} loses too much: {reduced.judgement()}; nothing was published: choose another --precision"
+    )
 
 
 def _measure(proto: onnx.ModelProto, smaller: onnx.ModelProto, precision: str, split: Split) -> Reduced:

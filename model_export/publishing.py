@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 import shutil
 import tempfile
@@ -12,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.registry.artifacts import FILE
+from model_export import replacing
 
 HIGHEST = ".highest"
 """Beside the versions of a model: the highest number that was ever given to one; the service passes it over."""
@@ -77,7 +77,7 @@ def publish(folder: Path, describe: Callable[[int], None] = lambda _: None) -> P
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             continue
-        _sync(folder.parent)
+        replacing.sync(folder.parent)
         return target
 
 
@@ -86,13 +86,4 @@ def _note(number: int, folder: Path) -> None:
     staged = folder / HIGHEST
     staged.write_text(f"{number}\n")
     staged.chmod(0o644)
-    staged.replace(folder.parent / HIGHEST)
-
-
-def _sync(folder: Path) -> None:
-    """See that the rename has reached the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    replacing.replace(staged, folder.parent / HIGHEST)

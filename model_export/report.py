@@ -1,140 +1,145 @@
-"""What the commands print for people when they are done, on standard output: tables, and what can be done next."""
+"""The report of a comparison: table, curves, and what they show."""
 
 from __future__ import annotations
 
-import shlex
+import argparse
+import csv
+import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Column, Table
+import numpy as np
+from matplotlib.figure import Figure
 
 from app.model import Model
-from model_export import publishing
-from model_export.invocation import program
-from model_export.metrics import accuracy
-from model_export.seen import UNKNOWN
+from model_export import conclusions
+from model_export.invocation import recorded
+from model_export.timing import medians
 
 if TYPE_CHECKING:
-    from model_export.calibration import Calibration
-    from model_export.evaluation import Measured
-    from model_export.published import Published
-    from model_export.verification import Difference
+    from model_export.comparison import Trained
+    from model_export.datasets import Dataset
+    from model_export.training import Budget
 
-out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+CURVES = "curves.png"
+
+_BATCH = 32
 
 
-def print_training(published: Published, run: Path) -> None:
-    """Print what came out of a training run, and what can be done next."""
-    reduced, found = published.reduced, published.calibration
-    out.print(metrics_table(published.metrics))
-    if reduced is None:
-        out.print(differences_table(published.differences))
-    else:
-        out.print(roundings_table(published.differences, reduced.precision))
-        out.print(
-            f"{reduced.precision} rounds, so such differences are to be expected; it is judged by what it answers:"
+def write(
+    folder: Path, arguments: argparse.Namespace, dataset: Dataset, budget: Budget, trained: list[Trained]
+) -> dict[str, Any]:
+    """Write ``README.md`` and ``curves.png`` into the report folder; returns the table as JSON values."""
+    rows = table(trained, _cost(folder, arguments.architectures, dataset))
+    _draw(folder, arguments.architectures, arguments.seeds)
+    images = len(dataset.splits["validation"])
+    words = [*conclusions.ranking(trained, images), *conclusions.pooling_against_dense(trained, images)]
+    words.append(conclusions.resolution(trained, images))
+    (folder / "README.md").write_text(_page(arguments, dataset, budget, rows, words))
+    return {"table": rows, "conclusions": words}
+
+
+def table(trained: list[Trained], cost: dict[str, float]) -> list[dict[str, Any]]:
+    """Gather one row per architecture: means and standard deviations over the seeds."""
+    rows = []
+    for name in dict.fromkeys(each.architecture for each in trained):
+        of_name = [each for each in trained if each.architecture == name]
+        gaps = [each.train_accuracy - each.validation_accuracy for each in of_name]
+        rows.append(
+            {
+                "architecture": name,
+                "parameters": of_name[0].parameters,
+                "train_accuracy": _spread([each.train_accuracy for each in of_name]),
+                "validation_accuracy": _spread([each.validation_accuracy for each in of_name]),
+                "train_loss": _spread([each.train_loss for each in of_name]),
+                "validation_loss": _spread([each.validation_loss for each in of_name]),
+                "gap": _spread(gaps),
+                "seconds_per_epoch": statistics.median(each.seconds_per_epoch for each in of_name),
+                "inference_ms_per_image": cost.get(name),
+            }
         )
-        out.print(f"{reduced.judgement()}; {reduced.speed:g} times as fast on this CPU at batch 32")
-        out.print(reduced.resolution(round(published.metrics["validation"]["images"])))
-    out.print(_calibration(found, "" if reduced is None else f", in {reduced.precision}"))
-    worst = "1 mistake" if published.mistakes == 1 else f"the {published.mistakes} worst mistakes"
-    sheet = f", {worst}" if published.mistakes else ""
-    out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}")
-    out.print(next_commands(published.folder))
+    return rows
 
 
-def _calibration(found: Calibration, precision: str) -> str:
-    before, after = found.before["validation"], found.after["validation"]
-    if found.temperature == 1:
-        reduced = f", {after:.4f}{precision}" if precision else ""
-        return (
-            f"calibration error of the validation images {before:.4f}{reduced}; no temperature lowers it: none is set"
-        )
-    return (
-        f"temperature {found.temperature:g}; calibration error of the validation images "
-        f"{before:.4f} as trained, {after:.4f} calibrated{precision} (cross-fitted in {found.folds} folds)"
+def _spread(values: list[float]) -> tuple[float, float | None]:
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def _cost(folder: Path, names: tuple[str, ...], dataset: Dataset) -> dict[str, float]:
+    """Time each architecture's artifact on the CPU, all in turns; milliseconds per image at batch 32."""
+    models = [Model.load((folder / name / "model.onnx").read_bytes(), device="cpu") for name in names]
+    batch = np.asarray(dataset.splits["validation"].images[:_BATCH])
+    return {name: 1000 * seconds / len(batch) for name, seconds in zip(names, medians(models, batch), strict=True)}
+
+
+def _draw(folder: Path, names: tuple[str, ...], seeds: int) -> None:
+    """Draw training and validation accuracy and loss of every architecture: the mean, and the range of the seeds."""
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    panels = zip(figure.subplots(2, 2).ravel(), ("accuracy", "val_accuracy", "loss", "val_loss"), strict=True)
+    titles = {"accuracy": "training accuracy", "val_accuracy": "validation accuracy"}
+    titles |= {"loss": "training loss", "val_loss": "validation loss"}
+    histories = {name: [_history(folder / name / f"seed-{seed}.csv") for seed in range(seeds)] for name in names}
+    for axes, figure_name in panels:
+        for name, runs in histories.items():
+            values = np.array([[row[figure_name] for row in run] for run in runs])  # (seeds, epochs)
+            epochs = np.arange(1, values.shape[1] + 1)
+            (line,) = axes.plot(epochs, values.mean(0), label=name, marker=".")
+            axes.fill_between(epochs, values.min(0), values.max(0), color=line.get_color(), alpha=0.15)
+        axes.set(title=titles[figure_name], xlabel="epoch")
+        axes.grid(alpha=0.3)
+    figure.axes[1].legend(fontsize="small")
+    figure.savefig(folder / CURVES, dpi=100)
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _page(
+    arguments: argparse.Namespace,
+    dataset: Dataset,
+    budget: Budget,
+    rows: list[dict[str, Any]],
+    words: list[str],
+) -> str:
+    counts = ", ".join(f"{count:,} {name}" for name, count in dataset.counts().items())
+    size = "×".join(map(str, dataset.shape))
+    head = (
+        "| architecture | parameters | train accuracy | validation accuracy | train loss | validation loss "
+        "| gap | s per epoch | ms per image |\n" + "| --- " * 9 + "|"
+    )
+    lines = [
+        f"| `{row['architecture']}` | {row['parameters']:,} | {_pm(row['train_accuracy'])} "
+        f"| {_pm(row['validation_accuracy'])} | {_pm(row['train_loss'])} | {_pm(row['validation_loss'])} "
+        f"| {_pm(row['gap'])} | {row['seconds_per_epoch']:.1f} | {row['inference_ms_per_image']:.3f} |"
+        for row in rows
+    ]
+    return "\n".join(
+        [
+            f"# Comparison on {dataset.name}",
+            "",
+            f"{counts} images of {size}; trunk `{arguments.trunk}`, {budget.epochs} epochs, batch {budget.batch_size}, "
+            f"learning rate {budget.learning_rate:g}, augmentation {budget.augmentation}, averaging "
+            f"{budget.averaging:g}; seeds 0 to {arguments.seeds - 1}, each the same split and its own first weights "
+            "and order. Measured with the weights of the last epoch, mean ± standard deviation over the seeds; gap is "
+            "train minus validation accuracy; ms per image is ONNX Runtime on this CPU at batch 32.",
+            "",
+            head,
+            *lines,
+            "",
+            f"![Training curves: mean and range of the seeds]({CURVES})",
+            "",
+            "## Conclusion",
+            "",
+            *(f"- {line}" for line in words),
+            "",
+            f"    {recorded()} {arguments.command_line}",
+            "",
+        ]
     )
 
 
-def print_verification(
-    path: Path,
-    model: Model,
-    difference: float | None,
-    measured: Measured,
-) -> None:
-    """Print what came out of checking a published file."""
-    out.print(f"{path} is valid")
-    if difference is not None:
-        tolerance = model.metadata.probe.tolerance
-        out.print(f"golden probe: largest difference {difference:.1e}, {tolerance:g} is allowed")
-    if measured.metrics:
-        out.print(metrics_table(measured.metrics))
-        out.print(_what_was_seen(measured, model))
-    if missing := measured.missing:
-        out.print(
-            f"not measured: {len(missing)} of {len(model.metadata.labels)} classes, of which there are no images: "
-            + ", ".join(missing),
-        )
-
-
-def _what_was_seen(measured: Measured, model: Model) -> str:
-    if UNKNOWN not in measured.seen.values():
-        words = ", ".join(f"{split} {done}" for split, done in measured.seen.items())
-        seed = model.metadata.training["seed"]
-        return f"the data set that the model was trained with, split as then (seed {seed}): {words}"
-    whole = "; it is measured as one split" if set(measured.seen) == {"all"} else ""
-    return (
-        f"not the data set that the model was trained with, or changed since{whole}. If it contains images that the "
-        "model was trained on, the figures are too good"
-    )
-
-
-def differences_table(differences: list[Difference]) -> Table:
-    """Show the largest difference between Keras and ONNX per output and batch size."""
-    return _by_output("Keras and ONNX: largest difference", [(d, f"{d.largest:.1e}") for d in differences])
-
-
-def roundings_table(differences: list[Difference], precision: str) -> Table:
-    """Show the same of a smaller precision, where a number alone says nothing: against the output's largest value."""
-    title = f"Keras and {precision}: largest difference, in % of the output's largest value (median in brackets)"
-    return _by_output(title, [(d, f"{100 * d.largest / d.scale:.2g}{_typical(d)}") for d in differences])
-
-
-def _typical(difference: Difference) -> str:
-    return "" if difference.median is None else f" ({100 * difference.median / difference.scale:.2g})"
-
-
-def _by_output(title: str, cells: list[tuple[Difference, str]]) -> Table:
-    sizes = sorted({difference.batch for difference, _ in cells})
-    table = Table(Column("output", no_wrap=True), *(f"batch {size}" for size in sizes), title=title)
-    for name in dict.fromkeys(difference.output for difference, _ in cells):
-        table.add_row(name, *(text for difference, text in cells if difference.output == name))
-    return table
-
-
-def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
-    """Show accuracy and loss per split."""
-    table = Table("split", "images", Column("accuracy (95 %)", no_wrap=True), "cross-entropy", "calibration error")
-    for split, figures in metrics.items():
-        error = f"{figures['ece']:.4f}" if "ece" in figures else ""
-        row = f"{figures['images']:,.0f}", accuracy(split, figures), f"{figures['loss']:.4f}", error
-        table.add_row(split, *row)
-    return table
-
-
-def next_commands(published: Path) -> str:
-    """Name the commands that follow a training run."""
-    name, version = published.parent.name, int(published.name)
-    folder, repository = (shlex.quote(str(path)) for path in (published, published.parent.parent))
-    newest, back = "", ""
-    if before := [number for number in publishing.versions(published.parent) if number < version]:
-        newest = f", the newest version of {name}: from now on it answers"
-        back = f"\n  go back   rm -r {folder}, or ask for ?model={name}:{max(before)}"
-    return (
-        f"published {published}{newest}\n"
-        f"  inspect   {program()} inspect {folder}\n"
-        f"  verify    {program()} verify {folder} DATA\n"
-        f"  serve     MULTIPOOL_MODELS_DIR={repository} make serve\n"
-        f"  ask       curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}'{back}"
-    )
+def _pm(spread: tuple[float, float | None]) -> str:
+    mean, deviation = spread
+    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"

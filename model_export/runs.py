@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from model_export.errors import BadData, MissingInput
+from app.errors import MissingInput
+from model_export import replacing
+from model_export.errors import BadData
 
 if TYPE_CHECKING:
     import keras
@@ -47,7 +49,8 @@ class Run:
                 continue
             break
         run = cls(home / str(number))
-        _replace(run.folder / ARGUMENTS, yaml.safe_dump(_plain(arguments), sort_keys=False, allow_unicode=True))
+        options = yaml.safe_dump(_plain(arguments), sort_keys=False, allow_unicode=True, encoding="utf-8")
+        replacing.write(run.folder / ARGUMENTS, options)
         return run
 
     @classmethod
@@ -68,12 +71,13 @@ class Run:
             BadData: The file is damaged.
         """
         try:
-            kept = yaml.safe_load((self.folder / ARGUMENTS).read_text())
+            kept = _options((self.folder / ARGUMENTS).read_bytes())
             paths = {name: Path(kept[name]) for name in ("output", "runs", "cache") if kept.get(name) is not None}
             tuples = {name: tuple(kept[name]) for name in ("size", "value_range", "labels") if kept.get(name)}
             return argparse.Namespace(**{**kept, **paths, **tuples, "resume": self.folder, "json": False})
         except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
-            raise BadData(f"{self.folder / ARGUMENTS} cannot be read: {error}") from None
+            reason = " ".join(str(error).split())  # YAML's takes several lines
+            raise BadData(f"{self.folder / ARGUMENTS} cannot be read: {reason}; restore it, or train again") from None
 
     def history(self) -> list[dict[str, float]]:
         """Read the figures of all finished epochs.
@@ -98,16 +102,16 @@ class Run:
         epoch = len(history)
         staged = self.folder / "staged.keras"
         model.save(staged)
-        staged.replace(self._state(epoch))
+        replacing.replace(staged, self._state(epoch))
         lines = [",".join(history[0]), *(",".join(f"{value:g}" for value in row.values()) for row in history)]
-        _replace(self.folder / RESULTS, "\n".join(lines) + "\n")
+        replacing.write(self.folder / RESULTS, ("\n".join(lines) + "\n").encode())
         self._state(epoch - 1).unlink(missing_ok=True)
 
     def save_best(self, model: keras.Model) -> None:
         """Save the weights that validated best so far."""
         staged = self.folder / "staged.keras"
         model.save(staged, include_optimizer=False)
-        staged.replace(self.folder / BEST)
+        replacing.replace(staged, self.folder / BEST)
 
     def last_state(self) -> Path | None:
         """Find the saved state of the last finished epoch; None where none has finished.
@@ -160,14 +164,14 @@ class Run:
         return self.folder / f"epoch-{epoch:04}.keras"
 
 
+def _options(text: bytes) -> dict[str, Any]:
+    kept = yaml.safe_load(text)
+    if not isinstance(kept, dict):
+        raise TypeError("it holds no options")
+    return kept
+
+
 def _plain(arguments: argparse.Namespace) -> dict[str, Any]:
     plain = {name: value for name, value in vars(arguments).items() if name not in _NOT_KEPT}
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in plain.items()}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file by rename, so that it is never half there."""
-    staged = path.with_name(f".{path.name}.part")
-    staged.write_text(text)
-    staged.replace(path)

@@ -10,8 +10,9 @@ from pathlib import Path
 import keras
 from keras import layers
 
+from app.errors import MissingInput
 from app.images import Shape
-from model_export.errors import BadData, MissingInput
+from model_export.errors import BadData
 
 FEATURE_MAP = "feature_map"
 """Name of the layer whose output the branches share."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from app.errors import MissingInput
 from model_export.choices import DIGITS
-from model_export.errors import BadData, MissingInput
+from model_export.errors import BadData
 from model_export.sources.listing import Listing
 
 TFDS = "tfds:"

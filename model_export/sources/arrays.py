@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model_export.errors import BadData, MissingInput
-from model_export.sources.listing import Listing, check_names, clean, name_classes, of_arrays, size_of_arrays
+from app.errors import MissingInput
+from model_export.errors import BadData
+from model_export.sources.listing import Listing, check_names, clean, name_classes, of_arrays, size_of_arrays, stamp_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +28,7 @@ def listing(path: Path, labels: tuple[str, ...] | None = None) -> Listing:
     splits = _read(path)
     if "train" not in splits:
         raise BadData(f"{path} has neither x and y, nor x_train and y_train; it has {', '.join(splits) or 'no pair'}")
-    (images, targets), stamp = splits["train"], f"{path.stat().st_size} {path.stat().st_mtime_ns}"
+    (images, targets), stamp = splits["train"], stamp_of(path)
     if targets.dtype.kind in "US":
         labels = labels or tuple(str(name) for name in np.unique(targets))
         check_names(labels)

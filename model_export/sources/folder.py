@@ -6,8 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 from app.decoders import formats
-from model_export.errors import BadData, MissingInput
-from model_export.sources.listing import File, Listing, check_names, clean
+from app.errors import MissingInput
+from model_export.errors import BadData
+from model_export.sources.listing import File, Listing, check_names, clean, stamp_of
 
 _SPLIT_FOLDERS = {
     "train": "train",
@@ -103,7 +104,7 @@ def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str,
     for index, label in enumerate(labels):
         for path in (path for home in classes.get(label, []) for path in _visible(home)):
             if path.is_file():
-                files.append(File(str(path.relative_to(root)), index, path.read_bytes, _stamp(path)))
+                files.append(File(str(path.relative_to(root)), index, path.read_bytes, stamp_of(path)))
             elif path.is_symlink() and not path.exists():
                 skipped.append(f"{path.relative_to(root)}: broken link")
     return files, skipped
@@ -152,8 +153,3 @@ def _visible(folder: Path) -> list[Path]:
 
 def _hidden(name: str) -> bool:
     return name.startswith(".") or name == _MACOS
-
-
-def _stamp(path: Path) -> str:
-    found = path.stat()
-    return f"{found.st_size} {found.st_mtime_ns}"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model_export.errors import BadData, MissingInput
-from model_export.sources.listing import Listing, name_classes, of_arrays, size_of_arrays
+from app.errors import MissingInput
+from model_export.errors import BadData
+from model_export.sources.listing import Listing, name_classes, of_arrays, size_of_arrays, stamp_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +46,7 @@ def listing(folder: Path, labels: tuple[str, ...] | None = None) -> Listing:
             raise BadData(f"{folder} has {len(images)} images but {len(numbers)} labels in {prefix}-*")
         splits[split] = images, numbers
     names = name_classes(np.concatenate([numbers for _, numbers in splits.values()]), labels)
-    stamp = " ".join(f"{path.name} {path.stat().st_size}" for path in sorted(folder.glob("*-ubyte*")))
+    stamp = " ".join(f"{path.name} {stamp_of(path)}" for path in sorted(folder.glob("*-ubyte*")))
     files = {split: of_arrays(split, images, numbers, stamp) for split, (images, numbers) in splits.items()}
     size, channels = size_of_arrays(splits["train"][0])
     return Listing(folder.resolve().name, names, files, size, channels)

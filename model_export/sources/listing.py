@@ -6,6 +6,7 @@ import io
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class File:
     label: int
     read: Callable[[], bytes]
     stamp: str = ""
-    """Changes when the content does: size and time of the file it lies in."""
+    """Changes when the content does; see :func:`stamp_of`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ class Listing:
     """Images that are of no class or cannot be opened, each with the reason."""
     notes: tuple[str, ...] = ()
     """What whoever laid out the data may not have meant."""
+
+
+def stamp_of(path: Path) -> str:
+    """Tell a file from what it was before it was written again: its size and its time."""
+    found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def of_arrays(split: str, images: NDArray[Any], numbers: NDArray[np.integer[Any]], stamp: str = "") -> list[File]:

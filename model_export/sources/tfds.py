@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from app import interpreter
-from model_export.errors import BadData, MissingInput
+from app.errors import MissingInput
+from model_export.errors import BadData
 from model_export.progress import track
 from model_export.sources import folder
 from model_export.sources.listing import Listing

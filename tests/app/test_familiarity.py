@@ -1,6 +1,7 @@
 """Images like those of the training set score evenly over 0 to 1, others near 0; and what is stored is small."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -134,3 +135,17 @@ def test_an_artifact_carries_them_and_says_what_a_reader_can_use(statistics):
     assert described["statistics"]["held_out"] == 1000
     assert "factor" not in str(described)
     assert len(str(described)) < 6000
+
+
+def test_taking_the_statistics_needs_little_beside_the_features():
+    """Publishing must not take many times the memory that the training images' features do."""
+    random = np.random.default_rng(0)
+    features = {name: random.normal(size=(20_000, 64)).astype(np.float32) for name in "abcd"}
+    targets = random.integers(0, 3, 20_000)
+    tracemalloc.start()
+
+    fit(features, targets, features)
+
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < sum(vectors.nbytes for vectors in features.values()) / 2

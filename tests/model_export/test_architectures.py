@@ -4,11 +4,12 @@ import keras
 import numpy as np
 import pytest
 
+from app.errors import MissingInput
 from app.images import Shape
 from model_export import architectures, choices, heads
 from model_export.architectures import ARCHITECTURES, build
 from model_export.augmentation import KINDS
-from model_export.errors import BadData, MissingInput
+from model_export.errors import BadData
 from model_export.trunks import TRUNKS, applications
 
 SMALL = Shape(16, 16, 3)

@@ -1,5 +1,7 @@
 """Temperature scaling makes probabilities mean what they say, and changes nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,13 @@ def test_it_is_folded_into_the_head():
     np.testing.assert_allclose(judged, calibrated["validation"], atol=1e-4)
     assert (judged.argmax(1) == logits["validation"].argmax(1)).all()
     assert metrics.figures(judged, labels["validation"])["ece"] == pytest.approx(found.after["validation"], abs=1e-5)
+
+
+def test_a_temperature_that_was_not_set_is_not_said_to_be():
+    fitted = calibration.Calibration(0.7294, 1790, {}, {}, folds=5)
+
+    assert fitted.setting() == "a temperature of 0.7294, fitted to 1,790 validation images, is folded into the head"
+    assert replace(fitted, temperature=1.0).setting().startswith("no temperature is set, for none lowers ")
 
 
 def test_no_image_is_judged_by_a_temperature_that_knew_its_label():

@@ -20,7 +20,8 @@ import pytest
 import tifffile
 import yaml
 
-from model_export import comparison, conversion, datasets, evaluation, precision, verification
+from app.model import Model
+from model_export import comparison, conversion, datasets, evaluation, feature_statistics, precision, verification
 from model_export.__main__ import main
 from tests import toys
 from tests.conftest import ROOT, serving
@@ -265,6 +266,18 @@ def test_a_finished_run_that_is_published_is_not_published_again(published, caps
     assert json.loads(resume("--json").out)["published"] == str(repository / "light" / "3")
 
 
+def test_a_run_is_published_again_in_its_own_precision(finished, capsys):
+    run, _ = finished
+    options = Path(run) / "args.yaml"
+    options.write_text(options.read_text().replace("precision: float32", "precision: float16"))
+
+    for given, expected in (((), "float16"), (("--precision", "float32"), "float32")):
+        assert main(["publish", run, *given, "--json"]) == 0
+        published = json.loads(capsys.readouterr().out)["published"]
+        assert main(["inspect", published, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["metadata"]["precision"] == expected
+
+
 def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, folder, monkeypatch, capsys):
     """The data is so easy that int8 is as good; here it is four times less sure."""
     said, repository = published
@@ -287,9 +300,9 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     assert re.search(r"logits +│ [\d.]+ \([\d.e-]+\) +│", out)
     assert f"published {repository / 'light' / '2'}, the newest version of light: from now on it answers" in out
     assert f"go back   rm -r {repository / 'light' / '2'}, or ask for ?model=light:1" in out
-    assert re.search(
-        r"calibration error of the validation images [\d.]+, [\d.]+, in int8; no temperature lowers it", out
-    )
+    none = "o temperature is set, for none lowers the cross-entropy of images that it was not fitted to"
+    assert f"n{none}; calibration error of the validation images " in out
+    assert re.search(r" [\d.]+ as trained, [\d.]+ as published, in int8\n", out)
     assert {name: (Path(said["run"]) / name).read_bytes() for name in pictures} == pictures
     inspected, model = repository / "light" / "2", repository / "light" / "2" / "model.onnx"
     assert main(["inspect", str(inspected), "--json"]) == 0
@@ -303,20 +316,24 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     measured = json.loads(capsys.readouterr().out)["metrics"]["all"]["ece"]
     assert metadata["calibration"]["after"]["validation"] == pytest.approx(measured, abs=1e-6)
     assert measured > said["calibration"]["after"]["validation"] + 0.001
+    found = Model.load(model.read_bytes(), device="cpu")
+    statistics = found.metadata.statistics
+    assert statistics == feature_statistics.take(feature_statistics.of_graph(found), datasets.load(str(folder)))
+    assert statistics != Model.load((repository / "light" / "1" / "model.onnx").read_bytes(), "cpu").metadata.statistics
     card = (inspected / "README.md").read_text()
     for command in ("inspect models/light/2\n", "verify models/light/2 DATA`", "/predict?model=light:2'"):
         assert command in card
-    assert "| split | as trained, in float32 | calibrated, in int8 |" in card
-    assert f"| {measured:.4f} |" in card.split("calibrated, in int8")[1]
+    assert f"N{none}. Expected calibration error over 15 bins:" in card
+    assert "| split | as trained, in float32 | as published, in int8 |" in card
+    assert f"| {measured:.4f} |" in card.split("as published, in int8")[1]
     assert "1.0000 of the validation images are right, 1.0000 in float32 (none lost, 0.005 allowed)" in card
     assert re.search(r"by at most [\d.]+% of the largest value of each, and in the median by at most [\d.]+%", card)
     for picture, same in (("curves.png", True), ("reliability.png", False)):
         assert ((inspected / picture).read_bytes() == (repository / "light" / "1" / picture).read_bytes()) == same
     assert main(["inspect", str(inspected)]) == 0
-    assert re.search(
-        r", in the median by at most [\d.]+%; int8 rounds, and is judged by its accuracy, below",
-        capsys.readouterr().out,
-    )
+    page = capsys.readouterr().out
+    assert re.search(r", in the median by at most [\d.]+%; int8 rounds, and is judged by its accuracy, below", page)
+    assert f"n{none}; calibration error train " in page
 
 
 def test_too_small_a_precision_publishes_nothing(published, monkeypatch, capsys):
@@ -400,6 +417,8 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["train", "digits", "--trunk", "resnet51"],
         ["train", "digits", "--weights", "imagenet"],
         ["train", "digits", "--freeze-epochs", "3"],
+        ["train", "digits", "--trunk", "mobilenetv2", "--epochs", "3", "--freeze-epochs", "4"],
+        ["compare", "digits", "--trunk", "mobilenetv2", "--freeze-epochs", "11"],
         ["train", "digits", "--averaging", "1"],
         ["train", "digits", "--precision", "int4"],
         ["train", "x.npz", "--labels", "a,a"],

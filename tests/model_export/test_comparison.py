@@ -60,6 +60,27 @@ def test_of_two_equally_good_ones_none_is_called_clearly_better_in_more_than_one
     assert sum("clearly better" in line for line in said) <= 0.05 * len(said)
 
 
+def test_of_five_equally_good_ones_the_luckiest_is_called_clearly_better_as_rarely():
+    """The best is chosen by the very figures that it is compared by, here those of another 2,000 images each."""
+    random = np.random.default_rng(0)
+    accuracies = random.binomial(2000, 0.8, (100, 5, 1)) / 2000 + random.normal(0, 0.003, (100, 5, 10))
+    names = ("gap", "gmp", "regions", "separable", "hybrid")
+
+    said = [conclusions.ranking(trained(**dict(zip(names, each, strict=True))), 2000) for each in accuracies.tolist()]
+    assert sum("clearly better" in line for lines in said for line in lines) <= 0.05 * len(said)
+    assert any("may be chance where 10 pairs can be compared" in line for lines in said for line in lines)
+
+
+def test_what_is_told_apart_leaves_the_others_a_milder_test():
+    """Holm's procedure: 2.2 standard errors are enough for one pair, but not where three are left."""
+    runs = {"gap": (0.829, 0.829, 0.829), "gmp": (0.802, 0.802, 0.802)}
+
+    lines = conclusions.ranking(trained(**runs, regions=(0.8155, 0.8155, 0.8155)), 2000)
+    assert ["clearly better" in line for line in lines[1:]] == [False, False]
+    lines = conclusions.ranking(trained(**runs, regions=(0.3, 0.3, 0.3)), 2000)
+    assert ["clearly better" in line for line in lines[1:]] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("gap", "dense", "verdict"),
     [

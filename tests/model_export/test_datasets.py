@@ -1,5 +1,6 @@
 """Folders become splits; what cannot be trained on is said before anything is trained."""
 
+import io
 import json
 import shutil
 import unicodedata
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.errors import MissingInput
 from app.images import Shape, decode
 from model_export import datasets, remarks
 from model_export.__main__ import main
-from model_export.errors import BadData, MissingInput
+from model_export.errors import BadData
 from tests import toys
 
 
@@ -339,6 +341,31 @@ def test_all_classes_that_a_split_lacks_are_named_at_once(folder):
         "class 'grey' has no image in 'train', class 'bright' has no image in 'validation' and class 'dark' has no "
         "image in 'validation'; each class needs an image in every split."
     )
+
+
+def test_the_reason_that_is_given_for_a_class_is_its_own(folder):
+    """The name of one class may end like that of another."""
+    for label in ("bobcat", "cat"):
+        (folder / label).mkdir()
+        for index in range(3):
+            (folder / label / f"{index}.png").write_bytes(b"nothing")
+
+    with pytest.raises(BadData, match=r"no image of class 'cat' can be read: cat/\d"):
+        datasets.load(str(folder))
+
+
+@pytest.mark.parametrize("count", [8, 63, 180])
+def test_the_sample_for_verification_is_spread_over_the_whole_split(tmp_path, count):
+    images = np.arange(count, dtype=np.uint8)[:, None, None, None] + np.zeros((16, 16, 3), np.uint8)
+    labels = np.arange(count) % 2
+    np.savez(tmp_path / "data.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+
+    sample = datasets.load(str(tmp_path / "data.npz")).sample
+
+    positions = [int(np.load(io.BytesIO(data)).max()) for data in sample]
+    assert len(positions) == min(32, count)
+    assert (positions[0], positions[-1]) == (0, count - 1)
+    assert max(np.diff(positions)) <= -(-count // 31)
 
 
 def test_all_classes_without_a_readable_image_are_named_at_once(folder):

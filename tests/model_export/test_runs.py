@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from keras import layers
 
+from app.errors import MissingInput
 from model_export import training, trunks
 from model_export.architectures import build
-from model_export.errors import BadData, MissingInput
+from model_export.errors import BadData
 from model_export.runs import Run
 from model_export.training import Budget
 from tests.model_export.test_training import SHAPE, dataset
@@ -125,9 +126,10 @@ def test_runs_are_numbered_and_say_what_they_were_asked_for(tmp_path):
 def test_what_is_no_run(tmp_path):
     with pytest.raises(MissingInput, match="not the folder of a training run"):
         Run.open(tmp_path)
-    (tmp_path / "args.yaml").write_text("{")
-    with pytest.raises(BadData, match="cannot be read"):
-        Run.open(tmp_path).arguments()
+    for damaged in (b"{", b"", b"[data, toy]", b"data: \xff"):
+        (tmp_path / "args.yaml").write_bytes(damaged)
+        with pytest.raises(BadData, match=r"args\.yaml cannot be read: .*; restore it, or train again"):
+            Run.open(tmp_path).arguments()
     with pytest.raises(MissingInput, match="no epoch of it has finished"):
         Run.open(tmp_path).best()
 

@@ -1,6 +1,7 @@
 """Data as it comes: arrays in .npz, IDX files, multi-band folders, tensorflow-datasets."""
 
 import gzip
+import os
 import struct
 import sys
 import zlib
@@ -11,9 +12,10 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.errors import MissingInput
 from model_export import datasets, sources
 from model_export.__main__ import main
-from model_export.errors import BadData, MissingInput
+from model_export.errors import BadData
 from model_export.sources import idx
 
 
@@ -101,6 +103,21 @@ def test_idx_files_as_they_are_published(tmp_path, zipped):
     assert (dataset.labels, dataset.shape) == (("shirt", "shoe"), (28, 28, 1))
     assert dataset.counts() == {"train": 26, "validation": 4, "test": 10}
     np.testing.assert_array_equal(dataset.splits["test"].images[..., 0], images[30:])
+
+
+def test_idx_files_with_other_pixels_are_not_taken_from_the_cache(tmp_path):
+    """Written again they have the same size, and the same names."""
+    (tmp_path / "data").mkdir()
+    images = mnist(tmp_path / "data", zipped=False)
+    first = datasets.load(str(tmp_path / "data"), cache=tmp_path / "cache")
+    path = tmp_path / "data" / "t10k-images-idx3-ubyte"
+    before = path.stat()
+
+    write_idx(tmp_path / "data", path.name, 255 - images[30:], zipped=False)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+    again = datasets.load(str(tmp_path / "data"), cache=tmp_path / "cache")
+
+    np.testing.assert_array_equal(again.splits["test"].images, 255 - first.splits["test"].images)
 
 
 def test_the_published_files_of_fashion_mnist(data):

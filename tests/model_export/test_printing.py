@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model_export import invocation, report
+from model_export import invocation, printing
 from model_export.calibration import Calibration
 from model_export.precision import Reduced
 from model_export.published import Published
@@ -19,7 +19,7 @@ def test_the_commands_that_follow_name_folders_with_spaces(tmp_path):
     for version in (1, 2):
         published = toys.publish(repository, "light", version).parent
 
-    lines = report.next_commands(published).splitlines()
+    lines = printing.next_commands(published).splitlines()
 
     inspect, verify, serve, _, back = (line.split(None, 1)[1] for line in lines[1:])
     assert shlex.split(inspect)[-2:] == ["inspect", str(published)]
@@ -42,7 +42,7 @@ def test_the_mistakes_that_a_run_shows_are_counted(tmp_path, capsys, mistakes, w
     calibration = Calibration(1.0, 18, {"validation": 0.1}, {"validation": 0.1})
     published = toys.publish(tmp_path, "light").parent
 
-    report.print_training(
+    printing.print_training(
         Published(published, {"validation": figures}, [], calibration, None, mistakes), Path("runs/1")
     )
 
@@ -54,7 +54,7 @@ def test_beside_the_largest_rounding_stands_the_usual_one(capsys):
     """A single number may be far off where all others are not."""
     new, old = Difference("logits", 1, 4.72, 8.0, 0.08), Difference("features_a", 1, 0.5, 1.0)
 
-    report.out.print(report.roundings_table([new, old], "int8"))
+    printing.out.print(printing.roundings_table([new, old], "int8"))
 
     cells = [line.split("│")[2].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert cells == ["59 (1)", "50"]

@@ -1,0 +1,73 @@
+"""A file is replaced by one whose bytes have reached the disk, or not at all."""
+
+import errno
+import os
+
+import numpy as np
+import pytest
+from keras import Input, Model
+
+from model_export import replacing
+from model_export.decoding import Split, _write
+from model_export.runs import Run
+from tests.model_export.test_runs import arguments
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """Note what is made safe, and what is renamed, in order."""
+    noted = []
+    fsync, rename = os.fsync, os.replace
+
+    def note(handle):
+        noted.append(("safe", os.path.basename(os.readlink(f"/proc/self/fd/{handle}"))))
+        fsync(handle)
+
+    def move(source, target, **options):
+        noted.append(("renamed", os.path.basename(target)))
+        rename(source, target, **options)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "replace", move)
+    return noted
+
+
+def test_bytes_are_safe_before_the_rename_and_the_rename_after_it(tmp_path, events):
+    (tmp_path / "file").write_text("old")
+
+    replacing.write(tmp_path / "file", b"new")
+
+    assert events == [("safe", ".file.part"), ("renamed", "file"), ("safe", tmp_path.name)]
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"new")]
+
+
+def test_a_disk_that_is_full_leaves_the_old_file(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "file").write_text("old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        replacing.write(tmp_path / "file", b"new")
+
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_whatever_a_run_leaves_is_safe_before_it_is_named(tmp_path, events):
+    """The figures of an epoch, too: they say that its state is there."""
+    run = Run.create(tmp_path, "toy", arguments())
+    image = Input((2,))
+
+    run.save_best(Model(image, image))
+    run.save_epoch(Model(image, image), [{"epoch": 1, "val_loss": 0.5}])
+    _write(tmp_path / "index.json", Split(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64)), [])
+
+    named = [index for index, (what, _) in enumerate(events) if what == "renamed"]
+    assert [events[index][1] for index in named] == [
+        "args.yaml",
+        "best.keras",
+        "epoch-0001.keras",
+        "results.csv",
+        "index.json",
+    ]
+    assert all(events[index - 1][0] == events[index + 1][0] == "safe" for index in named)
