@@ -9,6 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from app import __version__
 from model_export import choices
 from model_export.choices import ARCHITECTURES, AUGMENTATIONS, DIGITS, PRECISIONS, TRUNKS
 
@@ -70,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m model_export", description="Train image classifiers and publish them as verified ONNX files."
     )
+    top.add_argument("--version", action="version", version=f"multipool {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add, name, text in (
         (_add_train, "train", "load, train, convert, verify and publish a model"),
