@@ -179,6 +179,8 @@ def _add_budget(command: argparse.ArgumentParser, epochs: int) -> None:
     add("--epochs", type=choices.positive, default=epochs, help=text)
     add("--batch-size", type=choices.positive, default=64, help="images per step (default: %(default)s)")
     add("--learning-rate", type=choices.rate, default=2e-3, help="peak of the schedule (default: %(default)s)")
+    text = "share, times the learning rate, by which AdamW shrinks all weights in each step (default: %(default)s)"
+    add("--weight-decay", type=choices.decay, default=1e-3, help=text)
     text = "random changes: none, shift, photo (also mirror) or aerial (also turn); default: photo, or shift for digits"
     add("--augmentation", choices=AUGMENTATIONS, help=text)
     text = "momentum of the running average of the weights, which is kept; 0: no average (default: %(default)s)"

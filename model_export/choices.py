@@ -150,4 +150,5 @@ def between(low: float, high: float, what: str) -> Callable[[str], float]:
 
 
 rate = between(1e-12, 1, "learning rate between 0 and 1")
+decay = between(0, 1, "weight decay from 0 to below 1")
 share = between(0, 1, "number from 0 to below 1")

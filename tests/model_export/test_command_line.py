@@ -85,7 +85,8 @@ def test_from_a_folder_to_an_answer_over_http(published):
         f"fingerprint `{model['training']['fingerprint']}`",
         f"`{model['training']['command']}`",
         "--trunk plain --weights none --freeze-epochs 0 --epochs 4 --batch-size 8 --learning-rate 0.01 "
-        "--augmentation photo --averaging 0.99 --patience 10 --seed 0 --precision float32 --name light`",
+        "--weight-decay 0.001 --augmentation photo --averaging 0.99 --patience 10 --seed 0 "
+        "--precision float32 --name light`",
         "running average of the weights 0.99",
         "4 of 4 epochs",
     ):
@@ -401,6 +402,8 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["train", "digits", "--weights", "imagenet"],
         ["train", "digits", "--freeze-epochs", "3"],
         ["train", "digits", "--averaging", "1"],
+        ["train", "digits", "--weight-decay", "1"],
+        ["train", "digits", "--weight-decay", "-0.1"],
         ["train", "digits", "--precision", "int4"],
         ["train", "x.npz", "--labels", "a,a"],
         ["compare", "digits", "--architectures", "gap,gap2"],
