@@ -29,6 +29,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         top.error("train needs either DATA or --resume RUN")
     if parsed.command == "train" and parsed.resume is not None:
         _check_resume(top, parsed)
+    if parsed.command == "verify" and parsed.output is not None and parsed.data is None:
+        top.error("argument --output: it has a row for each image of DATA; name a data set")
     if parsed.command in ("train", "compare") and parsed.data is not None:
         _complete(top, parsed)
     return parsed
@@ -143,6 +145,8 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("data", nargs="?", metavar="DATA", help=text)
     text = "comma-separated names of the classes 0, 1, … of a .npz or IDX file; default: those of the model"
     command.add_argument("--labels", type=choices.labels, help=text)
+    text = "write a row for each image: its class, the answer, both probabilities; .csv or .jsonl"
+    command.add_argument("--output", type=choices.table, metavar="TABLE", help=text)
 
 
 def _add_inspect(command: argparse.ArgumentParser) -> None:

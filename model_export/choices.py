@@ -7,6 +7,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 
 ARCHITECTURES = (
     "channel-groups",
@@ -67,6 +68,7 @@ APPLICATIONS = (
 AUGMENTATIONS = ("none", "shift", "photo", "aerial")
 PRECISIONS = ("float32", "float16", "int8")
 DIGITS = "digits"
+TABLES = (".csv", ".jsonl")
 MOST_CHANNELS = 200
 
 
@@ -118,6 +120,14 @@ def channels(text: str) -> int:
     if number > MOST_CHANNELS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of channels from 1 to {MOST_CHANNELS}")
     return number
+
+
+def table(text: str) -> Path:
+    """Read the name of a table, whose ending says its format."""
+    path = Path(text)
+    if path.suffix not in TABLES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a table; its name must end in {' or '.join(TABLES)}")
+    return path
 
 
 def positive(text: str) -> int:
