@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from app import interrupts
+from app import __version__, interrupts
 from app.errors import (
     CannotListen,
     DeviceUnavailable,
@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"settings, read from the environment [default]:\n{settings}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action="version", version=f"multipool {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="serve the models over HTTP (the default)")
     doctor = commands.add_parser("doctor", help="check everything the service depends on, and say what to do")

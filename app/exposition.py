@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 
+import onnxruntime as ort
 from prometheus_client import CollectorRegistry, ProcessCollector, exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from app import __version__
 from app.metrics import SECONDS, Row, Snapshot
 from app.service import Service
 
@@ -81,6 +84,11 @@ class _Collector:
 
     def _state(self) -> Iterator[Metric]:
         settings, repository = self._service.settings, self._service.repository
+        build = GaugeMetricFamily(
+            "multipool_build_info", "What is running, always 1.", labels=("version", "onnxruntime", "python")
+        )
+        build.add_metric((__version__, ort.__version__, platform.python_version()), 1)
+        yield build
         yield GaugeMetricFamily("multipool_ready", "Whether /readyz says 200.", value=self._service.is_ready())
         yield GaugeMetricFamily(
             "multipool_queue_size",

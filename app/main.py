@@ -11,7 +11,7 @@ from typing import TypedDict
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from app import catalogue, cores, devices, memory, problems, usage
+from app import __version__, catalogue, cores, devices, memory, problems, usage
 from app.admission import Admission
 from app.classification import Classifier
 from app.errors import MultipoolError
@@ -93,7 +93,7 @@ def create_app(
 
     app = Application(
         title="Multipool",
-        version="1.0.0",
+        version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,

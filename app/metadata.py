@@ -97,6 +97,10 @@ class Metadata(_Document):
     metrics: dict[str, dict[str, float]] = {}
     """Figures per split, e.g. ``{"validation": {"accuracy": 0.97, "loss": 0.1, "images": 2000}}``."""
 
+    classes: dict[str, dict[str, dict[str, float | None]]] = {}
+    """Per split that was not learned from, and class: ``precision``, ``recall``, ``f1``, ``images`` and how often it
+    was ``predicted``; null where there is nothing to divide by."""
+
     statistics: Statistics | None = None
     """Of the pooled features of the training images: what :mod:`app.familiarity` needs."""
 

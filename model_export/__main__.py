@@ -11,7 +11,7 @@ import warnings
 from importlib.util import find_spec
 from typing import Any
 
-from app.errors import DeviceUnavailable, InvalidArtifact, MissingInput, MultipoolError
+from app.errors import DeviceUnavailable, InvalidArtifact, InvalidUsage, MissingInput, MultipoolError
 from app.interrupts import EXIT_CODE, noted
 from model_export import interrupts
 from model_export.arguments import parse
@@ -25,6 +25,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (InvalidArtifact, 65),
     (MissingInput, 66),
     (DeviceUnavailable, 69),
+    (InvalidUsage, 2),
     (MultipoolError, 1),
     (OSError, 1),
 )

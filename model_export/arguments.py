@@ -9,6 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from app import __version__
 from model_export import choices
 from model_export.choices import ARCHITECTURES, AUGMENTATIONS, DIGITS, PRECISIONS, TRUNKS
 
@@ -28,6 +29,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         top.error("train needs either DATA or --resume RUN")
     if parsed.command == "train" and parsed.resume is not None:
         _check_resume(top, parsed)
+    if parsed.command == "verify" and parsed.output is not None and parsed.data is None:
+        top.error("argument --output: it has a row for each image of DATA; name a data set")
     if parsed.command in ("train", "compare") and parsed.data is not None:
         _complete(top, parsed)
     return parsed
@@ -75,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m model_export", description="Train image classifiers and publish them as verified ONNX files."
     )
+    top.add_argument("--version", action="version", version=f"multipool {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add, name, text in (
         (_add_train, "train", "load, train, convert, verify and publish a model"),
@@ -146,6 +150,8 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("data", nargs="?", metavar="DATA", help=text)
     text = "comma-separated names of the classes 0, 1, … of a .npz or IDX file; default: those of the model"
     command.add_argument("--labels", type=choices.labels, help=text)
+    text = "write a row for each image: its class, the answer, both probabilities; .csv or .jsonl"
+    command.add_argument("--output", type=choices.table, metavar="TABLE", help=text)
 
 
 def _add_inspect(command: argparse.ArgumentParser) -> None:
@@ -182,6 +188,8 @@ def _add_budget(command: argparse.ArgumentParser, epochs: int) -> None:
     add("--epochs", type=choices.positive, default=epochs, help=text)
     add("--batch-size", type=choices.positive, default=64, help="images per step (default: %(default)s)")
     add("--learning-rate", type=choices.rate, default=2e-3, help="peak of the schedule (default: %(default)s)")
+    text = "share, times the learning rate, by which AdamW shrinks all weights in each step (default: %(default)s)"
+    add("--weight-decay", type=choices.decay, default=1e-3, help=text)
     text = "random changes: none, shift, photo (also mirror) or aerial (also turn); default: photo, or shift for digits"
     add("--augmentation", choices=AUGMENTATIONS, help=text)
     text = "momentum of the running average of the weights, which is kept; 0: no average (default: %(default)s)"

@@ -7,6 +7,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 
 ARCHITECTURES = (
     "channel-groups",
@@ -67,6 +68,7 @@ APPLICATIONS = (
 AUGMENTATIONS = ("none", "shift", "photo", "aerial")
 PRECISIONS = ("float32", "float16", "int8")
 DIGITS = "digits"
+TABLES = (".csv", ".jsonl")
 MOST_CHANNELS = 200
 
 
@@ -120,6 +122,14 @@ def channels(text: str) -> int:
     return number
 
 
+def table(text: str) -> Path:
+    """Read the name of a table, whose ending says its format."""
+    path = Path(text)
+    if path.suffix not in TABLES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a table; its name must end in {' or '.join(TABLES)}")
+    return path
+
+
 def positive(text: str) -> int:
     """Read a whole number from 1 on."""
     if re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII) is None:
@@ -150,4 +160,5 @@ def between(low: float, high: float, what: str) -> Callable[[str], float]:
 
 
 rate = between(1e-12, 1, "learning rate between 0 and 1")
+decay = between(0, 1, "weight decay from 0 to below 1")
 share = between(0, 1, "number from 0 to below 1")

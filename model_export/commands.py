@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from model_export import (
+    answers,
     datasets,
     description,
     evaluation,
@@ -192,11 +193,16 @@ def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def verify(arguments: argparse.Namespace) -> dict[str, Any]:
     """Check a published file with the service's loader, and measure it on a data set when one is given."""
+    if arguments.output is not None:
+        answers.check(arguments.output)
     path, model = open_model(arguments.model)
     difference = evaluation.replay(model)
     measured = evaluation.Measured({}, {}, ())
     if arguments.data:
         measured = evaluation.evaluate(model, arguments.data, arguments.labels)
+    if arguments.output is not None:
+        answers.write(arguments.output, measured.answers, model.metadata.labels)
+        say(f"{arguments.output}: what was answered for each of {sum(map(len, measured.answers.values())):,} images")
     if not arguments.json:
         printing.print_verification(path, model, difference, measured)
     return {
@@ -206,6 +212,9 @@ def verify(arguments: argparse.Namespace) -> dict[str, Any]:
         "metrics": measured.metrics,
         "seen_in_training": measured.seen,
         "classes_without_images": list(measured.missing),
+        "labels": list(model.metadata.labels),
+        "classes": {split: found.document() for split, found in measured.classes.items()},
+        "confusion": {split: found.matrix.tolist() for split, found in measured.classes.items()},
     }
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from app.explanation import Head
 from app.model import Model
+from model_export import classes
 from model_export.calibration import Calibration
 from model_export.printing import metrics_table, out
 
@@ -68,6 +69,9 @@ def print_description(described: dict[str, Any]) -> None:
     out.print(branches)
     if metadata["metrics"]:
         out.print(metrics_table(metadata["metrics"]))
+    for split, figures in list(metadata["classes"].items())[-1:]:
+        for line in classes.lines(split, figures, metadata["metrics"][split]):
+            out.print(line)
     _print_checks(metadata)
     for line in _lines(metadata["training"]):
         out.print(line)

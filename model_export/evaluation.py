@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from app.model import Model
 from model_export import datasets, remarks, seen, sources
+from model_export.answers import Answers
+from model_export.classes import Classes
 from model_export.errors import BadData
-from model_export.metrics import figures
+from model_export.metrics import confusion, figures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,10 +33,14 @@ class Measured:
     """Per split, whether training has seen its images, in words; see :mod:`model_export.seen`."""
     missing: tuple[str, ...]
     """Classes of which there is no image."""
+    classes: dict[str, Classes] = field(default_factory=dict)
+    """Per split, what is right of each class, and what is taken for what."""
+    answers: dict[str, Answers] = field(default_factory=dict)
+    """Per split, what was answered for each image."""
 
 
 def evaluate(model: Model, data: str, labels: tuple[str, ...] | None = None) -> Measured:
-    """Measure accuracy and cross-entropy on every split of a data set.
+    """Measure a model on every split of a data set.
 
     The data that the model was trained with are cut as they were then; all others are taken as they lie, and a folder
     without splits counts as one. Their classes are those of the model by their names, in whatever order; some may be
@@ -68,10 +74,17 @@ def evaluate(model: Model, data: str, labels: tuple[str, ...] | None = None) -> 
     positions = np.array([metadata.labels.index(label) for label in dataset.labels])
     targets = positions[labels_of_images]
     answers = np.concatenate([logits(model, split) for split in dataset.splits.values()])
+    names = [name for split in dataset.splits.values() for name in split.names]
+    answered = {
+        name: Answers(tuple(names[place] for place in part), answers[part], targets[part])
+        for name, part in parts.items()
+    }
     return Measured(
-        {name: figures(answers[part], targets[part]) for name, part in parts.items()},
+        {name: figures(each.logits, each.targets) for name, each in answered.items()},
         {name: seen.UNKNOWN if known is None else seen.SEEN[name] for name in parts},
         tuple(label for index, label in enumerate(metadata.labels) if index not in targets),
+        {name: Classes(metadata.labels, confusion(each.logits, each.targets)) for name, each in answered.items()},
+        answered,
     )
 
 

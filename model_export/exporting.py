@@ -25,7 +25,8 @@ from model_export import (
     training,
     verification,
 )
-from model_export.metrics import figures
+from model_export.classes import Classes
+from model_export.metrics import confusion, figures
 from model_export.published import Published
 from model_export.quiet import quiet
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from app.metadata import Metadata
     from model_export.architectures import Network
     from model_export.calibration import OutOfFold
+    from model_export.classes import Figures
     from model_export.datasets import Dataset
     from model_export.runs import Run
     from model_export.training import Outcome
@@ -61,6 +63,7 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
         provenance.document(network, dataset, arguments.architecture, arguments),
         training=provenance.training_record(arguments, dataset, method, outcome, run.digest()),
         metrics=_measure(calibrated, dataset),
+        classes=_by_class(calibrated, dataset),
         calibration=fitted.document(),
     )
     if arguments.precision == "float32":
@@ -119,6 +122,7 @@ def _reduce(
         training={**document.training, "precision": reduced.document()},
         metrics=metrics,
         statistics=feature_statistics.take(feature_statistics.of_graph(model), dataset),
+        classes=_by_class(answers, dataset),
         calibration={**document.calibration, "after": {name: each["ece"] for name, each in metrics.items()}},
     )
     return proto, document, answers
@@ -130,6 +134,14 @@ def _with(document: Metadata, **found: Any) -> Metadata:
 
 def _measure(logits: dict[str, NDArray[np.float32]], dataset: Dataset) -> dict[str, dict[str, float]]:
     return {name: figures(logits[name], split.labels) for name, split in dataset.splits.items()}
+
+
+def _by_class(logits: dict[str, NDArray[np.float32]], dataset: Dataset) -> dict[str, Figures]:
+    return {
+        name: Classes(dataset.labels, confusion(logits[name], split.labels)).document(digits=4)
+        for name, split in dataset.splits.items()
+        if name != "train"
+    }
 
 
 def _parity(differences: list[Difference]) -> tuple[dict[str, Any], ...]:

@@ -19,13 +19,18 @@ def figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str,
     """Measure ``logits [N, classes]`` against ``labels [N]``.
 
     Returns:
-        ``accuracy``, ``loss`` (cross-entropy in nats), ``ece`` (expected calibration error) and ``images``.
+        ``accuracy``, ``loss`` (cross-entropy in nats), ``ece`` (expected calibration error), ``images``; and the means
+        of recall and F1 over the classes of which there are images, ``balanced_accuracy`` (Brodersen et al. 2010, as in
+        scikit-learn) and ``macro_f1``.
     """
+    _, recall, f1 = by_class(confusion(logits, labels))
     return {
         "accuracy": float((logits.argmax(1) == labels).mean()),
         "loss": float(losses(logits, labels).mean()),
         "ece": calibration_error(logits, labels),
         "images": len(labels),
+        "balanced_accuracy": float(np.nanmean(recall)),
+        "macro_f1": float(np.nanmean(f1)),
     }
 
 
@@ -87,3 +92,15 @@ def confusion(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray
     """Count ``[true class, predicted class]``."""
     classes = logits.shape[1]
     return np.bincount(labels * classes + logits.argmax(1), minlength=classes**2).reshape(classes, classes)
+
+
+def by_class(matrix: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Compute precision, recall and F1 of each class, ``[classes]``, from the counts ``[true class, predicted class]``.
+
+    They are those of scikit-learn's ``classification_report``, with NaN where there is nothing to divide by: a class
+    that was never predicted has no precision, and one without images has no recall, and so no F1.
+    """
+    right, images, predicted = matrix.diagonal().astype(float), matrix.sum(1), matrix.sum(0)
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        recall = right / images
+        return right / predicted, recall, np.where(images > 0, 2 * right / (images + predicted), np.nan)

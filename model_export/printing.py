@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from app.model import Model
-from model_export import publishing
+from model_export import classes, publishing
 from model_export.invocation import program
 from model_export.metrics import accuracy
 from model_export.seen import UNKNOWN
@@ -66,6 +66,9 @@ def print_verification(
         out.print(f"golden probe: largest difference {difference:.1e}, {tolerance:g} is allowed")
     if measured.metrics:
         out.print(metrics_table(measured.metrics))
+        split, found = list(measured.classes.items())[-1]  # of its images, the model has seen least
+        for line in classes.lines(split, found.document(), measured.metrics[split], found.mistakes()):
+            out.print(line)
         out.print(_what_was_seen(measured, model))
     if missing := measured.missing:
         out.print(

@@ -25,6 +25,7 @@ SHAPING = (
     "epochs",
     "batch_size",
     "learning_rate",
+    "weight_decay",
     "augmentation",
     "averaging",
     "class_weights",
@@ -33,6 +34,9 @@ SHAPING = (
     "precision",
 )
 """The options of ``train`` that decide what comes out. All others say where things lie, and what is said of them."""
+
+_BEFORE = {"weight_decay": 1e-3}
+"""What every run had before there was an option for it: ``args.yaml`` need not say it."""
 
 
 def command(arguments: argparse.Namespace, shape: Shape) -> str:
@@ -47,9 +51,13 @@ def command(arguments: argparse.Namespace, shape: Shape) -> str:
 def check(arguments: argparse.Namespace) -> None:
     """See that a run says all that shaped it: a default of this version need not be that of another.
 
+    What could not be chosen when it began is filled in.
+
     Raises:
         BadData: It does not.
     """
+    for name, value in _BEFORE.items():
+        vars(arguments).setdefault(name, value)
     missing = [name for name in ("data", "name", "fingerprint", "surroundings", *SHAPING) if name not in arguments]
     if missing:
         raise BadData(

@@ -120,8 +120,9 @@ def _page(
             f"# Comparison on {dataset.name}",
             "",
             f"{counts} images of {size}; trunk `{arguments.trunk}`, {budget.epochs} epochs, batch {budget.batch_size}, "
-            f"learning rate {budget.learning_rate:g}, augmentation {budget.augmentation}, averaging "
-            f"{budget.averaging:g}; seeds 0 to {arguments.seeds - 1}, each the same split and its own first weights "
+            f"learning rate {budget.learning_rate:g}, weight decay {budget.weight_decay:g}, augmentation "
+            f"{budget.augmentation}, averaging {budget.averaging:g}; "
+            f"seeds 0 to {arguments.seeds - 1}, each the same split and its own first weights "
             "and order. Measured with the weights of the last epoch, mean ± standard deviation over the seeds; gap is "
             "train minus validation accuracy; ms per image is ONNX Runtime on this CPU at batch 32.",
             "",

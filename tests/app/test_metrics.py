@@ -1,8 +1,10 @@
 """What Prometheus reads: counted right, by one process or several, and used right by the dashboard and the alerts."""
 
 import json
+import platform
 import re
 import time
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from app import __version__
 from app.metrics import SECONDS, Histogram, add_up, without_gauges
 from tests import toys
 from tests.conftest import ROOT, serving
@@ -68,6 +71,12 @@ def test_everything_is_counted_once(models, workers):
     assert value("multipool_queue_size") == 256 * workers
     (info,) = [key for key in found if key[0] == "multipool_model_info" and ("model", "grey") in key]
     assert dict(info[1:])["execution_provider"] == "CPUExecutionProvider"
+
+
+def test_it_says_which_versions_are_running(server):
+    (info,) = [dict(key[1:]) for key in scrape(server) if key[0] == "multipool_build_info"]
+
+    assert info == {"version": __version__, "onnxruntime": version("onnxruntime"), "python": platform.python_version()}
 
 
 @pytest.mark.parametrize("workers", [1, 2])

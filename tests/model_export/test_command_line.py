@@ -71,6 +71,11 @@ def test_from_a_folder_to_an_answer_over_http(published):
     assert model["architecture"] == "regions"
     assert model["training"]["images"] == {"train": 32, "validation": 4, "test": 4}
     assert model["training"]["seed"] == 0
+    assert set(model["classes"]) == {"validation", "test"}
+    assert model["classes"]["validation"]["dark"] == dict.fromkeys(("precision", "recall", "f1"), 1) | dict.fromkeys(
+        ("images", "predicted"), 2
+    )
+    assert model["metrics"]["test"]["macro_f1"] == model["metrics"]["test"]["balanced_accuracy"] == 1
     assert model["training"]["packages"]["keras"]
     assert model["metrics"]["validation"]["accuracy"] == said["metrics"]["validation"]["accuracy"]
     assert model["training"]["command"].startswith("python -m model_export train ")
@@ -86,7 +91,8 @@ def test_from_a_folder_to_an_answer_over_http(published):
         f"fingerprint `{model['training']['fingerprint']}`",
         f"`{model['training']['command']}`",
         "--trunk plain --weights none --freeze-epochs 0 --epochs 4 --batch-size 8 --learning-rate 0.01 "
-        "--augmentation photo --averaging 0.99 --patience 10 --seed 0 --precision float32 --name light`",
+        "--weight-decay 0.001 --augmentation photo --averaging 0.99 --patience 10 --seed 0 "
+        "--precision float32 --name light`",
         "running average of the weights 0.99",
         "4 of 4 epochs",
     ):
@@ -128,6 +134,8 @@ def test_inspect_prints_what_pooling_saves(published, capsys):
 
     assert main(["inspect", str(repository / "light")]) == 0
     text = capsys.readouterr().out
+    assert re.search(r"dark +│ 2 +│ 1\.0000 +│ 1\.0000 +│ 1\.0000 +│", text)
+    assert "balanced accuracy (mean recall) 1.0000, macro F1 1.0000\n" in text
     assert "256 pooled features × 2 classes = 512 weights, of 19,906 parameters in all" in text
     assert "a dense layer of 500 on the flattened 8×8×64 feature map (4,096 numbers) would need 2,048,000" in text
     assert main(["inspect", str(repository / "light" / "1"), "--json"]) == 0
@@ -420,6 +428,8 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["train", "digits", "--trunk", "mobilenetv2", "--epochs", "3", "--freeze-epochs", "4"],
         ["compare", "digits", "--trunk", "mobilenetv2", "--freeze-epochs", "11"],
         ["train", "digits", "--averaging", "1"],
+        ["train", "digits", "--weight-decay", "1"],
+        ["train", "digits", "--weight-decay", "-0.1"],
         ["train", "digits", "--precision", "int4"],
         ["train", "x.npz", "--labels", "a,a"],
         ["compare", "digits", "--architectures", "gap,gap2"],

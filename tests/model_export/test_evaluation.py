@@ -46,6 +46,8 @@ def test_what_is_said_first_is_what_the_table_shows(committed, capsys):
     assert re.search(r"^  0: \d+ train, \d+ validation, \d+ test$", said.err, re.MULTILINE)
     assert " all" not in said.err
     assert "train" in said.out
+    assert "test: each class" in said.out
+    assert "validation: each class" not in said.out
 
 
 def test_one_class_is_a_test_set_and_an_empty_folder_is_no_class(folder, capsys):
@@ -72,6 +74,19 @@ def test_wrong_images_of_a_class_count_as_mistakes(folder, capsys):
 
     assert said["metrics"]["all"]["accuracy"] == 0.5
     assert said["classes_without_images"] == ["dark"]
+    assert said["labels"] == list(LABELS)
+    assert said["confusion"]["all"] == [[0, 0, 0], [0, 20, 0], [20, 0, 0]]  # true classes below each other
+    assert said["classes"]["all"] == {
+        "dark": {"precision": 0, "recall": None, "f1": None, "images": 0, "predicted": 20},
+        "bright": {"precision": 1, "recall": 1, "f1": 1, "images": 20, "predicted": 20},
+        "striped": {"precision": None, "recall": 0, "f1": 0, "images": 20, "predicted": 0},
+    }
+    assert (said["metrics"]["all"]["balanced_accuracy"], said["metrics"]["all"]["macro_f1"]) == (0.5, 0.5)
+    assert main(["verify", "toy", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"striped +│ 20 +│ – +│ 0\.0000 +│ 0\.0000", out)
+    assert not re.search(r"│ dark", out)
+    assert "most frequent mistakes: striped taken for dark (20)\n" in out
 
 
 @pytest.mark.parametrize("splits", [("test",), ("train", "test"), ("train", "validation", "test")])

@@ -9,6 +9,7 @@ from app.images import Shape
 from model_export import arguments, datasets, repeating
 from model_export.__main__ import main
 from model_export.runs import Run
+from model_export.training import Budget
 
 ELSEWHERE = {"output", "runs", "resume", "cache", "fail_on_leakage", "data_licence", "name", "json", "help"}
 """Options that say where things lie, what is said of them, and when to stop."""
@@ -28,8 +29,9 @@ def test_every_option_that_shapes_a_model_is_known_to_do_so():
     "line",
     [
         "digits",
+        "digits --batch-size 5",
         "'my photos' --size 48x64 --channels 4 --value-range -1 4000.5 --averaging 0 --class-weights --patience 3",
-        "x.npz --labels 'sea lake,forest' --seed 7 --learning-rate 1e-4 --precision int8 --epochs 12 --batch-size 5",
+        "x.npz --labels 'sea lake,forest' --seed 7 --learning-rate 1e-4 --weight-decay 0 --precision int8 --epochs 12",
         "photos --trunk efficientnetv2b0 --weights imagenet --epochs 8 --augmentation aerial --architecture gap",
     ],
 )
@@ -55,6 +57,16 @@ def test_a_run_of_a_version_that_knew_fewer_options_is_not_taken_for_one_with_th
         error = capsys.readouterr().err
         assert "does not say" in error
         assert "averaging" in error
+
+
+def test_a_run_from_before_there_was_a_weight_decay_to_choose_is_gone_on_with_as_it_began():
+    given = vars(arguments.parse(["train", "digits"]))
+    said = {name: value for name, value in given.items() if name != "weight_decay"}
+    old = argparse.Namespace(**{**said, "fingerprint": "", "surroundings": {}, "resume": None})
+
+    repeating.check(old)
+
+    assert old.weight_decay == Budget().weight_decay == 0.001
 
 
 @pytest.mark.parametrize("command", [["publish"], ["train", "--resume"]])

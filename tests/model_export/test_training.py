@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.images import Shape
-from model_export import optimizing, remarks, training
+from model_export import arguments, optimizing, remarks, training
 from model_export.architectures import build
 from model_export.batches import Shuffled
 from model_export.datasets import Dataset
@@ -99,6 +99,19 @@ def test_the_learning_rate_rises_and_falls():
     assert rates[1] == max(rates) == pytest.approx(0.01)
     assert rates[1:] == sorted(rates[1:], reverse=True)
     assert rates[-1] == pytest.approx(0.0001)
+
+
+def test_weights_decay_as_the_command_line_says():
+    """Each step shrinks them by the learning rate times the decay, beside what the gradient does."""
+    given = arguments.parse(["train", "digits", "--weight-decay", "0.5"])
+    assert training.budget(given).weight_decay == 0.5
+
+    norms = []
+    for weight_decay in (0, training.budget(given).weight_decay):
+        network, _ = run(dataset(), epochs=2, weight_decay=weight_decay, learning_rate=0.01)
+        assert network.model.optimizer.weight_decay == weight_decay
+        norms.append(sum(float(np.square(weights).sum()) for weights in network.model.get_weights()))
+    assert norms[1] < 0.9 * norms[0]
 
 
 def test_a_run_that_diverges_says_so():

@@ -1,0 +1,71 @@
+"""What a model gets right of each class, as it is shown."""
+
+import json
+
+import numpy as np
+import pytest
+
+from model_export import classes
+from model_export.classes import Classes
+from model_export.report import out
+
+OVERALL = {"balanced_accuracy": 0.5, "macro_f1": 0.25}
+
+
+def shown(found, capsys):
+    """What is printed, line by line, and the cells of the table's rows."""
+    for line in classes.lines("test", found.document(), OVERALL, found.mistakes()):
+        out.print(line)
+    printed = capsys.readouterr().out.splitlines()
+    return printed, [[cell.strip() for cell in line.strip("│").split("│")] for line in printed if line[:1] == "│"]
+
+
+def test_few_classes_stay_in_their_order_and_those_without_images_are_left_out(capsys):
+    found = Classes(("[red]a[/red]", "b", "c"), np.array([[3, 1, 0], [0, 0, 0], [2, 0, 2]]))
+
+    printed, rows = shown(found, capsys)
+
+    assert rows == [["[red]a[/red]", "4", "0.6000", "0.7500", "0.6667"], ["c", "4", "1.0000", "0.5000", "0.6667"]]
+    assert printed[-2:] == [
+        "balanced accuracy (mean recall) 0.5000, macro F1 0.2500",
+        "most frequent mistakes: c taken for [red]a[/red] (2); [red]a[/red] taken for b (1)",
+    ]
+    assert json.loads(json.dumps(found.document()))["b"] == {
+        "precision": 0,
+        "recall": None,
+        "f1": None,
+        "images": 0,
+        "predicted": 1,
+    }
+
+
+def test_of_many_classes_the_worst_are_shown_and_the_others_counted(capsys):
+    """Of class n, n + 1 of 30 images are right, and all others taken for the next class."""
+    matrix = np.zeros((25, 25), int)
+    for label in range(25):
+        matrix[label, label], matrix[label, (label + 1) % 25] = label + 1, 29 - label
+    found = Classes(tuple(f"class {label}" for label in range(25)), matrix)
+
+    printed, rows = shown(found, capsys)
+
+    assert [row[0] for row in rows] == [f"class {label}" for label in range(20)]
+    assert "… and 5 more, with a recall of at least 0.6667" in printed
+    assert "test: the 20 classes with the lowest recall" in printed[0]
+    assert printed[-1].endswith(
+        "class 0 taken for class 1 (29); class 1 taken for class 2 (28); class 2 taken for class 3 (27)"
+    )
+
+
+def test_where_all_is_right_no_mistakes_are_named_and_what_was_never_said_has_no_precision(capsys):
+    printed, _ = shown(Classes(("a", "b"), np.diag([2, 2])), capsys)
+    assert "mistakes" not in "".join(printed)
+
+    _, rows = shown(Classes(("a", "b"), np.array([[2, 0], [2, 0]])), capsys)
+    assert rows == [["a", "2", "0.5000", "1.0000", "0.6667"], ["b", "2", "–", "0.0000", "0.0000"]]
+
+
+def test_rounding_is_for_what_is_published():
+    found = Classes(("a", "b"), np.array([[1, 2], [0, 3]]))
+
+    assert found.document(digits=4)["a"]["recall"] == 0.3333
+    assert found.document()["a"]["recall"] == pytest.approx(1 / 3, abs=1e-12)
