@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.errors import InvalidUsage
-from model_export.errors import MissingInput
+from app.errors import InvalidUsage, MissingInput
 from model_export.metrics import losses
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 
 from model_export import classes
 from model_export.classes import Classes
-from model_export.report import out
+from model_export.printing import out
 
 OVERALL = {"balanced_accuracy": 0.5, "macro_f1": 0.25}
 
