@@ -4,6 +4,18 @@ BIN := .venv/bin
 LOCKED := deploy/requirements
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 
+# An environment that is there keeps its interpreter: asked for another one, say so.
+ifeq ($(origin PYTHON),command line)
+ifeq ($(filter clean sbom,$(MAKECMDGOALS)),)
+ifneq ($(wildcard $(BIN)/python),)
+VERSION := import sys; print(*sys.version_info[:2], sep=".")
+ifneq ($(shell $(PYTHON) -c '$(VERSION)'),$(shell $(BIN)/python -c '$(VERSION)'))
+$(error .venv holds Python $(shell $(BIN)/python -c '$(VERSION)'), not $(PYTHON): run 'make clean' first, which removes .venv)
+endif
+endif
+endif
+endif
+
 .PHONY: help serve test lint export training bench lock sbom clean
 
 help:  ## list the targets

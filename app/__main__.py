@@ -25,7 +25,14 @@ from app.errors import (
     NothingToServe,
     PortInUse,
 )
-from app.settings import PREFIX, Settings
+
+try:
+    from app.settings import PREFIX, Settings
+except ModuleNotFoundError as lacking:
+    sys.exit(
+        f"error: {sys.executable} lacks {lacking.name}, which the service needs; run 'make serve' once, and use "
+        ".venv/bin/python"
+    )
 
 EXIT_CODES: tuple[tuple[type[MultipoolError], int], ...] = (
     (InvalidArtifact, 65),

@@ -163,7 +163,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
     except MultipoolError as error:
         yield Finding("failure", "models", str(error), error=error)
         return
-    if why := passed_over(settings.models_dir):
+    for why in passed_over(settings.models_dir):
         text, _, advice = why.rpartition("; ")
         yield Finding("warning", "models", text, advice)
     loaded = [(one, _load(one, loader)) for one in found]

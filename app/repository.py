@@ -15,7 +15,7 @@ from app.errors import (
     MultipoolError,
     NothingToServe,
 )
-from app.registry.artifacts import Folder, Found, discover, passed_over, select
+from app.registry.artifacts import Folder, Found, discover, select
 from app.registry.loading import Loader
 from app.registry.references import References
 from app.registry.residency import Residency
@@ -102,8 +102,7 @@ class Repository:
 
     def _load(self, sound: frozenset[str] | None) -> None:
         found = self.check() if sound is None else self.folder.look()
-        if why := passed_over(self.folder.root):
-            log.warning("%s", why)
+        self.folder.warn_of_names()
         highest = {one.name: one.number for one in found}
         # Highest versions last, so that they are the ones that stay when not all fit.
         order = sorted(found, key=lambda one: (highest[one.name] == one.number, one.number))
@@ -147,7 +146,7 @@ class Repository:
             if str(error) != known:
                 log.error("refused %s: %s", found.reference, error)  # noqa: TRY400  # a line for the operator
         else:
-            log.info("loaded %s on %s", found.reference, entry.known().execution_provider)
+            log.info("loaded %s on %s%s", found.reference, entry.known().execution_provider, self._replacing(entry))
         with self._lock:
             self._entries[found.name, found.number] = entry
             self._publish()
@@ -161,7 +160,13 @@ class Repository:
             self._entries.pop((entry.name, entry.number), None)
             self._publish()
         self._residency.let_go(entry)
-        log.info("removed %s", entry.found.reference)
+        left = f"; {self.served.find(entry.name).found.reference} answers now" if entry.name in self.served else ""
+        log.info("removed %s%s", entry.found.reference, left)
+
+    def _replacing(self, entry: Entry) -> str:
+        """Say which version answered until now, if the new one takes over."""
+        before = self.served.find(entry.name).number if entry.name in self.served else entry.number
+        return f", instead of version {before}" if self.ready and before < entry.number else ""
 
     def withdraw(self, name: str) -> None:
         """Serve no version of a model until it is restored, and free them; nothing is left to do the second time.
@@ -189,7 +194,8 @@ class Repository:
     def _publish(self) -> None:
         """Have requests see the change."""
         known = [entry for entry in self.entries() if entry.card is not None and entry.name not in self._withdrawn]
-        before, self.served = self.served.answering, References(known, self._default, self._withdrawn)
+        refused = {entry.found.reference: entry.refused for entry in self.entries() if entry.refused}
+        before, self.served = self.served.answering, References(known, self._default, self._withdrawn, refused)
         if not self.ready or before == self.served.answering:
             return
         if not self.served.answering:

@@ -58,10 +58,9 @@ def discover(root: Path) -> list[Found]:
         mend = "set MULTIPOOL_MODELS_DIR" if folder == root else "let the service's user read it, or move it away"
         raise NothingToServe(f"the model repository's folder {str(folder)!r} cannot be read: {reason}; {mend}")
     if not found:
-        words = f"; {why}" if (why := passed_over(root)) else ""
         raise NothingToServe(
             f"the model repository {str(root)!r} holds no <name>/<version>/{FILE}; publish one with "
-            f"'python -m model_export train', or set MULTIPOOL_MODELS_DIR{words}"
+            + "; ".join(["'python -m model_export train', or set MULTIPOOL_MODELS_DIR", *passed_over(root)])
         )
     return found
 
@@ -108,6 +107,7 @@ class Folder:
         self.root = root
         self.unreadable: dict[Path, str] = {}
         """Folders that could not be read at the last look, and why."""
+        self._passed_over: list[str] = []
 
     def look(self) -> list[Found]:
         """List every artifact that can be seen, as :func:`discover` does, and log what has become of the rest."""
@@ -119,23 +119,41 @@ class Folder:
             if folder not in unreadable:
                 log.info("%s can be read again, or is gone", folder)
         self.unreadable = unreadable
+        self.warn_of_names()
         return found
+
+    def warn_of_names(self) -> None:
+        """Log, once, what is passed over because of its name."""
+        before, self._passed_over = self._passed_over, passed_over(self.root)
+        for words in self._passed_over:
+            if words not in before:
+                log.warning("%s", words)
 
     def hides(self, found: Found) -> bool:
         """Tell whether nothing can be said of an artifact, because a folder above it could not be read."""
         return any(folder in found.path.parents for folder in self.unreadable)
 
 
-def passed_over(root: Path) -> str | None:
-    """Say which folders below ``root`` would be models but for their names; None where there are none."""
-    names = {path.parent.parent.name for path in root.glob(f"*/[1-9]*/{FILE}")}
-    others = sorted(name for name in names if not name.startswith(".") and _NAME.fullmatch(name) is None)
-    if not others:
-        return None
-    return (
-        f"passed over {', '.join(map(repr, others))}: the name of a model has lower-case letters, digits, '-' and '_' "
-        "only, and begins with a letter or digit; rename the folder"
-    )
+def passed_over(root: Path) -> list[str]:
+    """Say which folders below ``root`` would be models or versions but for their names, and how to name them."""
+    names, versions = set(), set()
+    for file in root.glob(f"[!.]*/[!.]*/{FILE}"):
+        version = file.parent
+        if _NAME.fullmatch(version.parent.name) is None:
+            names.add(version.parent.name)
+        elif _VERSION.fullmatch(version.name) is None:
+            versions.add(f"{version.parent.name}/{version.name}")
+    return [
+        *(
+            f"passed over {name!r}: the name of a model has lower-case letters, digits, '-' and '_' only, and begins "
+            "with a letter or digit; rename the folder"
+            for name in sorted(names)
+        ),
+        *(
+            f"passed over {name!r}: a version is a positive whole number, without zeros in front; rename the folder"
+            for name in sorted(versions)
+        ),
+    ]
 
 
 def select(found: list[Found], reference: str) -> Found:

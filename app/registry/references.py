@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from app.errors import ModelNotFound, NotReady
 from app.registry.versions import Entry
@@ -18,16 +19,24 @@ class References:
     Never changed, but replaced as a whole when something is, so that requests read it without a lock.
     """
 
-    def __init__(self, served: Iterable[Entry] = (), default: str | None = None, withdrawn: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        served: Iterable[Entry] = (),
+        default: str | None = None,
+        withdrawn: Iterable[str] = (),
+        refused: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Note what is served.
 
         Args:
             served: By name and version.
             default: Model, or ``name:version``, that answers when none is named; None is the first by name.
             withdrawn: Models that were unloaded by request.
+            refused: By ``name:version``, why a file is not served.
         """
         self._default = default
         self._withdrawn = frozenset(withdrawn)
+        self._refused = refused
         self._entries: dict[str, Entry] = {}  # by "name:version", and by name for the highest
         for entry in served:
             self._entries[entry.name] = self._entries[entry.found.reference] = entry
@@ -91,4 +100,7 @@ class References:
         numbers = self.versions(name)
         if not _VERSION.fullmatch(version):
             raise ModelNotFound(f"model {name[:80]!r} has no version {version[:20]!r}; versions are positive integers")
-        raise ModelNotFound(f"model {name!r} has no version {int(version)}; it has {numbers}")
+        there = f"it has {', '.join(map(str, numbers))}"
+        if (why := self._refused.get(reference)) is not None:
+            raise ModelNotFound(f"version {version} of model {name!r} was refused: {why}; {there}")
+        raise ModelNotFound(f"model {name!r} has no version {version}; {there}")

@@ -43,16 +43,23 @@ def test_folders_named_otherwise_are_left_alone(tmp_path, name):
 def test_models_that_only_their_name_hides_are_told_of(tmp_path, caplog):
     for name in ("Fotos", "my photos", ".hidden"):
         toys.publish(tmp_path, name, 1)
-    with pytest.raises(NothingToServe, match="passed over 'Fotos', 'my photos': the name of a model has lower-case"):
+    with pytest.raises(NothingToServe, match=r"passed over 'Fotos': the name of a model .* 'my photos'"):
         discover(tmp_path)
-    toys.publish(tmp_path, "toy", 1)
+    for version in (1, "latest", "02", ".staging-1"):
+        toys.publish(tmp_path, "toy", version)
     (tmp_path / "Notes" / "1").mkdir(parents=True)
 
-    loaded(tmp_path)
+    models = loaded(tmp_path)
+    models.folder.look()  # says nothing again
 
-    (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
-    assert line.startswith("passed over 'Fotos', 'my photos': ")
-    assert line.endswith("rename the folder")
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [line.partition(":")[0] for line in lines] == [
+        "passed over 'Fotos'",
+        "passed over 'my photos'",
+        "passed over 'toy/02'",
+        "passed over 'toy/latest'",
+    ]
+    assert all(line.endswith("rename the folder") for line in lines)
 
 
 def test_the_highest_version_is_the_default(models):

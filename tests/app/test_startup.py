@@ -1,6 +1,7 @@
 """A start that cannot succeed says why in one line and ends with the right code."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -115,6 +116,16 @@ def test_a_signal_ends_it_in_order(models, number, workers):
     with serving(models, WORKERS=workers) as client:
         client.process.send_signal(number)
         assert client.process.wait(15) == 0
+
+
+def test_an_interpreter_without_the_packages_is_told_of():
+    """As ``python3 -m app``, where ``.venv/bin/python`` is meant."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "app"], cwd=ROOT, capture_output=True, text=True, env={"PATH": ""}, check=False
+    )
+
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: \S+ lacks \w+, which the service needs; run 'make serve' once, .*\n", done.stderr)
 
 
 UVICORN = ("-m", "uvicorn", "--factory", "app.main:create_app", "--port", "0")

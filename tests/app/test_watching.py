@@ -138,6 +138,7 @@ def test_a_new_version_takes_over_and_the_old_one_can_still_be_named(client):
     appear(client.root, "toy", 2, toys.artifact(offset=0.25))
 
     wait_for(lambda: version(client) == 2)
+    client.log.wait_for("loaded toy:2 on CPUExecutionProvider, instead of version 1")
     assert version(client, "toy:1") == 1
     assert client.get("/models/toy").json()["versions"] == [1, 2]
 
@@ -161,6 +162,8 @@ def test_a_bad_version_is_refused_and_the_old_one_goes_on(client, case):
     assert client.get("/readyz").status_code == 200
     client.log.wait_for(f"refused toy:3: .*({words})")
     assert any(word in reason for word in words.split("|"))
+    named = client.post("/predict?model=toy:3", content=toys.plain(1)).json()["detail"]
+    assert named == f"version 3 of model 'toy' was refused: {reason}; it has 1, 2"
     shutil.rmtree(client.root / "toy" / "3")
     wait_for(lambda: not refused(client))
 
@@ -183,6 +186,7 @@ def test_a_version_that_is_deleted_gives_way_to_the_one_before(client):
     shutil.rmtree(client.root / "toy" / "4")
 
     wait_for(lambda: version(client) == 2)
+    client.log.wait_for("removed toy:4; toy:2 answers now")
     assert version(client, "toy:4") is None
 
 
