@@ -110,9 +110,14 @@ class Model:
         """Classify a batch ``uint8 [N, H, W, C]``; ``alone`` when no other run is likely to want the cores."""
         probabilities, logits, *features = self._run(self._names, batch, alone=alone)
         familiarity = self.familiarity.score(features) if self.familiarity else None
-        if familiarity is not None and self.drift is not None:
-            self.drift.observe(familiarity)
-        return Outputs(probabilities, logits, tuple(features), familiarity)
+        outputs = Outputs(probabilities, logits, tuple(features), familiarity)
+        self.observe(outputs)
+        return outputs
+
+    def observe(self, outputs: Outputs) -> None:
+        """Count images among the latest, where drift is watched; :meth:`run` does so itself."""
+        if outputs.familiarity is not None and self.drift is not None:
+            self.drift.observe(outputs.familiarity)
 
     def run_with_maps(self, batch: NDArray[np.uint8]) -> Explained:
         """Classify a batch, and fetch what the branches pool as well.
