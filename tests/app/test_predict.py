@@ -18,6 +18,7 @@ from PIL import Image
 
 from app import interpreter
 from app.__main__ import main
+from app.offline import tables
 from tests import toys
 from tests.conftest import ROOT
 
@@ -231,6 +232,18 @@ def test_a_folder_becomes_a_table(predict, folder, tmp_path, kind):
         "parquet": lambda row: row["features_top_left"][0],
     }[kind](rows["90.png"])
     assert float(feature) == pytest.approx(90 / 255, abs=1e-6)
+
+
+def test_every_row_of_a_csv_has_a_field_for_each_column(predict, folder, tmp_path):
+    """Of an unusable image too (RFC 4180, section 2.4): readers such as Arrow's take no others."""
+    predict(folder, "--output", tmp_path / "answers.csv")
+
+    with (tmp_path / "answers.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert {len(row) for row in rows} == {len(header)}
+    assert [row[len(tables._PLAIN) :] for row in rows if row[0].endswith("broken.png")] == [
+        [""] * (len(header) - len(tables._PLAIN))
+    ]
 
 
 def read(path):
