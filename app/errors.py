@@ -72,7 +72,7 @@ class EmptyFile(InvalidImage):
 
 
 class UndecodableImage(InvalidImage):
-    """The bytes are not an image, or a damaged one."""
+    """The bytes are not an image, or a damaged one, or cannot be read from the disk."""
 
 
 class TooManyPixels(InvalidImage):

@@ -14,7 +14,7 @@ import numpy as np
 from app import answers, cores, images
 from app.ahead import in_order
 from app.batching import Answer
-from app.errors import InvalidArtifact, InvalidRequest, MissingInput, MultipoolError
+from app.errors import InvalidArtifact, InvalidRequest, MultipoolError, UndecodableImage
 from app.offline import journal
 from app.registry.artifacts import discover, select
 from app.registry.loading import Loader
@@ -110,4 +110,4 @@ class Offline:
         except InvalidRequest as error:
             return error
         except OSError as error:
-            return MissingInput(f"it cannot be read: {error.strerror}")
+            return UndecodableImage(f"it cannot be read: {error.strerror}")
