@@ -135,6 +135,12 @@ class Settings(BaseModel):
         given = {
             name[len(PREFIX) :].lower(): os.environ[name] for name in sorted(os.environ) if name.startswith(PREFIX)
         }
+        if link := next((name for name in given if name.endswith("service_host")), None):
+            service = f"{PREFIX}{link}".lower().removesuffix("_service_host").replace("_", "-")
+            raise InvalidSettings(
+                f"{PREFIX}{link.upper()} is no setting: Kubernetes sets it and others like it for the Service named "
+                f"{service!r}; put 'enableServiceLinks: false' into the pod's spec, or give the Service another name"
+            )
         if unknown := [name for name in given if name not in cls.model_fields]:
             near = get_close_matches(unknown[0], cls.model_fields, n=1)
             meant = f"did you mean {PREFIX}{near[0].upper()}? " if near else ""
