@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import problems
@@ -71,5 +70,5 @@ class RateLimit:
         return wait_s
 
     def _client(self, scope: Scope) -> bytes:
-        key = given_key(Headers(scope=scope))
+        key = given_key(scope)
         return key if key in self._keys else (scope.get("client") or ("",))[0].encode()
