@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 PREFIX = "MULTIPOOL_"
 _SECRETS = ("api_keys", "admin_key")
-_SHORTEST_ADMIN_KEY = 16
+SHORTEST_KEY = 16
+"""Characters below which the admin key is refused, and an API key is warned of."""
 _ORIGIN = re.compile(
     r"(?!http://[^:]*:80$)(?!https://[^:]*:443$)[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?"
 )
@@ -75,7 +76,7 @@ class Settings(BaseModel):
     shutdown_timeout_s: float = Field(default=20, ge=0, le=3600)
     """Seconds that requests in progress then have to finish before they are cut off."""
     rate_limit: float | None = Field(default=None, gt=0)
-    """Requests per second for each key (or address) in all workers, except health and `/metrics`; unset: no limit."""
+    """Requests per second per valid key (or address) in all workers, except health and `/metrics`; unset: no limit."""
     cors_origins: tuple[str, ...] = ()
     """Origins, comma-separated, whose pages may call the service from a browser; unset: none; `*`: all."""
     api_keys: tuple[SecretStr, ...] = ()
@@ -111,8 +112,8 @@ class Settings(BaseModel):
     @field_validator("admin_key")
     @classmethod
     def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and len(key.get_secret_value()) < _SHORTEST_ADMIN_KEY:
-            raise ValueError(f"needs at least {_SHORTEST_ADMIN_KEY} characters")
+        if key is not None and len(key.get_secret_value()) < SHORTEST_KEY:
+            raise ValueError(f"needs at least {SHORTEST_KEY} characters")
         return key
 
     @model_validator(mode="after")
