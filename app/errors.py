@@ -26,6 +26,7 @@
     ├── InvalidUsage              a command line that asks for what cannot be
     ├── InvalidSettings           a setting is unknown or has no such value
     ├── InvalidArtifact           a model file that is not one of ours, or is damaged
+    │   └── UnreadableArtifact    cannot be read now
     ├── NothingToServe            the model repository is absent or empty
     ├── DeviceUnavailable         the device that was asked for cannot be had
     └── CannotListen              the address cannot be had
