@@ -91,7 +91,9 @@ class _Collector:
         )
         refused = sum(entry.refused is not None for entry in repository.entries())
         yield GaugeMetricFamily(
-            "multipool_refused_versions", "Versions on the disk that are not served.", value=refused
+            "multipool_refused_versions",
+            "Versions whose file on the disk was refused; the one that it replaced, if any, is served on.",
+            value=refused,
         )
         yield GaugeMetricFamily(
             "multipool_unreadable_folders",
