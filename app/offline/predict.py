@@ -112,7 +112,7 @@ def _explain(version: Version, files: list[Path], arguments: argparse.Namespace,
             raise InvalidUsage(f"--{option}: there is no {chosen[option]!r}; there are {', '.join(there)}")
     image = Offline(version, settings).decode(files[0])
     if not isinstance(image, MultipoolError):
-        maps = answers.maps(version, version.model.run_with_maps(image[None]), **chosen)
+        maps = answers.maps(version, version.model.run_with_maps(image[None]), answers.Asked.of(version, **chosen))
         arguments.explain.write_bytes(overlay.picture(maps, image))
 
 
