@@ -154,9 +154,8 @@ def _layers(settings: Settings, keys: tuple[bytes, ...]) -> Iterator[Callable[[A
 def build(settings: Settings, metrics: Metrics) -> Service:
     """Make the parts of the service; nothing is loaded yet."""
     count = _cores(settings)
-    loader = Loader(device=settings.device, threads=count, max_batch_size=settings.max_batch_size)
     memory_bytes = settings.models_memory_bytes or memory.available() // 2 // settings.workers
-    models = Repository(settings.models_dir, default=settings.default_model, loader=loader, memory_bytes=memory_bytes)
+    models = Repository.of(settings, Loader.of(settings, count), memory_bytes)
     classifier = Classifier(
         threads=count + (GPU_LANES if settings.device != "cpu" and devices.why_no_cuda() is None else 0),
         max_pixels=settings.max_pixels,

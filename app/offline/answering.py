@@ -44,7 +44,7 @@ def open_version(settings: Settings, reference: str | None) -> Version:
     asked = (settings.default_model or found[0].name) if reference is None else reference
     chosen = select(found, asked)
     candidates = [chosen] if asked == chosen.reference else [one for one in reversed(found) if one.name == chosen.name]
-    loader = Loader(device=settings.device, threads=cores.available(), max_batch_size=settings.max_batch_size)
+    loader = Loader.of(settings, cores.available())
     loader.check()
     refused: list[InvalidArtifact] = []
     for one in candidates:
