@@ -43,7 +43,7 @@ class Model:
 
     def __init__(
         self,
-        sessions: Sequence[ort.InferenceSession],
+        opened: Sequence[ort.InferenceSession],
         metadata: Metadata,
         shape: Shape,
         sha256: str,
@@ -51,7 +51,7 @@ class Model:
         *,
         buckets: Buckets | None = None,
     ) -> None:
-        session = sessions[0]
+        session = opened[0]
         self.metadata = metadata
         self.shape = shape
         """Size of the images it reads."""
@@ -66,9 +66,9 @@ class Model:
         self.lanes = lanes
         """How many batches are best run at once."""
         self._session = session
-        self._wide = sessions[-1]
+        self._wide = opened[-1]
         self._buckets = buckets
-        self._ways = (False, True) if len(sessions) > 1 and buckets is None else (False,)
+        self._ways = (False, True) if len(opened) > 1 and buckets is None else (False,)
         self._names = ["probabilities", "logits", *(branch.output for branch in metadata.branches)]
         self._maps = [branch.maps_output for branch in metadata.branches]
         self._options = ort.RunOptions()

@@ -92,11 +92,11 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _split_lists(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _split_lists(cls, given: dict[str, Any]) -> dict[str, Any]:
         for name in ("api_keys", "cors_origins"):
-            if isinstance(text := values.get(name), str):
-                values = {**values, name: [part.strip() for part in text.split(",") if part.strip()]}
-        return values
+            if isinstance(text := given.get(name), str):
+                given = {**given, name: [part.strip() for part in text.split(",") if part.strip()]}
+        return given
 
     @field_validator("cors_origins")
     @classmethod

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 from app.errors import ModelNotFound, NotReady
+from app.registry.artifacts import VERSION
 from app.registry.versions import Entry
 
 _LOAD = "POST /v2/repository/models/NAME/load serves it again"
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class References:
@@ -89,6 +88,6 @@ class References:
             return entry
         name, _, version = reference.partition(":")
         numbers = self.versions(name)
-        if not _VERSION.fullmatch(version):
+        if not VERSION.fullmatch(version):
             raise ModelNotFound(f"model {name[:80]!r} has no version {version[:20]!r}; versions are positive integers")
         raise ModelNotFound(f"model {name!r} has no version {int(version)}; it has {numbers}")
