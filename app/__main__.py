@@ -84,7 +84,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_predict(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("images", nargs="+", type=Path, metavar="IMAGE", help="image, or folder of images at any depth")
+    text = "image, or folder of images at any depth; -: paths are read from standard input"
+    add("images", nargs="+", type=Path, metavar="IMAGE", help=text)
     add("--model", metavar="NAME[:VERSION]", help="default: MULTIPOOL_DEFAULT_MODEL, or the first by name")
     add("--json", action="store_true", help="print JSON, as the service would answer")
     add("--explain", type=Path, metavar="OUT.png", help="draw where in the image its label comes from; one image only")

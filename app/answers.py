@@ -7,7 +7,7 @@ reads back as the same float32.
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -95,17 +95,35 @@ def explanation(version: Version, outputs: Outputs, row: int) -> dict[str, Any]:
     }
 
 
-def maps(version: Version, explained: Explained, *, label: str | None, branch: str | None) -> dict[str, Any]:
-    """Fill an :class:`app.schemas.Maps` for one image; without a label for the most probable one, or for all branches.
+class Asked(NamedTuple):
+    """What of an image is to be explained."""
+
+    label: int | None
+    """None for the most probable one."""
+    branches: Sequence[int]
+
+    @classmethod
+    def of(cls, version: Version, *, label: str | None, branch: str | None) -> Asked:
+        """Look up a label, or None for the most probable one, and a branch, or None for all.
+
+        Raises:
+            InvalidParameter: The model has no such label or branch.
+        """
+        labels, names = version.model.metadata.labels, [one.name for one in version.model.metadata.branches]
+        index = None if label is None else _position("label", label, labels)
+        return cls(index, range(len(names)) if branch is None else [_position("branch", branch, names)])
+
+
+def maps(version: Version, explained: Explained, asked: Asked) -> dict[str, Any]:
+    """Fill an :class:`app.schemas.Maps` for one image.
 
     Raises:
-        InvalidParameter: There is no such label or branch, or the artifact does not carry its head.
+        InvalidParameter: The artifact does not carry its head.
     """
     outputs, pooled = explained
     labels, branches, head = version.model.metadata.labels, version.model.metadata.branches, _head(version)
-    index = _position("label", label, labels) if label is not None else int(outputs.logits[0].argmax())
-    names = [one.name for one in branches]
-    chosen = [_position("branch", branch, names)] if branch is not None else list(range(len(names)))
+    index = int(outputs.logits[0].argmax()) if asked.label is None else asked.label
+    chosen = list(asked.branches)
     contributions = head.contributions([vectors[0] for vectors in outputs.features])
     found = head.maps(branches, [one[0] for one in pooled], index)[chosen]
     return {
@@ -118,7 +136,7 @@ def maps(version: Version, explained: Explained, *, label: str | None, branch: s
         "probability": outputs.probabilities[0, index],
         "logit": outputs.logits[0, index],
         "bias": head.bias[index],
-        "branches": [{"name": names[i], "contribution": contributions[i, index]} for i in chosen],
+        "branches": [{"name": branches[i].name, "contribution": contributions[i, index]} for i in chosen],
         "maps": found,
     }
 

@@ -20,35 +20,31 @@ class AnswerCache:
     """Keeps the answers used last, by the artifact's digest and that of the image's bytes. Lives on one event loop."""
 
     def __init__(self, capacity: int) -> None:
-        """Set the number of answers kept; with 0 nothing is remembered, and nothing is computed for it."""
-        self.capacity = capacity
+        """Set the number of answers kept, at least one."""
+        self._capacity = capacity
         self._answers: OrderedDict[Key, Answer[Outputs]] = OrderedDict()
 
-    async def key(self, model: Model, upload: Upload) -> Key | None:
+    async def key(self, model: Model, upload: Upload) -> Key:
         """Compute what an image is remembered by; the declared type is part of it, as it decides how bytes are read."""
-        if not self.capacity:
-            return None
         short = len(upload.data) < _LONG
         digest = _digest(upload.data) if short else await asyncio.to_thread(_digest, upload.data)
         declared = (upload.media_type or "").partition(";")[0].strip().lower()[:80]
         return model.sha256, digest, declared
 
-    def get(self, key: Key | None) -> Answer[Outputs] | None:
+    def get(self, key: Key) -> Answer[Outputs] | None:
         """Look up an answer."""
-        if key is None or key not in self._answers:
+        if key not in self._answers:
             return None
         self._answers.move_to_end(key)
         return self._answers[key]
 
-    def put(self, key: Key | None, answer: Answer[Outputs]) -> None:
+    def put(self, key: Key, answer: Answer[Outputs]) -> None:
         """Remember an answer, and forget the one that was not used for the longest time."""
-        if key is None:
-            return
         # Its own row alone: the rest of its batch is not to be kept alive.
         alone = answer.result.row(answer.row)
         self._answers[key] = Answer(alone, 0, decoded_s=0, queued_s=0, ran_s=0, cached=True)
         self._answers.move_to_end(key)
-        if len(self._answers) > self.capacity:
+        if len(self._answers) > self._capacity:
             self._answers.popitem(last=False)
 
 

@@ -65,12 +65,12 @@ def drift(repository: Repository) -> dict[tuple[str, ...], list[float]]:
     """Tell what the latest images of what is in memory are like; see :mod:`app.drift`.
 
     Returns:
-        By name, version and branch: drift, what chance allows, and the share that is repeated, each times the number of
-        images, and that number: so that those of several workers can be added up.
+        By name, version and branch: drift, the number of images held out, and the share that is repeated, each times
+        the number of images, and that number: so that those of several workers can be added up.
     """
     watched = [(one, one.version.model.drift) for one in repository.entries() if one.version is not None]
     return {
-        (one.name, str(one.number), branch): [told.images * each for each in (drift, told.chance, told.repeated, 1.0)]
+        (one.name, str(one.number), branch): [told.images * each for each in (drift, told.held_out, told.repeated, 1.0)]
         for one, found in watched
         if found is not None and (told := found.tell()) is not None
         for branch, drift in told.drift.items()

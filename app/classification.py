@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
 
@@ -46,7 +47,7 @@ class Classifier:
         self._max_batch_size = max_batch_size
         self._max_batch_delay_s = max_batch_delay_s
         self.guard = Guard()
-        self._cache = AnswerCache(cached_answers)
+        self._cache = AnswerCache(cached_answers) if cached_answers else None
         self._shortcut = None if max_batch_delay_s else Shortcut()
         self._at_work = 0
         self._batchers: WeakKeyDictionary[Model, Batcher[Outputs]] = WeakKeyDictionary()
@@ -60,9 +61,10 @@ class Classifier:
             What came of each, in order.
         """
         alone = len(uploads) == 1 and not self._at_work
+        classify = self._classify if self._cache is None else partial(self._recall, self._cache)
         if len(uploads) == 1:
-            return [await self._classify(model, uploads[0], alone=alone)]
-        tasks = [asyncio.ensure_future(self._classify(model, upload, alone=alone)) for upload in uploads]
+            return [await classify(model, uploads[0], alone=alone)]
+        tasks = [asyncio.ensure_future(classify(model, upload, alone=alone)) for upload in uploads]
         try:
             return await asyncio.gather(*tasks)
         finally:
@@ -94,19 +96,25 @@ class Classifier:
         """Let the threads end."""
         self._threads.close()
 
-    async def _classify(self, model: Model, upload: Upload, *, alone: bool) -> Classified:
-        key = await self._cache.key(model, upload) if self._cache.capacity else None
-        if (known := self._cache.get(key)) is not None:
+    async def _recall(self, cache: AnswerCache, model: Model, upload: Upload, *, alone: bool) -> Classified:
+        """Give the answer that is remembered, or classify and remember; the camera sent an image either way."""
+        key = await cache.key(model, upload)
+        if (known := cache.get(key)) is not None:
+            model.observe(known.result)
             return known
+        classified = await self._classify(model, upload, alone=alone)
+        if not isinstance(classified, InvalidRequest):
+            cache.put(key, classified)
+        return classified
+
+    async def _classify(self, model: Model, upload: Upload, *, alone: bool) -> Classified:
         try:
             answer = None
             if self._shortcut is not None and self._shortcut.suits(model, upload, alone=alone):
                 answer = await self._at_once(self._shortcut, model, upload)
-            answer = answer or await self._in_a_thread(model, upload)
+            return answer or await self._in_a_thread(model, upload)
         except InvalidRequest as error:
             return error
-        self._cache.put(key, answer)
-        return answer
 
     async def _at_once(self, shortcut: Shortcut, model: Model, upload: Upload) -> Answer[Outputs] | None:
         """Decode and run an image right here, if it has few pixels; None otherwise."""

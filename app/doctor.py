@@ -157,9 +157,9 @@ def _files(settings: Settings) -> Finding:
 
 def _models(settings: Settings) -> Iterator[Finding]:
     """Load every version as the service would, and say where it really runs."""
-    loader = Loader(device=settings.device, threads=cores.available(), max_batch_size=settings.max_batch_size)
+    loader = Loader.of(settings, cores.available())
     try:
-        found = Repository(settings.models_dir, default=settings.default_model, loader=loader).check()
+        found = Repository.of(settings, loader).check()
     except MultipoolError as error:
         yield Finding("failure", "models", str(error), error=error)
         return

@@ -40,10 +40,15 @@ class Told(NamedTuple):
     images: int
     drift: dict[str, float]
     """For each score, how much larger the share of strange images is than among those held out, from -0.1 to 0.9."""
-    chance: float
-    """What drift exceeds less than once in a thousand times where nothing has changed."""
+    held_out: int
+    """How many images they are compared with."""
     repeated: float
     """The largest share of them that got the same scores, all of them, from 0 to 1."""
+
+    @property
+    def chance(self) -> float:
+        """What drift exceeds less than once in a thousand times where nothing has changed."""
+        return chance(self.held_out, self.images)
 
 
 class Drift:
@@ -88,11 +93,11 @@ class Drift:
         return Told(
             images=count,
             drift=dict(zip(self._names, excess.tolist(), strict=True)),
-            chance=chance(self._held_out, count),
+            held_out=self._held_out,
             repeated=float(np.unique(rows, return_counts=True)[1].max() / count),
         )
 
 
-def chance(held_out: int, images: int) -> float:
+def chance(held_out: float, images: float) -> float:
     """Bound what drift does by chance, in all but one of a thousand times."""
     return math.sqrt(math.log(1 / _CHANCE) / 2 * (1 / held_out + 1 / images))

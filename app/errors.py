@@ -26,6 +26,7 @@
     ├── InvalidUsage              a command line that asks for what cannot be
     ├── InvalidSettings           a setting is unknown or has no such value
     ├── InvalidArtifact           a model file that is not one of ours, or is damaged
+    │   └── UnreadableArtifact    cannot be read now
     ├── NothingToServe            the model repository is absent or empty
     ├── DeviceUnavailable         the device that was asked for cannot be had
     └── CannotListen              the address cannot be had
@@ -72,7 +73,7 @@ class EmptyFile(InvalidImage):
 
 
 class UndecodableImage(InvalidImage):
-    """The bytes are not an image, or a damaged one."""
+    """The bytes are not an image, or a damaged one, or cannot be read from the disk."""
 
 
 class TooManyPixels(InvalidImage):

@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from app import __version__
+from app.drift import chance
+from app.familiarity import JOINT
 from app.metrics import SECONDS, Row, Snapshot
 from app.service import Service
 
@@ -97,7 +99,9 @@ class _Collector:
         )
         refused = sum(entry.refused is not None for entry in repository.entries())
         yield GaugeMetricFamily(
-            "multipool_refused_versions", "Versions on the disk that are not served.", value=refused
+            "multipool_refused_versions",
+            "Versions whose file on the disk was refused; the one that it replaced, if any, is served on.",
+            value=refused,
         )
         yield GaugeMetricFamily(
             "multipool_unreadable_folders",
@@ -125,7 +129,7 @@ class _Collector:
 
 
 def _drift(rows: dict[tuple[str, ...], Row]) -> Iterator[Metric]:
-    """Average over the workers, each with the number of its latest images."""
+    """Average over the workers, each with the number of its latest images; chance is that of all images together."""
     keys = ("model", "version")
     drift = GaugeMetricFamily(
         "multipool_feature_drift",
@@ -133,7 +137,7 @@ def _drift(rows: dict[tuple[str, ...], Row]) -> Iterator[Metric]:
         "another mix of classes moves it a little too, see multipool_predictions_total.",
         labels=(*keys, "branch"),
     )
-    chance = GaugeMetricFamily(
+    allowed = GaugeMetricFamily(
         "multipool_feature_drift_chance",
         "What multipool_feature_drift exceeds less than once in a thousand times where nothing has changed.",
         labels=keys,
@@ -141,13 +145,12 @@ def _drift(rows: dict[tuple[str, ...], Row]) -> Iterator[Metric]:
     repeated = GaugeMetricFamily(
         "multipool_repeated_images", "The largest share of the latest images that are the same, 0 to 1.", labels=keys
     )
-    means = {key: [value / images for value in values] for key, (*values, images) in rows.items()}
-    for key, (drifted, _, _) in means.items():
-        drift.add_metric(key, drifted)
-    for model, (_, allowed, same) in {key[:2]: each for key, each in means.items()}.items():  # all branches' are one
-        chance.add_metric(model, allowed)
-        repeated.add_metric(model, same)
-    return iter((drift, chance, repeated))
+    for (*model, branch), (drifted, held_out, same, images) in rows.items():
+        drift.add_metric((*model, branch), drifted / images)
+        if branch == JOINT:  # the other branches' rows say the same
+            allowed.add_metric(model, chance(held_out / images, images))
+            repeated.add_metric(model, same / images)
+    return iter((drift, allowed, repeated))
 
 
 def _buckets(row: Row) -> list[tuple[str, float]]:

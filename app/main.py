@@ -31,7 +31,7 @@ from app.server.idle import Idle
 from app.server.limits import Limits
 from app.server.refusals import Refusals
 from app.service import Service
-from app.settings import Settings, as_bytes
+from app.settings import SHORTEST_KEY, Settings, as_bytes
 from app.watching import Watcher
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def create_app(
         service = build(settings, metrics)
         count = _cores(settings)
         log.info("%d cores: one thread per core, each for one image; a single image uses all cores", count)
-        _say_who_is_answered(len(keys), admin=settings.admin_key is not None)
+        _say_who_is_answered(keys, admin=settings.admin_key is not None)
         service.classifier.guard.on_failure = lambda error: _fail(service.repository, error, on_failure)
         loading = asyncio.create_task(_load(service.repository, sound, on_failure))
         if settings.workers > 1:
@@ -114,12 +114,18 @@ def create_app(
     return app
 
 
-def _say_who_is_answered(keys: int, *, admin: bool) -> None:
+def _say_who_is_answered(keys: tuple[bytes, ...], *, admin: bool) -> None:
     if keys:
-        one = "the API key" if keys == 1 else f"one of {keys} API keys"
+        one = "the API key" if len(keys) == 1 else f"one of {len(keys)} API keys"
         log.info("requests must carry %s%s", one, ", or the admin key" if admin else "")
     else:
         log.info("no API key is needed: anyone who can reach the port gets answers")
+    if short := sum(len(key) < SHORTEST_KEY for key in keys):
+        log.warning(
+            "API keys of fewer than %d characters: %d of %d; they can be guessed, so replace them, "
+            "by the output of 'openssl rand -hex 16' for example",
+            *(SHORTEST_KEY, short, len(keys)),
+        )
 
 
 def _limits(settings: Settings, service: Service) -> Limits:
@@ -135,10 +141,10 @@ def _layers(settings: Settings, keys: tuple[bytes, ...]) -> Iterator[Callable[[A
     """Go through what is put around the application, from the inside out."""
     yield lambda app: Direct(app, predictions.DIRECT)
     admin = () if settings.admin_key is None else (as_bytes(settings.admin_key.get_secret_value()),)
-    if (per_second := settings.rate_limit) is not None:
-        yield lambda app: RateLimit(app, per_second, settings.workers, keys + admin)
     if keys or admin:
         yield lambda app: ApiKey(app, keys, admin)
+    if (per_second := settings.rate_limit) is not None:  # around the keys: those that are wrong are limited too
+        yield lambda app: RateLimit(app, per_second, settings.workers, keys + admin)
     if settings.cors_origins:
         yield lambda app: Cors(app, settings.cors_origins)
     if tracing.wanted():
@@ -148,9 +154,8 @@ def _layers(settings: Settings, keys: tuple[bytes, ...]) -> Iterator[Callable[[A
 def build(settings: Settings, metrics: Metrics) -> Service:
     """Make the parts of the service; nothing is loaded yet."""
     count = _cores(settings)
-    loader = Loader(device=settings.device, threads=count, max_batch_size=settings.max_batch_size)
     memory_bytes = settings.models_memory_bytes or memory.available() // 2 // settings.workers
-    models = Repository(settings.models_dir, default=settings.default_model, loader=loader, memory_bytes=memory_bytes)
+    models = Repository.of(settings, Loader.of(settings, count), memory_bytes)
     classifier = Classifier(
         threads=count + (GPU_LANES if settings.device != "cpu" and devices.why_no_cuda() is None else 0),
         max_pixels=settings.max_pixels,

@@ -43,7 +43,7 @@ class Model:
 
     def __init__(
         self,
-        sessions: Sequence[ort.InferenceSession],
+        opened: Sequence[ort.InferenceSession],
         metadata: Metadata,
         shape: Shape,
         sha256: str,
@@ -51,7 +51,7 @@ class Model:
         *,
         buckets: Buckets | None = None,
     ) -> None:
-        session = sessions[0]
+        session = opened[0]
         self.metadata = metadata
         self.shape = shape
         """Size of the images it reads."""
@@ -66,9 +66,9 @@ class Model:
         self.lanes = lanes
         """How many batches are best run at once."""
         self._session = session
-        self._wide = sessions[-1]
+        self._wide = opened[-1]
         self._buckets = buckets
-        self._ways = (False, True) if len(sessions) > 1 and buckets is None else (False,)
+        self._ways = (False, True) if len(opened) > 1 and buckets is None else (False,)
         self._names = ["probabilities", "logits", *(branch.output for branch in metadata.branches)]
         self._maps = [branch.maps_output for branch in metadata.branches]
         self._options = ort.RunOptions()
@@ -110,9 +110,14 @@ class Model:
         """Classify a batch ``uint8 [N, H, W, C]``; ``alone`` when no other run is likely to want the cores."""
         probabilities, logits, *features = self._run(self._names, batch, alone=alone)
         familiarity = self.familiarity.score(features) if self.familiarity else None
-        if familiarity is not None and self.drift is not None:
-            self.drift.observe(familiarity)
-        return Outputs(probabilities, logits, tuple(features), familiarity)
+        outputs = Outputs(probabilities, logits, tuple(features), familiarity)
+        self.observe(outputs)
+        return outputs
+
+    def observe(self, outputs: Outputs) -> None:
+        """Count images among the latest, where drift is watched; :meth:`run` does so itself."""
+        if outputs.familiarity is not None and self.drift is not None:
+            self.drift.observe(outputs.familiarity)
 
     def run_with_maps(self, batch: NDArray[np.uint8]) -> Explained:
         """Classify a batch, and fetch what the branches pool as well.

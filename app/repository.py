@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.errors import (
     DeviceUnavailable,
@@ -20,6 +21,9 @@ from app.registry.loading import Loader
 from app.registry.references import References
 from app.registry.residency import Residency
 from app.registry.versions import Entry, Version
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,11 @@ class Repository:
         """Whether every model is loaded and warm."""
         self.reason = "the models are being loaded"
         """Why it is not ready."""
+
+    @classmethod
+    def of(cls, settings: Settings, loader: Loader, memory_bytes: int | None = None) -> Repository:
+        """Make that of the folder, and with the default model, that an operator chose."""
+        return cls(settings.models_dir, default=settings.default_model, loader=loader, memory_bytes=memory_bytes)
 
     # Start and stop
 

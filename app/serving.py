@@ -17,10 +17,11 @@ from typing import Any
 
 import uvicorn
 
-from app import logs
+from app import cores, logs
 from app.errors import MultipoolError
-from app.main import build, create_app
-from app.metrics import Metrics
+from app.main import create_app
+from app.registry.loading import Loader
+from app.repository import Repository
 from app.server import listening
 from app.server.accepting import Place, Places
 from app.server.lifecycle import Server
@@ -43,7 +44,8 @@ def serve(settings: Settings) -> None:
         MultipoolError: What keeps the service from starting.
     """
     settings.keys()
-    build(settings, Metrics()).repository.check()  # what is plainly wrong is said before anything else is
+    loader = Loader.of(settings, cores.available())
+    Repository.of(settings, loader).check()  # what is plainly wrong is said before anything else is
     with listening.bind(settings.host, settings.port) as listener:  # before anything is loaded
         _prepare(settings)
         log.info("listening on http://%s", listening.address(listener))

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 PREFIX = "MULTIPOOL_"
 _SECRETS = ("api_keys", "admin_key")
-_SHORTEST_ADMIN_KEY = 16
+SHORTEST_KEY = 16
+"""Characters below which the admin key is refused, and an API key is warned of."""
 _ORIGIN = re.compile(
     r"(?!http://[^:]*:80$)(?!https://[^:]*:443$)[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?"
 )
@@ -75,7 +76,7 @@ class Settings(BaseModel):
     shutdown_timeout_s: float = Field(default=20, ge=0, le=3600)
     """Seconds that requests in progress then have to finish before they are cut off."""
     rate_limit: float | None = Field(default=None, gt=0)
-    """Requests per second for each key (or address) in all workers, except health and `/metrics`; unset: no limit."""
+    """Requests per second per valid key (or address) in all workers, except health and `/metrics`; unset: no limit."""
     cors_origins: tuple[str, ...] = ()
     """Origins, comma-separated, whose pages may call the service from a browser; unset: none; `*`: all."""
     api_keys: tuple[SecretStr, ...] = ()
@@ -91,11 +92,11 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _split_lists(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _split_lists(cls, given: dict[str, Any]) -> dict[str, Any]:
         for name in ("api_keys", "cors_origins"):
-            if isinstance(text := values.get(name), str):
-                values = {**values, name: [part.strip() for part in text.split(",") if part.strip()]}
-        return values
+            if isinstance(text := given.get(name), str):
+                given = {**given, name: [part.strip() for part in text.split(",") if part.strip()]}
+        return given
 
     @field_validator("cors_origins")
     @classmethod
@@ -111,8 +112,8 @@ class Settings(BaseModel):
     @field_validator("admin_key")
     @classmethod
     def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and len(key.get_secret_value()) < _SHORTEST_ADMIN_KEY:
-            raise ValueError(f"needs at least {_SHORTEST_ADMIN_KEY} characters")
+        if key is not None and len(key.get_secret_value()) < SHORTEST_KEY:
+            raise ValueError(f"needs at least {SHORTEST_KEY} characters")
         return key
 
     @model_validator(mode="after")
@@ -135,6 +136,12 @@ class Settings(BaseModel):
         given = {
             name[len(PREFIX) :].lower(): os.environ[name] for name in sorted(os.environ) if name.startswith(PREFIX)
         }
+        if link := next((name for name in given if name.endswith("service_host")), None):
+            service = f"{PREFIX}{link}".lower().removesuffix("_service_host").replace("_", "-")
+            raise InvalidSettings(
+                f"{PREFIX}{link.upper()} is no setting: Kubernetes sets it and others like it for the Service named "
+                f"{service!r}; put 'enableServiceLinks: false' into the pod's spec, or give the Service another name"
+            )
         if unknown := [name for name in given if name not in cls.model_fields]:
             near = get_close_matches(unknown[0], cls.model_fields, n=1)
             meant = f"did you mean {PREFIX}{near[0].upper()}? " if near else ""

@@ -78,9 +78,9 @@ def test_the_export_commands_parse():
         parser().parse_args(shlex.split(command))
 
 
-def test_every_benchmark_named_and_every_page_linked_exists():
+def test_every_module_named_and_every_page_linked_exists():
     for name, page in PAGES.items():
-        for module in re.findall(r"python -m (benchmarks\.\w+)", page):
+        for module in re.findall(r"(?:python -m (?=benchmarks\.)|--http |--factory )([\w.]+)", page):
             assert importlib.util.find_spec(module), f"{name}: {module}"
         for target in re.findall(r'(?:\]\(|src(?:set)?=")([^)#"]+)', page):
             folder = ROOT if name == "README.md" else ROOT / "docs"

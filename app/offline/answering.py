@@ -14,7 +14,7 @@ import numpy as np
 from app import answers, cores, images
 from app.ahead import in_order
 from app.batching import Answer
-from app.errors import InvalidArtifact, InvalidRequest, MissingInput, MultipoolError
+from app.errors import InvalidArtifact, InvalidRequest, MultipoolError, UndecodableImage
 from app.offline import journal
 from app.registry.artifacts import discover, select
 from app.registry.loading import Loader
@@ -44,7 +44,7 @@ def open_version(settings: Settings, reference: str | None) -> Version:
     asked = (settings.default_model or found[0].name) if reference is None else reference
     chosen = select(found, asked)
     candidates = [chosen] if asked == chosen.reference else [one for one in reversed(found) if one.name == chosen.name]
-    loader = Loader(device=settings.device, threads=cores.available(), max_batch_size=settings.max_batch_size)
+    loader = Loader.of(settings, cores.available())
     loader.check()
     refused: list[InvalidArtifact] = []
     for one in candidates:
@@ -110,4 +110,4 @@ class Offline:
         except InvalidRequest as error:
             return error
         except OSError as error:
-            return MissingInput(f"it cannot be read: {error.strerror}")
+            return UndecodableImage(f"it cannot be read: {error.strerror}")

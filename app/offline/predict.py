@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
 _NOT_READ = frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl"})  # images all the same: each is told why
 BAD_DATA = 65
+_LISTED = Path("-")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -62,13 +65,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def find(named: list[Path]) -> list[Path]:
-    """List the images that are named, and those in the folders that are, at any depth.
+    """List the images that are named, here or on standard input, and those in the folders that are, at any depth.
 
     Raises:
         MissingInput: There is no such file or folder, or no image in it.
     """
     files: list[Path] = []
-    for path in named:
+    for path in chain.from_iterable(_listed() if path == _LISTED else [path] for path in named):
         if not path.exists():
             raise MissingInput(f"{path} does not exist; name an image, or a folder of images")
         found = sorted(one for one in path.rglob("*") if _is_image(one, path)) if path.is_dir() else [path]
@@ -76,6 +79,15 @@ def find(named: list[Path]) -> list[Path]:
             raise MissingInput(f"{path} holds no image; images end in {', '.join(sorted(SUFFIXES))}")
         files += found
     return files
+
+
+def _listed() -> list[Path]:
+    """Read paths from standard input, one per line or, as of ``find -print0``, each ended by a zero byte."""
+    data = sys.stdin.buffer.read()
+    paths = [Path(os.fsdecode(path)) for path in data.split(b"\0" if b"\0" in data else b"\n") if path]
+    if not paths:
+        raise MissingInput("standard input names no image; write one path per line, as find does")
+    return paths
 
 
 def _is_image(path: Path, folder: Path) -> bool:
@@ -100,7 +112,7 @@ def _explain(version: Version, files: list[Path], arguments: argparse.Namespace,
             raise InvalidUsage(f"--{option}: there is no {chosen[option]!r}; there are {', '.join(there)}")
     image = Offline(version, settings).decode(files[0])
     if not isinstance(image, MultipoolError):
-        maps = answers.maps(version, version.model.run_with_maps(image[None]), **chosen)
+        maps = answers.maps(version, version.model.run_with_maps(image[None]), answers.Asked.of(version, **chosen))
         arguments.explain.write_bytes(overlay.picture(maps, image))
 
 

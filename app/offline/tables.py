@@ -67,7 +67,7 @@ def _write_csv(journal: Journal, rows: Iterator[Row], part: Path) -> None:
             if row["error"] is None:
                 values += [row["probabilities"][label] for label in labels]
                 values += [value for branch in branches for value in row["features"][branch.name]]
-            writer.writerow(values)
+            writer.writerow(values + [None] * (len(header) - len(values)))  # of an unusable image, all are empty
 
 
 def _write_parquet(journal: Journal, rows: Iterator[Row], part: Path) -> None:

@@ -15,7 +15,8 @@ FILE = "model.onnx"
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+"""What a version's number looks like."""
 
 
 class Stamp(NamedTuple):
@@ -77,7 +78,7 @@ def _survey(root: Path) -> tuple[list[Found], dict[Path, str]]:
         for model in _listed(root, unreadable)
         if _NAME.fullmatch(model.name)
         for version in _listed(model, unreadable)
-        if _VERSION.fullmatch(version.name) and _holds_a_file(version, unreadable)  # else it is still to come
+        if VERSION.fullmatch(version.name) and _holds_a_file(version, unreadable)  # else it is still to come
     ]
     return sorted(found), unreadable
 

@@ -8,12 +8,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from app import devices, memory
 from app.errors import DeviceUnavailable, InvalidArtifact, UnreadableArtifact
 from app.model import Model
 from app.sessions import Device
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,11 @@ class Loader:
         self._device: Device | None = None
         self._threads = threads
         self._max_batch_size = max_batch_size
+
+    @classmethod
+    def of(cls, settings: Settings, threads: int) -> Loader:
+        """Make one for the device and the batches that an operator chose."""
+        return cls(device=settings.device, threads=threads, max_batch_size=settings.max_batch_size)
 
     def check(self) -> None:
         """See that the device asked for is there.

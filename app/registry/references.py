@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from app.errors import ModelNotFound, NotReady
+from app.registry.artifacts import VERSION
 from app.registry.versions import Entry
 
 _LOAD = "POST /v2/repository/models/NAME/load serves it again"
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class References:
@@ -98,7 +97,7 @@ class References:
             return entry
         name, _, version = reference.partition(":")
         numbers = self.versions(name)
-        if not _VERSION.fullmatch(version):
+        if not VERSION.fullmatch(version):
             raise ModelNotFound(f"model {name[:80]!r} has no version {version[:20]!r}; versions are positive integers")
         there = f"it has {', '.join(map(str, numbers))}"
         if (why := self._refused.get(reference)) is not None:

@@ -63,12 +63,13 @@ async def explain(request: Request, service: ReadyService) -> Response:
     media_type = choose(fields.joined(request.scope, b"accept"), _ACCEPTED)
     async with service.admission.request() as admitted:
         version = await acquire(request, service, parameters.model)
+        asked = answers.Asked.of(version, label=parameters.label, branch=parameters.branch)  # before there is any work
         body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
         upload = parse_one(body, fields.first(request.scope, b"content-type"), Parameters.model_fields)
         admitted.take(1)
         image, answer = await service.classifier.explain(version.model, upload)
-        maps = answers.maps(version, answer.result, label=parameters.label, branch=parameters.branch)
+        maps = answers.maps(version, answer.result, asked)
         content = await asyncio.to_thread(_write, media_type, maps, image)
     headers = {"Server-Timing": server_timing(stages([answer], read_s, start)), "Vary": "Accept"}
     return Response(content, headers=headers, media_type=media_type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,7 +21,6 @@ from app.http.uploads import PART, parse_many, parse_one, read_body
 from app.registry.versions import Version
 from app.schemas import BINARY, IMAGE_BODY, BatchPrediction, Prediction
 from app.service import Service, acquire, ready
-from app.upload import Upload
 
 router = APIRouter(tags=["predictions"])
 
@@ -64,23 +64,7 @@ _NAMES = frozenset(Parameters.model_fields)
 )
 async def predict(request: Request) -> Response:
     """Classify one image, sent as a form with one part named `file` or as the raw body."""
-    start = time.monotonic()
-    service, parameters = ready(request), Parameters.parse(request.scope["query_string"])
-    media_type = _choose(request, parameters)
-    async with service.admission.request() as admitted:
-        version = await acquire(request, service, parameters.model)
-        body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
-        read_s = time.monotonic() - start
-        upload = parse_one(body, fields.first(request.scope, b"content-type"), _NAMES)
-        admitted.take(1)
-        (classified,) = await service.classifier.classify(version.model, [upload])
-    if isinstance(classified, InvalidRequest):
-        raise classified
-    if media_type == NPZ:
-        content = arrays.write(version, [classified], features=bool(parameters.features))
-    else:
-        content = _json(answers.prediction(version, classified, **parameters.contents(service.settings.min_confidence)))
-    return _respond(service, version, content, media_type, [classified], read_s, start)
+    return await _answer(request, several=False)
 
 
 @router.post(
@@ -105,6 +89,11 @@ async def predict(request: Request) -> Response:
 )
 async def predict_batch(request: Request) -> Response:
     """Classify the images of several parts named `file`; one that cannot be used fails alone."""
+    return await _answer(request, several=True)
+
+
+async def _answer(request: Request, *, several: bool) -> Response:
+    """Classify what the body holds; one file that cannot be used is the request's error, of several it is its own."""
     start = time.monotonic()
     service, parameters = ready(request), Parameters.parse(request.scope["query_string"])
     media_type = _choose(request, parameters)
@@ -112,25 +101,32 @@ async def predict_batch(request: Request) -> Response:
         version = await acquire(request, service, parameters.model)
         body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
-        content_type, most = fields.first(request.scope, b"content-type"), service.settings.max_files
-        uploads = parse_many(body, content_type, most, _NAMES)
+        content_type = fields.first(request.scope, b"content-type")
+        if several:
+            uploads = parse_many(body, content_type, service.settings.max_files, _NAMES)
+        else:
+            uploads = [parse_one(body, content_type, _NAMES)]
         admitted.take(len(uploads))
         classified = await service.classifier.classify(version.model, uploads)
-
-    def result(upload: Upload, one: Classified) -> dict[str, Any]:
+    for one in classified:
         if isinstance(one, InvalidRequest):
-            kind = problems.kind_of(one)
-            service.metrics.problems.add(kind.code)
-            problem = problems.body(kind, str(one), request.scope)
-            return {"filename": upload.filename, "error": problem}
-        prediction = answers.prediction(version, one, **parameters.contents(service.settings.min_confidence))
-        return {"filename": upload.filename, **prediction}
+            if not several:
+                raise one
+            service.metrics.problems.add(problems.kind_of(one).code)
+
+    def result(one: Classified) -> dict[str, Any]:
+        if isinstance(one, InvalidRequest):
+            return {"error": problems.body(problems.kind_of(one), str(one), request.scope)}
+        return answers.prediction(version, one, **parameters.contents(service.settings.min_confidence))
 
     if media_type == NPZ:
         content = arrays.write(version, classified, features=bool(parameters.features))
-    else:
-        results = [result(upload, one) for upload, one in zip(uploads, classified, strict=True)]
+    elif several:
+        pairs = zip(uploads, classified, strict=True)
+        results = [{"filename": upload.filename, **result(one)} for upload, one in pairs]
         content = _json({"model": version.name, "version": version.number, "results": results})
+    else:
+        content = _json(result(classified[0]))
     return _respond(service, version, content, media_type, classified, read_s, start)
 
 
@@ -178,5 +174,8 @@ def _respond(  # noqa: PLR0917  # all of it is what was answered
     return Response(content, headers=headers, media_type=media_type)
 
 
-DIRECT = {("POST", "/predict"): predict, ("POST", "/predict/batch"): predict_batch}
-"""Endpoints that are called without FastAPI in between."""
+DIRECT = {
+    ("POST", "/predict"): partial(_answer, several=False),
+    ("POST", "/predict/batch"): partial(_answer, several=True),
+}
+"""What is called without FastAPI in between; the functions above, which its document describes, do the same."""

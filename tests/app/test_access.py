@@ -63,6 +63,25 @@ def test_a_key_that_is_not_known_brings_no_rate_of_its_own(models, keys):
     assert [answer.status_code for answer in answers] == [200, 429, 429]
 
 
+@pytest.mark.parametrize("path", ["/models", "/metrics"])
+def test_wrong_keys_are_limited_and_shut_nobody_out_who_has_a_right_one(models, path):
+    with serving(models, RATE_LIMIT=0.01, API_KEYS="a key that is right,another") as client:
+        guesses = [client.get(path, headers={"X-API-Key": f"guess {number}"}) for number in range(5)]
+        right = client.get(path, headers={"X-API-Key": "a key that is right"})
+
+    assert_problem(guesses[0], 401, "unauthorized")
+    assert_problem(guesses[-1], 429, "rate_limited")
+    assert right.status_code == 200
+
+
+def test_short_keys_are_warned_of_and_not_shown(models):
+    with serving(models, API_KEYS="hunter2,a key of sixteen or more") as client:
+        client.log.wait_for("API keys of fewer than 16 characters: 1 of 2; they can be guessed")
+        assert "hunter2" not in client.log.text
+    with serving(models, API_KEYS="a key of sixteen or more") as client:
+        assert "guessed" not in client.log.text
+
+
 def test_whoever_watches_the_service_is_not_limited(models):
     with serving(models, RATE_LIMIT=0.01) as client:
         assert client.get("/models").status_code == 200

@@ -1,6 +1,7 @@
 """Answers as NumPy arrays say what those in JSON say."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -40,6 +41,19 @@ def test_a_bad_image_of_several_is_a_row_of_nan_with_its_code(server):
     assert np.isnan(found["logits"][1]).all()
     assert found["probabilities"][0].argmax() != found["probabilities"][2].argmax()
     assert not [name for name in found.files if name.startswith("features_")]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/x-npz"])
+def test_a_bad_image_of_several_is_counted_however_it_is_answered(server, accept):
+    def refused():
+        found = re.search(r'^multipool_problems_total\{code="empty_file"\} (\S+)', server.get("/metrics").text, re.M)
+        return float(found[1]) if found else 0
+
+    before = refused()
+    files = [("file", ("a.png", toys.plain(0))), ("file", ("b.png", b""))]
+    assert server.post("/predict/batch", files=files, headers={"Accept": accept}).status_code == 200
+
+    assert refused() == before + 1
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/png", "application/x-npz;q=0"])

@@ -2,6 +2,8 @@
 
 import shutil
 
+import numpy as np
+
 from tests import toys
 from tests.conftest import serving
 
@@ -25,6 +27,19 @@ def test_the_same_bytes_are_computed_once(tmp_path):
     assert first == second
     assert 'multipool_cache_total{outcome="hit"} 1.0' in metrics
     assert 'multipool_cache_total{outcome="miss"} 2.0' in metrics
+
+
+def test_a_frozen_camera_is_noticed_although_its_answer_is_remembered(tmp_path):
+    toys.publish(tmp_path, "toy", data=toys.artifact(statistics=toys.statistics()))
+    random = np.random.default_rng(0)
+    usual = [("file", toys.save(random.integers(127, 255, (8, 8, 3), np.uint8))) for _ in range(60)]
+    with serving(tmp_path, CACHED_ANSWERS=100) as client:
+        client.post("/predict/batch", files=usual)  # each computed, and counted once
+        for _ in range(140):
+            ask(client, toys.plain(7))
+        metrics = client.get("/metrics").text
+
+    assert 'multipool_repeated_images{model="toy",version="1"} 0.7\n' in metrics
 
 
 def test_what_was_not_used_for_longest_is_forgotten_first(tmp_path):

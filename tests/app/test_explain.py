@@ -193,6 +193,11 @@ def test_a_bad_parameter_is_named(ask, parameter, value):
     assert parameter in assert_problem(ask(**{parameter: value}), 422, "invalid_parameter")["detail"]
 
 
+@pytest.mark.parametrize("chosen", [{"label": "grey"}, {"branch": "x"}])
+def test_a_class_or_branch_that_there_is_not_is_found_before_the_image_is_looked_at(ask, chosen):
+    assert_problem(ask(data=b"no image", **chosen), 422, "invalid_parameter")
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [

@@ -5,6 +5,7 @@ import platform
 import re
 import time
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from app import __version__
+from app import __version__, catalogue, exposition
+from app.drift import chance
 from app.metrics import SECONDS, Histogram, add_up, without_gauges
+from app.registry.artifacts import Found
+from app.registry.versions import Entry, Version
 from tests import toys
 from tests.conftest import ROOT, serving
 
@@ -112,8 +116,25 @@ def test_a_camera_that_goes_blind_is_seen(models, workers):
     assert min(blind.values()) > 0.8
     told = {key[0]: value for key, value in found.items() if ("model", "brightness") in key}
     # 600 images were held out, and each worker looks at up to 1,000.
-    assert 0.09 < told["multipool_feature_drift_chance"] < 0.25
+    assert 0.08 < told["multipool_feature_drift_chance"] < 0.25
     assert told["multipool_repeated_images"] > 0.8
+
+
+def test_what_chance_allows_is_that_of_the_images_of_all_workers(models):
+    """Two of them together have seen twice as many, of which chance moves less than of the half."""
+    model = toys.load(toys.proto(statistics=toys.statistics()))
+    model.warm_up([1])
+    model.run(np.random.default_rng(0).integers(127, 255, (200, 8, 8, 3)).astype(np.uint8))
+    found = Found("toy", 1, models)
+    repository = SimpleNamespace(entries=lambda: [Entry(found, version=Version("toy", 1, model))])
+
+    total = add_up([{"drift": catalogue.drift(repository)}] * 2)
+    families = {family.name: family for family in exposition._drift(total["drift"])}
+
+    told = model.drift.tell()
+    assert families["multipool_feature_drift_chance"].samples[0].value == pytest.approx(chance(600, 400))
+    assert families["multipool_feature_drift"].samples[0].value == pytest.approx(told.drift["joint"])
+    assert families["multipool_repeated_images"].samples[0].value == pytest.approx(told.repeated)
 
 
 def test_open_metrics_for_those_who_ask(server):

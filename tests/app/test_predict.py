@@ -18,6 +18,7 @@ from PIL import Image
 
 from app import interpreter
 from app.__main__ import main
+from app.offline import tables
 from tests import toys
 from tests.conftest import ROOT
 
@@ -120,6 +121,44 @@ def test_json_is_what_the_service_answers_to_a_bad_image_too(predict, server, fo
 
     assert done.returncode == 65
     assert json.loads(done.stdout) == {**told, "request_id": ""}
+
+
+def test_a_file_that_cannot_be_read_is_its_own_fault_and_not_the_services(predict, folder):
+    done = predict(folder / "0.png", "/proc/self/mem", "--json")
+
+    answered, failed = json.loads(done.stdout)["results"]
+    assert (done.returncode, answered["label"]) == (65, "dark")
+    assert (failed["error"]["status"], failed["error"]["code"]) == (422, "undecodable_image")
+    assert failed["error"]["detail"] == "it cannot be read: Input/output error"
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\0"])
+def test_paths_come_from_standard_input(models, folder, end):
+    odd = os.fsencode(folder / "not \xe9 UTF-8 ").replace(b"\xc3\xa9", b"\xe9")
+    with open(odd, "wb") as file:
+        file.write(toys.plain(255))
+    paths = b"".join(path + end for path in (odd, os.fsencode(folder / "0.png")))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "predict", "-", "--json"],
+        cwd=ROOT,
+        env=environment(models),
+        input=paths,
+        capture_output=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [one["label"] for one in json.loads(done.stdout)["results"]] == ["bright", "dark"]
+
+
+def test_no_paths_on_standard_input_are_said(models, monkeypatch, capsys):
+    for name, value in environment(models).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+
+    assert main(["predict", "-"]) == 66
+    assert capsys.readouterr().err.startswith("error: standard input names no image; write one path per line")
 
 
 def test_a_disk_that_is_full_is_said_with_the_path_and_the_same_command_goes_on(predict, models, folder, tmp_path):
@@ -231,6 +270,18 @@ def test_a_folder_becomes_a_table(predict, folder, tmp_path, kind):
         "parquet": lambda row: row["features_top_left"][0],
     }[kind](rows["90.png"])
     assert float(feature) == pytest.approx(90 / 255, abs=1e-6)
+
+
+def test_every_row_of_a_csv_has_a_field_for_each_column(predict, folder, tmp_path):
+    """Of an unusable image too (RFC 4180, section 2.4): readers such as Arrow's take no others."""
+    predict(folder, "--output", tmp_path / "answers.csv")
+
+    with (tmp_path / "answers.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert {len(row) for row in rows} == {len(header)}
+    assert [row[len(tables._PLAIN) :] for row in rows if row[0].endswith("broken.png")] == [
+        [""] * (len(header) - len(tables._PLAIN))
+    ]
 
 
 def read(path):

@@ -172,13 +172,13 @@ def test_a_request_that_is_stopped_on_its_way_is_counted_by_the_route_it_was_for
     with serving(models, API_KEYS="key", RATE_LIMIT=0.01) as client:
         known = {"X-API-Key": "key"}
         assert client.get("/models/grey").status_code == 401
-        assert client.post("/predict").status_code == 401
+        assert client.post("/predict").status_code == 429
         assert client.get("/models", headers=known).status_code == 200
         assert client.get("/models/grey/7", headers=known).status_code == 429
         found = client.get("/metrics", headers=known).text
 
     assert counted(found, "requests_total", route="/models/{name}", status="401") == 1
-    assert counted(found, "requests_total", route="/predict", status="401") == 1
+    assert counted(found, "requests_total", route="/predict", status="429") == 1
     assert counted(found, "requests_total", route="/models/{name}/{version}", status="429") == 1
     assert counted(found, "requests_total", route="other") == 0
 

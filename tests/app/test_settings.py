@@ -113,6 +113,28 @@ def test_the_nearest_name_is_suggested(monkeypatch, name, words):
     assert str(caught.value) == f"unknown setting MULTIPOOL_{name}{words}'{interpreter.command()} -m app --help'"
 
 
+@pytest.mark.parametrize(("prefix", "service"), [("MULTIPOOL", "multipool"), ("MULTIPOOL_ON_CPU", "multipool-on-cpu")])
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_told_from_a_mistake(monkeypatch, prefix, service):
+    for name, value in {
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT": "8000",
+        "SERVICE_PORT_HTTP": "8000",
+        "PORT": "tcp://10.0.0.1:8000",
+        "PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "PORT_8000_TCP_ADDR": "10.0.0.1",
+        "PORT_8000_TCP_PORT": "8000",
+        "PORT_8000_TCP_PROTO": "tcp",
+    }.items():
+        monkeypatch.setenv(f"{prefix}_{name}", value)
+
+    with pytest.raises(InvalidSettings) as caught:
+        Settings.load()
+    assert str(caught.value) == (
+        f"{prefix}_SERVICE_HOST is no setting: Kubernetes sets it and others like it for the Service named "
+        f"'{service}'; put 'enableServiceLinks: false' into the pod's spec, or give the Service another name"
+    )
+
+
 @pytest.mark.parametrize(
     ("executable", "command"),
     [("{here}/.venv/bin/python", ".venv/bin/python"), ("/elsewhere/my env/python", "'/elsewhere/my env/python'")],
