@@ -142,7 +142,7 @@ def passed_over(root: Path) -> list[str]:
         version = file.parent
         if _NAME.fullmatch(version.parent.name) is None:
             names.add(version.parent.name)
-        elif _VERSION.fullmatch(version.name) is None:
+        elif VERSION.fullmatch(version.name) is None:
             versions.add(f"{version.parent.name}/{version.name}")
     return [
         *(
