@@ -70,7 +70,7 @@ def recognise(data: bytes, media_type: str | None) -> str:
     if data[4:8] == b"ftyp" and (name := _PHONES.get(data[8:12])) is not None:
         raise UnsupportedMediaType(f"the file is {name}, which is not read; save or export it as JPEG")
     if not data:
-        raise EmptyFile("the file is empty; send the bytes of an image, and check that the client found the file")
+        raise EmptyFile("the file is empty; use one with an image in it")
     declared = (media_type or "").partition(";")[0].strip().lower()
     unknown = declared in ("", "application/octet-stream")
     if not unknown and declared not in MEDIA_TYPES:
@@ -80,9 +80,9 @@ def recognise(data: bytes, media_type: str | None) -> str:
         )
     kind = sniff(data)
     if kind is None and unknown:
-        raise UnsupportedMediaType(f"the file is not an image of an accepted type; send {ACCEPTED}")
+        raise UnsupportedMediaType(f"the file is not an image of an accepted type; use {ACCEPTED}")
     if kind is None:
         raise UndecodableImage(
-            f"the file was sent as {declared} but is not an image of an accepted type; send {ACCEPTED}"
+            f"the file was sent as {declared} but is not an image of an accepted type; use {ACCEPTED}"
         )
     return kind

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import multipart
 from starlette.requests import ClientDisconnect
 
-from app.errors import BodyTooLarge, InvalidParameter, MalformedRequest, MissingFile
+from app.errors import BodyTooLarge, EmptyFile, InvalidParameter, MalformedRequest, MissingFile
 from app.http import fields
 from app.upload import Upload
 
@@ -60,9 +60,12 @@ def parse_one(body: bytes, content_type: str | None, parameters: Collection[str]
         parameters: Query parameters, which a form must not hold, since they would not be heeded there.
 
     Raises:
+        EmptyFile: There is no body.
         MalformedRequest, MissingFile, InvalidParameter: The form is broken, has no such part, several, or a parameter.
     """
     if not is_form(content_type):
+        if not body:
+            raise EmptyFile("the body is empty; send the bytes of an image, and check that the client found the file")
         return Upload(body, content_type)
     several = "the form has several parts named 'file'; send one, or use POST /predict/batch"
     return _files(body, content_type, 1, several, parameters)[0]

@@ -92,7 +92,8 @@ def _listed() -> list[Path]:
 
 def _is_image(path: Path, folder: Path) -> bool:
     """Tell an image by its name or, where that ends in nothing, by its first bytes; hidden ones are none."""
-    if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
+    is_file = path.is_file() or (path.is_symlink() and not path.exists())  # a broken link is answered as such
+    if any(part.startswith(".") for part in path.relative_to(folder).parts) or not is_file:
         return False
     if path.suffix:
         return path.suffix.lower() in SUFFIXES | _NOT_READ

@@ -169,6 +169,9 @@ def select(found: list[Found], reference: str) -> Found:
     name = reference.partition(":")[0]
     numbers = [one.number for one in found if one.name == name]
     if numbers:
-        raise ModelNotFound(f"there is no version {reference!r}; {name!r} has {numbers}")
+        raise ModelNotFound(f"there is no version {reference!r}; {name!r} has {', '.join(map(str, numbers))}")
     there = ", ".join(sorted({one.name for one in found})) or "none"
+    meant = reference.replace("/", ":")
+    if any(one.reference == meant for one in found):
+        raise ModelNotFound(f"there is no model {reference!r}; write {meant!r}")
     raise ModelNotFound(f"there is no model {reference!r}; there are {there}")

@@ -213,6 +213,18 @@ def test_every_image_of_a_folder_is_answered_or_told_why_not(predict, tmp_path):
     assert "HEIC, which is not read; save or export it as JPEG" in told["phone.HEIC"]["error"]["detail"]
 
 
+def test_a_broken_link_is_not_passed_over(predict, tmp_path):
+    (tmp_path / "sound.png").write_bytes(toys.plain(1))
+    (tmp_path / "broken.png").symlink_to(tmp_path / "gone.png")
+
+    done = predict(tmp_path, "--json")
+
+    bad, good = json.loads(done.stdout)["results"]
+    assert done.returncode == 65
+    assert good["label"] == "dark"
+    assert "No such file" in bad["error"]["detail"]
+
+
 def test_a_model_answers_with_its_highest_version_that_can_be_used(predict, tmp_path, folder):
     root = tmp_path / "repository"
     toys.publish(root, "toy", 1)
@@ -466,7 +478,8 @@ def test_a_reader_that_has_seen_enough(models, folder, options):
         (["examples/digit.png", "--explain", "why.png", "--label", "x"], (2, "'x'; there are dark, bright")),
         (["examples/digit.png", "--explain", "why.png", "--branch", "x"], (2, "'x'; there are top_left, ")),
         (["examples/digit.png", "--label", "dark"], (2, "add --explain")),
-        (["examples/digit.png", "--model", "brightness:9"], (66, "'brightness' has [1, 2]")),
+        (["examples/digit.png", "--model", "brightness:9"], (66, "'brightness' has 1, 2")),
+        (["examples/digit.png", "--model", "brightness/2"], (66, "write 'brightness:2'")),
         (["examples/digit.png", "--model", ""], (66, "there is no model ''")),
         (["examples", "--output", "nowhere/answers.csv"], (66, "no folder nowhere")),
         (["examples", "--output", "answers.xls"], (2, "must end in .csv")),

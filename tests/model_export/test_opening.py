@@ -53,9 +53,9 @@ def test_what_lies_at_the_path_goes_first(models, capsys, tmp_path):
     ("given", "there_are"),
     [
         ("absent", "there is no model 'absent'; there are toy\n"),
-        ("toy:11", "there is no version 'toy:11'; 'toy' has [9, 10]\n"),
-        ("toy/11", "there is no version 'toy:11'; 'toy' has [9, 10]\n"),
-        ("toy:", "there is no version 'toy:'; 'toy' has [9, 10]\n"),
+        ("toy:11", "there is no version 'toy:11'; 'toy' has 9, 10\n"),
+        ("toy/11", "there is no version 'toy:11'; 'toy' has 9, 10\n"),
+        ("toy:", "there is no version 'toy:'; 'toy' has 9, 10\n"),
         ("elsewhere/toy", "there is no model 'elsewhere/toy'; there are toy\n"),
         ("../models", "there is no model '../models'; there are toy\n"),
     ],
