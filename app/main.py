@@ -55,7 +55,7 @@ class State(TypedDict):
 def create_app(
     settings: Settings | None = None,
     on_failure: Callable[[MultipoolError], None] | None = None,
-    sound: frozenset[str] | None = None,
+    trusted: frozenset[str] | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -63,7 +63,7 @@ def create_app(
         settings: What the operator chose; None reads the environment.
         on_failure: Called when the models cannot be loaded; without it the service stays alive but not ready,
             and ``/readyz`` gives the reason.
-        sound: For :meth:`app.repository.Repository.load`.
+        trusted: For :meth:`app.repository.Repository.load`.
 
     Raises:
         InvalidSettings: A setting is unknown or not allowed.
@@ -78,7 +78,7 @@ def create_app(
         log.info("%d cores: one thread per core, each for one image; a single image uses all cores", count)
         _say_who_is_answered(keys, admin=settings.admin_key is not None)
         service.classifier.guard.on_failure = lambda error: _fail(service.repository, error, on_failure)
-        loading = asyncio.create_task(_load(service.repository, sound, on_failure))
+        loading = asyncio.create_task(_load(service.repository, trusted, on_failure))
         if settings.workers > 1:
             await loading  # a worker takes no connection before it can answer: another one can
         watching = asyncio.create_task(_watch(loading, service.watcher)) if settings.models_poll_s else loading
@@ -193,11 +193,11 @@ def _fail(repository: Repository, error: MultipoolError, on_failure: Callable[[M
 
 
 async def _load(
-    repository: Repository, sound: frozenset[str] | None, on_failure: Callable[[MultipoolError], None] | None
+    repository: Repository, trusted: frozenset[str] | None, on_failure: Callable[[MultipoolError], None] | None
 ) -> None:
     """Load the models beside the event loop, so that the process answers health checks meanwhile."""
     try:
-        await asyncio.to_thread(repository.load, sound)
+        await asyncio.to_thread(repository.load, trusted)
     except Exception as error:
         if not isinstance(error, MultipoolError):
             log.exception("loading failed")

@@ -66,11 +66,11 @@ class Repository:
 
     # Start and stop
 
-    def load(self, sound: frozenset[str] | None = None) -> None:
+    def load(self, trusted: frozenset[str] | None = None) -> None:
         """Load and warm up every version, then become ready.
 
         Args:
-            sound: None at a first start, which insists that of every model, and of the default, a version can be
+            trusted: None at a first start, which insists that of every model, and of the default, a version can be
                 served. For a process that goes on where others left off, digests of what those have loaded: other
                 contents are tried first, and what cannot be served is refused and holds up nothing else.
 
@@ -81,7 +81,7 @@ class Repository:
             DeviceUnavailable: The device asked for cannot be used.
         """
         try:
-            self._load(sound)
+            self._load(trusted)
         except MultipoolError as error:
             self.reason = str(error)
             raise
@@ -109,8 +109,8 @@ class Repository:
         self._loader.check()
         return found
 
-    def _load(self, sound: frozenset[str] | None) -> None:
-        found = self.check() if sound is None else self.folder.look()
+    def _load(self, trusted: frozenset[str] | None) -> None:
+        found = self.check() if trusted is None else self.folder.look()
         self.folder.warn_of_names()
         highest = {one.name: one.number for one in found}
         # Highest versions last, so that they are the ones that stay when not all fit.
@@ -119,8 +119,8 @@ class Repository:
             if self._stopped:
                 return
             self.reason = f"the models are being loaded: {done} of {len(found)} ready"
-            self.admit(one, sound)
-        if sound is None:
+            self.admit(one, trusted)
+        if trusted is None:
             self._insist(found)
         elif not any(self.served):
             raise NothingToServe(
@@ -138,17 +138,17 @@ class Repository:
 
     # Changes; called from threads
 
-    def admit(self, found: Found, sound: frozenset[str] | None) -> Entry:
+    def admit(self, found: Found, trusted: frozenset[str] | None) -> Entry:
         """Load what lies there, and serve it if it is good; else note why not, and leave what is served as it is.
 
         Args:
             found: The file.
-            sound: What needs no trial, as for :meth:`app.registry.loading.Loader.open`.
+            trusted: What needs no trial, as for :meth:`app.registry.loading.Loader.open`.
         """
         entry = self.entry(found) or Entry(found)
         known = entry.refused
         try:
-            self._residency.load(entry, sound)
+            self._residency.load(entry, trusted)
         except (InvalidArtifact, DeviceUnavailable) as error:
             if isinstance(error, DeviceUnavailable) and not self.ready:
                 raise  # a running service goes on with what it has
@@ -223,7 +223,7 @@ class Repository:
         """Go through all that was found, served or not, by name and version."""
         return (entry for _, entry in sorted(self._entries.items()))
 
-    def sound(self) -> frozenset[str]:
+    def trusted(self) -> frozenset[str]:
         """Collect the digests of what was loaded."""
         return frozenset(entry.card.sha256 for entry in self.entries() if entry.card is not None)
 

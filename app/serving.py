@@ -57,14 +57,14 @@ def serve(settings: Settings) -> None:
 
 
 def work(
-    pipe: Connection, place: Place, sound: frozenset[str] | None, settings: Settings, listener: socket.socket
+    pipe: Connection, place: Place, trusted: frozenset[str] | None, settings: Settings, listener: socket.socket
 ) -> None:
     """Be one of several workers: say on the pipe that all is well, or what is not; end when the pipe does."""
     os.setsid()  # a terminal's Ctrl-C goes to the supervisor alone, which passes it on
     _prepare(settings)
     link = Link(pipe)
     try:
-        _serve_one(settings, listener, place, link.start, sound)
+        _serve_one(settings, listener, place, link.start, trusted)
     except MultipoolError as error:
         link.send(error)
         sys.exit(1)
@@ -107,7 +107,7 @@ def _serve_one(
     listener: socket.socket,
     place: Place,
     on_started: Callable[[Service], object] = lambda _: None,
-    sound: frozenset[str] | None = None,
+    trusted: frozenset[str] | None = None,
 ) -> None:
     failures: list[MultipoolError] = []
 
@@ -119,7 +119,7 @@ def _serve_one(
         if not failures:
             on_started(service)
 
-    config = uvicorn.Config(create_app(settings, stop, sound), **_options(settings))
+    config = uvicorn.Config(create_app(settings, stop, trusted), **_options(settings))
     server = Server(config, place=place, lame_duck_s=settings.lame_duck_s, on_started=started)
     server.run(sockets=[listener])
     if failures:

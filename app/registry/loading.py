@@ -47,14 +47,14 @@ class Loader:
         if self._asked == "cuda" and (reason := devices.why_no_cuda()) is not None:
             raise DeviceUnavailable(f"CUDA cannot be used: {reason}")
 
-    def open(self, path: Path, sound: frozenset[str] | None = None) -> tuple[Model, int]:
+    def open(self, path: Path, trusted: frozenset[str] | None = None) -> tuple[Model, int]:
         """Load a file and warm the model up.
 
         Args:
             path: The artifact.
-            sound: Digests (SHA-256, hexadecimal) of contents that were loaded before. Any other is first loaded in a
+            trusted: Digests (SHA-256, hexadecimal) of contents that were loaded before. Any other is first loaded in a
                 process of its own, bounded in time and memory: a file that hangs or crashes ONNX Runtime, or eats all
-                memory, then does no harm here. None tries nothing.
+                memory, then does no harm here. With None, everything is trusted.
 
         Returns:
             The model, and about how many bytes of memory it takes.
@@ -67,7 +67,7 @@ class Loader:
         before = memory.resident()
         try:
             data = path.read_bytes()
-            if sound is not None and hashlib.sha256(data).hexdigest() not in sound:
+            if trusted is not None and hashlib.sha256(data).hexdigest() not in trusted:
                 self._try(data)
             model = self._load(data, path)
         except OSError as error:

@@ -38,12 +38,12 @@ class Residency:
         self._clock = itertools.count(1)
         self._lock = threading.RLock()  # guards what is in memory; requests only read
 
-    def load(self, entry: Entry, sound: frozenset[str] | None) -> Version:
+    def load(self, entry: Entry, trusted: frozenset[str] | None) -> Version:
         """Load the file of a version that lies there now; blocks.
 
         Args:
             entry: Gets to know what it is, or why it is refused.
-            sound: What needs no trial, as for :meth:`app.registry.loading.Loader.open`.
+            trusted: What needs no trial, as for :meth:`app.registry.loading.Loader.open`.
 
         Raises:
             InvalidArtifact: It cannot be served; what is in memory of it stays there.
@@ -51,7 +51,7 @@ class Residency:
         """
         stamp = entry.found.stamp()
         try:
-            model, memory_bytes = self._loader.open(entry.found.path, sound)
+            model, memory_bytes = self._loader.open(entry.found.path, trusted)
         except (InvalidArtifact, DeviceUnavailable) as error:
             entry.refuse(error, stamp)
             raise

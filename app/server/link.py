@@ -25,7 +25,7 @@ class Ready(NamedTuple):
 class Loaded(NamedTuple):
     """Digests of what the worker has loaded, which a worker to come need not try first."""
 
-    sound: frozenset[str]
+    trusted: frozenset[str]
 
 
 class Counts(NamedTuple):
@@ -49,7 +49,7 @@ class Link:
         service.tell_others = self.send
         for work in (self._listen, self._obey):
             threading.Thread(target=work, args=(service,), daemon=True).start()
-        self.send(Loaded(service.repository.sound()))
+        self.send(Loaded(service.repository.trusted()))
         self.send(Ready())
         return asyncio.create_task(self._report(service))
 
@@ -82,5 +82,5 @@ class Link:
     async def _report(self, service: Service) -> None:
         while True:
             await asyncio.sleep(_REPORT_S)
-            await asyncio.to_thread(self.send, Loaded(service.repository.sound()))
+            await asyncio.to_thread(self.send, Loaded(service.repository.trusted()))
             await asyncio.to_thread(self.send, Counts(service.metrics.snapshot()))

@@ -76,7 +76,7 @@ class Supervisor:
         self._workers: list[Worker] = []
         self._orders: dict[str, Order] = {}  # the last one for each model
         self._counted_before: Snapshot = {}  # by workers that have ended
-        self._sound: frozenset[str] | None = None
+        self._trusted: frozenset[str] | None = None
         self._died = 0
         self._failures = 0
         self._restart_at = 0.0
@@ -118,7 +118,7 @@ class Supervisor:
     def _start(self) -> Worker | None:
         ours, theirs = self._context.Pipe()
         place = self._places.take()
-        process = self._context.Process(target=self._target, args=(theirs, place, self._sound, *self._arguments))
+        process = self._context.Process(target=self._target, args=(theirs, place, self._trusted, *self._arguments))
         try:
             process.start()
         except (OSError, EOFError) as error:  # no memory, or what workers are forked from is just dying
@@ -178,7 +178,7 @@ class Supervisor:
                 self._tell(worker, order)
             log.info("worker %d is ready", worker.process.pid)
         elif isinstance(said, Loaded):
-            self._sound = (self._sound or frozenset()) | said.sound
+            self._trusted = (self._trusted or frozenset()) | said.trusted
         elif isinstance(said, Counts):
             worker.counted = said.snapshot
             self._tell(worker, self._others(worker))

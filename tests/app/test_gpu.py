@@ -258,7 +258,7 @@ def test_a_version_that_a_gpu_in_use_has_no_room_for_is_refused_and_the_rest_goe
     gpu.failure = "Failed to allocate memory for requested buffer of size 1073741824"
 
     for found in repository.folder.look()[1:]:
-        repository.admit(found, repository.sound() | {Model.load(toys.artifact(offset=0.25), "cpu").sha256})
+        repository.admit(found, repository.trusted() | {Model.load(toys.artifact(offset=0.25), "cpu").sha256})
 
     assert repository.served.find("toy").number == 1
     (refused,) = [entry.refused for entry in repository.entries() if entry.number == 2]

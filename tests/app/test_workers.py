@@ -110,7 +110,7 @@ def test_who_goes_on_tries_what_is_new_first_and_refuses_what_cannot_be_served(t
     toys.publish(tmp_path, "bad", 1, b"not a model")
 
     after = Repository(tmp_path, default="gone", loader=Loader(device="cpu", threads=1, max_batch_size=2))
-    after.load(before.sound())
+    after.load(before.trusted())
 
     assert after.ready
     assert old not in tried
