@@ -15,13 +15,14 @@ from app.errors import DeviceUnavailable, InvalidArtifact, InvalidUsage, Missing
 from app.interrupts import EXIT_CODE, noted
 from model_export import interrupts
 from model_export.arguments import parse
-from model_export.errors import BadData, MissingPackage, ParityFailure, PrecisionFailure
+from model_export.errors import BadData, BadSuccessor, MissingPackage, ParityFailure, PrecisionFailure
 from model_export.invocation import lacks
 
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (BadData, 65),
     (ParityFailure, 65),
     (PrecisionFailure, 65),
+    (BadSuccessor, 65),
     (InvalidArtifact, 65),
     (MissingInput, 66),
     (DeviceUnavailable, 69),

@@ -44,7 +44,7 @@ def _check_resume(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> N
         options = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
         top.error(
             f"--resume uses the options of its run; leave out {options}; "
-            "publish RUN accepts --name, --output, --precision and --data-licence"
+            "publish RUN accepts --name, --output, --precision, --replace-anyway and --data-licence"
         )
 
 
@@ -207,6 +207,8 @@ def _add_publishing(
     add("--output", type=Path, default=output, help=text)
     text = f"number format of the published graph (default: {precision or 'that of the run'})"
     add("--precision", choices=PRECISIONS, default=precision, help=text)
+    text = "publish even if the version that answers now has other classes or sizes, or is clearly better"
+    add("--replace-anyway", action="store_true", help=text)
     add("--data-licence", default="", metavar="TEXT", help="licence of the data, for the model card")
 
 

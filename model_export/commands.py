@@ -22,6 +22,7 @@ from model_export import (
     publishing,
     remarks,
     repeating,
+    succession,
 )
 from model_export.errors import BadData
 from model_export.opening import open_model
@@ -43,6 +44,8 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     dataset = _load(arguments)
     arguments.published_by, arguments.fingerprint = arguments.command_line, dataset.fingerprint()
     arguments.surroundings = provenance.surroundings(arguments.weights)
+    if not arguments.replace_anyway and (before := succession.find(arguments.output, arguments.name)):
+        before.check_kind(dataset.labels, dataset.shape, succession.otherwise(arguments))  # its accuracy comes later
     network = _build(arguments, dataset)  # what is wrong with the arguments shows here, and leaves no run
     run = Run.create(arguments.runs, arguments.name, arguments)
     with interrupts.resumable("train", "--resume", str(run.folder)):
@@ -65,12 +68,18 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
     arguments = _arguments_of(run, now)
     arguments.output, arguments.precision = now.output or arguments.output, now.precision or arguments.precision
     arguments.name, arguments.data_licence = now.name or arguments.name, now.data_licence or arguments.data_licence
+    arguments.replace_anyway = now.replace_anyway
     dataset = _load_again(arguments)
     network = _build(arguments, dataset, read=False)
-    from model_export import training  # noqa: PLC0415
+    from model_export import published, training  # noqa: PLC0415
 
     remarks.say_network(arguments, network, run)
-    return _export(arguments, run, dataset, network, training.recall(network, run))
+    outcome = training.recall(network, run)
+    found = None if now.data_licence else published.find(arguments, run, outcome)  # which a new version would say
+    if found and found.is_newest():  # else it is to answer again
+        say(f"{run.folder} is published already, as {found.folder}; nothing new was published")
+        return _result(found, run, dataset)
+    return _export(arguments, run, dataset, network, outcome)
 
 
 def _arguments_of(run: Run, now: argparse.Namespace) -> argparse.Namespace:
@@ -148,6 +157,8 @@ def _export(
         remarks.say_default(published.folder.parent.name, before)
     if not arguments.json:
         printing.print_training(published, run.folder)
+    elif published.change:
+        say(published.change)
     return _result(published, run, dataset)
 
 

@@ -41,7 +41,7 @@ def print_training(published: Published, run: Path) -> None:
     worst = "1 mistake" if published.mistakes == 1 else f"the {published.mistakes} worst mistakes"
     sheet = f", {worst}" if published.mistakes else ""
     out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}")
-    out.print(next_commands(published.folder))
+    out.print(next_commands(published.folder, published.change))
 
 
 def _calibration(found: Calibration, precision: str) -> str:
@@ -122,8 +122,8 @@ def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
     return table
 
 
-def next_commands(published: Path) -> str:
-    """Name the commands that follow a training run."""
+def next_commands(published: Path, change: str = "") -> str:
+    """Name the commands that follow a training run, and say what changed with its model."""
     name, version = published.parent.name, int(published.name)
     folder, repository = (shlex.quote(str(path)) for path in (published, published.parent.parent))
     newest, back = "", ""
@@ -131,7 +131,7 @@ def next_commands(published: Path) -> str:
         newest = f", the newest version of {name}: from now on it answers"
         back = f"\n  go back   rm -r {folder}, or ask for ?model={name}:{max(before)}"
     return (
-        f"published {published}{newest}\n"
+        f"published {published}{newest}{change and f'; {change}'}\n"
         f"  inspect   {program()} inspect {folder}\n"
         f"  verify    {program()} verify {folder} DATA\n"
         f"  serve     MULTIPOOL_MODELS_DIR={repository} make serve\n"

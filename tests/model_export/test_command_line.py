@@ -14,6 +14,7 @@ import time
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
 
+import keras
 import numpy as np
 import onnx
 import pytest
@@ -21,7 +22,16 @@ import tifffile
 import yaml
 
 from app.model import Model
-from model_export import comparison, conversion, datasets, evaluation, feature_statistics, precision, verification
+from model_export import (
+    comparison,
+    conversion,
+    datasets,
+    evaluation,
+    feature_statistics,
+    optimizing,
+    precision,
+    verification,
+)
 from model_export.__main__ import main
 from tests import toys
 from tests.conftest import ROOT, serving
@@ -344,6 +354,31 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     assert f"n{none}; calibration error train " in page
 
 
+def test_a_bad_successor_is_published_only_when_asked_for(published, folder, monkeypatch, capsys):
+    """The new run learns nothing; of the four validation images, the version that answers is right on all."""
+    _, repository = published
+    options = ["--trunk", "plain", "--epochs", "1", "--batch-size", "8", "--name", "light"]
+    assert main(["train", str(folder), *options, "--size", "20"]) == 65
+    assert "the new model 20×20×3. Nothing was published: choose another --name, or" in capsys.readouterr().err
+    assert not Path("runs/light/2").exists()  # no time was lost
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optimizing, "optimizer", lambda *_: keras.optimizers.SGD(0.0))
+        assert main(["train", str(folder), *options, "--averaging", "0"]) == 65
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: light:1, which it would replace, is clearly better on the same 4 validation images")
+    assert sorted(path.name for path in (repository / "light").iterdir()) == [".highest", "1"]
+    command = shlex.split(error.partition("all the same: ")[2])
+    assert command[-4:] == ["model_export", "publish", "runs/light/2", "--replace-anyway"]
+    assert main(command[-3:]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"published models/light/2, .*; validation accuracy 1\.0000 \(version 1\) → 0\.[05]0{3}\n", out)
+    assert main(command[-3:]) == 0
+    assert capsys.readouterr().err.endswith(
+        "runs/light/2 is published already, as models/light/2; nothing new was published\n"
+    )
+
+
 def test_too_small_a_precision_publishes_nothing(published, monkeypatch, capsys):
     said, repository = published
     monkeypatch.setattr(precision, "LARGEST_FALL", -1.0)
@@ -365,7 +400,7 @@ def test_a_full_disk_leaves_the_old_version_as_it_is(published, monkeypatch, cap
 
     monkeypatch.setattr(conversion, "save", full)
     try:
-        code = main(["publish", said["run"], "--output", str(repository)])
+        code = main(["publish", said["run"], "--data-licence", "MIT", "--output", str(repository)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
