@@ -41,6 +41,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train in a run folder of its own, or go on in an old one, and publish what came out."""
     if arguments.resume is not None:
         return _resume(arguments)
+    arguments.together = True  # for those who take up the run: older ones say nothing of it
     dataset = _load(arguments)
     arguments.published_by, arguments.fingerprint = arguments.command_line, dataset.fingerprint()
     arguments.surroundings = provenance.surroundings(arguments.weights)
@@ -98,6 +99,7 @@ def _load(arguments: argparse.Namespace) -> Dataset:
         value_range=arguments.value_range,
         labels=arguments.labels,
         seed=getattr(arguments, "seed", 0),
+        together=getattr(arguments, "together", True),
         cache=arguments.cache,
     )
     remarks.say_dataset(dataset)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from model_export.decoding import Split
 from model_export.errors import BadData
 from model_export.leakage import Leak, find_contradictions, find_leaks
 from model_export.sources.listing import File, Listing
-from model_export.splitting import SPLITS, check, split
+from model_export.splitting import SPLITS, check, copies, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,6 +82,7 @@ def load(
     value_range: tuple[float, float] | None = None,
     labels: tuple[str, ...] | None = None,
     seed: int = 0,
+    together: bool = True,
     measuring: bool = False,
     cache: Path | None = None,
 ) -> Dataset:
@@ -95,6 +96,7 @@ def load(
         value_range: See :func:`app.images.decode`.
         labels: Names of the classes of a source that only numbers them.
         seed: Decides which images go into which split.
+        together: Whether copies of a file go into the same one; not so in runs of older versions.
         measuring: Nothing is to be trained: classes may be without images, and nothing is cut; a data set without
             splits is one, named ``all``.
         cache: Folder for the decoded images; None keeps them in memory where they fit.
@@ -105,11 +107,14 @@ def load(
     """
     listing = sources.find(data, labels, measuring=measuring)
     shape = _shape(listing, size, channels)
+    notes = listing.notes
     if measuring:
         files = _as_found(listing.files)
     else:
         check(listing.files, listing.labels)
-        files = split(listing.files, listing.labels, seed)
+        same = copies(listing.files) if together else {}
+        files = split(listing.files, listing.labels, seed, same)
+        notes = (*notes, *_kept_together(same))
     splits, skipped = decoding.decode(files, shape, value_range, cache)
     for name, members in splits.items():
         if not files[name]:
@@ -126,7 +131,7 @@ def load(
         splits,
         sample=_sample(held_out, shape, value_range),
         skipped=(*listing.skipped, *skipped),
-        notes=listing.notes,
+        notes=notes,
         leaks=tuple(find_leaks(splits)),
         contradictions=tuple(find_contradictions(splits)),
         listed=listing.files if measuring else {},
@@ -137,6 +142,18 @@ def _as_found(files: dict[str, list[File]]) -> dict[str, list[File]]:
     if set(files) == {"train"}:
         return {"all": files["train"]}
     return {name: files[name] for name in SPLITS if name in files}
+
+
+def _kept_together(same: Mapping[str, str]) -> list[str]:
+    """Say that there are copies, and name two, for they may not be meant."""
+    if not same:
+        return []
+    first = next(iter(same.values()))
+    pair = " and ".join([name for name, digest in same.items() if digest == first][:2])
+    return [
+        f"{len(same):,} files are the same as another of their class, such as {pair}: copies were kept together in one "
+        "split"
+    ]
 
 
 def _advice(reason: str) -> str:

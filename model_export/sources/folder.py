@@ -104,7 +104,8 @@ def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str,
     for index, label in enumerate(labels):
         for path in (path for home in classes.get(label, []) for path in _visible(home)):
             if path.is_file():
-                files.append(File(str(path.relative_to(root)), index, path.read_bytes, stamp_of(path)))
+                name, size = str(path.relative_to(root)), path.stat().st_size
+                files.append(File(name, index, path.read_bytes, stamp_of(path), size))
             elif path.is_symlink() and not path.exists():
                 skipped.append(f"{path.relative_to(root)}: broken link")
     return files, skipped

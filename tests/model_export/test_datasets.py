@@ -265,7 +265,7 @@ def test_classes_inside_a_class_are_told_of(folder):
     for name in ("river", "lake"):
         (folder / "water" / name).mkdir(parents=True)
         for index in range(3):
-            (folder / "water" / name / f"{index}.png").write_bytes(toys.plain(index))
+            (folder / "water" / name / f"{index}.png").write_bytes(toys.plain(10 * len(name) + index))
 
     dataset = datasets.load(str(folder))
 
