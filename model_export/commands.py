@@ -90,7 +90,7 @@ def _arguments_of(run: Run, now: argparse.Namespace) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(kept), "json": now.json, "published_by": now.command_line})
 
 
-def _load(arguments: argparse.Namespace) -> Dataset:
+def _load(arguments: argparse.Namespace, *, training: bool = True) -> Dataset:
     """Load the data, say what it is like, and stop where the splits share images and that was not to be."""
     dataset = datasets.load(
         arguments.data,
@@ -102,7 +102,7 @@ def _load(arguments: argparse.Namespace) -> Dataset:
         together=getattr(arguments, "together", True),
         cache=arguments.cache,
     )
-    remarks.say_dataset(dataset)
+    remarks.say_dataset(dataset, training=training)
     if dataset.leaks and arguments.fail_on_leakage:
         raise BadData(f"{len(dataset.leaks)} pairs of images are the same, or nearly so, in two splits; remove them")
     return dataset
@@ -110,7 +110,7 @@ def _load(arguments: argparse.Namespace) -> Dataset:
 
 def _load_again(arguments: argparse.Namespace) -> Dataset:
     """Load the data of a run, which must be what it was: figures of other images would not be those of its weights."""
-    dataset = _load(arguments)
+    dataset = _load(arguments, training=False)
     if dataset.fingerprint() != arguments.fingerprint:
         raise BadData(
             f"{arguments.data} is not what {arguments.resume} was trained on: files, classes or splits have changed; "

@@ -126,9 +126,9 @@ def _merged(classes: dict[str, _Classes], labels: tuple[str, ...]) -> list[str]:
     notes = []
     for label in labels:
         homes = [home for of_split in classes.values() for home in of_split.get(label, [])]
-        alike = sorted({home.name for home in homes})
-        if len(alike) > 1:
-            notes.append(f"class {label!r} has {len(alike)} folders, whose names look the same")
+        alike = max(len(of_split.get(label, [])) for of_split in classes.values())  # splits may write it in two ways
+        if alike > 1:
+            notes.append(f"class {label!r} has {alike} folders, whose names look the same")
         inside = [path.relative_to(home).parts for home in homes for path in _visible(home) if path.is_file()]
         counts = Counter(parts[0] for parts in inside if len(parts) > 1)
         if counts:

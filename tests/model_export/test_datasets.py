@@ -303,6 +303,41 @@ def test_names_that_look_the_same_are_one_class(folder):
     assert dataset.notes == ("class 'Flüsse' has 3 folders, whose names look the same",)
 
 
+def test_each_split_may_write_the_name_of_a_class_in_its_own_way(folder, tmp_path):
+    for split, form in (("train", "NFD"), ("val", "NFC")):
+        shutil.copytree(folder / "dark", tmp_path / "split" / split / "dark")
+        shutil.copytree(folder / "bright", tmp_path / "split" / split / unicodedata.normalize(form, "Flüsse"))
+
+    dataset = datasets.load(str(tmp_path / "split"))
+
+    assert dataset.notes == ()
+    assert dataset.counts() == {"train": 40, "validation": 40}
+
+
+def test_options_of_training_are_advised_only_where_they_can_be_given(folder, capsys):
+    for path in sorted((folder / "dark").iterdir())[3:]:
+        path.unlink()
+    (folder / "dark" / "01.png").write_bytes((folder / "bright" / "01.png").read_bytes())
+    dataset = datasets.load(str(folder))
+
+    remarks.say_dataset(dataset, training=True)
+    assert "--class-weights makes" in capsys.readouterr().err
+    remarks.say_dataset(dataset)
+    said = capsys.readouterr().err
+    assert "warning: 1 image is in two classes" in said
+    assert "--" not in said
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [(2, "feature drift cannot be told from chance; with 100, "), (50, "feature drift of up to 0.27 may be chance; ")],
+)
+def test_how_little_few_held_out_images_tell_of_drift(images, words, capsys):
+    remarks.say_held_out(images)
+
+    assert words in capsys.readouterr().err
+
+
 def test_a_folder_from_macos_is_measured_with_a_model_from_elsewhere(folder, tmp_path, capsys):
     (folder / "bright").rename(folder / unicodedata.normalize("NFD", "Flüsse"))
     labels = ("dark", unicodedata.normalize("NFC", "Flüsse"))
