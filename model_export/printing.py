@@ -6,13 +6,13 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Column, Table
 
 from app.model import Model
 from model_export import classes, publishing
 from model_export.invocation import program
 from model_export.metrics import accuracy
+from model_export.progress import Output
 from model_export.seen import UNKNOWN
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from model_export.published import Published
     from model_export.verification import Difference
 
-out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+out = Output(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def print_training(published: Published, run: Path) -> None:

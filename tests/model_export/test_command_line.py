@@ -567,6 +567,25 @@ def test_nothing_but_our_own_lines_reach_the_terminal(ended):
     ]
 
 
+@pytest.mark.parametrize("json", [(), ("--json",)])
+def test_a_training_that_nobody_watches_any_more_is_published(folder, tmp_path, json):
+    """As with ``2>&1 | head -1``; both streams are closed from the start."""
+    read, write = os.pipe()
+    os.close(read)
+    arguments = ["train", str(folder), "--trunk", "plain", "--epochs", "1", "--batch-size", "8", "--name", "light"]
+    process = subprocess.run(
+        [sys.executable, "-m", "model_export", *arguments, *json],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=write,
+        stderr=write,
+        check=False,
+    )
+    os.close(write)
+
+    assert process.returncode == 141
+    assert (tmp_path / "models" / "light" / "1" / "model.onnx").is_file()
+
+
 def test_an_interrupted_comparison_names_the_command_that_goes_on(folder, monkeypatch, capsys):
     given = ["compare", str(folder), "--epochs", "1", "--seeds", "1", "--architectures", "gap"]
     monkeypatch.setattr(comparison, "run", interrupt)
