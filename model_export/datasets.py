@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.errors import InvalidUsage
 from app.images import Shape
 from model_export import decoding, sources, survey
 from model_export.choices import MOST_CHANNELS
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["SPLITS", "Dataset", "Split", "load"]
 
 _SAMPLE = 32
+_ANY_CAN_HAVE = (1, 3, 4)
+"""Channels that photos are brought to, whatever they have."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,11 @@ def load(
     Raises:
         MissingInput: There is no such data set, or no image in it.
         BadData: Fewer than two classes, or a class without a readable image, unless that is only measured.
+        InvalidUsage: No image has so many channels, or the data set names its classes itself.
     """
     listing = sources.find(data, labels, measuring=measuring)
+    if not measuring:
+        _check_channels(listing, channels)
     shape = _shape(listing, size, channels)
     notes = listing.notes
     if measuring:
@@ -159,6 +165,17 @@ def _kept_together(same: Mapping[str, str]) -> list[str]:
 def _advice(reason: str) -> str:
     """Say how to train on what the service would refuse of a sender."""
     return "; --value-range LOW HIGH says which values become 0 and 255" if "no natural range" in reason else ""
+
+
+def _check_channels(listing: Listing, channels: int | None) -> None:
+    if channels in (None, *_ANY_CAN_HAVE):
+        return
+    there = {listing.channels} if listing.channels else survey.channels(listing.files["train"])
+    if channels not in there:
+        raise InvalidUsage(
+            f"--channels {channels}: the images have {' or '.join(map(str, sorted(there)))}; leave it out, or give "
+            "1 for grey or 3 for colour"
+        )
 
 
 def _shape(listing: Listing, size: tuple[int, int] | None, channels: int | None) -> Shape:

@@ -421,11 +421,6 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         return code, error
 
     assert run("train", str(tmp_path / "absent"))[0] == 66
-    assert run("train", str(folder), "--size", "8") == (
-        65,
-        "error: images of 8×8 are too small for 'regions' on the trunk 'batchnorm', which needs 16×16; "
-        "choose a larger --size, or --trunk plain",
-    )
     assert not (tmp_path / "runs").exists()  # of what never began
     for path in (folder / "dark").iterdir():
         path.unlink()
@@ -451,7 +446,11 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["train", "digits", "--size", "big"],
         ["train", "digits", "--size", "0"],
         ["train", "digits", "--size", "100000"],
+        ["train", "digits", "--size", "8"],
+        ["compare", "digits", "--size", "15x16", "--architectures", "gap,regions"],
         ["train", "digits", "--channels", "201"],
+        ["train", "digits", "--output", "/etc/passwd/models"],
+        ["train", "digits", "--runs", "/etc/passwd"],
         ["train", "digits", "--name", "../up"],
         ["train", "digits", "--epochs", "0"],
         ["train", "digits", "--learning-rate", "nan"],
@@ -479,6 +478,18 @@ def test_usage_errors(arguments):
         main(arguments)
 
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--channels", "5"], "--channels 5: the images have 3; leave it out, or give 1 for grey or 3 for colour"),
+        (["--labels", "a,b"], "--labels names the classes of a .npz or IDX file; this data set names its own"),
+    ],
+)
+def test_options_that_do_not_fit_the_kind_of_data_are_usage_errors(folder, options, message, capsys):
+    assert main(["train", str(folder), *options]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
 @pytest.mark.parametrize(
