@@ -24,6 +24,7 @@ from model_export import (
     repeating,
     succession,
 )
+from model_export.counting import counted
 from model_export.errors import BadData
 from model_export.opening import open_model
 from model_export.progress import say
@@ -104,7 +105,8 @@ def _load(arguments: argparse.Namespace, *, training: bool = True) -> Dataset:
     )
     remarks.say_dataset(dataset, training=training)
     if dataset.leaks and arguments.fail_on_leakage:
-        raise BadData(f"{len(dataset.leaks)} pairs of images are the same, or nearly so, in two splits; remove them")
+        pairs = counted(len(dataset.leaks), "pair of images is", "pairs of images are")
+        raise BadData(f"{pairs} the same, or nearly so, in two splits; remove them")
     return dataset
 
 
@@ -137,7 +139,8 @@ def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, n
 
     budget, before = training.budget(arguments), len(run.history())
     remarks.say_network(arguments, network, run)
-    say(f"{batches.described(len(dataset.splits['train']), budget.batch_size)}; at most {budget.epochs} epochs")
+    epoch = batches.described(len(dataset.splits["train"]), budget.batch_size)
+    say(f"{epoch}; at most {counted(budget.epochs, 'epoch')}")
     outcome = training.train(network, dataset, budget, run)
     if outcome.epochs == before and (found := published.find(arguments, run, outcome)):
         say(f"{run.folder} is finished, and is published already: {found.folder}; nothing new was published")
@@ -155,12 +158,14 @@ def _export(
     published = exporting.export(arguments, run, network, dataset, outcome)
     remarks.say_worth(published.metrics, dataset, arguments.trunk)
     remarks.say_held_out(len(dataset.splits["validation"]))
-    if before := published.displaced():
-        remarks.say_default(published.folder.parent.name, before)
     if not arguments.json:
-        printing.print_training(published, run.folder)
+        printing.print_training(published, run.folder, arguments.data)
     elif published.change:
         say(published.change)
+    if published.reduced is not None:
+        remarks.say_speed(published.reduced)
+    if before := published.displaced():
+        remarks.say_default(published.folder.parent.name, before)
     return _result(published, run, dataset)
 
 

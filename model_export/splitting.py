@@ -10,6 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from app.ahead import in_order
+from model_export.counting import counted
 from model_export.errors import BadData
 from model_export.sources.listing import File
 
@@ -32,29 +33,25 @@ def check(files: dict[str, list[File]], labels: tuple[str, ...]) -> None:
         BadData: Some have not; says which, all at once.
     """
     cut = "validation" not in files
-    lacking = []
-    for name, members in files.items():
-        counts = Counter(file.label for file in members)
-        least = _SMALLEST_CLASS if cut and name == "train" else 1
-        where = f" in {name!r}" if len(files) > 1 else ""
-        lacking += [_few(label, counts[index]) + where for index, label in enumerate(labels) if counts[index] < least]
-    if lacking:
-        each = f"at least {_SMALLEST_CLASS} images, one of them to validate with and one to test" if cut else "an image"
-        where = "" if cut else " in every split"
-        raise BadData(
-            f"{_listed(lacking)}; each class needs {each}{where}. Add images, or remove the folders of "
-            f"{'that class' if len(lacking) == 1 else 'those classes'}"
-        )
-
-
-def _few(label: str, count: int) -> str:
-    return f"class {label!r} has {('no image', '1 image')[count] if count < 2 else f'{count} images'}"
-
-
-def _listed(parts: list[str]) -> str:
-    if len(parts) > _MOST_NAMED:
-        parts = [*parts[:_MOST_NAMED], f"{len(parts) - _MOST_NAMED} more have too few"]
-    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+    least = {name: _SMALLEST_CLASS if cut and name == "train" else 1 for name in files}
+    counts = {name: Counter(file.label for file in members) for name, members in files.items()}
+    where = [[name for name in files if counts[name][index] < least[name]] for index in range(len(labels))]
+    if not any(where):
+        return
+    few = [f"{label!r} ({', '.join(names)})" for label, names in zip(labels, where, strict=True) if names]
+    needed = "one in every split"
+    if cut and "test" in files:
+        needed = f"at least {_SMALLEST_CLASS} in train, one of them to validate with, and one in test"
+    elif cut:
+        few = [f"{label!r} ({counts['train'][index]:,})" for index, label in enumerate(labels) if where[index]]
+        needed = f"at least {_SMALLEST_CLASS}, one of them to validate with and one to test"
+    classes = counted(len(few), "class has", "classes have")
+    if len(few) > _MOST_NAMED:
+        few = [*few[:_MOST_NAMED], f"{len(few) - _MOST_NAMED} more"]
+    raise BadData(
+        f"{classes} too few images: {', '.join(few)}; each class needs {needed}. Add images, or remove the folders of "
+        f"{'that class' if classes.startswith('1 ') else 'those classes'}"
+    )
 
 
 def split(

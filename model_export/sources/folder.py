@@ -99,7 +99,7 @@ def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str,
     """List the files of one split, class by class, and the links that lead nowhere."""
     unknown = set(classes) - set(labels)
     if unknown:
-        raise BadData(f"{folder} has classes that 'train' has not: {', '.join(sorted(unknown))}")
+        raise BadData(f"{folder} has classes that 'train' has not: {_names(sorted(unknown))}")
     files, skipped = [], []
     for index, label in enumerate(labels):
         for path in (path for home in classes.get(label, []) for path in _visible(home)):

@@ -322,8 +322,8 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     assert f"published {repository / 'light' / '2'}, the newest version of light: from now on it answers" in out
     assert f"go back   rm -r {repository / 'light' / '2'}, or ask for ?model=light:1" in out
     none = "o temperature is set, for none lowers the cross-entropy of images that it was not fitted to"
-    assert f"n{none}; calibration error of the validation images " in out
-    assert re.search(r" [\d.]+ as trained, [\d.]+ as published, in int8\n", out)
+    assert f"\nn{none}\ncalibration error of the validation images: " in out
+    assert re.search(r" [\d.]+ as trained, [\d.]+ as published in int8\n", out)
     assert {name: (Path(said["run"]) / name).read_bytes() for name in pictures} == pictures
     inspected, model = repository / "light" / "2", repository / "light" / "2" / "model.onnx"
     assert main(["inspect", str(inspected), "--json"]) == 0
@@ -426,7 +426,7 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         path.unlink()
     code, error = run("train", str(folder))
     assert code == 65
-    assert "class 'dark' has no image" in error
+    assert "1 class has too few images: 'dark' (0)" in error
     assert run("inspect", str(tmp_path / "absent"))[0] == 66
     (tmp_path / "foreign.onnx").write_bytes(b"not a model")
     assert run("inspect", str(tmp_path / "foreign.onnx"))[0] == 65
