@@ -35,7 +35,8 @@ def check(files: dict[str, list[File]], labels: tuple[str, ...]) -> None:
     cut = "validation" not in files
     least = {name: _SMALLEST_CLASS if cut and name == "train" else 1 for name in files}
     counts = {name: Counter(file.label for file in members) for name, members in files.items()}
-    where = [[name for name in files if counts[name][index] < least[name]] for index in range(len(labels))]
+    named = [name for name in SPLITS if name in files]
+    where = [[name for name in named if counts[name][index] < least[name]] for index in range(len(labels))]
     if not any(where):
         return
     few = [f"{label!r} ({', '.join(names)})" for label, names in zip(labels, where, strict=True) if names]
