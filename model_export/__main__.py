@@ -13,15 +13,16 @@ from typing import Any
 
 from app.errors import DeviceUnavailable, InvalidArtifact, InvalidUsage, MissingInput, MultipoolError
 from app.interrupts import EXIT_CODE, noted
-from model_export import interrupts
+from model_export import interrupts, unread
 from model_export.arguments import parse
-from model_export.errors import BadData, MissingPackage, ParityFailure, PrecisionFailure
+from model_export.errors import BadData, BadSuccessor, MissingPackage, ParityFailure, PrecisionFailure
 from model_export.invocation import lacks
 
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (BadData, 65),
     (ParityFailure, 65),
     (PrecisionFailure, 65),
+    (BadSuccessor, 65),
     (InvalidArtifact, 65),
     (MissingInput, 66),
     (DeviceUnavailable, 69),
@@ -45,12 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
         with noted():
             result = _run(parsed)
     except KeyboardInterrupt as interrupt:
-        print(interrupts.words(interrupt, publishing=parsed.command in ("train", "publish")), file=sys.stderr)
+        _say(interrupts.words(interrupt, publishing=parsed.command in ("train", "publish")))
         return EXIT_CODE
     except tuple(kind for kind, _ in EXIT_CODES) as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
-    return _print(result) if parsed.json else 0
+    return _end(result if parsed.json else None)
 
 
 def _run(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -65,14 +66,25 @@ def _run(parsed: argparse.Namespace) -> dict[str, Any]:
     return COMMANDS[parsed.command](parsed)
 
 
-def _print(result: dict[str, Any]) -> int:
-    """Print a result as JSON; whoever reads it may have seen enough."""
+def _say(text: str) -> None:
+    """Say why it ends, if there still is somebody to read it."""
     try:
-        print(json.dumps(result, indent=2), flush=True)
+        print(text, file=sys.stderr)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
-        return 1
-    return 0
+        unread.discard(sys.stderr)
+
+
+def _end(result: dict[str, Any] | None) -> int:
+    """Print a result as JSON; returns the exit code, which also says whether somebody stopped reading before."""
+    from model_export.printing import out  # noqa: PLC0415  # the command has imported it
+
+    try:
+        if result is not None:
+            print(json.dumps(result, indent=2), flush=True)
+    except BrokenPipeError:
+        unread.discard(sys.stdout)
+        return unread.EXIT_CODE
+    return unread.EXIT_CODE if out.closed else 0
 
 
 if __name__ == "__main__":

@@ -19,9 +19,10 @@ from keras import layers
 
 from app.images import Shape
 from app.metadata import Branch
+from model_export.choices import SIDE, too_small
 from model_export.errors import BadData
-from model_export.heads import HEADS, SIDE, Source
-from model_export.trunks import REDUCTION, TRUNKS, application
+from model_export.heads import HEADS, Source
+from model_export.trunks import TRUNKS, application
 
 ARCHITECTURES = HEADS
 
@@ -61,7 +62,8 @@ def build(
     image = keras.Input(tuple(shape), name="image", dtype="uint8")  # (N, H, W, C)
     pretrained = None
     if trunk in TRUNKS:
-        _check_size(architecture, trunk, shape)
+        if reason := too_small(architecture, trunk, shape.height, shape.width):
+            raise BadData(reason)
         features = TRUNKS[trunk](layers.Rescaling(1 / 255, name="scale")(image))
     else:
         features, pretrained = application(layers.Rescaling(1.0, name="scale")(image), trunk, shape, weights, read=read)
@@ -107,13 +109,3 @@ def _pool(source: Source) -> keras.KerasTensor:
         return source.tensor
     pool = layers.GlobalMaxPooling2D if source.pooling == "max" else layers.GlobalAveragePooling2D
     return pool(name=source.name)(source.tensor)
-
-
-def _check_size(architecture: str, trunk: str, shape: Shape) -> None:
-    least = REDUCTION[trunk] * SIDE.get(architecture, 1)
-    if min(shape.height, shape.width) < least:
-        advice = "" if trunk == "plain" else ", or --trunk plain"
-        raise BadData(
-            f"images of {shape.height}×{shape.width} are too small for {architecture!r} on the trunk {trunk!r}, which "
-            f"needs {least}×{least}; choose a larger --size{advice}"
-        )

@@ -44,7 +44,7 @@ def _check_resume(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> N
         options = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
         top.error(
             f"--resume uses the options of its run; leave out {options}; "
-            "publish RUN accepts --name, --output, --precision and --data-licence"
+            "publish RUN accepts --name, --output, --precision, --replace-anyway and --data-licence"
         )
 
 
@@ -58,6 +58,10 @@ def _complete(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         low, high = parsed.value_range
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             top.error(f"argument --value-range: LOW {low:g} must be below HIGH {high:g}")
+    architectures = (parsed.architecture,) if parsed.command == "train" else parsed.architectures
+    for architecture in architectures if parsed.size is not None and parsed.trunk in TRUNKS else ():
+        if reason := choices.too_small(architecture, parsed.trunk, *parsed.size):
+            top.error(f"argument --size: {reason}")
     if parsed.weights != "none" and parsed.trunk in TRUNKS:
         top.error(
             f"argument --weights: the trunk {parsed.trunk!r} has no pretrained weights; name one of keras.applications"
@@ -118,7 +122,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     )
     text = "stop after so many epochs without a lower validation loss; the best one is kept (default: 10)"
     add("--patience", type=choices.positive, default=10, help=text)
-    add("--runs", type=Path, default=Path("runs"), help="folder in which runs are stored (default: runs)")
+    add("--runs", type=choices.folder, default=Path("runs"), help="folder in which runs are stored (default: runs)")
     add("--resume", type=Path, metavar="RUN", help="continue an interrupted run after its last complete epoch")
 
 
@@ -134,7 +138,7 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
     _add_budget(command, epochs=10)
     add(
         "--report",
-        type=Path,
+        type=choices.folder,
         help="folder of the report; an unfinished one is continued; default: a new one in comparisons/<data set>",
     )
 
@@ -167,7 +171,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     add("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help=text)
     add("--labels", type=choices.labels, help="comma-separated names of the classes 0, 1, … of a .npz or IDX file")
     text = "decode once into this folder and stream from it; default: only if the data is too large for the memory"
-    add("--cache", type=Path, metavar="FOLDER", help=text)
+    add("--cache", type=choices.folder, metavar="FOLDER", help=text)
     text = "stop with exit code 65 if two splits share an image, or nearly the same image"
     add("--fail-on-leakage", action="store_true", help=text)
 
@@ -204,9 +208,11 @@ def _add_publishing(
     add = command.add_argument_group("publishing").add_argument
     add("--name", type=choices.name, help=f"name of the model; default: {name}")
     text = f"model repository (default: {output or 'where the run published'})"
-    add("--output", type=Path, default=output, help=text)
+    add("--output", type=choices.folder, default=output, help=text)
     text = f"number format of the published graph (default: {precision or 'that of the run'})"
     add("--precision", choices=PRECISIONS, default=precision, help=text)
+    text = "publish even if the version that answers now has other classes or sizes, or is clearly better"
+    add("--replace-anyway", action="store_true", help=text)
     add("--data-licence", default="", metavar="TEXT", help="licence of the data, for the model card")
 
 

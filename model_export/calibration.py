@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model_export.counting import counted
 from model_export.metrics import BINS, calibration_error, losses
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Calibration:
         """Say which temperature was set, or that none was."""
         if self.temperature == 1:
             return "no temperature is set, for none lowers the cross-entropy of images that it was not fitted to"
-        fitted = f"fitted to {self.images:,} validation images"
+        fitted = f"fitted to {counted(self.images, 'validation image')}"
         return f"a temperature of {self.temperature:g}, {fitted}, is folded into the head"
 
     def document(self) -> dict[str, Any]:

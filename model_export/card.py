@@ -12,6 +12,7 @@ from app.images import Shape
 from app.metadata import Metadata
 from model_export import plots
 from model_export.calibration import Calibration
+from model_export.counting import counted
 from model_export.metrics import accuracy
 from model_export.precision import Reduced
 
@@ -75,8 +76,9 @@ def _metrics(document: Metadata) -> str:
     )
     leaks = document.training.get("leaks", {})
     if any(leaks.values()):
+        same = counted(leaks["exact"], "pair is", "pairs are")
         text += (
-            f"\n\nOf the images, {leaks['exact']} pairs are the same and {leaks['near']} nearly the same in two "
+            f"\n\nOf the images, {same} the same and {leaks['near']} nearly the same in two "
             "splits: the figures are better than they would be without."
         )
     return text
@@ -103,13 +105,13 @@ def _calibration(document: Metadata) -> str:
 def _training(document: Metadata) -> str:
     record, published = document.training, document.training["published"]
     counts = ", ".join(f"{count:,} {split}" for split, count in record["images"].items())
-    skipped = f", {record['skipped']:,} files left out" if record["skipped"] else ""
+    skipped = f", {counted(record['skipped'], 'file')} left out" if record["skipped"] else ""
     low, high = document.recipe.value_range or (None, None)
     lines = [
         f"- data: {record['dataset']} ({counts}{skipped}); fingerprint `{record['fingerprint']}`",
         f"- pixel values of more than 8 bits: {low:g} became 0 and {high:g} became 255" if low is not None else "",
         f"- licence of the data: {record['licence'] or 'not given'}",
-        f"- trained {record['date'][:10]}: {record['epochs']} of {record['epochs_planned']} epochs in "
+        f"- trained {record['date'][:10]}: {record['epochs']} of {counted(record['epochs_planned'], 'epoch')} in "
         f"{record['seconds']:,} s, the weights of epoch {record['best_epoch']} kept",
         f"- {_method(record)}",
         f"- command: `{record['command']}`",
@@ -124,7 +126,7 @@ def _method(record: dict[str, Any]) -> str:
     """Say how the weights were moved."""
     pretrained = f"the trunk began with {record['weights']} weights" if record["weights"] != "none" else ""
     digest = f" (SHA-256 `{record['weights_sha256']}`)" if "weights_sha256" in record else ""
-    frozen = f" and was frozen for {record['freeze_epochs']} epochs" if record["freeze_epochs"] else ""
+    frozen = f" and was frozen for {counted(record['freeze_epochs'], 'epoch')}" if record["freeze_epochs"] else ""
     parts = [
         f"{record['optimizer']}, weight decay {record['weight_decay']:g}, batch {record['batch_size']}, "
         f"{record['steps_per_epoch']:,} steps an epoch; learning rate up to {record['learning_rate']:g}, reached after "
@@ -134,7 +136,7 @@ def _method(record: dict[str, Any]) -> str:
         if record["averaging"]
         else "no average of the weights",
         "classes weighed by how rare they are" if record["class_weights"] else "classes not weighed",
-        f"patience {record['patience']} epochs",
+        f"patience {counted(record['patience'], 'epoch')}",
         f"seed {record['seed']}",
         f"{pretrained}{digest}{frozen}",
     ]

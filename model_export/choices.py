@@ -65,6 +65,10 @@ APPLICATIONS = (
     "vgg19",
     "xception",
 )
+REDUCTION = {"plain": 2, "batchnorm": 8}
+"""How many times smaller than the image the feature map of these trunks is."""
+SIDE = {"regions": 2, "mixed": 2}
+"""Least height and width of the feature map of these architectures; 1 of all others."""
 AUGMENTATIONS = ("none", "shift", "photo", "aerial")
 PRECISIONS = ("float32", "float16", "int8")
 DIGITS = "digits"
@@ -105,6 +109,27 @@ def size(text: str) -> tuple[int, int]:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size up to 9999; write 64, or 64x96 for height and width")
     return int(match[1]), int(match[2] or match[1])
+
+
+def too_small(architecture: str, trunk: str, height: int, width: int) -> str:
+    """Say so where images are too small for one of our own trunks; nothing where they are not."""
+    least = REDUCTION.get(trunk, 1) * SIDE.get(architecture, 1)
+    if min(height, width) >= least:
+        return ""
+    advice = "" if trunk == "plain" else ", or --trunk plain"
+    return (
+        f"images of {height}×{width} are too small for {architecture!r} on the trunk {trunk!r}, which "
+        f"needs {least}×{least}; choose a larger --size{advice}"
+    )
+
+
+def folder(text: str) -> Path:
+    """Read the name of a folder, which need not be there yet."""
+    path = Path(text)
+    for each in (path, *path.parents):
+        if each.exists() and not each.is_dir():
+            raise argparse.ArgumentTypeError(f"{str(each)!r} is a file; name a folder")
+    return path
 
 
 def name(text: str) -> str:

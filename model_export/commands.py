@@ -22,7 +22,9 @@ from model_export import (
     publishing,
     remarks,
     repeating,
+    succession,
 )
+from model_export.counting import counted
 from model_export.errors import BadData
 from model_export.opening import open_model
 from model_export.progress import say
@@ -40,9 +42,12 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train in a run folder of its own, or go on in an old one, and publish what came out."""
     if arguments.resume is not None:
         return _resume(arguments)
+    arguments.together = True  # for those who take up the run: older ones say nothing of it
     dataset = _load(arguments)
     arguments.published_by, arguments.fingerprint = arguments.command_line, dataset.fingerprint()
     arguments.surroundings = provenance.surroundings(arguments.weights)
+    if not arguments.replace_anyway and (before := succession.find(arguments.output, arguments.name)):
+        before.check_kind(dataset.labels, dataset.shape, succession.otherwise(arguments))  # its accuracy comes later
     network = _build(arguments, dataset)  # what is wrong with the arguments shows here, and leaves no run
     run = Run.create(arguments.runs, arguments.name, arguments)
     with interrupts.resumable("train", "--resume", str(run.folder)):
@@ -65,12 +70,18 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
     arguments = _arguments_of(run, now)
     arguments.output, arguments.precision = now.output or arguments.output, now.precision or arguments.precision
     arguments.name, arguments.data_licence = now.name or arguments.name, now.data_licence or arguments.data_licence
+    arguments.replace_anyway = now.replace_anyway
     dataset = _load_again(arguments)
     network = _build(arguments, dataset, read=False)
-    from model_export import training  # noqa: PLC0415
+    from model_export import published, training  # noqa: PLC0415
 
     remarks.say_network(arguments, network, run)
-    return _export(arguments, run, dataset, network, training.recall(network, run))
+    outcome = training.recall(network, run)
+    found = None if now.data_licence else published.find(arguments, run, outcome)  # which a new version would say
+    if found and found.is_newest():  # else it is to answer again
+        say(f"{run.folder} is published already, as {found.folder}; nothing new was published")
+        return _result(found, run, dataset)
+    return _export(arguments, run, dataset, network, outcome)
 
 
 def _arguments_of(run: Run, now: argparse.Namespace) -> argparse.Namespace:
@@ -80,7 +91,7 @@ def _arguments_of(run: Run, now: argparse.Namespace) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(kept), "json": now.json, "published_by": now.command_line})
 
 
-def _load(arguments: argparse.Namespace) -> Dataset:
+def _load(arguments: argparse.Namespace, *, training: bool = True) -> Dataset:
     """Load the data, say what it is like, and stop where the splits share images and that was not to be."""
     dataset = datasets.load(
         arguments.data,
@@ -89,17 +100,19 @@ def _load(arguments: argparse.Namespace) -> Dataset:
         value_range=arguments.value_range,
         labels=arguments.labels,
         seed=getattr(arguments, "seed", 0),
+        together=getattr(arguments, "together", True),
         cache=arguments.cache,
     )
-    remarks.say_dataset(dataset)
+    remarks.say_dataset(dataset, training=training)
     if dataset.leaks and arguments.fail_on_leakage:
-        raise BadData(f"{len(dataset.leaks)} pairs of images are the same, or nearly so, in two splits; remove them")
+        pairs = counted(len(dataset.leaks), "pair of images is", "pairs of images are")
+        raise BadData(f"{pairs} the same, or nearly so, in two splits; remove them")
     return dataset
 
 
 def _load_again(arguments: argparse.Namespace) -> Dataset:
     """Load the data of a run, which must be what it was: figures of other images would not be those of its weights."""
-    dataset = _load(arguments)
+    dataset = _load(arguments, training=False)
     if dataset.fingerprint() != arguments.fingerprint:
         raise BadData(
             f"{arguments.data} is not what {arguments.resume} was trained on: files, classes or splits have changed; "
@@ -126,7 +139,8 @@ def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, n
 
     budget, before = training.budget(arguments), len(run.history())
     remarks.say_network(arguments, network, run)
-    say(f"{batches.described(len(dataset.splits['train']), budget.batch_size)}; at most {budget.epochs} epochs")
+    epoch = batches.described(len(dataset.splits["train"]), budget.batch_size)
+    say(f"{epoch}; at most {counted(budget.epochs, 'epoch')}")
     outcome = training.train(network, dataset, budget, run)
     if outcome.epochs == before and (found := published.find(arguments, run, outcome)):
         say(f"{run.folder} is finished, and is published already: {found.folder}; nothing new was published")
@@ -144,10 +158,14 @@ def _export(
     published = exporting.export(arguments, run, network, dataset, outcome)
     remarks.say_worth(published.metrics, dataset, arguments.trunk)
     remarks.say_held_out(len(dataset.splits["validation"]))
+    if not arguments.json:
+        printing.print_training(published, run.folder, arguments.data)
+    elif published.change:
+        say(published.change)
+    if published.reduced is not None:
+        remarks.say_speed(published.reduced)
     if before := published.displaced():
         remarks.say_default(published.folder.parent.name, before)
-    if not arguments.json:
-        printing.print_training(published, run.folder)
     return _result(published, run, dataset)
 
 
@@ -177,7 +195,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         trained = comparison.run(arguments, dataset, budget, folder)
         document = report.write(folder, arguments, dataset, budget, trained)
     if not arguments.json:
-        print((folder / "README.md").read_text())
+        printing.out.print((folder / "README.md").read_text())
         say(f"report {folder / 'README.md'}")
     return {"report": str(folder), **document}
 

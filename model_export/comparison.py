@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from model_export import architectures, conversion, provenance, training
+from model_export.counting import counted
 from model_export.errors import BadData
 from model_export.progress import say
 from model_export.quiet import quiet
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
     pairs = list(_pairs(arguments.architectures, arguments.seeds))
     say(
         f"{len(pairs)} trainings (architectures: {len(arguments.architectures)}, seeds: {arguments.seeds}) of "
-        f"{budget.epochs} epochs each; {sum(pair in done for pair in pairs)} done before"
+        f"{counted(budget.epochs, 'epoch')} each; {sum(pair in done for pair in pairs)} done before"
     )
     for architecture, seed in pairs:
         if (architecture, seed) not in done:

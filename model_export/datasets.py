@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.errors import InvalidUsage
 from app.images import Shape
 from model_export import decoding, sources, survey
 from model_export.choices import MOST_CHANNELS
@@ -21,7 +22,7 @@ from model_export.decoding import Split
 from model_export.errors import BadData
 from model_export.leakage import Leak, find_contradictions, find_leaks
 from model_export.sources.listing import File, Listing
-from model_export.splitting import SPLITS, check, split
+from model_export.splitting import SPLITS, check, copies, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["SPLITS", "Dataset", "Split", "load"]
 
 _SAMPLE = 32
+_ANY_CAN_HAVE = (1, 3, 4)
+"""Channels that photos are brought to, whatever they have."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def load(
     value_range: tuple[float, float] | None = None,
     labels: tuple[str, ...] | None = None,
     seed: int = 0,
+    together: bool = True,
     measuring: bool = False,
     cache: Path | None = None,
 ) -> Dataset:
@@ -95,6 +99,7 @@ def load(
         value_range: See :func:`app.images.decode`.
         labels: Names of the classes of a source that only numbers them.
         seed: Decides which images go into which split.
+        together: Whether copies of a file go into the same one; not so in runs of older versions.
         measuring: Nothing is to be trained: classes may be without images, and nothing is cut; a data set without
             splits is one, named ``all``.
         cache: Folder for the decoded images; None keeps them in memory where they fit.
@@ -102,14 +107,20 @@ def load(
     Raises:
         MissingInput: There is no such data set, or no image in it.
         BadData: Fewer than two classes, or a class without a readable image, unless that is only measured.
+        InvalidUsage: No image has so many channels, or the data set names its classes itself.
     """
     listing = sources.find(data, labels, measuring=measuring)
+    if not measuring:
+        _check_channels(listing, channels)
     shape = _shape(listing, size, channels)
+    notes = listing.notes
     if measuring:
         files = _as_found(listing.files)
     else:
         check(listing.files, listing.labels)
-        files = split(listing.files, listing.labels, seed)
+        same = copies(listing.files) if together else {}
+        files = split(listing.files, listing.labels, seed, same)
+        notes = (*notes, *_kept_together(same))
     splits, skipped = decoding.decode(files, shape, value_range, cache)
     for name, members in splits.items():
         if not files[name]:
@@ -126,7 +137,7 @@ def load(
         splits,
         sample=_sample(held_out, shape, value_range),
         skipped=(*listing.skipped, *skipped),
-        notes=listing.notes,
+        notes=notes,
         leaks=tuple(find_leaks(splits)),
         contradictions=tuple(find_contradictions(splits)),
         listed=listing.files if measuring else {},
@@ -139,9 +150,32 @@ def _as_found(files: dict[str, list[File]]) -> dict[str, list[File]]:
     return {name: files[name] for name in SPLITS if name in files}
 
 
+def _kept_together(same: Mapping[str, str]) -> list[str]:
+    """Say that there are copies, and name two, for they may not be meant."""
+    if not same:
+        return []
+    first = next(iter(same.values()))
+    pair = " and ".join([name for name, digest in same.items() if digest == first][:2])
+    return [
+        f"{len(same):,} files are the same as another of their class, such as {pair}: copies were kept together in one "
+        "split"
+    ]
+
+
 def _advice(reason: str) -> str:
     """Say how to train on what the service would refuse of a sender."""
     return "; --value-range LOW HIGH says which values become 0 and 255" if "no natural range" in reason else ""
+
+
+def _check_channels(listing: Listing, channels: int | None) -> None:
+    if channels in (None, *_ANY_CAN_HAVE):
+        return
+    there = {listing.channels} if listing.channels else survey.channels(listing.files["train"])
+    if channels not in there:
+        raise InvalidUsage(
+            f"--channels {channels}: the images have {' or '.join(map(str, sorted(there)))}; leave it out, or give "
+            "1 for grey or 3 for colour"
+        )
 
 
 def _shape(listing: Listing, size: tuple[int, int] | None, channels: int | None) -> Shape:

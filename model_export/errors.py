@@ -15,5 +15,9 @@ class PrecisionFailure(MultipoolError):
     """The model loses too much of its accuracy in the precision that was asked for."""
 
 
+class BadSuccessor(MultipoolError):
+    """The model is of another kind than the published one that it would replace, or clearly worse."""
+
+
 class MissingPackage(MultipoolError):
     """Something is not installed that the command needs."""

@@ -22,6 +22,7 @@ from model_export import (
     precision,
     provenance,
     publishing,
+    succession,
     training,
     verification,
 )
@@ -50,6 +51,7 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
 
     Raises:
         ParityFailure: The converted model does not answer like Keras.
+        BadSuccessor: It is of another kind than the version that it would replace, or clearly worse.
         PrecisionFailure: It loses too much in the precision asked for.
         OSError: A disk is full, or a folder cannot be written.
     """
@@ -79,7 +81,20 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
         conversion.save(proto, folder / FILE)
         Model.load((folder / FILE).read_bytes(), device="cpu").warm_up(verification.BATCHES)  # as the service will
         write_card = partial(card.write, folder, arguments.name, document, dataset.shape)
-        return Published.of(publishing.publish(folder, write_card), document, mistakes)
+        change = _succeed(arguments, run, document, dataset)
+        return Published.of(publishing.publish(folder, write_card), document, mistakes, change)
+
+
+def _succeed(arguments: argparse.Namespace, run: Run, document: Metadata, dataset: Dataset) -> str:
+    """See that it may replace the version before it, if there is one; returns what that changes, in words."""
+    before = succession.find(arguments.output, arguments.name)
+    if before is None:
+        return ""
+    if not arguments.replace_anyway:
+        otherwise = succession.otherwise(arguments, run)
+        before.check_kind(document.labels, dataset.shape, otherwise)
+        before.check_accuracy(document, otherwise)
+    return before.change(document)
 
 
 def _convert(network: Network, dataset: Dataset, document: Metadata, staged: Path) -> tuple[onnx.ModelProto, Metadata]:

@@ -175,6 +175,3 @@ HEADS: dict[str, Callable[[keras.KerasTensor], list[Source]]] = {
     "flatten-dense": flatten_dense,
     "flatten-dense-dropout": flatten_dense_dropout,
 }
-
-SIDE = {"regions": 2, "mixed": 2}
-"""Least height and width of the feature map, where it is more than 1."""

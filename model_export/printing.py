@@ -6,13 +6,13 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Column, Table
 
 from app.model import Model
 from model_export import classes, publishing
 from model_export.invocation import program
 from model_export.metrics import accuracy
+from model_export.progress import Output
 from model_export.seen import UNKNOWN
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from model_export.published import Published
     from model_export.verification import Difference
 
-out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+out = Output(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def print_training(published: Published, run: Path) -> None:
+def print_training(published: Published, run: Path, data: str) -> None:
     """Print what came out of a training run, and what can be done next."""
     reduced, found = published.reduced, published.calibration
     out.print(metrics_table(published.metrics))
@@ -37,20 +37,19 @@ def print_training(published: Published, run: Path) -> None:
         )
         out.print(f"{reduced.judgement()}; {reduced.speed:g} times as fast on this CPU at batch 32")
         out.print(reduced.resolution(round(published.metrics["validation"]["images"])))
-    out.print(_calibration(found, "" if reduced is None else f", in {reduced.precision}"))
+    out.print(found.setting())
+    out.print(_calibration(found, "" if reduced is None else f" in {reduced.precision}"))
     worst = "1 mistake" if published.mistakes == 1 else f"the {published.mistakes} worst mistakes"
     sheet = f", {worst}" if published.mistakes else ""
     out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}")
-    out.print(next_commands(published.folder))
+    out.print(next_commands(published.folder, data, published.change))
 
 
 def _calibration(found: Calibration, precision: str) -> str:
     before, after = found.before["validation"], found.after["validation"]
     folds = f" (cross-fitted in {found.folds} folds)" if found.folds else ""
-    return (
-        f"{found.setting()}; calibration error of the validation images {before:.4f} as trained, {after:.4f} as "
-        f"published{precision}{folds}"
-    )
+    errors = f"{before:.4f} as trained, {after:.4f} as published{precision}" if after != before else f"{before:.4f}"
+    return f"calibration error of the validation images: {errors}{folds}"
 
 
 def print_verification(
@@ -122,8 +121,14 @@ def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
     return table
 
 
-def next_commands(published: Path) -> str:
-    """Name the commands that follow a training run."""
+def next_commands(published: Path, data: str, change: str = "") -> str:
+    """Name the commands that follow a training run, and say what changed with its model.
+
+    Args:
+        published: The folder of the new version.
+        data: The data set, as it is named on the command line.
+        change: In words; see :meth:`model_export.succession.Predecessor.change`.
+    """
     name, version = published.parent.name, int(published.name)
     folder, repository = (shlex.quote(str(path)) for path in (published, published.parent.parent))
     newest, back = "", ""
@@ -131,9 +136,9 @@ def next_commands(published: Path) -> str:
         newest = f", the newest version of {name}: from now on it answers"
         back = f"\n  go back   rm -r {folder}, or ask for ?model={name}:{max(before)}"
     return (
-        f"published {published}{newest}\n"
+        f"published {published}{newest}{change and f'; {change}'}\n"
         f"  inspect   {program()} inspect {folder}\n"
-        f"  verify    {program()} verify {folder} DATA\n"
+        f"  verify    {program()} verify {folder} {shlex.quote(data)}\n"
         f"  serve     MULTIPOOL_MODELS_DIR={repository} make serve\n"
         f"  ask       curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}'{back}"
     )

@@ -10,11 +10,26 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from model_export import unread
+
 T = TypeVar("T")
 
 _SECONDS_BETWEEN_LINES = 10.0
 
-console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+class Output(Console):
+    """A console that may lose its reader, in the middle of a training: where rich would exit, the work goes on."""
+
+    closed = False
+    """Whether its reader has left."""
+
+    def on_broken_pipe(self) -> None:
+        """Write nowhere from now on."""
+        self.closed = True
+        unread.discard(self.file)
+
+
+console = Output(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.errors import InvalidArtifact, NothingToServe
-from app.model import Model
+from app.errors import NothingToServe
 from app.registry.artifacts import discover
 from model_export.calibration import Calibration
 from model_export.precision import Reduced
+from model_export.publishing import versions
+from model_export.succession import read
 from model_export.verification import Difference
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ class Published:
     reduced: Reduced | None
     mistakes: int
     """Images on the contact sheet of the run."""
+    change: str = ""
+    """How validation accuracy changed with it, in words; empty for the first version."""
 
     @classmethod
-    def of(cls, folder: Path, metadata: Metadata, mistakes: int = 0) -> Published:
+    def of(cls, folder: Path, metadata: Metadata, mistakes: int = 0, change: str = "") -> Published:
         """Take it from what a published version says of itself."""
         reduced = metadata.training.get("precision")
         return cls(
@@ -44,7 +47,12 @@ class Published:
             Calibration(**metadata.calibration),
             reduced and Reduced(**reduced),
             mistakes,
+            change,
         )
+
+    def is_newest(self) -> bool:
+        """Tell whether there is no later version of its model."""
+        return int(self.folder.name) == versions(self.folder.parent)[-1]
 
     def displaced(self) -> str | None:
         """Name the model that this one, the first version of its name, replaces where a request names none."""
@@ -74,14 +82,8 @@ def find(arguments: argparse.Namespace, run: Run, outcome: Outcome) -> Published
     wanted = run.digest(), outcome.epochs, arguments.precision
     with suppress(NothingToServe):
         for found in reversed(discover(arguments.output)):
-            if found.name == arguments.name and (metadata := _read(found.path)) is not None:
-                record = metadata.training
+            if found.name == arguments.name and (model := read(found.path)) is not None:
+                metadata, record = model.metadata, model.metadata.training
                 if (record.get("checkpoint_sha256"), record.get("epochs"), metadata.precision) == wanted:
                     return Published.of(found.path.parent, metadata)
-    return None
-
-
-def _read(path: Path) -> Metadata | None:
-    with suppress(OSError, InvalidArtifact):
-        return Model.load(path.read_bytes(), device="cpu").metadata
     return None

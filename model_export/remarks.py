@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.drift import WINDOW, chance
+from model_export.counting import counted
 from model_export.progress import say
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from model_export.architectures import Network
     from model_export.datasets import Dataset
+    from model_export.precision import Reduced
     from model_export.runs import Run
     from model_export.training import Budget, Outcome
 
@@ -25,26 +27,29 @@ _IMBALANCED = 3
 _FEW = 100
 
 
-def say_dataset(dataset: Dataset, counts: dict[str, NDArray[np.int64]] | None = None) -> None:
+def say_dataset(
+    dataset: Dataset, counts: dict[str, NDArray[np.int64]] | None = None, *, training: bool = False
+) -> None:
     """Say what was loaded: sizes, kinds, classes, what was left out, and what is in two classes or splits.
 
     Args:
         dataset: What was loaded.
         counts: Images per split and class, where it is cut otherwise than it was loaded.
+        training: The options of training can still be chosen, so that they are worth naming.
     """
     counts = counts or dataset.counts_of_classes()
     size = "×".join(str(side) for side in dataset.shape)
     sums = ", ".join(f"{numbers.sum():,} {split}" for split, numbers in counts.items())
-    say(f"{dataset.name}: {len(dataset.labels)} classes, images {size}, {sums}")
+    say(f"{dataset.name}: {counted(len(dataset.labels), 'class', 'classes')}, images {size}, {sums}")
     _say_kinds(dataset)
-    _say_classes(dataset.labels, counts)
+    _say_classes(dataset.labels, counts, training=training)
     for line in dataset.notes:
         say(f"warning: {line}")
     _say_first([f"skipped {line}" for line in dataset.skipped])
     if dataset.skipped:
-        say(f"skipped {len(dataset.skipped)} file{'s' if len(dataset.skipped) > 1 else ''} in all")
+        say(f"skipped {counted(len(dataset.skipped), 'file')} in all")
     _say_contradictions(dataset)
-    _say_leaks(dataset)
+    _say_leaks(dataset, training=training)
 
 
 def _say_kinds(dataset: Dataset) -> None:
@@ -65,11 +70,11 @@ def _say_first(lines: list[str]) -> None:
         say(f"… and {len(lines) - _MOST_NAMED:,} more")
 
 
-def _say_classes(labels: tuple[str, ...], counts: dict[str, NDArray[np.int64]]) -> None:
+def _say_classes(labels: tuple[str, ...], counts: dict[str, NDArray[np.int64]], *, training: bool) -> None:
     for index, label in enumerate(labels):
         say(f"  {label}: " + ", ".join(f"{int(numbers[index]):,} {split}" for split, numbers in counts.items()))
     train = next(iter(counts.values()))
-    if train.max() >= _IMBALANCED * train.min() > 0:
+    if training and train.max() >= _IMBALANCED * train.min() > 0:
         say(
             f"warning: {labels[train.argmax()]!r} has {train.max() / train.min():.1f} times the images of "
             f"{labels[train.argmin()]!r}; --class-weights makes the classes count alike"
@@ -81,19 +86,21 @@ def _say_contradictions(dataset: Dataset) -> None:
     if not count:
         return
     say(
-        f"warning: {count:,} {'images are' if count > 1 else 'image is'} in two classes, pixel by pixel, which no "
-        "model can learn; keep each in one"
+        f"warning: {counted(count, 'image is', 'images are')} in two classes, pixel by pixel, and any "
+        "answer is wrong in one of them; keep each in one"
     )
     _say_first([f"  contradiction: {first} and {second}" for first, second in dataset.contradictions])
 
 
-def _say_leaks(dataset: Dataset) -> None:
+def _say_leaks(dataset: Dataset, *, training: bool) -> None:
     if not dataset.leaks:
         return
     kinds = Counter(leak.kind for leak in dataset.leaks)
+    same = counted(kinds["exact"], "pair of images is", "pairs of images are")
+    stop = " (--fail-on-leakage stops here)" if training else ""
     say(
-        f"warning: between splits, {kinds['exact']:,} pairs of images are the same and {kinds['near']:,} nearly so; "
-        "figures measured on them are too good (--fail-on-leakage stops here)"
+        f"warning: between splits, {same} the same and {kinds['near']:,} nearly so; "
+        f"figures measured on them are too good{stop}"
     )
     _say_first([f"  {leak.kind}: {leak.first} and {leak.second}" for leak in dataset.leaks])
 
@@ -108,7 +115,7 @@ def say_outcome(outcome: Outcome, budget: Budget) -> None:
     """Say how training ended and which weights were kept."""
     early = f", stopped early after {budget.patience} without a better one" if outcome.epochs < budget.epochs else ""
     say(
-        f"trained {outcome.epochs} epochs in {outcome.seconds:.0f} s{early}; "
+        f"trained {counted(outcome.epochs, 'epoch')} in {outcome.seconds:.0f} s{early}; "
         f"kept the weights of epoch {outcome.best_epoch}, with the lowest validation loss"
     )
 
@@ -133,11 +140,23 @@ def say_default(name: str, before: str) -> None:
     )
 
 
+def say_speed(reduced: Reduced) -> None:
+    """Warn where a smaller precision is slower, which it was not chosen for."""
+    if reduced.speed < 1:
+        advice = "; float16 is for GPUs" if reduced.precision == "float16" else ""
+        say(
+            f"warning: on this CPU, {reduced.precision} is slower than float32, {reduced.speed:g} times as fast at "
+            f"batch 32{advice}"
+        )
+
+
 def say_held_out(images: int) -> None:
     """Say what little can be told of strange images where few were held out to compare them with."""
     if images < _FEW:
+        least, by_chance = 1 / (images + 1), chance(images, WINDOW)
+        told = f"of up to {by_chance:.2f} may be chance" if by_chance < 1 - least else "cannot be told from chance"
         say(
-            f"note: with {images} validation images, familiarity is never below {1 / (images + 1):.2g}, and feature "
-            f"drift of up to {chance(images, WINDOW):.2f} may be chance; with {_FEW}, {1 / (_FEW + 1):.2g} and "
-            f"{chance(_FEW, WINDOW):.2f}"
+            f"note: with {counted(images, 'validation image')}, familiarity is never below {least:.2g}, and feature "
+            f"drift {told}; with {_FEW}, it can be {1 / (_FEW + 1):.2g}, and drift above "
+            f"{chance(_FEW, WINDOW):.2f} is more than chance"
         )

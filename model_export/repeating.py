@@ -35,7 +35,7 @@ SHAPING = (
 )
 """The options of ``train`` that decide what comes out. All others say where things lie, and what is said of them."""
 
-_BEFORE = {"weight_decay": 1e-3}
+_BEFORE = {"weight_decay": 1e-3, "replace_anyway": False, "together": False}
 """What every run had before there was an option for it: ``args.yaml`` need not say it."""
 
 

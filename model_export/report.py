@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from app.model import Model
 from model_export import conclusions
+from model_export.counting import counted
 from model_export.invocation import recorded
 from model_export.timing import medians
 
@@ -119,9 +120,9 @@ def _page(
         [
             f"# Comparison on {dataset.name}",
             "",
-            f"{counts} images of {size}; trunk `{arguments.trunk}`, {budget.epochs} epochs, batch {budget.batch_size}, "
-            f"learning rate {budget.learning_rate:g}, weight decay {budget.weight_decay:g}, augmentation "
-            f"{budget.augmentation}, averaging {budget.averaging:g}; "
+            f"{counts} images of {size}; trunk `{arguments.trunk}`, {counted(budget.epochs, 'epoch')}, "
+            f"batch {budget.batch_size}, learning rate {budget.learning_rate:g}, weight decay {budget.weight_decay:g}, "
+            f"augmentation {budget.augmentation}, averaging {budget.averaging:g}; "
             f"seeds 0 to {arguments.seeds - 1}, each the same split and its own first weights "
             "and order. Measured with the weights of the last epoch, mean ± standard deviation over the seeds; gap is "
             "train minus validation accuracy; ms per image is ONNX Runtime on this CPU at batch 32.",

@@ -61,7 +61,9 @@ class Run:
             MissingInput: It is not that of a run.
         """
         if not (folder / ARGUMENTS).is_file():
-            raise MissingInput(f"{folder} is not the folder of a training run; name one like runs/digits-regions/1")
+            there = sorted((path.parent for path in folder.glob(f"*/{ARGUMENTS}")), key=lambda path: path.name.zfill(9))
+            named = f"one of its runs: {', '.join(map(str, there))}" if there else "one like runs/digits-regions/1"
+            raise MissingInput(f"{folder} is not the folder of a training run; name {named}")
         return cls(folder)
 
     def arguments(self) -> argparse.Namespace:

@@ -87,13 +87,27 @@ def common(files: list[File]) -> Header:
     Raises:
         BadData: No header can be read.
     """
+    found = _look(files)
+    height, width = (min(_LARGEST_SIDE, int(side)) for side in np.median([seen[:2] for seen in found], axis=0))
+    numbers, counts = np.unique([seen.channels for seen in found], return_counts=True)
+    return Header(height, width, int(numbers[counts.argmax()]), "")
+
+
+def channels(files: list[File]) -> set[int]:
+    """Find the numbers of channels of some files.
+
+    Raises:
+        BadData: No header can be read.
+    """
+    return {seen.channels for seen in _look(files)}
+
+
+def _look(files: list[File]) -> list[Header]:
     chosen = files[:: max(1, len(files) // _LOOKED_AT)]
     found = [seen for seen in (_read(file) for file in chosen) if seen is not None]
     if not found:
         raise BadData(f"none of {len(chosen)} files looked at, such as {chosen[0].name}, is an image that can be read")
-    height, width = (min(_LARGEST_SIDE, int(side)) for side in np.median([seen[:2] for seen in found], axis=0))
-    numbers, counts = np.unique([seen.channels for seen in found], return_counts=True)
-    return Header(height, width, int(numbers[counts.argmax()]), "")
+    return found
 
 
 def _read(file: File) -> Header | None:

@@ -47,9 +47,6 @@ def _convolution(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTe
 
 TRUNKS: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {"plain": plain, "batchnorm": batchnorm}
 
-REDUCTION = {"plain": 2, "batchnorm": 8}
-"""How many times smaller than the image the feature map is."""
-
 
 def applications() -> dict[str, Callable[..., keras.Model]]:
     """Find the networks of ``keras.applications`` by their names in lower case."""

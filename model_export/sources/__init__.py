@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.errors import MissingInput
+from app.errors import InvalidUsage, MissingInput
 from model_export.choices import DIGITS
-from model_export.errors import BadData
 from model_export.sources.listing import Listing
 
 TFDS = "tfds:"
@@ -23,6 +22,7 @@ def find(data: str, labels: tuple[str, ...] | None = None, *, measuring: bool = 
     Raises:
         MissingInput: There is no such data set, or no image in it.
         BadData: It cannot be trained on.
+        InvalidUsage: It names its classes itself.
     """
     # Each is imported when it is asked for: some take long, one needs a package of its own.
     from model_export.sources import arrays, digits, folder, idx, tfds  # noqa: PLC0415
@@ -33,7 +33,7 @@ def find(data: str, labels: tuple[str, ...] | None = None, *, measuring: bool = 
     if numbered(data):
         return (arrays if path.suffix == ".npz" else idx).listing(path, labels)
     if labels is not None:
-        raise BadData("--labels names the classes of a .npz or IDX file; this data set names its own")
+        raise InvalidUsage("--labels names the classes of a .npz or IDX file; this data set names its own")
     if data == DIGITS:
         return digits.listing()
     if data.startswith(TFDS):

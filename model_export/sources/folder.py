@@ -99,12 +99,13 @@ def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str,
     """List the files of one split, class by class, and the links that lead nowhere."""
     unknown = set(classes) - set(labels)
     if unknown:
-        raise BadData(f"{folder} has classes that 'train' has not: {', '.join(sorted(unknown))}")
+        raise BadData(f"{folder} has classes that 'train' has not: {_names(sorted(unknown))}")
     files, skipped = [], []
     for index, label in enumerate(labels):
         for path in (path for home in classes.get(label, []) for path in _visible(home)):
             if path.is_file():
-                files.append(File(str(path.relative_to(root)), index, path.read_bytes, stamp_of(path)))
+                name, size = str(path.relative_to(root)), path.stat().st_size
+                files.append(File(name, index, path.read_bytes, stamp_of(path), size))
             elif path.is_symlink() and not path.exists():
                 skipped.append(f"{path.relative_to(root)}: broken link")
     return files, skipped
@@ -125,9 +126,9 @@ def _merged(classes: dict[str, _Classes], labels: tuple[str, ...]) -> list[str]:
     notes = []
     for label in labels:
         homes = [home for of_split in classes.values() for home in of_split.get(label, [])]
-        alike = sorted({home.name for home in homes})
-        if len(alike) > 1:
-            notes.append(f"class {label!r} has {len(alike)} folders, whose names look the same")
+        alike = max(len(of_split.get(label, [])) for of_split in classes.values())  # splits may write it in two ways
+        if alike > 1:
+            notes.append(f"class {label!r} has {alike} folders, whose names look the same")
         inside = [path.relative_to(home).parts for home in homes for path in _visible(home) if path.is_file()]
         counts = Counter(parts[0] for parts in inside if len(parts) > 1)
         if counts:

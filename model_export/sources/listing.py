@@ -29,6 +29,8 @@ class File:
     read: Callable[[], bytes]
     stamp: str = ""
     """Changes when the content does; see :func:`stamp_of`."""
+    size: int = 0
+    """In bytes; 0 where it is not known before it is read."""
 
 
 @dataclass(frozen=True)

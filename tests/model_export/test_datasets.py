@@ -160,7 +160,7 @@ def test_large_images_are_brought_to_128(tmp_path):
         (
             lambda f: [p.unlink() for p in (f / "dark").iterdir()],
             BadData,
-            "class 'dark' has no image; each class needs at least 3 images",
+            "1 class has too few images: 'dark' \\(0\\); each class needs at least 3",
         ),
         (
             lambda f: [p.write_bytes(b"x") for p in (f / "dark").iterdir()],
@@ -168,7 +168,7 @@ def test_large_images_are_brought_to_128(tmp_path):
             "no image of class 'dark' can be read",
         ),
         (lambda f: [p.unlink() for p in f.rglob("*.png")], MissingInput, "no image in any class folder"),
-        (lambda f: [p.unlink() for p in sorted((f / "dark").iterdir())[2:]], BadData, "'dark' has 2 images"),
+        (lambda f: [p.unlink() for p in sorted((f / "dark").iterdir())[2:]], BadData, "'dark' \\(2\\)"),
         (lambda f: (f / "dark").rename(f.parent / "elsewhere"), BadData, "has one class, 'bright'"),
         (lambda f: (f / "test" / "dark").mkdir(parents=True), BadData, "no folder 'train'"),
     ],
@@ -192,7 +192,7 @@ def test_a_class_that_train_has_not(folder, tmp_path):
     folder.rename(tmp_path / "split" / "train")
     (tmp_path / "split" / "validation" / "grey").mkdir(parents=True)
 
-    with pytest.raises(BadData, match="classes that 'train' has not: grey"):
+    with pytest.raises(BadData, match="classes that 'train' has not: 'grey'"):
         datasets.load(str(tmp_path / "split"))
 
 
@@ -265,7 +265,7 @@ def test_classes_inside_a_class_are_told_of(folder):
     for name in ("river", "lake"):
         (folder / "water" / name).mkdir(parents=True)
         for index in range(3):
-            (folder / "water" / name / f"{index}.png").write_bytes(toys.plain(index))
+            (folder / "water" / name / f"{index}.png").write_bytes(toys.plain(10 * len(name) + index))
 
     dataset = datasets.load(str(folder))
 
@@ -303,6 +303,41 @@ def test_names_that_look_the_same_are_one_class(folder):
     assert dataset.notes == ("class 'Flüsse' has 3 folders, whose names look the same",)
 
 
+def test_each_split_may_write_the_name_of_a_class_in_its_own_way(folder, tmp_path):
+    for split, form in (("train", "NFD"), ("val", "NFC")):
+        shutil.copytree(folder / "dark", tmp_path / "split" / split / "dark")
+        shutil.copytree(folder / "bright", tmp_path / "split" / split / unicodedata.normalize(form, "Flüsse"))
+
+    dataset = datasets.load(str(tmp_path / "split"))
+
+    assert dataset.notes == ()
+    assert dataset.counts() == {"train": 40, "validation": 40}
+
+
+def test_options_of_training_are_advised_only_where_they_can_be_given(folder, capsys):
+    for path in sorted((folder / "dark").iterdir())[3:]:
+        path.unlink()
+    (folder / "dark" / "01.png").write_bytes((folder / "bright" / "01.png").read_bytes())
+    dataset = datasets.load(str(folder))
+
+    remarks.say_dataset(dataset, training=True)
+    assert "--class-weights makes" in capsys.readouterr().err
+    remarks.say_dataset(dataset)
+    said = capsys.readouterr().err
+    assert "warning: 1 image is in two classes" in said
+    assert "--" not in said
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [(2, "feature drift cannot be told from chance; with 100, "), (50, "feature drift of up to 0.27 may be chance; ")],
+)
+def test_how_little_few_held_out_images_tell_of_drift(images, words, capsys):
+    remarks.say_held_out(images)
+
+    assert words in capsys.readouterr().err
+
+
 def test_a_folder_from_macos_is_measured_with_a_model_from_elsewhere(folder, tmp_path, capsys):
     (folder / "bright").rename(folder / unicodedata.normalize("NFD", "Flüsse"))
     labels = ("dark", unicodedata.normalize("NFC", "Flüsse"))
@@ -321,8 +356,8 @@ def test_all_classes_that_are_too_small_are_named_at_once(folder):
     with pytest.raises(BadData) as caught:
         datasets.load(str(folder))
     assert str(caught.value) == (
-        "class 'a' has no image, class 'b' has 1 image and class 'c' has 2 images; each class needs at least 3 images, "
-        "one of them to validate with and one to test. Add images, or remove the folders of those classes"
+        "3 classes have too few images: 'a' (0), 'b' (1), 'c' (2); each class needs at least 3, one of them to "
+        "validate with and one to test. Add images, or remove the folders of those classes"
     )
 
 
@@ -338,8 +373,8 @@ def test_all_classes_that_a_split_lacks_are_named_at_once(folder):
     with pytest.raises(BadData) as caught:
         datasets.load(str(folder))
     assert str(caught.value).startswith(
-        "class 'grey' has no image in 'train', class 'bright' has no image in 'validation' and class 'dark' has no "
-        "image in 'validation'; each class needs an image in every split."
+        "3 classes have too few images: 'bright' (validation), 'dark' (validation), 'grey' (train); each class needs "
+        "one in every split."
     )
 
 

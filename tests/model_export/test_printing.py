@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model_export import invocation, printing
+from model_export import invocation, printing, remarks
 from model_export.calibration import Calibration
 from model_export.precision import Reduced
 from model_export.published import Published
@@ -19,11 +19,11 @@ def test_the_commands_that_follow_name_folders_with_spaces(tmp_path):
     for version in (1, 2):
         published = toys.publish(repository, "light", version).parent
 
-    lines = printing.next_commands(published).splitlines()
+    lines = printing.next_commands(published, "my photos").splitlines()
 
     inspect, verify, serve, _, back = (line.split(None, 1)[1] for line in lines[1:])
     assert shlex.split(inspect)[-2:] == ["inspect", str(published)]
-    assert shlex.split(verify)[-3:] == ["verify", str(published), "DATA"]
+    assert shlex.split(verify)[-3:] == ["verify", str(published), "my photos"]
     assert shlex.split(serve) == [f"MULTIPOOL_MODELS_DIR={repository}", "make", "serve"]
     assert shlex.split(back.partition(", or ask")[0])[-2:] == ["-r", str(published)]
 
@@ -43,7 +43,7 @@ def test_the_mistakes_that_a_run_shows_are_counted(tmp_path, capsys, mistakes, w
     published = toys.publish(tmp_path, "light").parent
 
     printing.print_training(
-        Published(published, {"validation": figures}, [], calibration, None, mistakes), Path("runs/1")
+        Published(published, {"validation": figures}, [], calibration, None, mistakes), Path("runs/1"), "photos"
     )
 
     lines = capsys.readouterr().out.splitlines()
@@ -69,3 +69,19 @@ def test_beside_the_largest_rounding_stands_the_usual_one(capsys):
 )
 def test_how_little_a_few_images_prove_of_a_smaller_precision_is_said(images, words):
     assert Reduced("int8", 1.0, 1.0, 1.0, 2.0, 0.005).resolution(images).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("precision", "speed", "words"),
+    [
+        ("int8", 0.8, "warning: on this CPU, int8 is slower than float32, 0.8 times as fast at batch 32\n"),
+        ("float16", 0.5, "warning: on this CPU, float16 is slower than float32, 0.5 times as fast at batch 32; "),
+        ("int8", 1.3, ""),
+    ],
+)
+def test_a_smaller_precision_that_is_slower_is_warned_of(precision, speed, words, capsys):
+    remarks.say_speed(Reduced(precision, 1.0, 1.0, 1.0, speed, 0.005))
+
+    said = capsys.readouterr().err
+    assert said.startswith(words)
+    assert bool(said) == bool(words)

@@ -11,7 +11,8 @@ from model_export.__main__ import main
 from model_export.runs import Run
 from model_export.training import Budget
 
-ELSEWHERE = {"output", "runs", "resume", "cache", "fail_on_leakage", "data_licence", "name", "json", "help"}
+ELSEWHERE = {"output", "runs", "resume", "cache", "data_licence", "name", "json", "help"}
+ELSEWHERE |= {"fail_on_leakage", "replace_anyway"}
 """Options that say where things lie, what is said of them, and when to stop."""
 
 

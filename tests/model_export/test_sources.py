@@ -12,11 +12,12 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import MissingInput
+from app.errors import InvalidUsage, MissingInput
 from model_export import datasets, sources
 from model_export.__main__ import main
 from model_export.errors import BadData
 from model_export.sources import idx
+from tests import toys
 
 
 def arrays(count=30, shape=(20, 18, 3), classes=3):
@@ -147,7 +148,7 @@ def test_no_bytes_make_the_idx_reader_fail_otherwise(tmp_path_factory, content, 
 
 
 def test_names_are_only_for_numbered_classes(folder):
-    with pytest.raises(BadData, match="names its own"):
+    with pytest.raises(InvalidUsage, match="names its own"):
         sources.find(str(folder), ("a", "b"))
 
 
@@ -217,7 +218,7 @@ def test_names_of_a_npz_file_may_be_bytes(tmp_path):
         ({"x": np.zeros((30, 8, 8), np.float32), "y": arrays()[1]}, "--value-range LOW HIGH says which"),
         (
             {"x_train": arrays()[0], "y_train": arrays()[1], "x_val": arrays(0)[0], "y_val": arrays(0)[1]},
-            "has no image",
+            "3 classes have too few images: '0' \\(validation\\)",
         ),
     ],
 )
@@ -233,7 +234,7 @@ def test_no_data_is_not_this_folder():
         sources.find("")
 
 
-def test_damaged_files_are_skipped_and_told_of_in_our_own_lines_alone(folder, capfd):
+def test_damaged_files_are_skipped_and_told_of_in_our_own_lines_alone(folder, tmp_path, capfd):
     """What tifffile and Pillow think of them stays with them."""
     vast = struct.pack(">II", 20_000, 20_000) + bytes((8, 2, 0, 0, 0))
     vast = struct.pack(">I", 13) + b"IHDR" + vast + struct.pack(">I", zlib.crc32(b"IHDR" + vast))
@@ -244,8 +245,13 @@ def test_damaged_files_are_skipped_and_told_of_in_our_own_lines_alone(folder, ca
     }.items():
         (folder / "dark" / name).write_bytes(data)
 
-    assert main(["train", str(folder), "--channels", "13"]) == 65
+    toys.publish(tmp_path / "models", "bands", data=toys.artifact(16, 16, 13))
 
-    lines = capfd.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("error: no image of the split 'train' can be read: ")
+    for command, code, words in (
+        (["train", str(folder), "--channels", "13"], 2, "--channels 13: the images have 3; "),  # it reads the headers
+        (["verify", "bands", str(folder)], 65, "no image of the split 'all' can be read: "),
+    ):
+        assert main(command) == code
+        lines = capfd.readouterr().err.splitlines()
+        assert len(lines) == 1
+        assert lines[0].startswith(f"error: {words}")
