@@ -131,6 +131,20 @@ def test_the_lines_for_scripts_end_with_an_error_where_the_readme_says_so(server
     assert run(batch) == (0, "a.jpg\tbright\t\nb.jpg\t\tundecodable_image\n", "")
 
 
+def test_every_module_has_its_line():
+    """In docs/design.md, by its name; routes and sources are told of together."""
+    named = set(re.findall(r"`(?:app/)?(\w+)(?:\.py)?`", PAGES["design.md"]))
+    together = {ROOT / "app" / "routes", ROOT / "model_export" / "sources"}
+    modules = {
+        path.stem
+        for package in ("app", "model_export")
+        for path in (ROOT / package).rglob("*.py")
+        if path.parent not in together and path.stem not in ("__init__", "__main__")
+    }
+
+    assert modules <= named
+
+
 def test_compose_passes_on_every_setting_but_those_of_the_image_and_no_others():
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in ("docker-compose.yml", "docker-compose.gpu.yml"):
