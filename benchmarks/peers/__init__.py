@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from uv import find_uv_bin
+
 from benchmarks.wrk import Target, Write, form
 
 _HERE = Path(__file__).parent
@@ -70,10 +72,11 @@ class Peer:
         if done.exists():
             return
         print(f"installing {self.package}", flush=True)
+        uv = find_uv_bin()  # of the environment that runs this, which need not be on the path
         # With the interpreter that runs the service, so that no peer has a better or a worse one.
-        subprocess.run(["uv", "venv", "--quiet", "--clear", "--python", sys._base_executable, self.home], check=True)
+        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys._base_executable, self.home], check=True)
         packages = [self.package, *self.extras, *_COMMON]
-        subprocess.run(["uv", "pip", "install", "--quiet", "--python", self.python, *packages], check=True)
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", self.python, *packages], check=True)
         done.touch()
 
     def version(self) -> str:
