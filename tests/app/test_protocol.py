@@ -15,9 +15,14 @@ from tests.conftest import serving, wait_for_metric
 OPEN = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
 
 
-def connect(client):
-    """Open a connection that gives up after 20 s, which no case may take."""
-    return socket.create_connection((client.base_url.host, client.base_url.port), timeout=20)
+def connect(client, receive_buffer=0):
+    """Open a connection that gives up after 20 s, which no case may take; the system may choose its buffer."""
+    connection = socket.socket()
+    connection.settimeout(20)
+    if receive_buffer:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.connect((client.base_url.host, client.base_url.port))
+    return connection
 
 
 def read_all(connection):
