@@ -188,7 +188,9 @@ def test_what_waits_for_the_key_is_answered_once_it_is_given(chromium, models):
         assert page.text_content("#label") == "bright"
         assert page.evaluate("document.activeElement.localName") == "main"  # not the top of the page
 
-        page.select_option("#model", "grey")
+        with page.expect_response(PREDICT):  # which the refusal below is not meant for
+            page.select_option("#model", "grey")
+        expect(page.locator("#verdict")).to_be_visible()
         expect(page.locator("#why")).to_be_hidden()
         page.route(PREDICT, lambda route: route.fulfill(**refusal(401, "unauthorized", "no valid key")), times=1)
         give(page, toys.plain(0))
