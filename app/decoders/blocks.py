@@ -18,21 +18,21 @@ _SHORT = 64 * 1024
 
 
 def check(data: bytes) -> None:
-    """Refuse a GIF with more blocks in front of its first frame than encoders make, or with something else there.
+    """Refuse a GIF with more in front of its first frame than encoders write, before Pillow reads it.
 
     Raises:
-        UndecodableImage: There are too many, or it is no block.
+        UndecodableImage: There are too many blocks, or bytes between them, which Pillow steps over one by one.
     """
     if len(data) <= _SHORT:
         return
     colours = 3 << ((data[10] & 7) + 1) if data[10] & _TABLE else 0
     position, left = _HEADER_BYTES + colours, _ALWAYS + len(data) // _BYTES_EACH
-    while position < len(data) and data[position] == _EXTENSION:
-        position, left = position + 2, left - 1
-        while position < len(data) and data[position] and left >= 0:
-            position, left = position + 1 + data[position], left - 1
-        if left < 0:
-            raise UndecodableImage("the GIF file has too many parts; save it again")
+    while left >= 0 and position < len(data) and data[position] not in {_FRAME, _END}:
+        left -= 1
+        if data[position] == _EXTENSION:
+            position += 2
+            while left >= 0 and position < len(data) and data[position]:
+                position, left = position + 1 + data[position], left - 1
         position += 1
-    if position < len(data) and data[position] not in {_FRAME, _END}:
-        raise UndecodableImage("the GIF file is damaged in front of its first frame; save it again")
+    if left < 0:
+        raise UndecodableImage("the GIF file has too many parts; save it again")
