@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, combinations
 
 from benchmarks.service import Service, ask, serving
-from model_export import sources
-from model_export.metrics import interval
-from model_export.sources.listing import File
+from model_export.data import sources
+from model_export.data.sources.listing import File
+from model_export.figures.metrics import interval
 
 _CONNECTIONS = 4
 _SPLITS = ("test", "validation", "train")

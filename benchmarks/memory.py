@@ -47,7 +47,8 @@ def _write(root: Path, count: int) -> None:
 
 def _child(folder: Path) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from model_export import batches, datasets  # noqa: PLC0415  # only the child needs them
+    from model_export import datasets  # noqa: PLC0415  # only the child needs them
+    from model_export.fitting import batches  # noqa: PLC0415
 
     peak, start = [_anonymous()], _anonymous()
     threading.Thread(target=_watch, args=(peak,), daemon=True).start()

@@ -13,10 +13,11 @@ import onnx
 
 from app.model import Model
 from benchmarks import networks
-from model_export import conversion, precision
-from model_export.decoding import Split
-from model_export.quiet import quiet
-from model_export.timing import medians
+from model_export import conversion
+from model_export.artifact import precision
+from model_export.console.quiet import quiet
+from model_export.data.decoding import Split
+from model_export.figures.timing import medians
 
 _SIDE = 64
 _REPEATS = 9

@@ -81,7 +81,7 @@ class Bench:
         try:
             import onnx  # noqa: PLC0415  # all else does without
 
-            from model_export.halving import halved  # noqa: PLC0415  # the same
+            from model_export.artifact.halving import halved  # noqa: PLC0415  # the same
         except ImportError as error:
             raise RuntimeError(f"{error.name} is not installed: pip install onnx sympy") from None
         feed = Feed(halved(onnx.ModelProto.FromString(self._file.read_bytes())).SerializeToString(), self._options)

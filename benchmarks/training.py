@@ -18,8 +18,8 @@ import numpy as np
 from app.images import Shape
 from model_export import training
 from model_export.architectures import Network, build
+from model_export.data.decoding import Split
 from model_export.datasets import Dataset
-from model_export.decoding import Split
 from model_export.training import Budget
 
 IMAGES, SHAPE, CLASSES, BATCH, ROUNDS = 2048, Shape(64, 64, 3), 10, 64, 4

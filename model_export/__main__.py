@@ -13,10 +13,10 @@ from typing import Any
 
 from app.errors import DeviceUnavailable, InvalidArtifact, InvalidUsage, MissingInput, MultipoolError
 from app.interrupts import EXIT_CODE, noted
-from model_export import interrupts, unread
 from model_export.arguments import parse
+from model_export.console import interrupts, unread
+from model_export.console.invocation import lacks
 from model_export.errors import BadData, BadSuccessor, MissingPackage, ParityFailure, PrecisionFailure
-from model_export.invocation import lacks
 
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (BadData, 65),
@@ -76,7 +76,7 @@ def _say(text: str) -> None:
 
 def _end(result: dict[str, Any] | None) -> int:
     """Print a result as JSON; returns the exit code, which also says whether somebody stopped reading before."""
-    from model_export.printing import out  # noqa: PLC0415  # the command has imported it
+    from model_export.reporting.printing import out  # noqa: PLC0415  # the command has imported it
 
     try:
         if result is not None:

@@ -21,8 +21,8 @@ from app.images import Shape
 from app.metadata import Branch
 from model_export.choices import SIDE, too_small
 from model_export.errors import BadData
-from model_export.heads import HEADS, Source
-from model_export.trunks import TRUNKS, application
+from model_export.networks.heads import HEADS, Source
+from model_export.networks.trunks import TRUNKS, application
 
 ARCHITECTURES = HEADS
 
@@ -49,7 +49,7 @@ def build(
 
     Args:
         architecture: One of :data:`ARCHITECTURES`.
-        trunk: One of :data:`model_export.trunks.TRUNKS`, or a network of ``keras.applications``.
+        trunk: One of :data:`model_export.networks.trunks.TRUNKS`, or a network of ``keras.applications``.
         shape: Height, width and channels of the images.
         classes: Number of labels.
         weights: Where the weights of a ``keras.applications`` trunk come from.

@@ -11,30 +11,22 @@ import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from model_export import (
-    answers,
-    datasets,
-    description,
-    evaluation,
-    interrupts,
-    printing,
-    provenance,
-    publishing,
-    remarks,
-    repeating,
-    succession,
-)
-from model_export.counting import counted
+from model_export import datasets, publishing
+from model_export.artifact import provenance, repeating, succession
+from model_export.console import interrupts
+from model_export.console.counting import counted
+from model_export.console.opening import open_model
+from model_export.console.progress import say
+from model_export.console.quiet import quiet
 from model_export.errors import BadData
-from model_export.opening import open_model
-from model_export.progress import say
-from model_export.quiet import quiet
-from model_export.runs import Run
+from model_export.figures import answers, evaluation, summary
+from model_export.fitting.runs import Run
+from model_export.reporting import description, printing, remarks
 
 if TYPE_CHECKING:
     from model_export.architectures import Network
+    from model_export.artifact.published import Published
     from model_export.datasets import Dataset
-    from model_export.published import Published
     from model_export.training import Outcome
 
 
@@ -73,7 +65,8 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
     arguments.replace_anyway = now.replace_anyway
     dataset = _load_again(arguments)
     network = _build(arguments, dataset, read=False)
-    from model_export import published, training  # noqa: PLC0415
+    from model_export import training  # noqa: PLC0415
+    from model_export.artifact import published  # noqa: PLC0415
 
     remarks.say_network(arguments, network, run)
     outcome = training.recall(network, run)
@@ -103,7 +96,7 @@ def _load(arguments: argparse.Namespace, *, training: bool = True) -> Dataset:
         together=getattr(arguments, "together", True),
         cache=arguments.cache,
     )
-    remarks.say_dataset(dataset, training=training)
+    summary.say_dataset(dataset, training=training)
     if dataset.leaks and arguments.fail_on_leakage:
         pairs = counted(len(dataset.leaks), "pair of images is", "pairs of images are")
         raise BadData(f"{pairs} the same, or nearly so, in two splits; remove them")
@@ -125,7 +118,8 @@ def _build(arguments: argparse.Namespace, dataset: Dataset, *, read: bool = True
     """See that it could be published, and build the network; ``read`` its first weights from their file."""
     publishing.check(arguments.output, arguments.name)
     with quiet():  # all that takes TensorFlow: what is missing shows now, and not when the training is over
-        from model_export import architectures, exporting, training  # noqa: F401, PLC0415
+        from model_export import architectures, training  # noqa: PLC0415
+        from model_export.artifact import exporting  # noqa: F401, PLC0415
 
     training.seed(arguments.seed)
     return architectures.build(
@@ -135,7 +129,9 @@ def _build(arguments: argparse.Namespace, dataset: Dataset, *, read: bool = True
 
 def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, network: Network) -> dict[str, Any]:
     """Train what is left to train, and publish the best weights, unless there was nothing left and they are."""
-    from model_export import batches, published, training  # noqa: PLC0415
+    from model_export import training  # noqa: PLC0415
+    from model_export.artifact import published  # noqa: PLC0415
+    from model_export.fitting import batches  # noqa: PLC0415
 
     budget, before = training.budget(arguments), len(run.history())
     remarks.say_network(arguments, network, run)
@@ -153,7 +149,7 @@ def _export(
     arguments: argparse.Namespace, run: Run, dataset: Dataset, network: Network, outcome: Outcome
 ) -> dict[str, Any]:
     """Publish the weights that are in the network, and say how good they are."""
-    from model_export import exporting  # noqa: PLC0415
+    from model_export.artifact import exporting  # noqa: PLC0415
 
     published = exporting.export(arguments, run, network, dataset, outcome)
     remarks.say_worth(published.metrics, dataset, arguments.trunk)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from model_export import architectures, conversion, provenance, training
-from model_export.counting import counted
+from model_export import architectures, conversion, training
+from model_export.artifact import provenance
+from model_export.console.counting import counted
+from model_export.console.progress import say
+from model_export.console.quiet import quiet
 from model_export.errors import BadData
-from model_export.progress import say
-from model_export.quiet import quiet
 
 if TYPE_CHECKING:
     from model_export.datasets import Dataset

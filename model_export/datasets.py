@@ -16,13 +16,13 @@ import numpy as np
 
 from app.errors import InvalidUsage
 from app.images import Shape
-from model_export import decoding, sources, survey
 from model_export.choices import MOST_CHANNELS
-from model_export.decoding import Split
+from model_export.data import decoding, sources, survey
+from model_export.data.decoding import Split
+from model_export.data.leakage import Leak, find_contradictions, find_leaks
+from model_export.data.sources.listing import File, Listing
+from model_export.data.splitting import SPLITS, check, copies, split
 from model_export.errors import BadData
-from model_export.leakage import Leak, find_contradictions, find_leaks
-from model_export.sources.listing import File, Listing
-from model_export.splitting import SPLITS, check, copies, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,8 +92,8 @@ def load(
     """Load a data set.
 
     Args:
-        data: See :func:`model_export.sources.find`. What has no validation split is split by class: 80 % train, 10 %
-            validation, 10 % test (or 90/10 where there is a test split).
+        data: See :func:`model_export.data.sources.find`. What has no validation split is split by class: 80 % train,
+            10 % validation, 10 % test (or 90/10 where there is a test split).
         size: Height and width to train on; None for the size of the images, at most 128 by 128.
         channels: Channels to train on; None for what arrays and multi-band files have, and 3 for all others.
         value_range: See :func:`app.images.decode`.

@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.model import Model
-from model_export import conclusions
-from model_export.counting import counted
-from model_export.invocation import recorded
-from model_export.timing import medians
+from model_export.console.counting import counted
+from model_export.console.invocation import recorded
+from model_export.figures.timing import medians
+from model_export.reporting import conclusions
 
 if TYPE_CHECKING:
     from model_export.comparison import Trained

@@ -11,16 +11,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from model_export import optimizing
 from model_export.architectures import Network
-from model_export.batches import InOrder, Shuffled, steps
-from model_export.callbacks import Journal, KeepBest, Reporter
+from model_export.console.progress import bars
+from model_export.data.decoding import Split
 from model_export.datasets import Dataset
-from model_export.decoding import Split
 from model_export.errors import BadData
-from model_export.metrics import figures
-from model_export.progress import bars
-from model_export.runs import Run
+from model_export.figures.metrics import figures
+from model_export.fitting import optimizing
+from model_export.fitting.batches import InOrder, Shuffled, steps
+from model_export.fitting.callbacks import Journal, KeepBest, Reporter
+from model_export.fitting.runs import Run
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,9 @@ def train(
 ) -> Outcome:
     """Fit the network in place and leave it with the weights of its best epoch on the validation split.
 
-    How the weights are moved is said in :mod:`model_export.optimizing`; those that are validated and kept are a running
-    average of those that are trained. A pretrained trunk is frozen first, then fine-tuned at a tenth of the rate.
+    How the weights are moved is said in :mod:`model_export.fitting.optimizing`; those that are validated and kept are a
+    running average of those that are trained. A pretrained trunk is frozen first, then fine-tuned at a tenth of the
+    rate.
 
     Args:
         run: Where every epoch is saved; when epochs lie in it already, training goes on after them.
@@ -190,5 +191,5 @@ def logits(network: Network, split: Split) -> np.ndarray:
 
 
 def evaluate(network: Network, split: Split) -> dict[str, float]:
-    """Measure a trained network on one split; see :func:`model_export.metrics.figures`."""
+    """Measure a trained network on one split; see :func:`model_export.figures.metrics.figures`."""
     return figures(logits(network, split), split.labels)

@@ -41,6 +41,22 @@ FORBIDDEN = {
     "app.routes": ["app.main", "app.offline", "app.server", "uvicorn"],
 }
 """What the modules of a package do not import, directly."""
+EXPORT = {
+    "console": [],
+    "data": ["console"],
+    "networks": [],
+    "figures": ["console", "data", "datasets"],
+    "fitting": ["console", "data"],
+    "artifact": [
+        *("console", "data", "figures", "fitting"),
+        *("architectures", "conversion", "datasets", "publishing", "training", "verification"),
+    ],
+    "reporting": [
+        *("artifact", "console", "figures", "fitting"),
+        *("architectures", "comparison", "datasets", "publishing", "training", "verification"),
+    ],
+}
+"""What the packages of the export stage import of it, beside ``choices``, ``errors`` and ``replacing``."""
 
 
 def imports(path):
@@ -115,6 +131,15 @@ def test_packages_keep_to_themselves(package):
     for name, imported in members.items():
         for other in FORBIDDEN[package]:
             assert not {one for one in imported if f"{one}.".startswith(f"{other}.")}, name
+
+
+@pytest.mark.parametrize("package", EXPORT)
+def test_packages_of_the_export_stage_import_those_below(package):
+    allowed = {package, "choices", "errors", "replacing", *EXPORT[package]}
+
+    for path in (ROOT / "model_export" / package).rglob("*.py"):
+        imported = {name.split(".")[1] for name in imports(path) if name.startswith("model_export.")}
+        assert imported <= allowed, path
 
 
 def test_errors_know_no_http():

@@ -133,8 +133,8 @@ def test_the_lines_for_scripts_end_with_an_error_where_the_readme_says_so(server
 
 def test_every_module_has_its_line():
     """In docs/design.md, by its name; routes and sources are told of together."""
-    named = set(re.findall(r"`(?:app/)?(\w+)(?:\.py)?`", PAGES["design.md"]))
-    together = {ROOT / "app" / "routes", ROOT / "model_export" / "sources"}
+    named = set(re.findall(r"`(?:app/|model_export/)?(\w+)(?:\.py)?`", PAGES["design.md"]))
+    together = {ROOT / "app" / "routes", ROOT / "model_export" / "data" / "sources"}
     modules = {
         path.stem
         for package in ("app", "model_export")

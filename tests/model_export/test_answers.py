@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from model_export.__main__ import main
-from model_export.answers import COLUMNS
+from model_export.figures.answers import COLUMNS
 from tests import toys
 
 KINDS = dict(zip(COLUMNS, (str, str, str, str, float, float, "True".__eq__), strict=True))

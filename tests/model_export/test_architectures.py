@@ -6,11 +6,12 @@ import pytest
 
 from app.errors import MissingInput
 from app.images import Shape
-from model_export import architectures, choices, heads
+from model_export import architectures, choices
 from model_export.architectures import ARCHITECTURES, build
-from model_export.augmentation import KINDS
 from model_export.errors import BadData
-from model_export.trunks import TRUNKS, applications
+from model_export.fitting.augmentation import KINDS
+from model_export.networks import heads
+from model_export.networks.trunks import TRUNKS, applications
 
 SMALL = Shape(16, 16, 3)
 FOUR_BRANCHES = ("channel-groups", "regions", "separable")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model_export.augmentation import KINDS, augment
+from model_export.fitting.augmentation import KINDS, augment
 
 
 @pytest.fixture

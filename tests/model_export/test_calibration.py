@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from app.images import Shape
-from model_export import calibration, metrics
 from model_export.architectures import build
+from model_export.artifact import calibration
+from model_export.figures import metrics
 
 
 def overconfident(count=4000, factor=3.0):

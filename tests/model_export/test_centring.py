@@ -9,10 +9,10 @@ import pytest
 
 from app.images import Shape
 from app.model import Model
-from model_export import centring
 from model_export.__main__ import main
 from model_export.architectures import build
-from model_export.metrics import probabilities
+from model_export.artifact import centring
+from model_export.figures.metrics import probabilities
 from tests import toys
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8)

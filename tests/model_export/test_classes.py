@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from model_export import classes
-from model_export.classes import Classes
-from model_export.printing import out
+from model_export.figures import classes
+from model_export.figures.classes import Classes
+from model_export.reporting.printing import out
 
 OVERALL = {"balanced_accuracy": 0.5, "macro_f1": 0.25}
 

@@ -22,17 +22,11 @@ import tifffile
 import yaml
 
 from app.model import Model
-from model_export import (
-    comparison,
-    conversion,
-    datasets,
-    evaluation,
-    feature_statistics,
-    optimizing,
-    precision,
-    verification,
-)
+from model_export import comparison, conversion, datasets, verification
 from model_export.__main__ import main
+from model_export.artifact import feature_statistics, precision
+from model_export.figures import evaluation
+from model_export.fitting import optimizing
 from tests import toys
 from tests.conftest import ROOT, serving
 from tests.model_export.conftest import bright_and_dark

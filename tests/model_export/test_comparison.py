@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from model_export import conclusions
 from model_export.__main__ import main
 from model_export.comparison import Trained, read
 from model_export.errors import BadData
+from model_export.reporting import conclusions
 from tests.conftest import ROOT
 
 

@@ -11,9 +11,11 @@ from PIL import Image
 
 from app.errors import MissingInput
 from app.images import Shape, decode
-from model_export import datasets, remarks
+from model_export import datasets
 from model_export.__main__ import main
 from model_export.errors import BadData
+from model_export.figures import summary
+from model_export.reporting import remarks
 from tests import toys
 
 
@@ -228,7 +230,7 @@ def test_a_folder_beside_the_splits_is_named(folder, capsys):
     assert dataset.labels == ("bright", "dark")
     (note,) = dataset.notes
     assert note.startswith("left out 'test', 'unlabelled': next to train, valid, only train, validation and test with ")
-    remarks.say_dataset(dataset)
+    summary.say_dataset(dataset)
     assert f"warning: {note}" in capsys.readouterr().err
 
 
@@ -240,7 +242,7 @@ def test_of_many_lines_the_rest_is_counted(folder, capsys):
         for label in ("dark", "bright"):
             (folder / label / f"same-{index:02}.png").write_bytes(toys.plain(10 * index, (16, 16)))
 
-    remarks.say_dataset(datasets.load(str(folder)))
+    summary.say_dataset(datasets.load(str(folder)))
 
     lines = capsys.readouterr().err.splitlines()
     skipped = [index for index, line in enumerate(lines) if line.startswith("skipped dark/")]
@@ -254,7 +256,7 @@ def test_a_class_is_named_as_it_is(folder, capsys):
     (folder / "bright").rename(folder / ":cat:")
     (folder / "dark").rename(folder / "[red]")
 
-    remarks.say_dataset(datasets.load(str(folder)))
+    summary.say_dataset(datasets.load(str(folder)))
 
     lines = capsys.readouterr().err.splitlines()
     assert "  :cat:: 16 train, 2 validation, 2 test" in lines
@@ -320,9 +322,9 @@ def test_options_of_training_are_advised_only_where_they_can_be_given(folder, ca
     (folder / "dark" / "01.png").write_bytes((folder / "bright" / "01.png").read_bytes())
     dataset = datasets.load(str(folder))
 
-    remarks.say_dataset(dataset, training=True)
+    summary.say_dataset(dataset, training=True)
     assert "--class-weights makes" in capsys.readouterr().err
-    remarks.say_dataset(dataset)
+    summary.say_dataset(dataset)
     said = capsys.readouterr().err
     assert "warning: 1 image is in two classes" in said
     assert "--" not in said

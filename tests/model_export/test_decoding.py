@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from model_export import datasets, decoding
-from model_export.batches import InOrder, Shuffled
+from model_export import datasets
+from model_export.data import decoding
+from model_export.fitting.batches import InOrder, Shuffled
 
 
 def same(first, second):

@@ -15,10 +15,11 @@ from app.images import Shape
 from app.metadata import Branch, Metadata, Recipe
 from app.model import Model
 from app.registry.artifacts import discover
-from model_export import architectures, conversion, publishing, trunks, verification
+from model_export import architectures, conversion, publishing, verification
 from model_export.architectures import ARCHITECTURES, build
 from model_export.errors import ParityFailure
-from model_export.trunks import TRUNKS
+from model_export.networks import trunks
+from model_export.networks.trunks import TRUNKS
 from tests import toys
 
 SHAPE = Shape(16, 18, 3)

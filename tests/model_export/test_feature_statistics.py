@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from app.model import Model
-from model_export import conversion, feature_statistics
+from model_export import conversion
+from model_export.artifact import feature_statistics
+from model_export.data.decoding import Split
 from model_export.datasets import Dataset
-from model_export.decoding import Split
 from tests.model_export.test_export import SHAPE, trained
 
 

@@ -6,8 +6,10 @@ import sys
 import pytest
 
 from app.images import Shape
-from model_export import arguments, invocation, repeating
+from model_export import arguments
 from model_export.__main__ import main
+from model_export.artifact import repeating
+from model_export.console import invocation
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from keras import layers
 
 from app.images import Shape
 from app.metadata import Branch, Metadata, Recipe
-from model_export import conversion, description
+from model_export import conversion
 from model_export.architectures import Network, build
+from model_export.reporting import description
 from tests import toys
 from tests.conftest import serving
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_export import datasets, remarks
+from model_export import datasets
 from model_export.__main__ import main
-from model_export.decoding import Split
-from model_export.leakage import find_contradictions, find_leaks
+from model_export.data.decoding import Split
+from model_export.data.leakage import find_contradictions, find_leaks
+from model_export.figures import summary
 from tests import toys
 
 
@@ -52,7 +53,7 @@ def test_the_same_image_in_two_classes_is_a_contradiction(tmp_path, capsys):
         for index, seed in enumerate(images):
             (tmp_path / "data" / label / f"{index}.png").write_bytes(toys.save(scene(seed)))
 
-    remarks.say_dataset(datasets.load(str(tmp_path / "data")))
+    summary.say_dataset(datasets.load(str(tmp_path / "data")))
 
     lines = capsys.readouterr().err.splitlines()
     assert (

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, classification_report
 
-from model_export.metrics import accuracy, by_class, confusion, figures, interval
+from model_export.figures.metrics import accuracy, by_class, confusion, figures, interval
 
 
 @pytest.mark.parametrize(("right", "images"), [(0, 1), (4, 4), (178, 179), (1901, 2000), (1887, 2000)])

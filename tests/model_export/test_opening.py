@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from model_export import invocation
 from model_export.__main__ import main
+from model_export.console import invocation
 from tests import toys
 from tests.conftest import ROOT
 

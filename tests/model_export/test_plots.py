@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_export import plots
-from model_export.decoding import Split
+from model_export.data.decoding import Split
+from model_export.figures import plots
 
 
 def results(classes=3, count=40, channels=3):

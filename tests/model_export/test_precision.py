@@ -5,9 +5,10 @@ import onnx
 import pytest
 
 from app.model import Model
-from model_export import conversion, precision
+from model_export import conversion
+from model_export.artifact import precision
+from model_export.data.decoding import Split
 from model_export.datasets import Dataset
-from model_export.decoding import Split
 from model_export.errors import PrecisionFailure
 from tests.model_export.test_export import SHAPE, trained
 

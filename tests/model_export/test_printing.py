@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from model_export import invocation, printing, remarks
-from model_export.calibration import Calibration
-from model_export.precision import Reduced
-from model_export.published import Published
+from model_export.artifact.calibration import Calibration
+from model_export.artifact.precision import Reduced
+from model_export.artifact.published import Published
+from model_export.console import invocation
+from model_export.reporting import printing, remarks
 from model_export.verification import Difference
 from tests import toys
 

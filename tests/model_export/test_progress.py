@@ -2,7 +2,7 @@
 
 import pytest
 
-from model_export.progress import lasting
+from model_export.console.progress import lasting
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import shlex
 import pytest
 
 from app.images import Shape
-from model_export import arguments, datasets, repeating
+from model_export import arguments, datasets
 from model_export.__main__ import main
-from model_export.runs import Run
+from model_export.artifact import repeating
+from model_export.fitting.runs import Run
 from model_export.training import Budget
 
 ELSEWHERE = {"output", "runs", "resume", "cache", "data_licence", "name", "json", "help"}

@@ -8,8 +8,8 @@ import pytest
 from keras import Input, Model
 
 from model_export import replacing
-from model_export.decoding import Split, _write
-from model_export.runs import Run
+from model_export.data.decoding import Split, _write
+from model_export.fitting.runs import Run
 from tests.model_export.test_runs import arguments
 
 

@@ -9,10 +9,11 @@ import pytest
 from keras import layers
 
 from app.errors import MissingInput
-from model_export import training, trunks
+from model_export import training
 from model_export.architectures import build
 from model_export.errors import BadData
-from model_export.runs import Run
+from model_export.fitting.runs import Run
+from model_export.networks import trunks
 from model_export.training import Budget
 from tests.model_export.test_training import SHAPE, dataset
 

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import InvalidUsage, MissingInput
-from model_export import datasets, sources
+from model_export import datasets
 from model_export.__main__ import main
+from model_export.data import sources
+from model_export.data.sources import idx
 from model_export.errors import BadData
-from model_export.sources import idx
 from tests import toys
 
 

@@ -5,8 +5,10 @@ import hashlib
 import numpy as np
 import pytest
 
-from model_export import datasets, seen, sources, splitting
-from model_export.sources.listing import File
+from model_export import datasets
+from model_export.data import sources, splitting
+from model_export.data.sources.listing import File
+from model_export.figures import seen
 
 
 def files(contents, label=0):

@@ -3,7 +3,7 @@
 import pytest
 
 from app.images import Shape
-from model_export import succession
+from model_export.artifact import succession
 from model_export.errors import BadSuccessor
 from tests import toys
 

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from app.images import Shape
-from model_export import arguments, optimizing, remarks, training
+from model_export import arguments, training
 from model_export.architectures import build
-from model_export.batches import Shuffled
+from model_export.data.decoding import Split
 from model_export.datasets import Dataset
-from model_export.decoding import Split
 from model_export.errors import BadData
+from model_export.fitting import optimizing
+from model_export.fitting.batches import Shuffled
+from model_export.reporting import remarks
 from model_export.training import Budget
 
 SHAPE = Shape(8, 8, 1)

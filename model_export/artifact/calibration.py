@@ -1,0 +1,126 @@
+"""Temperature scaling: probabilities that mean what they say.
+
+Guo et al., "On calibration of modern neural networks", 2017.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model_export.console.counting import counted
+from model_export.figures.metrics import BINS, calibration_error, losses
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from model_export.architectures import Network
+
+_LOWEST, _HIGHEST = 0.25, 10.0
+FOLDS = 5
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fitted temperature, and the expected calibration error of each split before and after dividing by it."""
+
+    temperature: float
+    images: int
+    """Validation images that it was fitted to."""
+    before: dict[str, float]
+    after: dict[str, float]
+    bins: int = BINS
+    folds: int = 0
+    """In how many parts the validation images were cross-fitted; 0 where the temperature is 1, and in old artifacts."""
+
+    def setting(self) -> str:
+        """Say which temperature was set, or that none was."""
+        if self.temperature == 1:
+            return "no temperature is set, for none lowers the cross-entropy of images that it was not fitted to"
+        fitted = f"fitted to {counted(self.images, 'validation image')}"
+        return f"a temperature of {self.temperature:g}, {fitted}, is folded into the head"
+
+    def document(self) -> dict[str, Any]:
+        """Write it as JSON values, for the metadata."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Makes the calibrated network's logits those that its validation images are measured by.
+
+    A temperature that is measured on the images that it was fitted to looks better than it is. So each validation image
+    is judged by the temperature that was fitted without its fold.
+    """
+
+    factors: NDArray[np.float32]
+    """Per validation image the published temperature over that of its fold, ``[N, 1]``."""
+
+    def __call__(self, logits: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Correct the logits per split, ``float32 [N, classes]``; other splits were never fitted to."""
+        return {**logits, "validation": logits["validation"] * self.factors}
+
+
+def calibrate(
+    network: Network, logits: dict[str, NDArray[np.float32]], labels: dict[str, NDArray[np.int64]]
+) -> tuple[Calibration, dict[str, NDArray[np.float32]], OutOfFold]:
+    """Fit the temperature on the validation split and fold it into the network's head.
+
+    Divided by the temperature, the head's kernel and bias give logits, contributions and probabilities that stay
+    consistent with each other; which class is the most probable never changes. It is 1 where temperatures do not lower
+    the cross-entropy of images that they were not fitted to: of few images, a temperature is a guess.
+
+    Args:
+        logits: Per split, ``float32 [N, classes]``, of the network as it is.
+        labels: Per split, ``[N]``.
+
+    Returns:
+        What was fitted; the logits per split that the calibrated network is measured by; and what makes such logits of
+        the answers of any graph that is converted from it.
+    """
+    known, right = logits["validation"], labels["validation"]
+    temperature, others, folds = fit(known, right), cross_fit(known, right), min(FOLDS, len(right))
+    if not losses(known / others, right).mean() < losses(known, right).mean():
+        temperature, others, folds = 1.0, np.ones_like(others), 0
+    head = network.model.get_layer("logits")
+    head.set_weights([weight / temperature for weight in head.get_weights()])
+    out_of_fold = OutOfFold(np.float32(temperature) / others)
+    calibrated = out_of_fold({split: values / np.float32(temperature) for split, values in logits.items()})
+    before, after = (
+        {split: calibration_error(values, labels[split]) for split, values in part.items()}
+        for part in (logits, calibrated)
+    )
+    return Calibration(temperature, len(right), before, after, folds=folds), calibrated, out_of_fold
+
+
+def cross_fit(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Fit a temperature for each image to those of all other folds, ``float32 [N, 1]``; fewer images are each a fold.
+
+    The folds are drawn by a fixed seed (Stone, "Cross-validatory choice and assessment of statistical predictions",
+    1974).
+    """
+    folds = np.random.default_rng(_SEED).permutation(len(labels)) % FOLDS
+    temperatures = np.ones((len(labels), 1), np.float32)
+    for fold in np.unique(folds):
+        temperatures[folds == fold] = fit(logits[folds != fold], labels[folds != fold])
+    return temperatures
+
+
+def fit(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Find the temperature with the lowest cross-entropy, between 0.25 and 10.
+
+    1 where nothing was mistaken, or there is nothing: then any temperature near 0 would do, and none is known.
+    """
+    if (logits.argmax(1) == labels).all():
+        return 1.0
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415  # slow to import, and inspect fits nothing
+
+    found = minimize_scalar(
+        lambda power: losses(logits / np.exp(power), labels).mean(),
+        bounds=(np.log(_LOWEST), np.log(_HIGHEST)),
+        method="bounded",
+    )
+    return round(float(np.exp(found.x)), 4)

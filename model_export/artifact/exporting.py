@@ -1,0 +1,151 @@
+"""From trained weights to a published model: centre, calibrate, measure, draw, convert, verify, reduce, publish."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.model import Model
+from app.registry.artifacts import FILE
+from model_export import conversion, publishing, training, verification
+from model_export.artifact import calibration, card, centring, feature_statistics, precision, provenance, succession
+from model_export.artifact.published import Published
+from model_export.console.quiet import quiet
+from model_export.figures import evaluation, plots
+from model_export.figures.classes import Classes
+from model_export.figures.metrics import confusion, figures
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    from numpy.typing import NDArray
+
+    from app.metadata import Metadata
+    from model_export.architectures import Network
+    from model_export.artifact.calibration import OutOfFold
+    from model_export.datasets import Dataset
+    from model_export.figures.classes import Figures
+    from model_export.fitting.runs import Run
+    from model_export.training import Outcome
+    from model_export.verification import Difference
+
+
+def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: Dataset, outcome: Outcome) -> Published:
+    """Publish the network as the next version of its model; nothing appears unless every check has passed.
+
+    Raises:
+        ParityFailure: The converted model does not answer like Keras.
+        BadSuccessor: It is of another kind than the version that it would replace, or clearly worse.
+        PrecisionFailure: It loses too much in the precision asked for.
+        OSError: A disk is full, or a folder cannot be written.
+    """
+    centring.centre(network)
+    trained = {name: training.logits(network, split) for name, split in dataset.splits.items()}
+    labels = {name: split.labels for name, split in dataset.splits.items()}
+    fitted, calibrated, out_of_fold = calibration.calibrate(network, trained, labels)
+    mistakes = plots.run(run.folder, dataset, outcome.history, trained, calibrated)
+    method = training.described(training.budget(arguments), dataset)
+    document = _with(
+        provenance.document(network, dataset, arguments.architecture, arguments),
+        training=provenance.training_record(arguments, dataset, method, outcome, run.digest()),
+        metrics=_measure(calibrated, dataset),
+        classes=_by_class(calibrated, dataset),
+        calibration=fitted.document(),
+    )
+    if arguments.precision == "float32":
+        document = _with(document, statistics=feature_statistics.take(feature_statistics.of_network(network), dataset))
+    with publishing.staging(arguments.output, arguments.name) as folder:
+        for name in card.PLOTS:
+            shutil.copyfile(run.folder / name, folder / name)
+        proto, document = _convert(network, dataset, document, folder / FILE)
+        if arguments.precision != "float32":
+            proto, document, answers = _reduce(proto, document, network, dataset, arguments.precision, out_of_fold)
+            plots.answers(folder, dataset, trained, answers)
+        conversion.describe(proto, document)
+        conversion.save(proto, folder / FILE)
+        Model.load((folder / FILE).read_bytes(), device="cpu").warm_up(verification.BATCHES)  # as the service will
+        write_card = partial(card.write, folder, arguments.name, document, dataset.shape)
+        change = _succeed(arguments, run, document, dataset)
+        return Published.of(publishing.publish(folder, write_card), document, mistakes, change)
+
+
+def _succeed(arguments: argparse.Namespace, run: Run, document: Metadata, dataset: Dataset) -> str:
+    """See that it may replace the version before it, if there is one; returns what that changes, in words."""
+    before = succession.find(arguments.output, arguments.name)
+    if before is None:
+        return ""
+    if not arguments.replace_anyway:
+        otherwise = succession.otherwise(arguments, run)
+        before.check_kind(document.labels, dataset.shape, otherwise)
+        before.check_accuracy(document, otherwise)
+    return before.change(document)
+
+
+def _convert(network: Network, dataset: Dataset, document: Metadata, staged: Path) -> tuple[onnx.ModelProto, Metadata]:
+    """Convert the network, and see that the staged file answers like Keras through the service's own loader."""
+    reference = conversion.outputs(network)
+    with quiet():
+        proto = conversion.convert(network, document)
+    conversion.save(proto, staged)
+    differences = verification.verify(staged, reference, dataset.sample)
+    probe = provenance.probe(dataset, lambda batch: reference(batch, training=False)["probabilities"], "float32")
+    return proto, _with(document, parity=_parity(differences), probe=probe)
+
+
+def _reduce(
+    proto: onnx.ModelProto,
+    document: Metadata,
+    network: Network,
+    dataset: Dataset,
+    kind: str,
+    out_of_fold: OutOfFold,
+) -> tuple[onnx.ModelProto, Metadata, dict[str, NDArray[np.float32]]]:
+    """Bring a verified graph into a smaller precision, and measure again, with it, all that is said.
+
+    It is judged by its accuracy, not by its differences from Keras.
+
+    Returns:
+        The graph, what it says of itself, and the logits per split that it is measured by.
+    """
+    with quiet():
+        proto, reduced = precision.reduce(proto, kind, dataset)
+    model = Model.load(conversion.stamped(proto), device="cpu")
+    differences = verification.compare(model, conversion.outputs(network), dataset.sample)
+    answers = out_of_fold({name: evaluation.logits(model, split) for name, split in dataset.splits.items()})
+    metrics = _measure(answers, dataset)
+    document = _with(
+        document,
+        precision=kind,
+        parity=_parity(differences),
+        probe=provenance.probe(dataset, lambda batch: model.run(batch).probabilities, kind),
+        training={**document.training, "precision": reduced.document()},
+        metrics=metrics,
+        statistics=feature_statistics.take(feature_statistics.of_graph(model), dataset),
+        classes=_by_class(answers, dataset),
+        calibration={**document.calibration, "after": {name: each["ece"] for name, each in metrics.items()}},
+    )
+    return proto, document, answers
+
+
+def _with(document: Metadata, **found: Any) -> Metadata:
+    return document.model_copy(update=found)
+
+
+def _measure(logits: dict[str, NDArray[np.float32]], dataset: Dataset) -> dict[str, dict[str, float]]:
+    return {name: figures(logits[name], split.labels) for name, split in dataset.splits.items()}
+
+
+def _by_class(logits: dict[str, NDArray[np.float32]], dataset: Dataset) -> dict[str, Figures]:
+    return {
+        name: Classes(dataset.labels, confusion(logits[name], split.labels)).document(digits=4)
+        for name, split in dataset.splits.items()
+        if name != "train"
+    }
+
+
+def _parity(differences: list[Difference]) -> tuple[dict[str, Any], ...]:
+    return tuple(asdict(difference) for difference in differences)

@@ -1,0 +1,82 @@
+"""The command line that repeats a run: every option that shapes the model, said, so that no default can change it."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from model_export.choices import ARCHITECTURES, AUGMENTATIONS, PRECISIONS
+from model_export.console.invocation import recorded
+from model_export.errors import BadData
+
+if TYPE_CHECKING:
+    from app.images import Shape
+
+SHAPING = (
+    "architecture",
+    "size",
+    "channels",
+    "value_range",
+    "labels",
+    "trunk",
+    "weights",
+    "freeze_epochs",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "augmentation",
+    "averaging",
+    "class_weights",
+    "patience",
+    "seed",
+    "precision",
+)
+"""The options of ``train`` that decide what comes out. All others say where things lie, and what is said of them."""
+
+_BEFORE = {"weight_decay": 1e-3, "replace_anyway": False, "together": False}
+"""What every run had before there was an option for it: ``args.yaml`` need not say it."""
+
+
+def command(arguments: argparse.Namespace, shape: Shape) -> str:
+    """Write the whole command line of a training run on images of this shape."""
+    given = {**vars(arguments), "size": (shape.height, shape.width), "channels": shape.channels}
+    words = ["train", given["data"]]
+    for name in SHAPING:
+        words += _words(name, given[name])
+    return f"{recorded()} {shlex.join([*words, '--name', given['name']])}"
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """See that a run says all that shaped it: a default of this version need not be that of another.
+
+    What could not be chosen when it began is filled in.
+
+    Raises:
+        BadData: It does not.
+    """
+    for name, value in _BEFORE.items():
+        vars(arguments).setdefault(name, value)
+    missing = [name for name in ("data", "name", "fingerprint", "surroundings", *SHAPING) if name not in arguments]
+    if missing:
+        raise BadData(
+            f"{arguments.resume / 'args.yaml'} does not say {', '.join(missing)}: another version wrote it; "
+            "add what the run was trained with"
+        )
+    for name, known in (("architecture", ARCHITECTURES), ("augmentation", AUGMENTATIONS), ("precision", PRECISIONS)):
+        if getattr(arguments, name) not in known:
+            raise BadData(f"{arguments.resume / 'args.yaml'} names an unknown {name}, {getattr(arguments, name)!r}")
+
+
+def _words(name: str, value: Any) -> list[str]:
+    option = f"--{name.replace('_', '-')}"
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [option]
+    if name == "size":
+        return [option, "{}x{}".format(*value)]
+    if name == "labels":
+        return [option, ",".join(value)]
+    return [option, *map(str, value)] if isinstance(value, tuple) else [option, str(value)]

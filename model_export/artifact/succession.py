@@ -1,0 +1,123 @@
+"""Sees that a new version may take the place of the one before it: a service answers by the highest one at once.
+
+A model trained by mistake on other classes, or on a bad day, is as easily published under an old name as a good one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from app.errors import InvalidArtifact, NothingToServe
+from app.model import Model
+from app.registry.artifacts import Found, discover
+from model_export.console.invocation import program
+from model_export.errors import BadSuccessor
+from model_export.figures.metrics import interval
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from app.images import Shape
+    from app.metadata import Metadata
+    from model_export.fitting.runs import Run
+
+
+@dataclass(frozen=True)
+class Predecessor:
+    """The version that a new one would replace, as its artifact says of itself."""
+
+    found: Found
+    shape: Shape
+    metadata: Metadata
+
+    def check_kind(self, labels: tuple[str, ...], shape: Shape, otherwise: str) -> None:
+        """See that a network with these classes, for images of this size, answers the same question.
+
+        Args:
+            labels: The classes, in whatever order.
+            shape: Of the images.
+            otherwise: How to publish it all the same.
+
+        Raises:
+            BadSuccessor: It does not.
+        """
+        lacking, new = set(self.metadata.labels) - set(labels), set(labels) - set(self.metadata.labels)
+        others = [f"{word} {_named(some)}" for word, some in (("lacks", lacking), ("adds", new)) if some]
+        if others:
+            self._refuse(f"knows other classes: the new model {' and '.join(others)}", otherwise)
+        if self.shape != shape:
+            sizes = ("×".join(map(str, each)) for each in (self.shape, shape))
+            self._refuse("reads images of {}, the new model {}".format(*sizes), otherwise)
+
+    def check_accuracy(self, document: Metadata, otherwise: str) -> None:
+        """See that a model is no worse on the same validation images than chance allows.
+
+        Chance allows what lies within the 95 % interval of the accuracy that it is compared with. The same weights in
+        a smaller precision are judged in :mod:`model_export.artifact.precision`.
+
+        Raises:
+            BadSuccessor: It is worse.
+        """
+        if not self._same("fingerprint", document) or self._same("checkpoint_sha256", document) or not self._figures:
+            return
+        low, _ = interval(self._figures["accuracy"], self._figures["images"])
+        if document.metrics["validation"]["accuracy"] < low:
+            self._refuse(
+                f"is clearly better on the same {self._figures['images']:,.0f} validation images: "
+                f"{self.change(document)}, where chance explains no less than {low:.4f}",
+                otherwise,
+            )
+
+    def change(self, document: Metadata) -> str:
+        """Say how validation accuracy changes with a new version."""
+        if not self._figures:
+            return ""
+        other = "" if self._same("fingerprint", document) else ", on other data"
+        before, after = self._figures["accuracy"], document.metrics["validation"]["accuracy"]
+        return f"validation accuracy {before:.4f} (version {self.found.number}{other}) → {after:.4f}"
+
+    @property
+    def _figures(self) -> dict[str, float]:
+        return self.metadata.metrics.get("validation", {})
+
+    def _same(self, what: str, document: Metadata) -> bool:
+        mine = self.metadata.training.get(what)
+        return mine is not None and mine == document.training.get(what)
+
+    def _refuse(self, why: str, otherwise: str) -> NoReturn:
+        raise BadSuccessor(f"{self.found.reference}, which it would replace, {why}. Nothing was published: {otherwise}")
+
+
+def find(repository: Path, name: str) -> Predecessor | None:
+    """Find the highest published version of a model that can be read; None where there is none."""
+    with suppress(NothingToServe):
+        for found in reversed(discover(repository)):
+            if found.name == name and (model := read(found.path)) is not None:
+                return Predecessor(found, model.shape, model.metadata)
+    return None
+
+
+def otherwise(arguments: argparse.Namespace, run: Run | None = None) -> str:
+    """Say how to publish all the same: with the run that there is by then, or with another command."""
+    if run is None:
+        return "choose another --name, or --replace-anyway"
+    by = arguments.published_by
+    command = by if by.startswith("publish ") else f"publish {shlex.quote(str(run.folder))}"
+    return f"publish it under another --name, or all the same: {program()} {command} --replace-anyway"
+
+
+def read(path: Path) -> Model | None:
+    """Load a published file; None where it is damaged."""
+    with suppress(OSError, InvalidArtifact):
+        return Model.load(path.read_bytes(), device="cpu")
+    return None
+
+
+def _named(classes: Iterable[str], most: int = 10) -> str:
+    names = sorted(classes)
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,71 @@
+"""Progress of long work: bars on a terminal, plain lines otherwise. Always on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from model_export.console import unread
+
+T = TypeVar("T")
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Output(Console):
+    """A console that may lose its reader, in the middle of a training: where rich would exit, the work goes on."""
+
+    closed = False
+    """Whether its reader has left."""
+
+    def on_broken_pipe(self) -> None:
+        """Write nowhere from now on."""
+        self.closed = True
+        unread.discard(self.file)
+
+
+console = Output(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Print one line for people."""
+    console.print(text)
+
+
+def lasting(seconds: float) -> str:
+    """Say roughly how long something takes."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def bars() -> Progress:
+    """Make the progress display that every stage uses; it draws nothing where there is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
+    """Yield the items, showing how far the work is."""
+    said = time.monotonic()
+    with bars() as progress:
+        task = progress.add_task(description, total=total, detail="")
+        for done, item in enumerate(items, start=1):
+            yield item
+            progress.update(task, completed=done)
+            if progress.disable and time.monotonic() - said > _SECONDS_BETWEEN_LINES:
+                said = time.monotonic()
+                say(f"{description}: {done:,} of {total:,}")

@@ -1,0 +1,136 @@
+"""Finds images that are in two splits, exactly or nearly: what was trained on must not be measured on.
+
+And images that are in two classes, wherever they lie: their labels contradict each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from itertools import combinations, product
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from model_export.data.decoding import Split
+
+_LARGEST_DISTANCE = 4
+_SIDE = 16
+_LEAST_DETAIL = 4.0
+_LEAST_CORRELATION = 0.995
+_BLOCK = 512  # images of each split whose pairs are looked at together
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Two images of two splits that are the same, or nearly."""
+
+    kind: str
+    """``exact``: the same pixels at the size that is trained on; ``near``: the same picture."""
+    first: str
+    second: str
+
+
+def find_leaks(splits: dict[str, Split]) -> Iterator[Leak]:
+    """Compare every image of every split with those of the other splits.
+
+    Near duplicates have difference hashes (64 signs of the horizontal gradient of a 9×8 thumbnail; Krawetz,
+    "Kind of like that", 2013) at a Hamming distance of at most 4, and 16×16 thumbnails that correlate by 0.995 or
+    more. Images without detail, such as open water, are not compared: they are all alike.
+    """
+    marks = {name: _Marks(split.images) for name, split in splits.items()}
+    for first, second in combinations(splits, 2):
+        for kind, pairs in (("exact", _exact), ("near", _near)):
+            for i, j in pairs(marks[first], marks[second]):
+                yield Leak(kind, _name(first, splits[first], i), _name(second, splits[second], j))
+
+
+def find_contradictions(splits: dict[str, Split]) -> Iterator[tuple[str, str]]:
+    """Find the same pixels, at the size that is trained on, in two classes; the names of the first file of each."""
+    first: dict[bytes, dict[int, str]] = {}
+    for name, split in splits.items():
+        for index, (digest, label) in enumerate(zip(_digests(split.images), split.labels.tolist(), strict=True)):
+            classes = first.setdefault(digest, {})
+            if label not in classes:
+                classes[label] = _name(name, split, index)
+                if len(classes) > 1:
+                    yield next(iter(classes.values())), classes[label]
+
+
+class _Marks:
+    """What the images of a split are compared by.
+
+    Attributes:
+        digests: of the decoded pixels.
+        hashes: ``uint64 [N]``, the difference hashes.
+        thumbnails: ``uint8 [N, 256]``, 16×16 in grey.
+        detailed: ``int64 [M]``, the positions of the images with detail.
+    """
+
+    def __init__(self, images: NDArray[np.uint8]) -> None:
+        self.digests = _digests(images)
+        self.hashes = np.zeros(len(images), np.uint64)
+        self.thumbnails = np.zeros((len(images), _SIDE * _SIDE), np.uint8)
+        for index, image in enumerate(images):
+            grey = Image.fromarray(_grey(image))
+            self.hashes[index] = _difference_hash(grey)
+            self.thumbnails[index] = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)).ravel()
+        details = np.array([thumbnail.std() for thumbnail in self.thumbnails])  # one by one: in float64 all are many
+        self.detailed = np.flatnonzero(details >= _LEAST_DETAIL)
+
+
+def _digests(images: NDArray[np.uint8]) -> list[bytes]:
+    return [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]
+
+
+def _exact(first: _Marks, second: _Marks) -> Iterator[tuple[int, int]]:
+    known = {digest: index for index, digest in enumerate(first.digests)}
+    yield from ((known[digest], j) for j, digest in enumerate(second.digests) if digest in known)
+
+
+def _near(first: _Marks, second: _Marks) -> Iterator[tuple[int, int]]:
+    """Compare in blocks, so that memory is bounded however many images look alike."""
+    for some, others in product(_blocks(first.detailed), _blocks(second.detailed)):
+        close = np.bitwise_count(first.hashes[some, None] ^ second.hashes[others]) <= _LARGEST_DISTANCE
+        rows, columns = np.flatnonzero(close.any(1)), np.flatnonzero(close.any(0))
+        thumbnails = first.thumbnails[some[rows]], second.thumbnails[others[columns]]
+        correlation = _standardise(thumbnails[0]) @ _standardise(thumbnails[1]).T
+        alike = np.nonzero(close[np.ix_(rows, columns)] & (correlation >= _LEAST_CORRELATION))
+        for i, j in zip(some[rows[alike[0]]].tolist(), others[columns[alike[1]]].tolist(), strict=True):
+            if first.digests[i] != second.digests[j]:
+                yield i, j
+
+
+def _blocks(positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [positions[start : start + _BLOCK] for start in range(0, len(positions), _BLOCK)]
+
+
+def _difference_hash(grey: Image.Image) -> int:
+    thumbnail = np.asarray(grey.resize((9, 8), Image.Resampling.BOX))
+    return int.from_bytes(np.packbits(thumbnail[:, 1:] > thumbnail[:, :-1]).tobytes())
+
+
+def _standardise(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Bring thumbnails with detail, ``[N, 256]``, to mean 0 and length 1: their products are their correlations."""
+    centred = thumbnails - thumbnails.mean(1, dtype=np.float32, keepdims=True)
+    return centred / np.linalg.norm(centred, axis=1, keepdims=True)
+
+
+def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Average the channels of ``uint8 [H, W, C]``."""
+    if image.shape[-1] == 1:
+        return np.ascontiguousarray(image[..., 0])
+    total = image[..., 0].astype(np.uint16)
+    for channel in range(1, image.shape[-1]):
+        total += image[..., channel]
+    return (total // image.shape[-1]).astype(np.uint8)
+
+
+def _name(split: str, members: Split, index: int) -> str:
+    return members.names[index] if members.names else f"{split} {index}"

@@ -1,0 +1,48 @@
+"""Where images come from. Nothing is decoded here: each source lists labelled files and how to read their bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.errors import InvalidUsage, MissingInput
+from model_export.choices import DIGITS
+from model_export.data.sources.listing import Listing
+
+TFDS = "tfds:"
+
+
+def find(data: str, labels: tuple[str, ...] | None = None, *, measuring: bool = False) -> Listing:
+    """List a data set.
+
+    Args:
+        data: ``digits``, ``tfds:NAME``, a ``.npz`` file, a folder of IDX files, or a folder of class folders.
+        labels: Names of the classes of a source that only numbers them.
+        measuring: Nothing is to be trained, so that a folder may lack classes, and the split for training.
+
+    Raises:
+        MissingInput: There is no such data set, or no image in it.
+        BadData: It cannot be trained on.
+        InvalidUsage: It names its classes itself.
+    """
+    # Each is imported when it is asked for: some take long, one needs a package of its own.
+    from model_export.data.sources import arrays, digits, folder, idx, tfds  # noqa: PLC0415
+
+    path = Path(data)
+    if not data:  # of which a path would be this folder
+        raise MissingInput("DATA is empty; name a folder of images, or the built-in data set 'digits'")
+    if numbered(data):
+        return (arrays if path.suffix == ".npz" else idx).listing(path, labels)
+    if labels is not None:
+        raise InvalidUsage("--labels names the classes of a .npz or IDX file; this data set names its own")
+    if data == DIGITS:
+        return digits.listing()
+    if data.startswith(TFDS):
+        return tfds.listing(data.removeprefix(TFDS))
+    return folder.listing(path, measuring=measuring)
+
+
+def numbered(data: str) -> bool:
+    """Tell whether a source may only number its classes."""
+    from model_export.data.sources import idx  # noqa: PLC0415
+
+    return Path(data).suffix == ".npz" or idx.present(Path(data))

@@ -1,0 +1,97 @@
+"""Arrays in one ``.npz`` file: ``x`` and ``y``, or ``x_train``, ``y_train``, ``x_test``, … as Keras keeps MNIST."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.errors import MissingInput
+from model_export.data.sources.listing import (
+    Listing,
+    check_names,
+    clean,
+    name_classes,
+    of_arrays,
+    size_of_arrays,
+    stamp_of,
+)
+from model_export.errors import BadData
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+
+
+def listing(path: Path, labels: tuple[str, ...] | None = None) -> Listing:
+    """List the images of a ``.npz`` file; ``y`` holds one number or one name per image.
+
+    Raises:
+        MissingInput: There is no such file.
+        BadData: It does not hold images with one label each.
+    """
+    splits = _read(path)
+    if "train" not in splits:
+        raise BadData(f"{path} has neither x and y, nor x_train and y_train; it has {', '.join(splits) or 'no pair'}")
+    (images, targets), stamp = splits["train"], stamp_of(path)
+    if targets.dtype.kind in "US":
+        labels = labels or tuple(str(name) for name in np.unique(targets))
+        check_names(labels)
+        numbers = {split: _positions(part, labels) for split, (_, part) in splits.items()}
+    else:
+        numbers = {split: part for split, (_, part) in splits.items()}
+        labels = name_classes(np.concatenate(list(numbers.values())), labels)
+    size, channels = size_of_arrays(images)
+    files = {split: of_arrays(split, part, numbers[split], stamp) for split, (part, _) in splits.items()}
+    return Listing(path.stem, labels, files, size, channels)
+
+
+def _read(path: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    if not path.is_file():
+        raise MissingInput(f"{path} is not a file")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise BadData(f"{path} cannot be read as .npz ({error}); write it with numpy.savez") from None
+    pairs = {"": "train", **{f"_{name}": split for name, split in _SPLITS.items()}}
+    found = {}
+    for suffix, split in pairs.items():
+        images, targets = arrays.get(f"x{suffix}"), arrays.get(f"y{suffix}")
+        if images is not None and targets is not None:
+            found[split] = images, _one_label_each(images, targets, path)
+    return found
+
+
+def _one_label_each(images: NDArray[Any], targets: NDArray[Any], path: Path) -> NDArray[Any]:
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.ndim != 1:
+        raise BadData(
+            f"y in {path} has the shape {list(targets.shape)}: one label per image, [N], is needed. Several labels per "
+            "image are out of scope; turn one-hot rows into numbers with y.argmax(1)"
+        )
+    if len(images) != len(targets):
+        raise BadData(f"{path} has {len(images)} images but {len(targets)} labels")
+    if targets.dtype.kind not in "iuUS":
+        raise BadData(f"y in {path} is of type {targets.dtype}; it must hold whole numbers or names")
+    names = _decoded(targets, path) if targets.dtype.kind == "S" else targets
+    return np.array([clean(str(name)) for name in names], np.str_) if names.dtype.kind == "U" else names
+
+
+def _decoded(names: NDArray[Any], path: Path) -> NDArray[Any]:
+    try:
+        return np.char.decode(names, "utf-8")
+    except UnicodeDecodeError:
+        raise BadData(f"y in {path} holds names that are not UTF-8") from None
+
+
+def _positions(names: NDArray[Any], labels: tuple[str, ...]) -> NDArray[np.int64]:
+    unknown = sorted({str(name) for name in names} - set(labels))
+    if unknown:
+        raise BadData(f"there are classes beside {', '.join(labels)}: {', '.join(unknown)}")
+    positions = {label: index for index, label in enumerate(labels)}
+    return np.array([positions[str(name)] for name in names], np.int64)

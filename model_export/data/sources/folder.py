@@ -1,0 +1,156 @@
+"""A folder of images: ``<class>/*``, or ``train|validation|test/<class>/*`` (or ``val``, or ``valid``)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from app.decoders import formats
+from app.errors import MissingInput
+from model_export.data.sources.listing import File, Listing, check_names, clean, stamp_of
+from model_export.errors import BadData
+
+_SPLIT_FOLDERS = {
+    "train": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "test": "test",
+}
+_MACOS = "__MACOSX"  # what its archives hold beside the files
+
+_Classes = dict[str, list[Path]]
+"""By name, the folders of each class of one split: names that look the same are one class."""
+
+
+def listing(root: Path, *, measuring: bool = False) -> Listing:
+    """List a folder ``<class>/*`` or ``train|validation|test/<class>/*``, in capitals or not.
+
+    Args:
+        root: The folder.
+        measuring: Nothing is to be trained: one class is enough, and ``train`` may be missing.
+
+    Raises:
+        MissingInput: There is no such folder, or no image in it.
+        BadData: Fewer than two classes, or two folders for one split.
+    """
+    if not root.is_dir():
+        raise MissingInput(f"{root} is not a folder; name a folder of images, or the built-in data set 'digits'")
+    folders = _split_folders(root)
+    notes = _left_out(root, folders)
+    folders = folders or {"train": root}
+    if "train" not in folders and not measuring:
+        raise BadData(f"{root} has {', '.join(path.name for path in folders.values())} but no folder 'train'")
+    classes = {split: _classes(folder) for split, folder in folders.items()}
+    labels = _labels(classes if measuring else {"train": classes["train"]}, folders)
+    if len(labels) == 1 and not measuring:
+        raise BadData(f"{folders['train']} has one class, {labels[0]!r}; a classifier needs at least two")
+    found = {split: _class_files(root, folders[split], of_split, labels) for split, of_split in classes.items()}
+    files = {split: readable for split, (readable, _) in found.items()}
+    if not any(files.values()):
+        raise MissingInput(f"{root} has no image in any class folder")
+    if measuring:
+        files = {split: members for split, members in files.items() if members}
+    skipped = _stray(root, {root, *folders.values()}) + [line for _, lines in found.values() for line in lines]
+    notes += _merged(classes, labels)
+    return Listing(root.resolve().name, labels, files, skipped=tuple(skipped), notes=tuple(notes))
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Find folders named after splits that hold class folders; a class may be named ``train`` too."""
+    folders: dict[str, Path] = {}
+    for path in _subfolders(root):
+        split = _SPLIT_FOLDERS.get(path.name.lower())
+        if split is None or not _subfolders(path):
+            continue
+        if split in folders:
+            raise BadData(f"{root} has both {folders[split].name!r} and {path.name!r}; keep one of them")
+        folders[split] = path
+    return folders
+
+
+def _left_out(root: Path, splits: dict[str, Path]) -> list[str]:
+    """Name the folders beside those of the splits, which nobody reads."""
+    others = [path.name for path in _subfolders(root) if splits and path not in splits.values()]
+    if not others:
+        return []
+    there = ", ".join(path.name for path in splits.values())
+    return [f"left out {_names(others)}: next to {there}, only train, validation and test with class folders are read"]
+
+
+def _classes(folder: Path) -> _Classes:
+    found: _Classes = {}
+    for path in _subfolders(folder):
+        found.setdefault(clean(path.name), []).append(path)
+    return found
+
+
+def _labels(classes: dict[str, _Classes], folders: dict[str, Path]) -> tuple[str, ...]:
+    """Name the classes after the folders of these splits, in order."""
+    labels = sorted({label for of_split in classes.values() for label in of_split})
+    if not labels:
+        first = next(iter(folders.values()))
+        raise MissingInput(f"{first} has no folder; put the images of each class into a folder of its name")
+    check_names(labels)
+    return tuple(labels)
+
+
+def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str, ...]) -> tuple[list[File], list[str]]:
+    """List the files of one split, class by class, and the links that lead nowhere."""
+    unknown = set(classes) - set(labels)
+    if unknown:
+        raise BadData(f"{folder} has classes that 'train' has not: {_names(sorted(unknown))}")
+    files, skipped = [], []
+    for index, label in enumerate(labels):
+        for path in (path for home in classes.get(label, []) for path in _visible(home)):
+            if path.is_file():
+                name, size = str(path.relative_to(root)), path.stat().st_size
+                files.append(File(name, index, path.read_bytes, stamp_of(path), size))
+            elif path.is_symlink() and not path.exists():
+                skipped.append(f"{path.relative_to(root)}: broken link")
+    return files, skipped
+
+
+def _stray(root: Path, folders: set[Path]) -> list[str]:
+    """Name the images that belong to no class."""
+    return [
+        f"{path.relative_to(root)}: it is next to the class folders, not in one of them"
+        for folder in sorted(folders)
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not _hidden(path.name) and formats.begins_an_image(path)
+    ]
+
+
+def _merged(classes: dict[str, _Classes], labels: tuple[str, ...]) -> list[str]:
+    """Tell of classes that are made of several folders."""
+    notes = []
+    for label in labels:
+        homes = [home for of_split in classes.values() for home in of_split.get(label, [])]
+        alike = max(len(of_split.get(label, [])) for of_split in classes.values())  # splits may write it in two ways
+        if alike > 1:
+            notes.append(f"class {label!r} has {alike} folders, whose names look the same")
+        inside = [path.relative_to(home).parts for home in homes for path in _visible(home) if path.is_file()]
+        counts = Counter(parts[0] for parts in inside if len(parts) > 1)
+        if counts:
+            notes.append(
+                f"class {label!r} includes the files in its sub-folders {_names(sorted(counts))} "
+                f"(files: {counts.total():,}); if those are classes, move them up to the other classes"
+            )
+    return notes
+
+
+def _names(names: list[str], most: int = 10) -> str:
+    rest = f" and {len(names) - most} others" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + rest
+
+
+def _subfolders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not _hidden(path.name))
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if not any(map(_hidden, path.relative_to(folder).parts)))
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == _MACOS

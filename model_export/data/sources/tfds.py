@@ -1,0 +1,91 @@
+"""Data sets of tensorflow-datasets: ``tfds:NAME``, ``tfds:NAME/CONFIG`` or ``tfds:NAME:VERSION``.
+
+The files are taken as they were published, still encoded, and laid into a folder once; from then on the data set is a
+folder like any other, decoded by the same function as every image.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from app import interpreter
+from app.errors import MissingInput
+from model_export.console.progress import track
+from model_export.data.sources import folder
+from model_export.data.sources.listing import Listing
+from model_export.errors import BadData
+
+_ENDINGS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"), (b"GIF8", "gif"), (b"BM", "bmp"))
+
+
+def listing(name: str) -> Listing:
+    """Prepare a data set (downloading it where there is a network), and list it.
+
+    Raises:
+        MissingInput: tensorflow-datasets is not installed, knows no such data set, or cannot download it.
+        BadData: It is not a set of images with one class each.
+    """
+    try:
+        import tensorflow_datasets as tfds  # noqa: PLC0415
+    except ImportError:
+        install = f"{interpreter.command()} -m pip install tensorflow-datasets"
+        raise MissingInput(f"tfds:NAME needs a package of its own: {install}") from None
+    try:
+        builder = tfds.builder(name)
+        builder.download_and_prepare()
+    except Exception as error:  # noqa: BLE001  # whatever a data set's own script does wrong
+        reason = str(error).strip().partition("\n")[0]
+        raise MissingInput(f"tensorflow-datasets cannot prepare {name!r}: {reason}") from None
+    image, label = _features(tfds, builder.info.features, name)
+    target = Path(builder.data_dir) / "files"
+    if not target.is_dir():
+        _unpack(tfds, builder, image, label, target)
+    return replace(folder.listing(target), name=f"tfds {builder.info.full_name}")
+
+
+def _features(tfds: Any, features: Any, name: str) -> tuple[str, str]:
+    """Find the one image and the one class of each example."""
+    images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
+    classes = [key for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
+    if len(images) != 1 or not classes:
+        raise BadData(
+            f"tfds:{name} does not give each image one class (it has {', '.join(features)}); several labels per image, "
+            "boxes and masks are out of scope"
+        )
+    return images[0], "label" if "label" in classes else classes[0]
+
+
+def _unpack(tfds: Any, builder: Any, image: str, label: str, target: Path) -> None:
+    """Write ``<split>/<class>/<index>.<ending>``; the folder appears whole or not at all."""
+    names = builder.info.features[label].names
+    staged = Path(tempfile.mkdtemp(prefix=".files-", dir=target.parent))
+    try:
+        for split, info in builder.info.splits.items():
+            for known in names:
+                (staged / _split(split) / _safe(known)).mkdir(parents=True, exist_ok=True)
+            examples = builder.as_dataset(split=split, decoders={image: tfds.decode.SkipDecoding()})
+            rows = track(tfds.as_numpy(examples), info.num_examples, f"unpack {split}")
+            for index, example in enumerate(rows):
+                data, known = example[image], _safe(names[int(example[label])])
+                (staged / _split(split) / known / f"{index:07}.{_ending(data)}").write_bytes(data)
+        staged.rename(target)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _split(name: str) -> str:
+    """Name a split as a folder source knows it; others (``unsupervised`` …) are left alone and not read."""
+    return {"valid": "validation", "val": "validation"}.get(name, name)
+
+
+def _safe(name: str) -> str:
+    return name.replace(os.sep, "-") or "unnamed"
+
+
+def _ending(data: bytes) -> str:
+    return next((ending for start, ending in _ENDINGS if data.startswith(start)), "bin")

@@ -1,0 +1,117 @@
+"""What a file says about itself before it is decoded: height, width, channels and mode, from its header."""
+
+from __future__ import annotations
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from app.decoders import formats
+from model_export.data.sources.listing import File
+from model_export.errors import BadData
+
+_LARGEST_SIDE = 128
+_ORIENTATION = 0x0112
+_ON_ITS_SIDE = (5, 6, 7, 8)
+_LOOKED_AT = 100
+
+
+class Header(NamedTuple):
+    """Size of an image as it is decoded, upright, and its pixels, as in ``JPEG RGB`` or ``TIFF uint16 × 13``."""
+
+    height: int
+    width: int
+    channels: int
+    mode: str
+
+
+def header(data: bytes) -> Header | None:
+    """Read the header of an encoded image; None where it cannot be read."""
+    kind = formats.sniff(data)
+    try:
+        if kind == "NPY":
+            return _npy(data)
+        if kind == "TIFF":
+            return _tiff(data)
+        if kind is None:  # Pillow opens more than what images.decode takes
+            return None
+        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+            height, width = _turned(image.height, image.width, _orientation(image))
+            return Header(height, width, 3, f"{image.format} {image.mode}")
+    except Exception:  # noqa: BLE001  # a damaged file can make a reader fail in any way
+        return None
+
+
+def _npy(data: bytes) -> Header:
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    (height, width, *rest), _, dtype = read(stream)
+    channels = rest[0] if rest else 1
+    return Header(height, width, channels, f"NPY {dtype} × {channels}")
+
+
+def _tiff(data: bytes) -> Header:
+    import tifffile  # noqa: PLC0415  # slow to import
+
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page = tiff.pages[0]
+        bands = page.samplesperpixel if page.samplesperpixel > 1 else len(tiff.pages)
+        # Colour and grey are what any model reads; more bands are what the model has to be made for.
+        channels = bands if bands not in (1, 4) else 3
+        # Only grey and colour are turned, see app.images.
+        orientation = int(page.tags.valueof(_ORIENTATION, 1)) if channels == 3 else 1
+        height, width = _turned(page.imagelength, page.imagewidth, orientation)
+        return Header(height, width, channels, f"TIFF {page.dtype} × {bands}")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read the EXIF orientation, 1 to 8; broken EXIF data is as good as none, as in app.images."""
+    if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode all of it to look for more
+        return 1
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001  # see header
+        return 1
+
+
+def _turned(height: int, width: int, orientation: int) -> tuple[int, int]:
+    return (width, height) if orientation in _ON_ITS_SIDE else (height, width)
+
+
+def common(files: list[File]) -> Header:
+    """Find the median size and the most frequent number of channels of some files; at most 128 by 128.
+
+    Raises:
+        BadData: No header can be read.
+    """
+    found = _look(files)
+    height, width = (min(_LARGEST_SIDE, int(side)) for side in np.median([seen[:2] for seen in found], axis=0))
+    numbers, counts = np.unique([seen.channels for seen in found], return_counts=True)
+    return Header(height, width, int(numbers[counts.argmax()]), "")
+
+
+def channels(files: list[File]) -> set[int]:
+    """Find the numbers of channels of some files.
+
+    Raises:
+        BadData: No header can be read.
+    """
+    return {seen.channels for seen in _look(files)}
+
+
+def _look(files: list[File]) -> list[Header]:
+    chosen = files[:: max(1, len(files) // _LOOKED_AT)]
+    found = [seen for seen in (_read(file) for file in chosen) if seen is not None]
+    if not found:
+        raise BadData(f"none of {len(chosen)} files looked at, such as {chosen[0].name}, is an image that can be read")
+    return found
+
+
+def _read(file: File) -> Header | None:
+    try:
+        return header(file.read())
+    except OSError:
+        return None

@@ -1,0 +1,97 @@
+"""What a model gets right of each class, and which classes it takes for which.
+
+The figures are those of scikit-learn's ``classification_report``; see :func:`model_export.figures.metrics.by_class`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.table import Table
+
+from model_export.figures.metrics import by_class
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Figures = dict[str, dict[str, float | None]]
+"""By class: ``precision``, ``recall`` and ``f1``, None where there is none; ``images`` of it, and how often it was
+``predicted``."""
+Mistake = tuple[int, str, str]
+"""Number of images, their class, and the class they were taken for."""
+
+_MOST_CLASSES = 20
+_MOST_MISTAKES = 3
+
+
+@dataclass(frozen=True)
+class Classes:
+    """How the images of one split were classified."""
+
+    labels: tuple[str, ...]
+    matrix: NDArray[np.int64]
+    """Images by ``[true class, predicted class]``, both in the order of the labels."""
+
+    def document(self, digits: int | None = None) -> Figures:
+        """Write the figures of every class as JSON values, rounded to so many digits."""
+        columns = [
+            *([_number(value, digits) for value in values] for values in by_class(self.matrix)),
+            self.matrix.sum(1).tolist(),
+            self.matrix.sum(0).tolist(),
+        ]
+        names = ("precision", "recall", "f1", "images", "predicted")
+        return {
+            label: dict(zip(names, row, strict=True))
+            for label, row in zip(self.labels, zip(*columns, strict=True), strict=True)
+        }
+
+    def mistakes(self) -> list[Mistake]:
+        """Find the three most frequent mistakes."""
+        wrong = np.where(np.eye(len(self.labels), dtype=bool), 0, self.matrix)
+        order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_MISTAKES]
+        found = zip(*np.unravel_index(order, wrong.shape), strict=True)
+        return [(int(wrong[i, j]), self.labels[i], self.labels[j]) for i, j in found if wrong[i, j]]
+
+
+def lines(
+    split: str, figures: Figures, overall: dict[str, float], mistakes: Sequence[Mistake] = ()
+) -> Iterator[Table | str]:
+    """Show what people want to know of a split: a table of its classes, their means, its most frequent mistakes.
+
+    Of more than twenty classes, those with the lowest recall are shown; classes without images are left out.
+
+    Args:
+        split: Its name.
+        figures: Of each class.
+        overall: Of the split; see :func:`model_export.figures.metrics.figures`.
+        mistakes: See :meth:`Classes.mistakes`.
+    """
+    known = [(label, each) for label, each in figures.items() if each["images"]]
+    shown, title = known, f"{split}: each class"
+    if len(known) > _MOST_CLASSES:
+        shown = sorted(known, key=lambda item: item[1]["recall"])[:_MOST_CLASSES]
+        title = f"{split}: the {_MOST_CLASSES} classes with the lowest recall"
+    table = Table("class", "images", "precision", "recall", "F1", title=title)
+    for label, each in shown:
+        table.add_row(label, f"{each['images']:,.0f}", *(_cell(each[name]) for name in ("precision", "recall", "f1")))
+    yield table
+    if more := len(known) - len(shown):
+        yield f"… and {more:,} more, with a recall of at least {shown[-1][1]['recall']:.4f}"
+    yield f"balanced accuracy (mean recall) {overall['balanced_accuracy']:.4f}, macro F1 {overall['macro_f1']:.4f}"
+    if mistakes:
+        named = "; ".join(f"{true} taken for {predicted} ({count:,})" for count, true, predicted in mistakes)
+        yield f"most frequent mistakes: {named}"
+
+
+def _number(value: float, digits: int | None) -> float | None:
+    if math.isnan(value):
+        return None
+    return float(value) if digits is None else round(float(value), digits)
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

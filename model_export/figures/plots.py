@@ -1,0 +1,166 @@
+"""Pictures of a training run: curves, confusion, reliability and the worst mistakes, as PNG files."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from model_export.figures import metrics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from model_export.data.decoding import Split
+    from model_export.datasets import Dataset
+
+CURVES, CONFUSION, RELIABILITY, MISTAKES = "curves.png", "confusion.png", "reliability.png", "mistakes.png"
+
+_DPI = 100
+_MOST_LABELS = 30
+_MOST_NUMBERS = 15
+_MOST_MISTAKES = 24
+_COLUMNS = 6
+
+
+def run(
+    folder: Path,
+    dataset: Dataset,
+    history: list[dict[str, float]],
+    before: dict[str, NDArray[np.float32]],
+    after: dict[str, NDArray[np.float32]],
+) -> int:
+    """Draw all pictures of a training run; returns how many mistakes are shown.
+
+    Args:
+        folder: Where they go.
+        history: The figures of every epoch.
+        before: Per split, ``float32 [N, classes]``: logits as trained.
+        after: The same, calibrated.
+    """
+    curves(history, folder / CURVES)
+    answers(folder, dataset, before, after)
+    return mistakes(dataset.splits["validation"], after["validation"], dataset.labels, folder / MISTAKES)
+
+
+def answers(
+    folder: Path, dataset: Dataset, before: dict[str, NDArray[np.float32]], after: dict[str, NDArray[np.float32]]
+) -> None:
+    """Draw what is answered on the validation images, and how sure of it before and after the calibration."""
+    labels, calibrated = dataset.splits["validation"].labels, after["validation"]
+    confusion(calibrated, labels, dataset.labels, folder / CONFUSION)
+    reliability(before["validation"], calibrated, labels, folder / RELIABILITY)
+
+
+def curves(history: list[dict[str, float]], path: Path) -> None:
+    """Draw loss and accuracy of every epoch, for training and validation, and where validation loss was lowest."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    epochs = [row["epoch"] for row in history]
+    best = 1 + int(np.argmin([row["val_loss"] for row in history]))
+    for axes, name, title in zip(
+        figure.subplots(1, 2), ("loss", "accuracy"), ("Cross-entropy", "Accuracy"), strict=True
+    ):
+        axes.plot(epochs, [row[name] for row in history], label="training (augmented)", marker=".")
+        axes.plot(epochs, [row[f"val_{name}"] for row in history], label="validation", marker=".")
+        axes.axvline(best, color="grey", linestyle=":", label=f"lowest validation loss ({best})")
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize="small")
+    _save(figure, path)
+
+
+def confusion(logits: NDArray[np.float32], labels: NDArray[np.int64], names: tuple[str, ...], path: Path) -> None:
+    """Draw how often each class was taken for each: counts, and shares of the true class."""
+    counts = metrics.confusion(logits, labels)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(12.0, 2.4 + 0.42 * len(names))
+    figure = Figure(figsize=(2 * side + 1, side), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _matrix(left, counts, "{:d}", "Images", names)
+    _matrix(right, shares, "{:.2f}", "Share of the true class", names)
+    _save(figure, path)
+
+
+def reliability(before: NDArray[np.float32], after: NDArray[np.float32], labels: NDArray[np.int64], path: Path) -> None:
+    """Draw how often the model was right against how sure it was, before and after the temperature."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    for axes, logits, title in zip(figure.subplots(1, 2), (before, after), ("as trained", "calibrated"), strict=True):
+        counts, confidence, right = metrics.reliability(logits, labels)
+        filled = counts > 0
+        axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as sure as right")
+        axes.bar(
+            (np.arange(metrics.BINS) + 0.5) / metrics.BINS,
+            counts / counts.sum(),
+            1 / metrics.BINS,
+            alpha=0.25,
+            label="share of images",
+        )
+        axes.plot(confidence[filled], right[filled], marker="o", label="share that is right")
+        error = metrics.calibration_error(logits, labels)
+        axes.set(title=f"{title}: calibration error {error:.4f}", xlabel="probability of the answer", ylim=(0, 1.03))
+        axes.grid(alpha=0.3)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
+    _save(figure, path)
+
+
+def mistakes(split: Split, logits: NDArray[np.float32], names: tuple[str, ...], path: Path) -> int:
+    """Show the wrong answers the model was surest of; returns how many are shown (without any, there is no file)."""
+    losses = metrics.losses(logits, split.labels)
+    wrong = np.flatnonzero(logits.argmax(1) != split.labels)
+    worst = wrong[np.argsort(-losses[wrong])][:_MOST_MISTAKES]
+    if not len(worst):
+        path.unlink(missing_ok=True)  # drawn when the run was published before it was finished
+        return 0
+    chances = metrics.probabilities(logits)
+    rows = -(-len(worst) // _COLUMNS)
+    figure = Figure(figsize=(1.9 * _COLUMNS, 2.5 * rows), layout="constrained")
+    for axes in (grid := np.atleast_2d(figure.subplots(rows, _COLUMNS)).ravel()):
+        axes.axis("off")
+    for axes, index in zip(grid, worst, strict=False):
+        axes.imshow(_visible(split.images[index]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        said, truth = names[logits[index].argmax()], names[split.labels[index]]
+        file = split.names[index].rpartition("/")[2] if split.names else str(index)
+        axes.set_title(f"{_short(said)} {chances[index].max():.2f}\nis {_short(truth)}\n{_short(file)}", fontsize=8)
+    _save(figure, path)
+    return len(worst)
+
+
+def _matrix(axes: Axes, values: NDArray[np.float64], form: str, title: str, names: tuple[str, ...]) -> None:
+    axes.imshow(values, cmap="Blues", vmin=0)
+    axes.set(title=title, xlabel="answer", ylabel="truth")
+    if len(names) <= _MOST_LABELS:
+        axes.set_xticks(range(len(names)), [_short(name) for name in names], rotation=90)
+        axes.set_yticks(range(len(names)), [_short(name) for name in names])
+    if len(names) > _MOST_NUMBERS:
+        return
+    for (row, column), value in np.ndenumerate(values):
+        if value:
+            colour = "white" if value > values.max() / 2 else "black"
+            axes.text(column, row, form.format(value), ha="center", va="center", fontsize=7, color=colour)
+
+
+def _visible(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Make an image of one or three channels of ``uint8 [H, W, C]``: of many bands, the mean, spread over the greys."""
+    if image.shape[-1] == 3:
+        return np.asarray(image)
+    grey = image.mean(-1)
+    if image.shape[-1] > 1:
+        low, high = grey.min(), max(grey.max(), grey.min() + 1)
+        grey = (grey - low) * (255 / (high - low))
+    return grey.astype(np.uint8)
+
+
+def _short(text: str, length: int = 20) -> str:
+    short = text if len(text) <= length else f"{text[: length - 1]}…"
+    return short.replace("$", r"\$")  # else what stands between two of them is read as a formula
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # drawn as boxes
+        figure.savefig(path, dpi=_DPI)

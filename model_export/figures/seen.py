@@ -1,0 +1,49 @@
+"""Which images of a data set a published model has seen in training: how well it does on them says little of others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model_export.data.splitting import copies, split
+from model_export.datasets import fingerprint
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from model_export.datasets import Dataset
+
+SEEN = {"train": "learned from", "validation": "tuned on", "test": "not seen"}
+"""What training did with the images of each split; those of validation chose the epoch and the temperature."""
+UNKNOWN = "not known"
+
+
+def cut_as_trained(dataset: Dataset, record: dict[str, Any]) -> dict[str, NDArray[np.intp]] | None:
+    """Cut a measured data set as training did, where it is the one that the model was trained with.
+
+    Args:
+        dataset: Loaded to be measured.
+        record: What the artifact says of its training.
+
+    Returns:
+        Per split the positions of its images, counted through all of the data set; None where files, classes or splits
+        are others, or the artifact does not say enough.
+    """
+    if not {"fingerprint", "seed"} <= record.keys():
+        return None
+    digests = [digest for one in dataset.splits.values() for digest in one.digests]
+    names = [name for one in dataset.splits.values() for name in one.names]
+    places = {name: place for place, name in enumerate(names)}  # unreadable files have none
+    same = copies(dataset.listed)
+    for each in (same, {}) if same else ({},):  # older versions cut as if no file were the copy of another
+        files = split(dataset.listed, dataset.labels, record["seed"], each)
+        kept = {name: [file for file in members if file.name in places] for name, members in files.items()}
+        found = fingerprint(
+            (name, dataset.labels[file.label], digests[places[file.name]])
+            for name, members in kept.items()
+            for file in members
+        )
+        if found == record["fingerprint"]:
+            return {name: np.array([places[file.name] for file in members], np.intp) for name, members in kept.items()}
+    return None

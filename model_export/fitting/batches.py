@@ -1,0 +1,79 @@
+"""Batches for training and for measuring, taken from arrays that may lie on a disk."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+
+from model_export.data.decoding import Split
+from model_export.fitting.augmentation import augment
+
+EVALUATION_BATCH = 256
+
+_LEAST_STEPS = 30
+
+
+def steps(images: int, batch_size: int) -> int:
+    """Count the batches of one epoch of training.
+
+    A small data set is gone through several times per epoch, so that each has some thirty steps at least: with fewer,
+    the running statistics of batch normalisation lag behind the weights, and validation judges another network.
+    """
+    return max(_LEAST_STEPS, math.ceil(images / batch_size))
+
+
+def described(images: int, batch_size: int) -> str:
+    """Say how long an epoch is, which may be more than once through the images."""
+    count = steps(images, batch_size)
+    times = count * batch_size / images
+    often = f", {times:.1f} times through the images" if times >= 1.1 else ""
+    return f"an epoch is {count:,} steps of {batch_size} images{often}"
+
+
+class Shuffled(keras.utils.PyDataset):
+    """Shuffled, augmented batches without end; epoch and step decide the chances, so a run can be repeated and resumed.
+
+    Keras fetches ahead, past the end of an epoch and before it says that it has ended; so the epoch is counted here.
+    """
+
+    num_batches = None
+
+    def __init__(self, split: Split, batch_size: int, augmentation: str, seed: int, first_epoch: int = 0) -> None:
+        super().__init__()
+        self._split, self._size, self._augmentation, self._seed = split, batch_size, augmentation, seed
+        self._first_epoch = first_epoch
+        self._ordered: tuple[int, np.ndarray] = (-1, np.empty(0))
+        self.steps = steps(len(split), batch_size)
+        """Batches of one epoch."""
+
+    def __getitem__(self, index: int):  # noqa: ANN204  # two arrays
+        epoch, step = divmod(index, self.steps)
+        epoch += self._first_epoch
+        order = self._order(epoch)
+        chosen = order.take(range(step * self._size, (step + 1) * self._size), mode="wrap")
+        random = np.random.default_rng((self._seed, epoch, step))
+        return augment(self._split.images[chosen], self._augmentation, random), self._split.labels[chosen]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        known, order = self._ordered
+        if known != epoch:
+            order = np.random.default_rng((self._seed, epoch)).permutation(len(self._split))
+            self._ordered = epoch, order
+        return order
+
+
+class InOrder(keras.utils.PyDataset):
+    """The images of a split as they lie, a batch at a time: no more of them is in memory."""
+
+    def __init__(self, split: Split) -> None:
+        super().__init__()
+        self._split = split
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._split) / EVALUATION_BATCH)
+
+    def __getitem__(self, index: int):  # noqa: ANN204  # two arrays
+        chosen = slice(index * EVALUATION_BATCH, (index + 1) * EVALUATION_BATCH)
+        return np.asarray(self._split.images[chosen]), self._split.labels[chosen]

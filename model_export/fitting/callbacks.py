@@ -1,0 +1,115 @@
+"""What happens at the end of every epoch: the best weights are kept, the run's folder is written, people are told."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+import keras
+from rich.progress import Progress
+
+from model_export.console.progress import lasting, say
+
+if TYPE_CHECKING:
+    from model_export.fitting.runs import Run
+
+Logs = dict[str, float] | None
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Remember the weights that validated best, and end the training when no epoch gets better any more.
+
+    It looks while the validation images are measured, when the averaged weights are in the model
+    (``keras.callbacks.SwapEMAWeights`` must come after it). Nothing ends before ``may_stop`` is set. With ``last`` the
+    weights of the last epoch are kept instead, and nothing ends early.
+    """
+
+    def __init__(self, patience: int, run: Run | None, *, last: bool = False) -> None:
+        super().__init__()
+        self._patience, self._run, self._last = patience, run, last
+        self.weights: list[object] | None = None
+        self.loss = math.inf
+        self.may_stop = False
+        self._wait = 0
+
+    def resume(self, losses: list[float], weights: list[object], frozen: int) -> None:
+        """Go on after epochs with these validation losses, the best of which had these weights.
+
+        Those before ``frozen`` do not count towards the patience.
+        """
+        self.loss, self.weights = min(losses), weights
+        self._wait = min(len(losses) - 1 - losses.index(self.loss), max(0, len(losses) - frozen))
+
+    @property
+    def over(self) -> bool:
+        """Whether as many epochs as allowed have brought nothing better."""
+        return self._wait >= self._patience and not self._last
+
+    def on_test_end(self, logs: Logs = None) -> None:
+        if logs["loss"] < self.loss or self._last:
+            self.loss, self._wait, self.weights = logs["loss"], 0, self.model.get_weights()
+            if self._run is not None:
+                self._run.save_best(self.model)
+        elif self.may_stop:
+            self._wait += 1
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if self.over:
+            self.model.stop_training = True
+
+
+class Journal(keras.callbacks.Callback):
+    """After every epoch, add a line to the run's results and save what going on from there needs."""
+
+    def __init__(self, history: list[dict[str, float]], run: Run | None) -> None:
+        super().__init__()
+        self.history, self._run = history, run
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._start = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        rate = float(self.model.optimizer.learning_rate)
+        seconds = round(time.monotonic() - self._start, 2)
+        self.history.append({"epoch": epoch + 1, "seconds": seconds, "learning_rate": rate, **figures})
+        if self._run is not None:
+            self._run.save_epoch(self.model, self.history)
+
+
+class Reporter(keras.callbacks.Callback):
+    """Show a bar with loss, accuracy and time left; leave one line per epoch, the first with about the time left."""
+
+    def __init__(self, progress: Progress, epochs: int, first: int, title: str = "") -> None:
+        super().__init__()
+        self._bars, self._epochs, self._first, self._title = progress, epochs, first, title
+        self._task = None
+        self._start: float | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        if self._start is None:
+            self._start = time.monotonic()
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        if self._task is None:
+            steps = self.params["steps"]
+            start = self._first * steps
+            title = self._title or "train"
+            self._task = self._bars.add_task(title, total=self._epochs * steps, completed=start, detail="")
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self._bars.update(self._task, advance=1, detail=f"loss {logs['loss']:.3f} accuracy {logs['accuracy']:.3f}")
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        say(
+            f"{self._title}{' ' if self._title else ''}epoch {epoch + 1:>3} of {self._epochs}: "
+            f"loss {logs['loss']:.4f}, accuracy {logs['accuracy']:.4f}; "
+            f"validation loss {logs['val_loss']:.4f}, accuracy {logs['val_accuracy']:.4f}{self._left(epoch + 1)}"
+        )
+
+    def _left(self, done: int) -> str:
+        """Say, after the first epoch that was trained here, how long the others take."""
+        if done != self._first + 1 or done == self._epochs:
+            return ""
+        return f"; about {lasting((self._epochs - done) * (time.monotonic() - self._start))} to go"

@@ -1,0 +1,59 @@
+"""How the weights are moved: AdamW, a learning-rate schedule, a running average, classes made to count alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+if TYPE_CHECKING:
+    from model_export.data.decoding import Split
+
+FINE_TUNING = 0.1
+"""Share of the learning rate at which a pretrained trunk is fine-tuned."""
+
+_WARM_UP = 0.05
+_FINAL_RATE = 0.01
+_AVERAGED = 20
+"""How many times the running average of the weights must be forgotten by the end, or it would hold the first ones."""
+
+
+def optimizer(rate: float, steps: int, weight_decay: float, averaging: float) -> keras.optimizers.Optimizer:
+    """Make the optimizer of so many steps: AdamW (Loshchilov and Hutter 2019) on the schedule, and the average.
+
+    The average is exponential (Polyak and Juditsky 1992) with the momentum ``averaging``, less where there are few
+    steps, and 0 for none.
+    """
+    return keras.optimizers.AdamW(
+        schedule(rate, steps),
+        weight_decay=weight_decay,
+        use_ema=averaging > 0,
+        ema_momentum=min(averaging, max(0.0, 1 - _AVERAGED / steps)),
+    )
+
+
+def schedule(rate: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Rise to ``rate`` in the first twentieth of the steps, then fall to a hundredth of it along half a cosine.
+
+    After Loshchilov and Hutter, "SGDR", 2017.
+    """
+    warm_up = max(1, round(_WARM_UP * steps))
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=rate / warm_up,
+        decay_steps=max(1, steps - warm_up),
+        alpha=_FINAL_RATE,
+        warmup_target=rate,
+        warmup_steps=warm_up,
+    )
+
+
+def described() -> dict[str, Any]:
+    """Say what no option of the command line sets, for the metadata of what was trained."""
+    return {"optimizer": "AdamW", "warm_up": _WARM_UP, "final_rate": _FINAL_RATE, "fine_tuning_rate": FINE_TUNING}
+
+
+def class_weights(split: Split, classes: int) -> dict[int, float]:
+    """Weigh each class by images / (classes · images of the class), so that all count alike."""
+    counts = np.bincount(split.labels, minlength=classes)
+    return {index: len(split) / (classes * int(count)) for index, count in enumerate(counts)}

@@ -1,0 +1,1 @@
+"""Results in words, for people: on the terminal, and in the reports of runs and comparisons."""

@@ -1,0 +1,145 @@
+"""What the commands print for people when they are done, on standard output: tables, and what can be done next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Column, Table
+
+from app.model import Model
+from model_export import publishing
+from model_export.console.invocation import program
+from model_export.console.progress import Output
+from model_export.figures import classes
+from model_export.figures.metrics import accuracy
+from model_export.figures.seen import UNKNOWN
+
+if TYPE_CHECKING:
+    from model_export.artifact.calibration import Calibration
+    from model_export.artifact.published import Published
+    from model_export.figures.evaluation import Measured
+    from model_export.verification import Difference
+
+out = Output(markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def print_training(published: Published, run: Path, data: str) -> None:
+    """Print what came out of a training run, and what can be done next."""
+    reduced, found = published.reduced, published.calibration
+    out.print(metrics_table(published.metrics))
+    if reduced is None:
+        out.print(differences_table(published.differences))
+    else:
+        out.print(roundings_table(published.differences, reduced.precision))
+        out.print(
+            f"{reduced.precision} rounds, so such differences are to be expected; it is judged by what it answers:"
+        )
+        out.print(f"{reduced.judgement()}; {reduced.speed:g} times as fast on this CPU at batch 32")
+        out.print(reduced.resolution(round(published.metrics["validation"]["images"])))
+    out.print(found.setting())
+    out.print(_calibration(found, "" if reduced is None else f" in {reduced.precision}"))
+    worst = "1 mistake" if published.mistakes == 1 else f"the {published.mistakes} worst mistakes"
+    sheet = f", {worst}" if published.mistakes else ""
+    out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}")
+    out.print(next_commands(published.folder, data, published.change))
+
+
+def _calibration(found: Calibration, precision: str) -> str:
+    before, after = found.before["validation"], found.after["validation"]
+    folds = f" (cross-fitted in {found.folds} folds)" if found.folds else ""
+    errors = f"{before:.4f} as trained, {after:.4f} as published{precision}" if after != before else f"{before:.4f}"
+    return f"calibration error of the validation images: {errors}{folds}"
+
+
+def print_verification(
+    path: Path,
+    model: Model,
+    difference: float | None,
+    measured: Measured,
+) -> None:
+    """Print what came out of checking a published file."""
+    out.print(f"{path} is valid")
+    if difference is not None:
+        tolerance = model.metadata.probe.tolerance
+        out.print(f"golden probe: largest difference {difference:.1e}, {tolerance:g} is allowed")
+    if measured.metrics:
+        out.print(metrics_table(measured.metrics))
+        split, found = list(measured.classes.items())[-1]  # of its images, the model has seen least
+        for line in classes.lines(split, found.document(), measured.metrics[split], found.mistakes()):
+            out.print(line)
+        out.print(_what_was_seen(measured, model))
+    if missing := measured.missing:
+        out.print(
+            f"not measured: {len(missing)} of {len(model.metadata.labels)} classes, of which there are no images: "
+            + ", ".join(missing),
+        )
+
+
+def _what_was_seen(measured: Measured, model: Model) -> str:
+    if UNKNOWN not in measured.seen.values():
+        words = ", ".join(f"{split} {done}" for split, done in measured.seen.items())
+        seed = model.metadata.training["seed"]
+        return f"the data set that the model was trained with, split as then (seed {seed}): {words}"
+    whole = "; it is measured as one split" if set(measured.seen) == {"all"} else ""
+    return (
+        f"not the data set that the model was trained with, or changed since{whole}. If it contains images that the "
+        "model was trained on, the figures are too good"
+    )
+
+
+def differences_table(differences: list[Difference]) -> Table:
+    """Show the largest difference between Keras and ONNX per output and batch size."""
+    return _by_output("Keras and ONNX: largest difference", [(d, f"{d.largest:.1e}") for d in differences])
+
+
+def roundings_table(differences: list[Difference], precision: str) -> Table:
+    """Show the same of a smaller precision, where a number alone says nothing: against the output's largest value."""
+    title = f"Keras and {precision}: largest difference, in % of the output's largest value (median in brackets)"
+    return _by_output(title, [(d, f"{100 * d.largest / d.scale:.2g}{_typical(d)}") for d in differences])
+
+
+def _typical(difference: Difference) -> str:
+    return "" if difference.median is None else f" ({100 * difference.median / difference.scale:.2g})"
+
+
+def _by_output(title: str, cells: list[tuple[Difference, str]]) -> Table:
+    sizes = sorted({difference.batch for difference, _ in cells})
+    table = Table(Column("output", no_wrap=True), *(f"batch {size}" for size in sizes), title=title)
+    for name in dict.fromkeys(difference.output for difference, _ in cells):
+        table.add_row(name, *(text for difference, text in cells if difference.output == name))
+    return table
+
+
+def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
+    """Show accuracy and loss per split."""
+    table = Table("split", "images", Column("accuracy (95 %)", no_wrap=True), "cross-entropy", "calibration error")
+    for split, figures in metrics.items():
+        error = f"{figures['ece']:.4f}" if "ece" in figures else ""
+        row = f"{figures['images']:,.0f}", accuracy(split, figures), f"{figures['loss']:.4f}", error
+        table.add_row(split, *row)
+    return table
+
+
+def next_commands(published: Path, data: str, change: str = "") -> str:
+    """Name the commands that follow a training run, and say what changed with its model.
+
+    Args:
+        published: The folder of the new version.
+        data: The data set, as it is named on the command line.
+        change: In words; see :meth:`model_export.artifact.succession.Predecessor.change`.
+    """
+    name, version = published.parent.name, int(published.name)
+    folder, repository = (shlex.quote(str(path)) for path in (published, published.parent.parent))
+    newest, back = "", ""
+    if before := [number for number in publishing.versions(published.parent) if number < version]:
+        newest = f", the newest version of {name}: from now on it answers"
+        back = f"\n  go back   rm -r {folder}, or ask for ?model={name}:{max(before)}"
+    return (
+        f"published {published}{newest}{change and f'; {change}'}\n"
+        f"  inspect   {program()} inspect {folder}\n"
+        f"  verify    {program()} verify {folder} {shlex.quote(data)}\n"
+        f"  serve     MULTIPOOL_MODELS_DIR={repository} make serve\n"
+        f"  ask       curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}'{back}"
+    )

@@ -1,0 +1,78 @@
+"""What is said on the way, on standard error: how training went, and what to beware of."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from app.drift import WINDOW, chance
+from model_export.console.counting import counted
+from model_export.console.progress import say
+
+if TYPE_CHECKING:
+    from model_export.architectures import Network
+    from model_export.artifact.precision import Reduced
+    from model_export.datasets import Dataset
+    from model_export.fitting.runs import Run
+    from model_export.training import Budget, Outcome
+
+_FEW = 100
+
+
+def say_network(arguments: argparse.Namespace, network: Network, run: Run) -> None:
+    """Say what is trained, and where its run is kept."""
+    count = network.model.count_params()
+    say(f"{arguments.architecture} on trunk {arguments.trunk}: {count:,} parameters; run {run.folder}")
+
+
+def say_outcome(outcome: Outcome, budget: Budget) -> None:
+    """Say how training ended and which weights were kept."""
+    early = f", stopped early after {budget.patience} without a better one" if outcome.epochs < budget.epochs else ""
+    say(
+        f"trained {counted(outcome.epochs, 'epoch')} in {outcome.seconds:.0f} s{early}; "
+        f"kept the weights of epoch {outcome.best_epoch}, with the lowest validation loss"
+    )
+
+
+def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset, trunk: str) -> None:
+    """Warn when the model is no better than guessing."""
+    validation = dataset.splits["validation"].labels
+    guess = np.bincount(validation).max() / len(validation)
+    if metrics["validation"]["accuracy"] <= guess:
+        advice = "" if trunk == "plain" else ", or --trunk plain for a small data set"
+        say(
+            f"warning: on the validation images the model is no better than always naming one class ({guess:.2f}); "
+            f"it needs more images or more epochs{advice}"
+        )
+
+
+def say_default(name: str, before: str) -> None:
+    """Warn when requests that name no model are answered by another one from now on."""
+    say(
+        f"warning: {name!r} is the first model by name now: a service answers requests without model= by it, no longer "
+        f"by {before!r}; to have that stay, start it with MULTIPOOL_DEFAULT_MODEL={before}"
+    )
+
+
+def say_speed(reduced: Reduced) -> None:
+    """Warn where a smaller precision is slower, which it was not chosen for."""
+    if reduced.speed < 1:
+        advice = "; float16 is for GPUs" if reduced.precision == "float16" else ""
+        say(
+            f"warning: on this CPU, {reduced.precision} is slower than float32, {reduced.speed:g} times as fast at "
+            f"batch 32{advice}"
+        )
+
+
+def say_held_out(images: int) -> None:
+    """Say what little can be told of strange images where few were held out to compare them with."""
+    if images < _FEW:
+        least, by_chance = 1 / (images + 1), chance(images, WINDOW)
+        told = f"of up to {by_chance:.2f} may be chance" if by_chance < 1 - least else "cannot be told from chance"
+        say(
+            f"note: with {counted(images, 'validation image')}, familiarity is never below {least:.2g}, and feature "
+            f"drift {told}; with {_FEW}, it can be {1 / (_FEW + 1):.2g}, and drift above "
+            f"{chance(_FEW, WINDOW):.2f} is more than chance"
+        )
