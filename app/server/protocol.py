@@ -1,37 +1,30 @@
-"""HTTP as uvicorn speaks it, with the limits on time and size that it lacks.
+"""HTTP/1.1 as uvicorn reads it, with the limits on size and framing that it lacks.
 
-uvicorn with httptools waits for ever for the rest of a request, and takes a header of any size. Here every state of a
-connection has an end: a header has to be complete in time, a body has to keep coming, an answer has to be fetched, and
-neither a header nor the framing of a body may grow at will. What breaks a limit is answered with a problem (RFC 9457)
-where HTTP still allows an answer, and the connection is closed.
-
-A client that leaves takes its request with it: the task that would have answered is cancelled, so that its images are
-dropped before they reach the model.
+uvicorn with httptools takes a header of any size, any number of pipelined requests, and a body in chunks of one byte.
+What breaks a limit is answered with a problem (RFC 9457), and the connection is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.server.connection import Connection
 from app.server.cycle import Cycle
-from app.server.idle import Idle
-from app.server.limits import Fault, Limits
+from app.server.limits import Fault
 from app.server.parser import Parser
-from app.server.refusals import Refusals
 
 _FULL = Fault(503, "as many images as allowed are in progress; try again in a moment")
 
 
-class Protocol(HttpToolsProtocol):
-    """One connection. Its limits come from the application's state, where the lifespan puts them."""
+class Protocol(Connection):
+    """Reads requests from a connection, and starts on them, one after the other."""
 
     def __init__(
         self,
@@ -42,117 +35,30 @@ class Protocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.parser: Parser = Parser(self)
-        self._limits: Limits = app_state.get("limits") or Limits()
-        self._refusals: Refusals = app_state.get("refusals") or Refusals()
-        self._idle: Idle = app_state.get("idle") or Idle()
-        self._deadline: asyncio.TimerHandle | None = None
-        self._write_deadline: asyncio.TimerHandle | None = None
-        self._running: tuple[RequestResponseCycle, asyncio.Task[None]] | None = None
-        self._fault: Fault | None = None
-        self._in_header, self._in_body = True, False
-        self._header_bytes = 0
-        self._body_received = 0  # with its framing
-        self._body_bytes = 0
-        self._window_start = 0
-        self._began = self.loop.time()
         self._begun = 0  # requests, in what was received at once
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """Count the connection; from now on the header is awaited."""
-        super().connection_made(transport)
-        if len(self.connections) > self._limits.connections and not self._idle.close_one():
-            self._refuse(Fault(503, f"{self._limits.connections} connections are open already; try again in a moment"))
-            transport.abort()
-        else:
-            self._set_deadline(self._limits.header_s, self._header_late)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Drop the work for a client that is gone."""
-        self._unset_keepalive_if_required()
-        self._clear_deadline()
-        self.resume_writing()
-        self.pipeline.clear()
-        self._cancel()
-        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Have the bytes parsed, and see that a request still under way stays within its limits."""
         if self._fault is not None:
             return
-        was_in_body, scope, self._begun = self._in_body, self.scope, 0
+        incoming = self._incoming
+        was_in_body, scope, self._begun = incoming.in_body, self.scope, 0
         super().data_received(data)
         if self._fault is not None or self.transport.is_closing():
             return
         same = self.scope is scope  # no other request began in these bytes
-        if self._in_body:
-            self._body_received += len(data) if was_in_body and same else 0
-            if self._limits.outweighs(self._body_received, self._body_bytes):
+        if incoming.in_body:
+            incoming.received += len(data) if was_in_body and same else 0
+            if self._limits.outweighs(incoming.received, incoming.body_bytes):
                 self._refuse(Fault(400, "the chunks of the body are too small, or carry too much beside it"))
-            elif self._deadline is None:
-                self._start_window()
-        elif self._in_header or (same and not was_in_body and self.cycle.response_complete):
-            self._header_bytes += len(data) if same else 1
-            if self._header_bytes > self._limits.header_bytes:
+            elif not self._deadline.is_set:
+                self._await_body()
+        elif incoming.in_header or (same and not was_in_body and self.cycle.response_complete):
+            incoming.header_bytes += len(data) if same else 1
+            if incoming.header_bytes > self._limits.header_bytes:
                 self._refuse(Fault(431, f"the header exceeds {self._limits.header_bytes:,} bytes"))
-            elif self._deadline is None:
-                self._set_deadline(self._limits.header_s, self._header_late)
-
-    # Time
-
-    def _set_deadline(self, seconds: float, callback: Callable[[], object]) -> None:
-        self._clear_deadline()
-        self._deadline = self.loop.call_later(seconds, callback)
-
-    def _clear_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _header_late(self) -> None:
-        if self._header_bytes:
-            self._refuse(Fault(408, f"no complete header came within {self._limits.header_s:g} s"))
-        else:
-            self.transport.close()
-
-    def _start_window(self) -> None:
-        self._window_start = self._body_bytes
-        self._set_deadline(self._limits.window_s, self._end_window)
-
-    def _end_window(self) -> None:
-        # While reading is paused, it is the service that is slow.
-        if self.flow.read_paused or self._body_bytes - self._window_start >= self._limits.window_bytes:
-            self._start_window()
-        else:
-            self._refuse(Fault(408, "the body stopped coming, or came too slowly; send it again"))
-
-    def pause_writing(self) -> None:
-        """Give the client a time to fetch its answer."""
-        super().pause_writing()
-        if self._write_deadline is None:
-            self._write_deadline = self.loop.call_later(self._limits.write_s, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """Go on: the answer is being fetched."""
-        super().resume_writing()
-        if self._write_deadline is not None:
-            self._write_deadline.cancel()
-            self._write_deadline = None
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, with what was not fetched if need be."""
-        self._unset_keepalive_if_required()
-        super().timeout_keep_alive_handler()
-        self.loop.call_later(self._limits.linger_s, self.transport.abort)
-
-    def _be_idle(self) -> None:
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-        self._idle.add(self.timeout_keep_alive_handler)
-
-    def _unset_keepalive_if_required(self) -> None:
-        if self.timeout_keep_alive_task is not None:
-            super()._unset_keepalive_if_required()
-            self._idle.discard(self.timeout_keep_alive_handler)
+            elif not self._deadline.is_set:
+                self._await_header()
 
     # Parser callbacks
 
@@ -160,9 +66,8 @@ class Protocol(HttpToolsProtocol):
         """Await the header of the next request."""
         super().on_message_begin()
         self._unset_keepalive_if_required()
-        self._in_header = True
+        self._incoming.begin()
         self._began = self.loop.time()
-        self._body_received = self._body_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         """Keep a part of the address."""
@@ -172,7 +77,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a field of the header; trailers are read over."""
-        if self._in_body:
+        if self._incoming.in_body:
             return
         name = name.lower()
         self.headers.append((name, value))
@@ -193,9 +98,8 @@ class Protocol(HttpToolsProtocol):
         if max(self._begun, len(self.pipeline)) > self._limits.pipelined:
             self._stop(Fault(503, f"more than {self._limits.pipelined} requests came at once; await an answer first"))
         self._start(version)
-        self._in_header, self._in_body = False, True
-        self._header_bytes = 0
-        self._clear_deadline()
+        self._incoming.end_header()
+        self._deadline.clear()
 
     def _start(self, version: str) -> None:
         """Start on the request, or have it wait for the one before."""
@@ -230,15 +134,15 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Pass a part of the body on."""
-        self._body_bytes += len(body)
+        self._incoming.body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Wait for nothing more of this request."""
         if self.parser.makes_offer():
             return
-        self._in_body = False
-        self._clear_deadline()
+        self._incoming.in_body = False
+        self._deadline.clear()
         super().on_message_complete()
         if self.cycle.response_complete:
             self._be_idle()
@@ -252,9 +156,9 @@ class Protocol(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())  # reading goes on when no other waits
             return
         self.flow.resume_reading()
-        if self._in_body and self.cycle.response_complete:
-            self._set_deadline(self._limits.linger_s, self.transport.close)
-        elif not (self._in_header and self._header_bytes):  # of the next request, which has a deadline of its own
+        if self._incoming.in_body and self.cycle.response_complete:
+            self._deadline.set(self._limits.linger_s, self.transport.close)
+        elif not self._incoming.in_part_of_header():  # of the next request, which has a deadline of its own
             self._be_idle()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -288,39 +192,3 @@ class Protocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words say less
         """Answer what the parser cannot read."""
         self._refuse(self._fault or Fault(400, self.parser.fault))
-
-    def _refuse(self, fault: Fault) -> None:
-        """Answer with a problem if the request has no answer yet, and close once the client had time to read it."""
-        self._fault = fault
-        self._clear_deadline()
-        running = self._running[0] if self._running and not self._running[0].response_complete else None
-        if running is not None and not (self._in_body and running is self.cycle):
-            running.keep_alive = False  # the fault is in what was sent after it, and is dropped with the connection
-            return
-        if not (self._in_body and self.cycle.response_started):
-            self._write(fault, self._received(), close=True)
-        self._cancel()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self.loop.call_later(self._limits.linger_s, self.transport.abort)
-
-    def _received(self) -> Mapping[str, Any]:
-        """Give the request that is coming in, as far as it has come."""
-        if self.scope is None or not (self._in_header or self._in_body):
-            return {"client": self.client}
-        # The parser knows the method once the address has begun.
-        return {"method": self.parser.get_method().decode() if self.url else "other", **self.scope}
-
-    def _write(self, fault: Fault, scope: Mapping[str, Any], *, close: bool) -> None:
-        seconds, common = self.loop.time() - self._began, self.server_state.default_headers
-        self.transport.write(self._refusals.answer(fault, scope, common, seconds=seconds, close=close))
-
-    def _cancel(self) -> None:
-        """End the task of a request that nobody waits for."""
-        if self._running is None:
-            return
-        cycle, task = self._running
-        if not cycle.response_complete:
-            cycle.disconnected = True
-            cycle.scope["state"]["client_gone"] = True
-            task.cancel()

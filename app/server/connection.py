@@ -1,0 +1,152 @@
+"""One connection: how long each of its states may last, and how a request is refused and the connection closed.
+
+uvicorn waits for ever for the rest of a request. Here every state has an end: a header has to be complete in time, a
+body has to keep coming, an answer has to be fetched. What takes too long is answered with a problem (RFC 9457) where
+HTTP still allows an answer, and the connection is closed.
+
+A client that leaves takes its request with it: the task that would have answered is cancelled, so that its images are
+dropped before they reach the model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from app.server.deadline import Deadline
+from app.server.idle import Idle
+from app.server.incoming import Incoming
+from app.server.limits import Fault, Limits
+from app.server.refusals import Refusals
+
+
+class Connection(HttpToolsProtocol):
+    """Watches over time. Its limits come from the application's state, where the lifespan puts them."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits: Limits = app_state.get("limits") or Limits()
+        self._refusals: Refusals = app_state.get("refusals") or Refusals()
+        self._idle: Idle = app_state.get("idle") or Idle()
+        self._incoming = Incoming()
+        self._deadline = Deadline(self.loop)
+        self._write_deadline = Deadline(self.loop)
+        self._running: tuple[RequestResponseCycle, asyncio.Task[None]] | None = None
+        self._fault: Fault | None = None
+        self._began = self.loop.time()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Count the connection; from now on the header is awaited."""
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.connections and not self._idle.close_one():
+            self._refuse(Fault(503, f"{self._limits.connections} connections are open already; try again in a moment"))
+            transport.abort()
+        else:
+            self._await_header()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Drop the work for a client that is gone."""
+        self._unset_keepalive_if_required()
+        self._deadline.clear()
+        self.resume_writing()
+        self.pipeline.clear()
+        self._cancel()
+        super().connection_lost(exc)
+
+    # Time
+
+    def _await_header(self) -> None:
+        self._deadline.set(self._limits.header_s, self._header_late)
+
+    def _header_late(self) -> None:
+        if self._incoming.header_bytes:
+            self._refuse(Fault(408, f"no complete header came within {self._limits.header_s:g} s"))
+        else:
+            self.transport.close()
+
+    def _await_body(self) -> None:
+        self._incoming.window_start = self._incoming.body_bytes
+        self._deadline.set(self._limits.window_s, self._end_window)
+
+    def _end_window(self) -> None:
+        # While reading is paused, it is the service that is slow.
+        if self.flow.read_paused or self._incoming.in_window() >= self._limits.window_bytes:
+            self._await_body()
+        else:
+            self._refuse(Fault(408, "the body stopped coming, or came too slowly; send it again"))
+
+    def pause_writing(self) -> None:
+        """Give the client a time to fetch its answer."""
+        super().pause_writing()
+        if not self._write_deadline.is_set:
+            self._write_deadline.set(self._limits.write_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the answer is being fetched."""
+        super().resume_writing()
+        self._write_deadline.clear()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, with what was not fetched if need be."""
+        self._unset_keepalive_if_required()
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(self._limits.linger_s, self.transport.abort)
+
+    def _be_idle(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._idle.add(self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            super()._unset_keepalive_if_required()
+            self._idle.discard(self.timeout_keep_alive_handler)
+
+    # Refusal
+
+    def _refuse(self, fault: Fault) -> None:
+        """Answer with a problem if the request has no answer yet, and close once the client had time to read it."""
+        self._fault = fault
+        self._deadline.clear()
+        running = self._running[0] if self._running and not self._running[0].response_complete else None
+        if running is not None and not (self._incoming.in_body and running is self.cycle):
+            running.keep_alive = False  # the fault is in what was sent after it, and is dropped with the connection
+            return
+        if not (self._incoming.in_body and self.cycle.response_started):
+            self._write(fault, self._received(), close=True)
+        self._cancel()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(self._limits.linger_s, self.transport.abort)
+
+    def _received(self) -> Mapping[str, Any]:
+        """Give the request that is coming in, as far as it has come."""
+        if self.scope is None or not (self._incoming.in_header or self._incoming.in_body):
+            return {"client": self.client}
+        # The parser knows the method once the address has begun.
+        return {"method": self.parser.get_method().decode() if self.url else "other", **self.scope}
+
+    def _write(self, fault: Fault, scope: Mapping[str, Any], *, close: bool) -> None:
+        seconds, common = self.loop.time() - self._began, self.server_state.default_headers
+        self.transport.write(self._refusals.answer(fault, scope, common, seconds=seconds, close=close))
+
+    def _cancel(self) -> None:
+        """End the task of a request that nobody waits for."""
+        if self._running is None:
+            return
+        cycle, task = self._running
+        if not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.scope["state"]["client_gone"] = True
+            task.cancel()
