@@ -97,6 +97,8 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
     add("--top", type=_positive, metavar="K", help="show only the K most probable classes")
     text = "leave out the pooled features, which are most of a table"
     add("--no-features", dest="features", action="store_false", help=text)
+    text = "with --json or --output: add what each branch contributed to the logits; to a table, of the label given"
+    add("--contributions", action="store_true", help=text)
 
 
 def _positive(text: str) -> int:

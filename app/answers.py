@@ -75,7 +75,7 @@ def explanation(version: Version, outputs: Outputs, row: int) -> dict[str, Any]:
     Raises:
         InvalidParameter: The artifact does not carry its head.
     """
-    labels, branches, head = version.model.metadata.labels, version.model.metadata.branches, _head(version)
+    labels, branches, head = version.model.metadata.labels, version.model.metadata.branches, head_of(version)
     contributions = head.contributions([vectors[row] for vectors in outputs.features])
     votes = algebra.votes(head.bias, contributions)
     winner = outputs.logits[row].argmax()
@@ -121,7 +121,7 @@ def maps(version: Version, explained: Explained, asked: Asked) -> dict[str, Any]
         InvalidParameter: The artifact does not carry its head.
     """
     outputs, pooled = explained
-    labels, branches, head = version.model.metadata.labels, version.model.metadata.branches, _head(version)
+    labels, branches, head = version.model.metadata.labels, version.model.metadata.branches, head_of(version)
     index = int(outputs.logits[0].argmax()) if asked.label is None else asked.label
     chosen = list(asked.branches)
     contributions = head.contributions([vectors[0] for vectors in outputs.features])
@@ -148,7 +148,12 @@ def _position(parameter: str, value: str, among: Sequence[str]) -> int:
     return among.index(value)
 
 
-def _head(version: Version) -> Head:
+def head_of(version: Version) -> Head:
+    """Find the head that explains a model's logits.
+
+    Raises:
+        InvalidParameter: The artifact does not carry it.
+    """
     if version.model.head is None:
         raise InvalidParameter(
             f"model {version.name}:{version.number} carries no head, so its logits cannot be explained: either layers "

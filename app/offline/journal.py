@@ -35,6 +35,7 @@ class Options(NamedTuple):
     """What decides the contents of a table, apart from the model."""
 
     features: bool
+    contributions: bool
     min_confidence: float
     folders: tuple[str, ...]
 
@@ -131,7 +132,8 @@ def open_journal(table: Path, version: Version, options: Options) -> Iterator[Jo
             raise InvalidUsage(f"{table} is being written by another run; name another --output") from None
         file.seek(0)
         first = file.readline()
-        if first.endswith(b"\n") and (differences := _differences(_parse(first), head)):
+        was = {"contributions": False, **_parse(first)}  # an older version's says nothing of them
+        if first.endswith(b"\n") and (differences := _differences(was, head)):
             raise InvalidUsage(
                 f"{table} was started with {', '.join(differences)}; "
                 f"continue it as it was started, or remove {path} to start again"
@@ -184,4 +186,10 @@ def _flat(result: Row) -> Row:
     row["familiarity"] = result.get("familiarity", {}).get("joint")
     row["probabilities"] = result["probabilities"]
     row["features"] = {branch["name"]: branch["features"] for branch in result.get("branches", ())}
+    if "explanation" in result:
+        first = next(iter(result["probabilities"]))  # the most probable class, even if it is not named
+        row["bias"] = result["explanation"]["bias"][first]
+        row["contributions"] = {
+            branch["name"]: branch["contributions"][first] for branch in result["explanation"]["branches"]
+        }
     return row

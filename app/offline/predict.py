@@ -44,7 +44,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         _explain(version, files, arguments, settings)
     elif arguments.label is not None or arguments.branch is not None:
         raise InvalidUsage("--label and --branch choose what --explain draws; add --explain OUT.png")
-    offline = Offline(version, settings, explain=arguments.json and arguments.explain is not None)
+    if arguments.contributions:
+        if not arguments.json and arguments.output is None:
+            raise InvalidUsage("--contributions adds to JSON or to a table; add --json, or --output TABLE")
+        answers.head_of(version)  # a model without one is told of before any image is read
+    explain = arguments.contributions or (arguments.json and arguments.explain is not None)
+    offline = Offline(version, settings, explain=explain)
     if arguments.output is not None:
         try:
             failed = _tabulate(offline, files, arguments)
@@ -123,7 +128,12 @@ def _tabulate(offline: Offline, files: list[Path], arguments: argparse.Namespace
         raise InvalidUsage("--output writes a table of all classes; leave out --top and --json")
     tables.check(arguments.output)
     files = list(dict.fromkeys(files))
-    options = journal.Options(arguments.features, offline.settings.min_confidence, journal.folders(arguments.images))
+    options = journal.Options(
+        arguments.features,
+        arguments.contributions,
+        offline.settings.min_confidence,
+        journal.folders(arguments.images),
+    )
     with journal.open_journal(arguments.output, offline.version, options) as noted:
         left = [file for file in files if not noted.has(file)]
         if noted.lines:

@@ -47,6 +47,12 @@ def finish(journal: Journal, images: Sequence[Path]) -> None:
     journal.path.unlink()
 
 
+def _shares(journal: Journal) -> list[str]:
+    """Name the columns that add up to the logit of the most probable class, if they are wanted."""
+    branches = journal.version.model.metadata.branches
+    return ["bias", *(f"contribution_{branch.name}" for branch in branches)] if journal.options.contributions else []
+
+
 def _write_jsonl(_: Journal, rows: Iterator[Row], part: Path) -> None:
     with part.open("wb") as file:
         for row in rows:
@@ -54,10 +60,10 @@ def _write_jsonl(_: Journal, rows: Iterator[Row], part: Path) -> None:
 
 
 def _write_csv(journal: Journal, rows: Iterator[Row], part: Path) -> None:
-    """One column for each probability and each feature."""
+    """One column for each probability, each contribution and each feature."""
     metadata = journal.version.model.metadata
     labels, branches = metadata.labels, metadata.branches if journal.options.features else ()
-    header = [*_PLAIN, *(f"probability_{label}" for label in labels)]
+    header = [*_PLAIN, *(f"probability_{label}" for label in labels), *_shares(journal)]
     header += [f"{branch.output}_{i}" for branch in branches for i in range(branch.width)]
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -66,12 +72,14 @@ def _write_csv(journal: Journal, rows: Iterator[Row], part: Path) -> None:
             values = [row[name] for name in _PLAIN]
             if row["error"] is None:
                 values += [row["probabilities"][label] for label in labels]
+                if journal.options.contributions:
+                    values += [row["bias"], *row["contributions"].values()]
                 values += [value for branch in branches for value in row["features"][branch.name]]
             writer.writerow(values + [None] * (len(header) - len(values)))  # of an unusable image, all are empty
 
 
 def _write_parquet(journal: Journal, rows: Iterator[Row], part: Path) -> None:
-    """One column for each probability, one list for each branch."""
+    """One column for each probability and each contribution, one list of features for each branch."""
     import pyarrow as pa  # noqa: PLC0415  # an extra, and slow to import
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -82,14 +90,16 @@ def _write_parquet(journal: Journal, rows: Iterator[Row], part: Path) -> None:
         [
             *zip(_PLAIN, types, strict=True),
             *((f"probability_{label}", pa.float32()) for label in labels),
+            *((name, pa.float32()) for name in _shares(journal)),
             *((branch.output, pa.list_(pa.float32())) for branch in branches),
         ]
     )
 
     def record(row: Row) -> Row:
         probabilities = {f"probability_{name}": value for name, value in row.pop("probabilities", {}).items()}
+        shares = {f"contribution_{name}": value for name, value in row.pop("contributions", {}).items()}
         features = row.pop("features", {})
-        return {**row, **probabilities, **{branch.output: features.get(branch.name) for branch in branches}}
+        return row | probabilities | shares | {branch.output: features.get(branch.name) for branch in branches}
 
     records = map(record, rows)
     with parquet.ParquetWriter(part, schema) as writer:

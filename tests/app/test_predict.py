@@ -296,6 +296,56 @@ def test_every_row_of_a_csv_has_a_field_for_each_column(predict, folder, tmp_pat
     ]
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_the_contributions_in_a_table_are_the_services_and_add_up_to_the_logit(predict, server, folder, tmp_path, kind):
+    """Of an image whose label is uncertain too: they are those of the most probable class, as its probability is."""
+    path = tmp_path / f"answers.{kind}"
+
+    done = predict(folder, "--output", path, "--contributions", "--no-features", MIN_CONFIDENCE=0.9)
+
+    assert done.returncode == 65
+    rows = {row["file"].rpartition("/")[2]: row for row in read(path)}
+    assert [row["label"] or None for row in rows.values()].count(None) == 2  # the broken one, and an uncertain one
+    for name in ("0.png", "90.png", "255.png", "deep/noise.JPG"):
+        sent = {"file": (folder / name).read_bytes()}
+        told = server.post("/predict", params={"explain": "true"}, files=sent).json()["explanation"]
+        first = max(told["logits"], key=told["logits"].get)
+        bias, shares = contributions(rows[name.rpartition("/")[2]], kind)
+        assert bias + sum(shares.values()) == pytest.approx(told["logits"][first], abs=1e-5)
+        assert bias == pytest.approx(told["bias"][first], abs=1e-6)
+        assert shares == pytest.approx({one["name"]: one["contributions"][first] for one in told["branches"]}, abs=1e-6)
+    assert contributions(rows["broken.png"], kind) in ((None, {}), (None, dict.fromkeys(toys.QUADRANTS)))
+
+
+def contributions(row, kind):
+    """The bias, and each branch's contribution; None for an empty field."""
+    if kind == "jsonl":
+        return row.get("bias"), row.get("contributions", {})
+    names = [name for name in row if name == "bias" or name.startswith("contribution_")]
+    bias, *shares = (None if row[name] in ("", None) else float(row[name]) for name in names)
+    return bias, dict(zip((name.removeprefix("contribution_") for name in names[1:]), shares, strict=True))
+
+
+def test_json_explains_many_images_as_the_service_does(predict, server, folder):
+    images = [folder / "0.png", folder / "deep" / "noise.JPG"]
+    sent = [{"file": image.read_bytes()} for image in images]
+    told = [server.post("/predict", params={"explain": "true"}, files=one).json() for one in sent]
+
+    done = predict(*images, "--json", "--contributions", MAX_BATCH_SIZE=1)  # the last digits depend on the batch
+
+    assert [result["explanation"] for result in json.loads(done.stdout)["results"]] == [
+        one["explanation"] for one in told
+    ]
+
+
+def test_a_model_that_cannot_be_explained_is_refused_before_its_table_is_begun(predict, folder, tmp_path):
+    done = predict(folder, "--model", "grey", "--output", tmp_path / "answers.csv", "--contributions")
+
+    assert (done.returncode, done.stdout) == (65, "")
+    assert done.stderr.startswith("error: model grey:7 carries no head, so its logits cannot be explained: ")
+    assert not list(tmp_path.glob("*answers*"))
+
+
 def read(path):
     match path.suffix:
         case ".csv":
@@ -395,6 +445,7 @@ def interrupted(predict, folder, tmp_path):
         ((["--model", "brightness:2"], {}), "was started with version 1 (now 2);"),
         ((["--model", "grey"], {}), "was started with model brightness (now grey), version 1 (now 7);"),
         ((["--no-features"], {}), "was started with features True (now False);"),
+        ((["--contributions"], {}), "was started with contributions False (now True);"),
         (([], {"MIN_CONFIDENCE": 0.9}), "was started with min_confidence 0 (now 0.9);"),
         ((["examples"], {}), "/images (now "),
     ],
@@ -440,6 +491,17 @@ def test_a_damaged_line_of_the_journal_is_made_again(predict, folder, interrupte
     assert len({row["file"] for row in read(interrupted)}) == len(read(interrupted)) == 5
 
 
+def test_a_table_begun_by_an_older_version_goes_on(predict, folder, interrupted):
+    """Its journal says nothing of contributions, which there were none of."""
+    journal = interrupted.with_name(".answers.jsonl.journal")
+    journal.write_bytes(journal.read_bytes().replace(b'"contributions":false,', b"", 1))
+
+    done = predict(folder, "--output", interrupted, "--model", "brightness:1")
+
+    assert "continuing after 4 finished images" in done.stderr
+    assert len(read(interrupted)) == 5
+
+
 def test_two_runs_do_not_write_one_table(predict, folder, tmp_path):
     with (tmp_path / ".answers.csv.journal").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -478,6 +540,7 @@ def test_a_reader_that_has_seen_enough(models, folder, options):
         (["examples/digit.png", "--explain", "why.png", "--label", "x"], (2, "'x'; there are dark, bright")),
         (["examples/digit.png", "--explain", "why.png", "--branch", "x"], (2, "'x'; there are top_left, ")),
         (["examples/digit.png", "--label", "dark"], (2, "add --explain")),
+        (["examples/digit.png", "--contributions"], (2, "add --json, or --output TABLE")),
         (["examples/digit.png", "--model", "brightness:9"], (66, "'brightness' has 1, 2")),
         (["examples/digit.png", "--model", "brightness/2"], (66, "write 'brightness:2'")),
         (["examples/digit.png", "--model", ""], (66, "there is no model ''")),
