@@ -224,8 +224,12 @@ def _calibrated(draft: Statistics, held_out: list[NDArray[np.float32]]) -> Stati
 
 
 def _quantiles(values: NDArray[np.floating[Any]], levels: Sequence[float]) -> tuple[float, ...]:
-    """Find the values which the shares ``levels`` of all reach."""
-    found = np.quantile(values, 1 - np.array(levels), method="inverted_cdf")
+    """Find the values which another image of the same kind reaches with the chances ``levels``.
+
+    It is as likely to come before, between or behind these ``n`` values as any of them, so that it exceeds the ``k``-th
+    with a chance of ``1 - k / (n + 1)`` (Weibull, "A statistical theory of the strength of materials", 1939).
+    """
+    found = np.quantile(values, 1 - np.array(levels), method="weibull")
     return tuple(float(f"{value:.6g}") for value in found)
 
 

@@ -64,6 +64,16 @@ def test_images_like_those_of_the_training_set_score_evenly(scorer):
         assert found / len(column) == pytest.approx([0.1] * 10, abs=0.035)
 
 
+def test_a_tenth_scores_at_most_a_tenth_however_few_were_held_out():
+    train, targets = sample(1000, 2)
+
+    def strange(seed):
+        scorer = Familiarity(fit(train, targets, sample(20, seed)[0]), WIDTHS)
+        return (scorer.score(list(sample(100, 1000 + seed)[0].values()))[:, 1:] <= 0.1).mean(0)
+
+    assert np.mean([strange(seed) for seed in range(100, 300)], 0) == pytest.approx([0.1, 0.1], abs=0.02)
+
+
 def test_others_score_near_zero_in_the_branch_that_they_differ_in(scorer):
     features = sample(500, 6)[0]
 
