@@ -153,7 +153,7 @@ def _export(
 
     published = exporting.export(arguments, run, network, dataset, outcome)
     remarks.say_worth(published.metrics, dataset, arguments.trunk)
-    remarks.say_held_out(len(dataset.splits["validation"]))
+    remarks.say_held_out(published.held_out)
     if not arguments.json:
         printing.print_training(published, run.folder, arguments.data)
     elif published.change:

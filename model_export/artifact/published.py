@@ -31,6 +31,8 @@ class Published:
     differences: list[Difference]
     calibration: Calibration
     reduced: Reduced | None
+    held_out: int
+    """Images that familiarity compares with; 0 where the artifact carries no statistics for it."""
     mistakes: int
     """Images on the contact sheet of the run."""
     change: str = ""
@@ -46,6 +48,7 @@ class Published:
             [Difference(**entry) for entry in metadata.parity],
             Calibration(**metadata.calibration),
             reduced and Reduced(**reduced),
+            metadata.statistics.held_out if metadata.statistics else 0,
             mistakes,
             change,
         )

@@ -67,8 +67,8 @@ def say_speed(reduced: Reduced) -> None:
 
 
 def say_held_out(images: int) -> None:
-    """Say what little can be told of strange images where few were held out to compare them with."""
-    if images < _FEW:
+    """Say what little can be told of strange images where few were held out to compare them with, if any were."""
+    if 0 < images < _FEW:
         least, by_chance = 1 / (images + 1), chance(images, WINDOW)
         told = f"of up to {by_chance:.2f} may be chance" if by_chance < 1 - least else "cannot be told from chance"
         say(

@@ -44,7 +44,7 @@ def test_the_mistakes_that_a_run_shows_are_counted(tmp_path, capsys, mistakes, w
     published = toys.publish(tmp_path, "light").parent
 
     printing.print_training(
-        Published(published, {"validation": figures}, [], calibration, None, mistakes), Path("runs/1"), "photos"
+        Published(published, {"validation": figures}, [], calibration, None, 0, mistakes), Path("runs/1"), "photos"
     )
 
     lines = capsys.readouterr().out.splitlines()
