@@ -4,7 +4,8 @@ A tenth of the images held out in training score a familiarity of at most 0.1. D
 among the latest images: about 0 for images like those held out, 0.9 if all are strange, and below 0 if they are more
 familiar than most (an easy class alone, for example), which is no reason to wake anybody. Only the strangest tenth
 counts: a different mix of well-known classes moves the rest of the distribution as far as a fault does (measured
-in docs/explanations.md). A frozen camera may show something familiar, so repeated images are reported separately.
+in docs/explanations.md). A frozen camera may show something familiar, so repeated images are reported separately. They
+are told by a logit: of very strange images that differ, all scores may be the lowest there is.
 
 How much drift chance allows: between ``n`` images and ``m`` others of the same kind, the one-sided Kolmogorov distance,
 and so the difference of any such share, is above ``sqrt(ln(1 / p) / 2 * (1 / n + 1 / m))`` with a probability of about
@@ -31,7 +32,7 @@ LEAST = 100
 _STRANGE = 0.1
 _CHANCE = 0.001
 _STEPS = 1000
-"""Scores that differ by less than one part in so many are the same: the last digits depend on the batch."""
+"""Logits that differ by less than one part in so many are the same: the last digits depend on the batch."""
 
 
 class Told(NamedTuple):
@@ -43,7 +44,7 @@ class Told(NamedTuple):
     held_out: int
     """How many images they are compared with."""
     repeated: float
-    """The largest share of them that got the same scores, all of them, from 0 to 1."""
+    """The largest share of them that got the same logit, from 0 to 1."""
 
     @property
     def chance(self) -> float:
@@ -64,37 +65,41 @@ class Drift:
         """
         self._names = tuple(names)
         self._held_out = held_out
-        self._scores = np.zeros((window, len(self._names)), np.float32)
+        self._latest = np.zeros((window, len(self._names) + 1), np.float32)  # scores, and a logit
         self._seen = 0
         self._lock = threading.Lock()
 
-    def observe(self, scores: NDArray[np.float32]) -> None:
-        """Take in the scores of a batch, ``float32 [N, names]``; see :meth:`app.familiarity.Familiarity.score`."""
-        window = len(self._scores)
-        latest = scores[-window:]
+    def observe(self, scores: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
+        """Take in a batch.
+
+        Args:
+            scores: ``float32 [N, names]``; see :meth:`app.familiarity.Familiarity.score`.
+            logits: ``float32 [N]``, those of one class, whichever: images that differ get different ones.
+        """
+        window = len(self._latest)
+        latest = np.concatenate([scores, logits[:, None]], axis=1)[-window:]
         with self._lock:
             start = (self._seen + len(scores) - len(latest)) % window
             until = min(window, start + len(latest))
-            self._scores[start:until] = latest[: until - start]
-            self._scores[: len(latest) - (until - start)] = latest[until - start :]
+            self._latest[start:until] = latest[: until - start]
+            self._latest[: len(latest) - (until - start)] = latest[until - start :]
             self._seen += len(scores)
 
     def tell(self) -> Told | None:
         """Tell what the latest images are like; None while there are too few."""
         with self._lock:
-            count = min(self._seen, len(self._scores))
-            scores = self._scores[:count].copy()
-        if count < min(LEAST, len(self._scores)):
+            count = min(self._seen, len(self._latest))
+            latest = self._latest[:count].copy()
+        if count < min(LEAST, len(self._latest)):
             return None
         strange = max(_STRANGE, 1 / (self._held_out + 1))  # below which no score of so few held-out images can be
-        excess = (scores <= 1.001 * strange).mean(0) - strange
-        steps = np.rint(scores * _STEPS).astype(np.int64)
-        rows = (steps * (_STEPS + 1) ** np.arange(len(self._names))).sum(1)  # one number for each different row
+        excess = (latest[:, :-1] <= 1.001 * strange).mean(0) - strange
+        steps = np.rint(np.arcsinh(latest[:, -1]) * _STEPS)  # of large logits the logarithm, with their sign
         return Told(
             images=count,
             drift=dict(zip(self._names, excess.tolist(), strict=True)),
             held_out=self._held_out,
-            repeated=float(np.unique(rows, return_counts=True)[1].max() / count),
+            repeated=float(np.unique(steps, return_counts=True)[1].max() / count),
         )
 
 

@@ -117,7 +117,7 @@ class Model:
     def observe(self, outputs: Outputs) -> None:
         """Count images among the latest, where drift is watched; :meth:`run` does so itself."""
         if outputs.familiarity is not None and self.drift is not None:
-            self.drift.observe(outputs.familiarity)
+            self.drift.observe(outputs.familiarity, outputs.logits[:, 0])
 
     def run_with_maps(self, batch: NDArray[np.uint8]) -> Explained:
         """Classify a batch, and fetch what the branches pool as well.

@@ -114,7 +114,7 @@ def auroc(known: np.ndarray, strange: np.ndarray) -> float:
 def drift(model: Model, found: np.ndarray) -> float:
     """What the service tells of a stream of images with these scores, of all branches together."""
     watched = Drift([JOINT, *model.metadata.statistics.branches], model.metadata.statistics.held_out, len(found))
-    watched.observe(found)
+    watched.observe(found, np.zeros(len(found), np.float32))
     return watched.tell().drift[JOINT]
 
 

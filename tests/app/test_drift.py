@@ -15,41 +15,59 @@ def even(count, seed=0):
     return np.random.default_rng(seed).random((count, 2), np.float32)
 
 
+def logits(count, seed=0):
+    """One for each image, all different."""
+    return np.random.default_rng(seed).normal(0, 10, count).astype(np.float32)
+
+
 def test_drift_is_by_how_much_more_of_the_images_are_strange():
     drift = Drift(["joint"], 2000, window=4)
-    drift.observe(np.array([[0.05], [0.02], [0.3], [0.9]], np.float32))
+    drift.observe(np.array([[0.05], [0.02], [0.3], [0.9]], np.float32), logits(4))
 
     assert drift.tell().drift == {"joint": pytest.approx(0.5 - 0.1)}
 
 
 def test_images_of_the_usual_kind_are_close_and_strange_ones_are_far():
     drift = Drift(["joint", "top"], 2000)
-    drift.observe(even(1000))
+    drift.observe(even(1000), logits(1000))
 
     assert max(map(abs, drift.tell().drift.values())) < 0.03
     assert drift.tell().chance == pytest.approx(0.072, abs=0.001)
 
-    drift.observe(0.02 * even(1000))
+    drift.observe(0.02 * even(1000), logits(1000))
     assert drift.tell().drift == pytest.approx({"joint": 0.9, "top": 0.9})
 
 
 def test_images_that_are_more_familiar_than_most_are_nothing_to_be_woken_for():
     """An easy class alone, or a mix of known ones."""
     drift = Drift(["joint", "top"], 2000)
-    drift.observe(0.5 + 0.5 * even(1000))
+    drift.observe(0.5 + 0.5 * even(1000), logits(1000))
 
     assert max(drift.tell().drift.values()) == pytest.approx(-0.1)
 
 
-@pytest.mark.parametrize("score", [0.001, 0.37, 0.98])
-def test_a_camera_that_shows_always_the_same_is_told_of_however_familiar_that_is(score):
+@pytest.mark.parametrize("logit", [0.001, -3.7, 98])
+def test_a_camera_that_shows_always_the_same_is_told_of_however_familiar_that_is(logit):
     drift = Drift(["joint", "top"], 2000)
-    drift.observe(even(1000))
+    drift.observe(even(1000), logits(1000))
     assert drift.tell().repeated < 0.01
 
-    frozen = np.full((700, 2), [score, 0.6], np.float32)
-    drift.observe(frozen + np.float32(1e-7) * even(700))  # the last digits depend on the batch
+    last_digits = np.random.default_rng(1).normal(1, 1e-6, 700).astype(np.float32)  # they depend on the batch
+    drift.observe(even(700), np.float32(logit) * last_digits)
     assert drift.tell().repeated == pytest.approx(0.7, abs=0.01)
+
+
+def test_strange_images_that_differ_are_not_taken_for_a_frozen_camera():
+    """All of them are as strange as can be told, in every branch."""
+    model = toys.load(toys.proto(statistics=toys.statistics()))
+    model.warm_up([1])
+    random = np.random.default_rng(0)
+    strange = np.where(random.random((300, 8, 8, 3)) < 0.5, 0, random.integers(0, 256, (300, 1, 1, 3))).astype(np.uint8)
+
+    familiarity = model.run(strange).familiarity
+
+    assert (familiarity == familiarity.min()).all(1).mean() > 0.5
+    assert model.drift.tell().repeated < 0.1
 
 
 @pytest.mark.parametrize("held_out", [20, 179, 2000])
@@ -60,7 +78,7 @@ def test_chance_is_what_images_of_the_usual_kind_stay_below(held_out):
     for seed in range(100):
         scorer = Familiarity(fit(train, targets, sample(held_out, 1000 + seed)[0]), WIDTHS)
         drift = Drift(["joint", *train], held_out)
-        drift.observe(scorer.score(list(sample(1000, 5000 + seed)[0].values())))
+        drift.observe(scorer.score(list(sample(1000, 5000 + seed)[0].values())), logits(1000))
         found += drift.tell().drift.values()
 
     assert drift.tell().chance == chance(held_out, 1000)
@@ -73,7 +91,7 @@ def test_strange_images_are_seen_where_few_were_held_out(held_out):
     train, targets = sample(300, 2)
     scorer = Familiarity(fit(train, targets, sample(held_out, 3)[0]), WIDTHS)
     drift = Drift(["joint", *train], held_out)
-    drift.observe(scorer.score([vectors + 40 for vectors in sample(500, 4)[0].values()]))
+    drift.observe(scorer.score([vectors + 40 for vectors in sample(500, 4)[0].values()]), logits(500))
 
     assert min(drift.tell().drift.values()) == pytest.approx(1 - 1 / (held_out + 1), abs=0.001)
 
@@ -81,18 +99,18 @@ def test_strange_images_are_seen_where_few_were_held_out(held_out):
 @pytest.mark.parametrize("size", [1, 7, 250, 3000])
 def test_only_the_latest_count(size):
     drift = Drift(["joint", "top"], 2000, window=250)
-    scores = even(3000)
+    scores, marks = even(3000), logits(3000)
     for start in range(0, 3000, size):
-        drift.observe(scores[start : start + size])
+        drift.observe(scores[start : start + size], marks[start : start + size])
     expected = Drift(["joint", "top"], 2000, window=250)
-    expected.observe(scores[-250:])
+    expected.observe(scores[-250:], marks[-250:])
 
     assert drift.tell() == expected.tell()
 
 
 def test_nothing_is_told_of_few_images():
     drift = Drift(["joint", "top"], 2000)
-    drift.observe(even(99))
+    drift.observe(even(99), logits(99))
 
     assert drift.tell() is None
 
@@ -100,7 +118,9 @@ def test_nothing_is_told_of_few_images():
 def test_several_threads_may_feed_it():
     drift = Drift(["joint", "top"], 2000, window=8000)
     threads = [
-        threading.Thread(target=lambda seed=seed: [drift.observe(even(1, seed * 1000 + i)) for i in range(1000)])
+        threading.Thread(
+            target=lambda seed=seed: [drift.observe(even(1, seed * 1000 + i), logits(1)) for i in range(1000)]
+        )
         for seed in range(8)
     ]
     for thread in threads:
