@@ -97,7 +97,7 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
     add("--top", type=_positive, metavar="K", help="show only the K most probable classes")
     text = "leave out the pooled features, which are most of a table"
     add("--no-features", dest="features", action="store_false", help=text)
-    text = "with --json or --output: add what each branch contributed to the logits; to a table, of the label given"
+    text = "with --json: add each branch's contribution to every logit; with --output: to that of the label"
     add("--contributions", action="store_true", help=text)
 
 
