@@ -28,6 +28,7 @@ JOINT = "joint"
 """What the score of all branches together is called."""
 
 _RANK = 32
+_SAME = 1e-4  # of a value: by how much it may differ where the image is the same, in another batch
 _BATCH = 1024  # images whose features are held in float64 at a time
 _RIDGE = 0.01  # of a feature's own variance: what hardly varies within the classes must not decide alone
 _LEVELS = (*np.linspace(1, 0.05, 20).round(2).tolist(), 0.02, 0.01, 0.005, 0.002, 0.001)
@@ -227,9 +228,11 @@ def _quantiles(values: NDArray[np.floating[Any]], levels: Sequence[float]) -> tu
     """Find the values which another image of the same kind reaches with the chances ``levels``.
 
     It is as likely to come before, between or behind these ``n`` values as any of them, so that it exceeds the ``k``-th
-    with a chance of ``1 - k / (n + 1)`` (Weibull, "A statistical theory of the strength of materials", 1939).
+    with a chance of ``1 - k / (n + 1)`` (Weibull, "A statistical theory of the strength of materials", 1939). All
+    are moved up a little, the lowest down: an image counts as one that is as far as its own copies among them.
     """
     found = np.quantile(values, 1 - np.array(levels), method="weibull")
+    found += np.where(np.array(levels) < 1, _SAME, -_SAME) * (1 + found)
     return tuple(float(f"{value:.6g}") for value in found)
 
 

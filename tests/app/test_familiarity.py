@@ -74,6 +74,19 @@ def test_a_tenth_scores_at_most_a_tenth_however_few_were_held_out():
     assert np.mean([strange(seed) for seed in range(100, 300)], 0) == pytest.approx([0.1, 0.1], abs=0.02)
 
 
+@pytest.mark.parametrize("share", [0.2, 0.6, 1])
+def test_an_image_that_many_held_out_ones_are_the_same_as_is_known_however_unusual(share):
+    """A black frame at night, say: as many are at least as far as there are such frames."""
+    train, targets = sample(3000, 2)
+    held_out = sample(200, 3)[0]
+    for vectors in held_out.values():
+        vectors[: round(share * 200)] = vectors[0] + 4
+
+    scores = Familiarity(fit(train, targets, held_out), WIDTHS).score([vectors[:1] for vectors in held_out.values()])
+
+    assert scores == pytest.approx(share, abs=0.05)
+
+
 def test_others_score_near_zero_in_the_branch_that_they_differ_in(scorer):
     features = sample(500, 6)[0]
 
