@@ -69,7 +69,7 @@ def test_the_export_commands_parse():
     commands = [
         command
         for page in PAGES.values()
-        for command in re.findall(r"python -m model_export ([a-z][^`\n]*)", page)
+        for command in re.findall(r"python -m model_export ([a-z][^`|\n]*)", page)
         if "--help" not in command
     ]
 
