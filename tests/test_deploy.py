@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import yaml
@@ -56,6 +56,17 @@ def test_haproxy_asks_the_other_replica_where_one_has_died(tmp_path):
         two.process.wait(10)
 
         assert [ask(port, "GET", "/models") for _ in range(8)] == [200] * 8
+
+
+@needs_haproxy
+def test_haproxy_leaves_room_where_one_address_takes_all_it_gets(tmp_path):
+    toys.publish(tmp_path / "models", "toy")
+    with serving(tmp_path / "models") as client, haproxy(tmp_path, client.base_url.port) as port, ExitStack() as held:
+        for _ in range(64):
+            held.enter_context(socket.create_connection(("127.0.0.1", port)))
+
+        wait_until(lambda: ask(port, "GET", "/readyz") == 0)
+        assert ask(port, "GET", "/readyz", source="127.0.0.2") == 200
 
 
 @needs_nginx
@@ -249,10 +260,10 @@ def running(*command, port):
         process.wait(10)
 
 
-def ask(port, method, path):
+def ask(port, method, path, source="127.0.0.1"):
     """Send one request as it stands; returns the status, or 0 where nobody answers."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0)) as connection:
             request = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             connection.sendall(request.encode())
             answer = read_all(connection)
