@@ -20,6 +20,7 @@ from tests.conftest import ROOT, serving
 DEPLOY = ROOT / "deploy"
 HAPROXY = shutil.which("haproxy")
 NGINX = shutil.which("nginx")
+PROMTOOL = shutil.which("promtool")
 LAST_RESORT_S = 5
 """What a worker gets beyond the lame duck and the shutdown time before it is killed."""
 
@@ -115,6 +116,38 @@ def test_nginx_lets_nobody_in_from_outside(tmp_path):
         for path in ("/v2/repository/index", "/v%32/repository/index", "/v2%2frepository/index"):
             assert ask(port, "POST", path) == 403, path
         assert ask(port, "GET", "/%6dodels") == 200
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+@pytest.mark.parametrize(
+    ("up", "started", "fires"),
+    [
+        ("1x60", "1x60", None),
+        ("0x60", None, "MultipoolDown"),
+        (None, None, "MultipoolDown"),
+        ("1 0 1 1 " * 15, "1 _ 2 2 3 _ 4 4 5 _ 6 6" + " 7" * 48, "MultipoolRestarts"),  # never gone for a minute
+    ],
+)
+def test_the_alerts_tell_of_a_service_that_is_gone_or_does_not_last(tmp_path, up, started, fires):
+    """Whatever its job is called, if only 'multipool' comes first."""
+    of = '{job="multipool-gpu",instance="one"}'
+    series = [(f"up{of}", up), (f"process_start_time_seconds{of}", started)]
+    firing = [{"labels": f'{{alertname="{fires}"}}', "value": 1}] if fires else []
+    expected = {"expr": 'count by (alertname) (ALERTS{alertstate="firing"})', "eval_time": "5m", "exp_samples": firing}
+    test = {
+        "interval": "15s",
+        "input_series": [{"series": name, "values": values.strip()} for name, values in series if values],
+        "promql_expr_test": [expected],
+    }
+    rules = str(DEPLOY / "prometheus" / "alerts.yml")
+    document = {"rule_files": [rules], "evaluation_interval": "15s", "tests": [test]}
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(document))
+
+    done = subprocess.run(
+        [PROMTOOL, "test", "rules", tmp_path / "tests.yml"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_systemd_tries_again_what_a_restart_can_repair_and_waits_for_the_end():
