@@ -62,6 +62,21 @@ def test_models_that_only_their_name_hides_are_told_of(tmp_path, caplog):
     assert all(line.endswith("rename the folder") for line in lines)
 
 
+@pytest.mark.parametrize("place", ["grey", "toy/2", "toy/2/model.onnx"])
+def test_a_link_that_leads_nowhere_is_told_of(tmp_path, caplog, place):
+    """As it does in a container, where what it leads to is outside the folder that is mounted."""
+    toys.publish(tmp_path, "toy", 1)
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).symlink_to("/srv/nothing")
+
+    models = loaded(tmp_path)
+    models.folder.look()  # says nothing again
+
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith(f"passed over '{place}': it is a link, and what it leads to is not there ")
+    assert models.served.versions("toy") == [1]
+
+
 def test_the_highest_version_is_the_default(models):
     repository = loaded(models)
 
