@@ -162,6 +162,18 @@ def test_systemd_tries_again_what_a_restart_can_repair_and_waits_for_the_end():
     assert int(service["TimeoutStopSec"]) > settings.lame_duck_s + settings.shutdown_timeout_s + LAST_RESORT_S
 
 
+def test_the_files_in_the_image_can_be_read_by_its_user():
+    """Under whatever umask they were checked out: they come by way of a stage that opens them to all."""
+    build, image = (ROOT / "Dockerfile").read_text().split("\nFROM ")[1:]
+    (opened,) = re.findall(r"chmod -R a\+rX (.*)", build)
+    copied = re.findall(r"^COPY (.*) (\S+)$", image, re.MULTILINE)
+
+    assert copied
+    for source, target in copied:
+        assert source == f"--from=build {target}"
+        assert target == "/opt/venv" or target in opened.split()
+
+
 def test_kubernetes_is_in_step_with_the_image():
     deployment, service = manifests()
     spec = deployment["spec"]["template"]["spec"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -56,7 +57,8 @@ def discover(root: Path) -> list[Found]:
     """
     found, unreadable = _survey(root)
     for folder, reason in unreadable.items():
-        mend = "set MULTIPOOL_MODELS_DIR" if folder == root else "let the service's user read it, or move it away"
+        instead = "set MULTIPOOL_MODELS_DIR" if folder == root else "move it away"
+        mend = instead if reason == os.strerror(errno.ENOENT) else f"let the service's user read it, or {instead}"
         raise NothingToServe(f"the model repository's folder {str(folder)!r} cannot be read: {reason}; {mend}")
     if not found:
         raise NothingToServe(

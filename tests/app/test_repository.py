@@ -127,7 +127,7 @@ def test_auto_says_once_that_it_runs_on_the_cpu(models, caplog):
 
 
 def test_an_absent_and_an_empty_repository(tmp_path):
-    with pytest.raises(NothingToServe, match="cannot be read: No such file"):
+    with pytest.raises(NothingToServe, match="cannot be read: No such file or directory; set MULTIPOOL_MODELS_DIR"):
         loaded(tmp_path / "absent")
     with pytest.raises(NothingToServe, match="holds no"):
         loaded(tmp_path)
@@ -175,8 +175,14 @@ def test_a_folder_that_cannot_be_read_is_named_at_the_start(tmp_path):
     unreadable = tmp_path / "other"
     unreadable.symlink_to(unreadable)  # which nobody can read, not even root
 
-    with pytest.raises(NothingToServe, match=f"'{unreadable}' cannot be read: .* let the service's user read it"):
+    with pytest.raises(
+        NothingToServe, match=f"'{unreadable}' cannot be read: .* let the service's user read it, or move"
+    ):
         loaded(tmp_path)
+    with pytest.raises(
+        NothingToServe, match=f"'{unreadable}' .* let the service's user read it, or set MULTIPOOL_MODELS"
+    ):
+        loaded(unreadable)
 
 
 def two(root, default=None):
