@@ -4,6 +4,7 @@ import configparser
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,7 @@ from tests.conftest import ROOT, serving
 DEPLOY = ROOT / "deploy"
 HAPROXY = shutil.which("haproxy")
 NGINX = shutil.which("nginx")
+OPENSSL = shutil.which("openssl")
 PROMTOOL = shutil.which("promtool")
 LAST_RESORT_S = 5
 """What a worker gets beyond the lame duck and the shutdown time before it is killed."""
@@ -162,6 +164,31 @@ def test_systemd_tries_again_what_a_restart_can_repair_and_waits_for_the_end():
     assert int(service["TimeoutStopSec"]) > settings.lame_duck_s + settings.shutdown_timeout_s + LAST_RESORT_S
 
 
+@needs_nginx
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+def test_nginx_speaks_tls_of_today_and_gives_each_request_an_id(tmp_path, version):
+    toys.publish(tmp_path / "models", "toy")
+    files = ["-keyout", tmp_path / "multipool.key", "-out", tmp_path / "multipool.crt"]
+    subprocess.run(
+        [OPENSSL, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", *files],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.create_default_context(cafile=tmp_path / "multipool.crt")
+    context.check_hostname = False
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version.replace(".", "_")]
+    with (
+        serving(tmp_path / "models") as client,
+        nginx(tmp_path, client.base_url.port, tls=tmp_path) as port,
+        context.wrap_socket(socket.create_connection(("127.0.0.1", port))) as connection,
+    ):
+        assert connection.version() == version
+        connection.sendall(b"GET /models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        number = re.search(rb"x-request-id: ([0-9a-f]{32})\r", read_all(connection))[1].decode()
+        client.log.wait_for(rf"GET /models 200 .* \[{number}\]")
+
+
 def test_the_files_in_the_image_can_be_read_by_its_user():
     """Under whatever umask they were checked out: they come by way of a stage that opens them to all."""
     build, image = (ROOT / "Dockerfile").read_text().split("\nFROM ")[1:]
@@ -266,22 +293,25 @@ def haproxy(folder, *replicas, check="500ms"):
 
 
 @contextmanager
-def nginx(folder, *replicas):
-    """Run nginx, without TLS, in front of the services on these ports; yields its own port."""
+def nginx(folder, *replicas, tls=None):
+    """Run nginx in front of the services on these ports, with the certificate in a folder or without TLS; yields its
+    own port.
+    """
     text = (DEPLOY / "nginx" / "multipool.conf").read_text()
-    text, own = listening_elsewhere(text, "listen 443 ssl", "listen {}")
-    text = re.sub(r" *ssl_certificate.*\n", "", text)
-    text = re.sub(
-        r"server 127.0.0.1:8000(.*)",
-        lambda line: "\n".join(f"server 127.0.0.1:{one}{line[1]}" for one in replicas),
-        text,
-    )
+    if tls is None:
+        text, own = listening_elsewhere(text, "listen 443 ssl", "listen {}")
+        text = re.sub(r" *ssl_certificate.*\n", "", text)
+    else:
+        text, own = listening_elsewhere(text, "listen 443 ssl", "listen {} ssl")
+        text = text.replace("/etc/nginx/tls", str(tls))
+    line = re.search(r"server 127.0.0.1:8000.*", text)[0]
+    text = text.replace(line, "\n".join(line.replace(":8000", f":{port}") for port in replicas))
     paths = "".join(f"{one}_temp_path {folder / one}; " for one in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     (folder / "nginx.conf").write_text(
         f"daemon off; master_process off; pid {folder / 'pid'}; error_log stderr; events {{}}\n"
         f"http {{ access_log off; {paths}\n{text}}}\n"
     )
-    with running(NGINX, "-p", folder, "-c", folder / "nginx.conf", port=own):
+    with running(NGINX, "-p", folder, "-c", folder / "nginx.conf", port=own, status=200 if tls is None else 400):
         yield own
 
 
@@ -294,11 +324,11 @@ def listening_elsewhere(text, where, elsewhere):
 
 
 @contextmanager
-def running(*command, port):
-    """Run a proxy from when it answers for the service until the end."""
+def running(*command, port, status=200):
+    """Run a proxy from when it answers ``/readyz``, without TLS, with this status until the end."""
     process = subprocess.Popen(command)
     try:
-        wait_until(lambda: ask(port, "GET", "/readyz") == 200)
+        wait_until(lambda: ask(port, "GET", "/readyz") == status)
         yield
     finally:
         process.kill()
