@@ -65,7 +65,7 @@ def test_haproxy_asks_the_other_replica_where_one_has_died(tmp_path):
 def test_haproxy_leaves_room_where_one_address_takes_all_it_gets(tmp_path):
     toys.publish(tmp_path / "models", "toy")
     with serving(tmp_path / "models") as client, haproxy(tmp_path, client.base_url.port) as port, ExitStack() as held:
-        for _ in range(64):
+        for _ in range(80):
             held.enter_context(socket.create_connection(("127.0.0.1", port)))
 
         wait_until(lambda: ask(port, "GET", "/readyz") == 0)
