@@ -11,7 +11,9 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r /tmp/requirements.txt \
     && pip --python /opt/venv/bin/python check
 COPY app /opt/multipool/app
-RUN python -m compileall -q /opt/multipool/app
+COPY models /models
+# The image's user is another one than whoever checked this out, under whatever umask.
+RUN python -m compileall -q /opt/multipool/app && chmod -R a+rX /opt/multipool /models
 
 FROM python:${PYTHON}-slim
 ARG DEVICE=cpu
@@ -23,7 +25,7 @@ LABEL org.opencontainers.image.title="multipool" \
       multipool.device="${DEVICE}"
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/multipool /opt/multipool
-COPY models /models
+COPY --from=build /models /models
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MULTIPOOL_HOST=0.0.0.0 \

@@ -83,6 +83,9 @@ class _Collector:
             yield CounterMetricFamily("process_cpu_seconds", "Processor time, all workers.", value=seconds)
             for name, help_text in _USAGE.items():
                 yield GaugeMetricFamily(name, help_text, value=total[name][()][0])
+            for (began,) in total.get("process_start_time_seconds", {}).values():
+                help_text = "When the service was started, in seconds since 1970."
+                yield GaugeMetricFamily("process_start_time_seconds", help_text, value=began)
 
     def _state(self) -> Iterator[Metric]:
         settings, repository = self._service.settings, self._service.repository

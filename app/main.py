@@ -75,7 +75,8 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         service = build(settings, metrics)
         count = _cores(settings)
-        log.info("%d cores: one thread per core, each for one image; a single image uses all cores", count)
+        several = f"{count} cores: one thread per core, each for one image; a single image uses all cores"
+        log.info("1 core: one thread" if count == 1 else several)
         _say_who_is_answered(keys, admin=settings.admin_key is not None)
         service.classifier.guard.on_failure = lambda error: _fail(service.repository, error, on_failure)
         loading = asyncio.create_task(_load(service.repository, trusted, on_failure))

@@ -111,7 +111,7 @@ class Repository:
 
     def _load(self, trusted: frozenset[str] | None) -> None:
         found = self.check() if trusted is None else self.folder.look()
-        self.folder.warn_of_names()
+        self.folder.warn()
         highest = {one.name: one.number for one in found}
         # Highest versions last, so that they are the ones that stay when not all fit.
         order = sorted(found, key=lambda one: (highest[one.name] == one.number, one.number))

@@ -21,7 +21,10 @@ HIGHEST = ".highest"
 def staging(repository: Path, name: str) -> Iterator[Path]:
     """Make a hidden folder beside the published versions, so that publishing is a rename; remove what is left of it."""
     home = repository / name
-    home.mkdir(parents=True, exist_ok=True)
+    for made in (repository, home):
+        with suppress(FileExistsError):
+            made.mkdir(parents=True)
+            made.chmod(made.stat().st_mode | 0o555)  # the service may run as another user, whatever the umask is
     folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=home))
     try:
         yield folder

@@ -1,49 +1,344 @@
-"""What is to be put in front of the service, run for real where it is installed."""
+"""What is to be put in front of the service and around it: run for real where it is installed, and in step."""
 
+import configparser
+import re
 import shutil
 import socket
+import ssl
 import subprocess
 import time
+from contextlib import ExitStack, contextmanager
 
 import pytest
+import yaml
 
+from app.__main__ import EXIT_CODES
+from app.settings import PREFIX, Settings
 from tests import toys
 from tests.app.test_protocol import read_all
 from tests.conftest import ROOT, serving
 
+DEPLOY = ROOT / "deploy"
 HAPROXY = shutil.which("haproxy")
+NGINX = shutil.which("nginx")
+OPENSSL = shutil.which("openssl")
+PROMTOOL = shutil.which("promtool")
+LAST_RESORT_S = 5
+"""What a worker gets beyond the lame duck and the shutdown time before it is killed."""
+
+needs_haproxy = pytest.mark.skipif(HAPROXY is None, reason="HAProxy is not installed")
+needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 
-@pytest.mark.skipif(HAPROXY is None, reason="HAProxy is not installed")
+@needs_haproxy
 def test_haproxy_lets_nobody_in_from_outside(tmp_path):
     """However the path is written."""
     toys.publish(tmp_path / "models", "toy")
+    with (
+        serving(tmp_path / "models", ADMIN_KEY="an admin key that is long") as client,
+        haproxy(tmp_path, client.base_url.port) as port,
+    ):
+        for path in ("/metrics", "/%6detrics", "/%6D%65trics", "/metrics?a", "//x/../metrics%zz"):
+            assert ask(port, "GET", path) in (403, 404), path
+        for path in ("/v2/repository/index", "/v%32/repository/index", "/v2%2frepository/index", "/%762/x%zz"):
+            assert ask(port, "POST", path) == 403, path
+        assert ask(port, "GET", "/metrics") == ask(port, "GET", "/%6detrics") == 403
+        assert ask(port, "GET", "/%6dodels") == 200
+
+
+@needs_haproxy
+def test_haproxy_asks_the_other_replica_where_one_has_died(tmp_path):
+    """Also before it has noticed."""
+    toys.publish(tmp_path / "models", "toy")
+    with (
+        serving(tmp_path / "models") as one,
+        serving(tmp_path / "models") as two,
+        haproxy(tmp_path, one.base_url.port, two.base_url.port, check="1h") as port,
+    ):
+        two.process.kill()
+        two.process.wait(10)
+
+        assert [ask(port, "GET", "/models") for _ in range(8)] == [200] * 8
+
+
+@needs_haproxy
+def test_haproxy_leaves_room_where_one_address_takes_all_it_gets(tmp_path):
+    toys.publish(tmp_path / "models", "toy")
+    with serving(tmp_path / "models") as client, haproxy(tmp_path, client.base_url.port) as port, ExitStack() as held:
+        for _ in range(80):
+            held.enter_context(socket.create_connection(("127.0.0.1", port)))
+
+        wait_until(lambda: ask(port, "GET", "/readyz") == 0)
+        assert ask(port, "GET", "/readyz", source="127.0.0.2") == 200
+
+
+@needs_nginx
+def test_nginx_asks_the_other_replica_while_one_restarts(tmp_path):
+    """One after the other, in less time than nginx by default shuts out what has failed."""
+    toys.publish(tmp_path / "models", "toy")
+    with (
+        serving(tmp_path / "models") as one,
+        serving(tmp_path / "models") as two,
+        nginx(tmp_path, one.base_url.port, two.base_url.port) as port,
+    ):
+        one.process.kill()
+        one.process.wait(10)
+        assert [ask(port, "GET", "/models") for _ in range(8)] == [200] * 8
+        with serving(tmp_path / "models", PORT=one.base_url.port):
+            two.process.kill()
+            two.process.wait(10)
+            assert [ask(port, "GET", "/models") for _ in range(8)] == [200] * 8
+
+
+@needs_nginx
+def test_nginx_asks_the_other_replica_where_one_is_not_ready(tmp_path):
+    toys.publish(tmp_path / "models", "toy")
+    key = "an admin key that is long"
+    with (
+        serving(tmp_path / "models", ADMIN_KEY=key) as one,
+        serving(tmp_path / "models") as two,
+        nginx(tmp_path, one.base_url.port, two.base_url.port) as port,
+    ):
+        one.post("/v2/repository/models/toy/unload", headers={"X-API-Key": key}).raise_for_status()
+        assert one.get("/readyz").status_code == 503
+
+        assert [ask(port, "GET", "/readyz") for _ in range(8)] == [200] * 8
+
+
+@needs_nginx
+def test_nginx_lets_nobody_in_from_outside(tmp_path):
+    """However the path is written."""
+    toys.publish(tmp_path / "models", "toy")
+    with (
+        serving(tmp_path / "models", ADMIN_KEY="an admin key that is long") as client,
+        nginx(tmp_path, client.base_url.port) as port,
+    ):
+        for path in ("/metrics", "/%6detrics", "/metrics?a", "//metrics", "/x/../metrics"):
+            assert ask(port, "GET", path) == 403, path
+        for path in ("/v2/repository/index", "/v%32/repository/index", "/v2%2frepository/index"):
+            assert ask(port, "POST", path) == 403, path
+        assert ask(port, "GET", "/%6dodels") == 200
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+@pytest.mark.parametrize(
+    ("up", "started", "fires"),
+    [
+        ("1x60", "1x60", None),
+        ("0x60", None, "MultipoolDown"),
+        (None, None, "MultipoolDown"),
+        ("1 0 1 1 " * 15, "1 _ 2 2 3 _ 4 4 5 _ 6 6" + " 7" * 48, "MultipoolRestarts"),  # never gone for a minute
+    ],
+)
+def test_the_alerts_tell_of_a_service_that_is_gone_or_does_not_last(tmp_path, up, started, fires):
+    """Whatever its job is called, if only 'multipool' comes first."""
+    of = '{job="multipool-gpu",instance="one"}'
+    series = [(f"up{of}", up), (f"process_start_time_seconds{of}", started)]
+    firing = [{"labels": f'{{alertname="{fires}"}}', "value": 1}] if fires else []
+    expected = {"expr": 'count by (alertname) (ALERTS{alertstate="firing"})', "eval_time": "5m", "exp_samples": firing}
+    test = {
+        "interval": "15s",
+        "input_series": [{"series": name, "values": values.strip()} for name, values in series if values],
+        "promql_expr_test": [expected],
+    }
+    rules = str(DEPLOY / "prometheus" / "alerts.yml")
+    document = {"rule_files": [rules], "evaluation_interval": "15s", "tests": [test]}
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(document))
+
+    done = subprocess.run(
+        [PROMTOOL, "test", "rules", tmp_path / "tests.yml"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_systemd_tries_again_what_a_restart_can_repair_and_waits_for_the_end():
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str
+    unit.read(DEPLOY / "systemd" / "multipool.service")
+    service = unit["Service"]
+    settings = Settings()
+
+    assert {int(code) for code in service["RestartPreventExitStatus"].split()} == {code for _, code in EXIT_CODES} - {1}
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"  # never give up
+    assert int(service["TimeoutStopSec"]) > settings.lame_duck_s + settings.shutdown_timeout_s + LAST_RESORT_S
+
+
+@needs_nginx
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+def test_nginx_speaks_tls_of_today_and_gives_each_request_an_id(tmp_path, version):
+    toys.publish(tmp_path / "models", "toy")
+    files = ["-keyout", tmp_path / "multipool.key", "-out", tmp_path / "multipool.crt"]
+    subprocess.run(
+        [OPENSSL, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", *files],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.create_default_context(cafile=tmp_path / "multipool.crt")
+    context.check_hostname = False
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version.replace(".", "_")]
+    with (
+        serving(tmp_path / "models") as client,
+        nginx(tmp_path, client.base_url.port, tls=tmp_path) as port,
+        context.wrap_socket(socket.create_connection(("127.0.0.1", port))) as connection,
+    ):
+        assert connection.version() == version
+        connection.sendall(b"GET /models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        number = re.search(rb"x-request-id: ([0-9a-f]{32})\r", read_all(connection))[1].decode()
+        client.log.wait_for(rf"GET /models 200 .* \[{number}\]")
+
+
+def test_the_files_in_the_image_can_be_read_by_its_user():
+    """Under whatever umask they were checked out: they come by way of a stage that opens them to all."""
+    build, image = (ROOT / "Dockerfile").read_text().split("\nFROM ")[1:]
+    (opened,) = re.findall(r"chmod -R a\+rX (.*)", build)
+    copied = re.findall(r"^COPY (.*) (\S+)$", image, re.MULTILINE)
+
+    assert copied
+    for source, target in copied:
+        assert source == f"--from=build {target}"
+        assert target == "/opt/venv" or target in opened.split()
+
+
+def test_kubernetes_is_in_step_with_the_image():
+    deployment, service = manifests()
+    spec = deployment["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    image = (ROOT / "Dockerfile").read_text()
+    inside = dict(re.findall(r"(MULTIPOOL_[A-Z_]+)=(\S+)", image))
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["multipool"]
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+
+    (port,) = container["ports"]
+    assert str(port["containerPort"]) == inside["MULTIPOOL_PORT"] == re.search(r"EXPOSE (\d+)", image)[1]
+    assert [one["targetPort"] for one in service["spec"]["ports"]] == [port["name"]]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"] == labels
+    assert mounts[inside["MULTIPOOL_MODELS_DIR"]]["readOnly"] is True
+    user = f"{spec['securityContext']['runAsUser']}:{spec['securityContext']['runAsGroup']}"
+    assert user == re.search(r"USER (\S+)", image)[1]
+    security = container["securityContext"]
+    assert security["readOnlyRootFilesystem"] is compose["read_only"] is True
+    assert security["capabilities"]["drop"] == compose["cap_drop"] == ["ALL"]
+    assert (not security["allowPrivilegeEscalation"]) is ("no-new-privileges:true" in compose["security_opt"]) is True
+    assert set(compose["tmpfs"]) <= set(mounts)
+    health = {name: int(number) for name, number in re.findall(r"--([a-z-]+)=(\d+)", image.split("HEALTHCHECK ")[1])}
+    startup, liveness = container["startupProbe"], container["livenessProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] == health["start-period"]
+    assert startup["periodSeconds"] == health["start-interval"]
+    assert liveness["periodSeconds"] == health["interval"]
+    probes = [startup, liveness, container["readinessProbe"]]
+    assert {probe["timeoutSeconds"] for probe in probes} == {health["timeout"]}
+    assert liveness["failureThreshold"] == container["readinessProbe"]["failureThreshold"] == health["retries"]
+    assert container["readinessProbe"]["httpGet"]["path"] in image
+
+
+def test_kubernetes_gives_a_replica_the_time_to_end():
+    deployment, _ = manifests()
+    spec = deployment["spec"]["template"]["spec"]
+    settings = Settings.model_validate({name.lower(): value for name, value in chosen(spec).items()})
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["multipool"]
+    grace = int(compose["stop_grace_period"].removesuffix("s"))
+
+    takes = settings.lame_duck_s + settings.shutdown_timeout_s + LAST_RESORT_S
+    assert spec["terminationGracePeriodSeconds"] > takes
+    assert grace > Settings().lame_duck_s + Settings().shutdown_timeout_s + LAST_RESORT_S
+    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_the_service_starts_with_the_settings_for_kubernetes_and_answers_the_probes(tmp_path):
+    """The probes have no key; everything else needs the one of the Secret."""
+    toys.publish(tmp_path / "models", "toy")
+    deployment, _ = manifests()
+    spec = deployment["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    settings = chosen(spec)
+    (secret,) = [volume["name"] for volume in spec["volumes"] if "secret" in volume]
+    (mount,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == secret]
+    assert settings["API_KEYS_FILE"].startswith(f"{mount}/")
+    (tmp_path / "keys").write_text("a key that is long enough\n")
+    here = {"API_KEYS_FILE": tmp_path / "keys", "LAME_DUCK_S": 0}
+
+    with serving(tmp_path / "models", **settings | here) as client:
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert client.get(container[probe]["httpGet"]["path"]).status_code == 200, probe
+        assert client.get("/models").status_code == 401
+        assert client.get("/models", headers={"X-API-Key": "a key that is long enough"}).status_code == 200
+
+
+def manifests():
+    """The Deployment and the Service."""
+    deployment, service = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
+    assert (deployment["kind"], service["kind"]) == ("Deployment", "Service")
+    return deployment, service
+
+
+def chosen(spec):
+    """The settings of a pod, without their prefix."""
+    (container,) = spec["containers"]
+    assert all(one["name"].startswith(PREFIX) for one in container["env"])
+    return {one["name"].removeprefix(PREFIX): one["value"] for one in container["env"]}
+
+
+@contextmanager
+def haproxy(folder, *replicas, check="500ms"):
+    """Run HAProxy in front of the services on these ports; yields its own port."""
+    text = (DEPLOY / "haproxy" / "haproxy.cfg").read_text().replace("inter 500ms", f"inter {check}")
+    text, own = listening_elsewhere(text, "bind :8080", "bind {}")
+    text = re.sub(r"(?m)^ *server .*\n", "", text)
+    (folder / "haproxy.cfg").write_text(text + "".join(f"    server on-{port} 127.0.0.1:{port}\n" for port in replicas))
+    with running(HAPROXY, "-db", "-f", folder / "haproxy.cfg", port=own):
+        yield own
+
+
+@contextmanager
+def nginx(folder, *replicas, tls=None):
+    """Run nginx in front of the services on these ports, with the certificate in a folder or without TLS; yields its
+    own port.
+    """
+    text = (DEPLOY / "nginx" / "multipool.conf").read_text()
+    if tls is None:
+        text, own = listening_elsewhere(text, "listen 443 ssl", "listen {}")
+        text = re.sub(r" *ssl_certificate.*\n", "", text)
+    else:
+        text, own = listening_elsewhere(text, "listen 443 ssl", "listen {} ssl")
+        text = text.replace("/etc/nginx/tls", str(tls))
+    line = re.search(r"server 127.0.0.1:8000.*", text)[0]
+    text = text.replace(line, "\n".join(line.replace(":8000", f":{port}") for port in replicas))
+    paths = "".join(f"{one}_temp_path {folder / one}; " for one in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    (folder / "nginx.conf").write_text(
+        f"daemon off; master_process off; pid {folder / 'pid'}; error_log stderr; events {{}}\n"
+        f"http {{ access_log off; {paths}\n{text}}}\n"
+    )
+    with running(NGINX, "-p", folder, "-c", folder / "nginx.conf", port=own, status=200 if tls is None else 400):
+        yield own
+
+
+def listening_elsewhere(text, where, elsewhere):
+    """Have a configuration listen on a free port, which is returned with it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with serving(tmp_path / "models", ADMIN_KEY="an admin key that is long") as client:
-        text = (ROOT / "deploy" / "haproxy" / "haproxy.cfg").read_text()
-        text = text.replace("bind :8080", f"bind 127.0.0.1:{port}").replace(":8000", f":{client.base_url.port}")
-        (tmp_path / "haproxy.cfg").write_text(
-            "\n".join(line for line in text.splitlines() if ":8001" not in line) + "\n"
-        )
-        proxy = subprocess.Popen([HAPROXY, "-db", "-f", tmp_path / "haproxy.cfg"])
-        try:
-            wait_until(lambda: ask(port, "GET", "/readyz") == 200)
-            for path in ("/metrics", "/%6detrics", "/%6D%65trics", "/metrics?a", "//x/../metrics%zz"):
-                assert ask(port, "GET", path) in (403, 404), path
-            for path in ("/v2/repository/index", "/v%32/repository/index", "/v2%2frepository/index", "/%762/x%zz"):
-                assert ask(port, "POST", path) == 403, path
-            assert ask(port, "GET", "/metrics") == ask(port, "GET", "/%6detrics") == 403
-            assert ask(port, "GET", "/%6dodels") == 200
-        finally:
-            proxy.kill()
-            proxy.wait(10)
+    assert where in text
+    return text.replace(where, elsewhere.format(f"127.0.0.1:{port}")), port
 
 
-def ask(port, method, path):
+@contextmanager
+def running(*command, port, status=200):
+    """Run a proxy from when it answers ``/readyz``, without TLS, with this status until the end."""
+    process = subprocess.Popen(command)
+    try:
+        wait_until(lambda: ask(port, "GET", "/readyz") == status)
+        yield
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def ask(port, method, path, source="127.0.0.1"):
     """Send one request as it stands; returns the status, or 0 where nobody answers."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0)) as connection:
             request = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             connection.sendall(request.encode())
             answer = read_all(connection)

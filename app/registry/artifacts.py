@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -56,7 +57,8 @@ def discover(root: Path) -> list[Found]:
     """
     found, unreadable = _survey(root)
     for folder, reason in unreadable.items():
-        mend = "set MULTIPOOL_MODELS_DIR" if folder == root else "let the service's user read it, or move it away"
+        instead = "set MULTIPOOL_MODELS_DIR" if folder == root else "move it away"
+        mend = instead if reason == os.strerror(errno.ENOENT) else f"let the service's user read it, or {instead}"
         raise NothingToServe(f"the model repository's folder {str(folder)!r} cannot be read: {reason}; {mend}")
     if not found:
         raise NothingToServe(
@@ -120,11 +122,11 @@ class Folder:
             if folder not in unreadable:
                 log.info("%s can be read again, or is gone", folder)
         self.unreadable = unreadable
-        self.warn_of_names()
+        self.warn()
         return found
 
-    def warn_of_names(self) -> None:
-        """Log, once, what is passed over because of its name."""
+    def warn(self) -> None:
+        """Log, once, what is passed over."""
         before, self._passed_over = self._passed_over, passed_over(self.root)
         for words in self._passed_over:
             if words not in before:
@@ -136,7 +138,10 @@ class Folder:
 
 
 def passed_over(root: Path) -> list[str]:
-    """Say which folders below ``root`` would be models or versions but for their names, and how to name them."""
+    """Say what below ``root`` would be a model or version but for its name, or for a link that leads nowhere.
+
+    Each line ends with what to do.
+    """
     names, versions = set(), set()
     for file in root.glob(f"[!.]*/[!.]*/{FILE}"):
         version = file.parent
@@ -154,7 +159,21 @@ def passed_over(root: Path) -> list[str]:
             f"passed over {name!r}: a version is a positive whole number, without zeros in front; rename the folder"
             for name in sorted(versions)
         ),
+        *(
+            f"passed over '{link.relative_to(root)}': it is a link, and what it leads to is not there (in a container: "
+            "not mounted); put the folder itself here, or mount what the link leads to"
+            for link in _broken_links(root)
+        ),
     ]
+
+
+def _broken_links(root: Path) -> list[Path]:
+    """List the models, versions and files that are links to nothing: in a container, often to what is outside.
+
+    With a ``*`` at its end, a pattern finds links themselves; without, only what they lead to.
+    """
+    places = (path for place in ("[!.]*", "[!.]*/[!.]*", f"[!.]*/[!.]*/{FILE}*") for path in root.glob(place))
+    return sorted(path for path in places if os.path.islink(path) and not os.path.exists(path))
 
 
 def select(found: list[Found], reference: str) -> Found:

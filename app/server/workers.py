@@ -75,6 +75,7 @@ class Supervisor:
         self._places = Places()
         self._workers: list[Worker] = []
         self._orders: dict[str, Order] = {}  # the last one for each model
+        self._began = time.time()
         self._counted_before: Snapshot = {}  # by workers that have ended
         self._trusted: frozenset[str] | None = None
         self._died = 0
@@ -193,9 +194,13 @@ class Supervisor:
             log.error("worker %s cannot start: %s", worker.process.pid, said)
 
     def _others(self, worker: Worker) -> Counts:
-        """Add up what all but one have counted, and how many serve and have died."""
+        """Add up what all but one have counted, how many serve and have died, and when the service was started."""
         alive = sum(one.ready and not one.retired for one in self._workers)
-        ours: Snapshot = {"workers_alive": {(): [float(alive)]}, "worker_restarts": {(): [float(self._died)]}}
+        ours: Snapshot = {
+            "workers_alive": {(): [float(alive)]},
+            "worker_restarts": {(): [float(self._died)]},
+            "process_start_time_seconds": {(): [self._began]},
+        }
         others = [other.counted for other in self._workers if other is not worker]
         return Counts(add_up([ours, self._counted_before, *others]))
 

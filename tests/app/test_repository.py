@@ -62,6 +62,21 @@ def test_models_that_only_their_name_hides_are_told_of(tmp_path, caplog):
     assert all(line.endswith("rename the folder") for line in lines)
 
 
+@pytest.mark.parametrize("place", ["grey", "toy/2", "toy/2/model.onnx"])
+def test_a_link_that_leads_nowhere_is_told_of(tmp_path, caplog, place):
+    """As it does in a container, where what it leads to is outside the folder that is mounted."""
+    toys.publish(tmp_path, "toy", 1)
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).symlink_to("/srv/nothing")
+
+    models = loaded(tmp_path)
+    models.folder.look()  # says nothing again
+
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith(f"passed over '{place}': it is a link, and what it leads to is not there ")
+    assert models.served.versions("toy") == [1]
+
+
 def test_the_highest_version_is_the_default(models):
     repository = loaded(models)
 
@@ -112,7 +127,7 @@ def test_auto_says_once_that_it_runs_on_the_cpu(models, caplog):
 
 
 def test_an_absent_and_an_empty_repository(tmp_path):
-    with pytest.raises(NothingToServe, match="cannot be read: No such file"):
+    with pytest.raises(NothingToServe, match="cannot be read: No such file or directory; set MULTIPOOL_MODELS_DIR"):
         loaded(tmp_path / "absent")
     with pytest.raises(NothingToServe, match="holds no"):
         loaded(tmp_path)
@@ -160,8 +175,14 @@ def test_a_folder_that_cannot_be_read_is_named_at_the_start(tmp_path):
     unreadable = tmp_path / "other"
     unreadable.symlink_to(unreadable)  # which nobody can read, not even root
 
-    with pytest.raises(NothingToServe, match=f"'{unreadable}' cannot be read: .* let the service's user read it"):
+    with pytest.raises(
+        NothingToServe, match=f"'{unreadable}' cannot be read: .* let the service's user read it, or move"
+    ):
         loaded(tmp_path)
+    with pytest.raises(
+        NothingToServe, match=f"'{unreadable}' .* let the service's user read it, or set MULTIPOOL_MODELS"
+    ):
+        loaded(unreadable)
 
 
 def two(root, default=None):

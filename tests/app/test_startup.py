@@ -1,6 +1,7 @@
 """A start that cannot succeed says why in one line and ends with the right code."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -116,6 +117,19 @@ def test_a_signal_ends_it_in_order(models, number, workers):
     with serving(models, WORKERS=workers) as client:
         client.process.send_signal(number)
         assert client.process.wait(15) == 0
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_cores_that_are_used_are_told_of(models, count):
+    usable = sorted(os.sched_getaffinity(0))
+    if len(usable) < count:
+        pytest.skip("there are not so many cores here")
+    os.sched_setaffinity(0, usable[:count])  # the service inherits it
+    try:
+        with serving(models) as client:
+            assert ("1 core: one thread\n" if count == 1 else "2 cores: one thread per core,") in client.log.text
+    finally:
+        os.sched_setaffinity(0, usable)
 
 
 def test_an_interpreter_without_the_packages_is_told_of():

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -215,6 +216,8 @@ def test_missing_workers_are_seen(tmp_path):
 
         first = workers_ready(client, 2)
         wait_for(lambda: workers() == [2, 2, 0])
+        began = metrics()["process_start_time_seconds",]
+        assert began == pytest.approx(time.time(), abs=600)
         least = min(resident(pid) for pid in first)  # and what they take is added up
         wait_for(lambda: metrics()["process_resident_memory_bytes",] > 1.5 * least)
         keys.write_text("")  # with which none can start
@@ -223,6 +226,7 @@ def test_missing_workers_are_seen(tmp_path):
 
         keys.write_text("a-key\n")
         wait_for(lambda: workers()[:2] == [2, 2], 60)
+        assert metrics()["process_start_time_seconds",] == began  # that of the service
 
 
 def resident(pid):

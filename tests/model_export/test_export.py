@@ -285,12 +285,14 @@ def test_exports_at_once_get_versions_of_their_own(tmp_path):
 
 
 def test_a_published_file_can_be_read_by_another_user(tmp_path):
+    repository = tmp_path / "models"
     before = os.umask(0o077)
     try:
-        published = put(tmp_path)
+        published = put(repository)
     finally:
         os.umask(before)
 
-    assert os.stat(published).st_mode & 0o777 == 0o755
-    for file in (published / "model.onnx", tmp_path / "toy" / ".highest"):
+    for folder in (published, repository / "toy", repository):
+        assert os.stat(folder).st_mode & 0o777 == 0o755
+    for file in (published / "model.onnx", repository / "toy" / ".highest"):
         assert os.stat(file).st_mode & 0o777 == 0o644
