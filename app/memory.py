@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-CGROUP = Path("/sys/fs/cgroup")
+from app.cgroups import HERE, Mounted, groups
 
 
-def available(cgroup: Path = CGROUP) -> int:
-    """Bytes of the machine, or of the control group where that has less (Linux kernel documentation, ``cgroup-v2``)."""
+def available(mounted: Mounted = HERE) -> int:
+    """Bytes of the machine, or of the smallest of the control groups (Linux kernel documentation, ``cgroup-v2``)."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            limit = (cgroup / name).read_text().strip()
-        except OSError:
-            continue
-        if limit.isdecimal():
-            return min(machine, int(limit))
-    return machine
+    return min([machine, *_limits(mounted)])
+
+
+def _limits(mounted: Mounted) -> Iterator[int]:
+    for group in groups("memory", mounted):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            try:
+                limit = (group / name).read_text().strip()
+            except OSError:
+                continue
+            if limit.isdecimal():
+                yield int(limit)
 
 
 def resident() -> int:
