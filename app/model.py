@@ -158,13 +158,18 @@ class Model:
             InvalidArtifact: The model fails, answers with numbers that are not finite, carries a wrong head, or does
                 not answer its golden probe as it did when it was verified.
         """
-        random = np.random.default_rng(0)
         try:
-            self.head = self._read_head()
-            noise = [random.integers(0, 256, (size, *self.shape), np.uint8) for size in batch_sizes]
-            answers = [self.run(batch, alone=alone) for batch in noise for alone in self._ways]
+            self._warm_up(batch_sizes)
+        except InvalidArtifact:
+            raise
         except Exception as error:  # noqa: BLE001  # whatever the graph does wrong, it does it here first
             raise InvalidArtifact(f"it does not run: {first_line(error)}") from None
+
+    def _warm_up(self, batch_sizes: Sequence[int]) -> None:
+        random = np.random.default_rng(0)
+        self.head = self._read_head()
+        noise = [random.integers(0, 256, (size, *self.shape), np.uint8) for size in batch_sizes]
+        answers = [self.run(batch, alone=alone) for batch in noise for alone in self._ways]
         self._replay_probe()
         if self._buckets is None:
             self.run_s = min(self._time(noise[0]) for _ in range(_TIMED_RUNS))
