@@ -77,7 +77,10 @@ def runs_up_to(largest, **options):
     model = toys.proto(**options)
     softmax = model.graph.node.pop(next(i for i, n in enumerate(model.graph.node) if n.op_type == "Softmax"))
     model.graph.initializer.extend(
-        [numpy_helper.from_array(np.zeros(largest, np.float32), "places"), numpy_helper.from_array(np.array(0), "first")]
+        [
+            numpy_helper.from_array(np.zeros(largest, np.float32), "places"),
+            numpy_helper.from_array(np.array(0), "first"),
+        ]
     )
     model.graph.node.extend(
         [
