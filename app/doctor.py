@@ -172,7 +172,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
         text = f"{one.reference}: {said}"
         if isinstance(said, str):
             yield Finding("ok", "model", text)
-        elif one.name in sound:
+        elif one.name in sound and one.reference != settings.default_model:
             yield Finding("warning", "model", f"{text}; it is skipped", _REMOVE)
         else:
             advice = "" if isinstance(said, DeviceUnavailable) else _REMOVE  # it says itself what to do
