@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from app.drift import Drift, chance
-from app.familiarity import Familiarity, fit
+from app.familiarity import Familiarity
+from model_export.artifact.gaussians import fit
 from tests import toys
 from tests.app.test_familiarity import WIDTHS, sample
 
