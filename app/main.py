@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypedDict
 
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from app import __version__, catalogue, cores, devices, memory, problems, usage
@@ -17,8 +18,10 @@ from app.classification import Classifier
 from app.errors import MultipoolError
 from app.http import tracing
 from app.http.application import Application
+from app.http.context import RequestContext
 from app.http.cors import Cors
-from app.http.middleware import KNOWN_PATHS, ApiKey, RequestContext
+from app.http.keys import ApiKey
+from app.http.paths import PREDICTIONS
 from app.http.ratelimit import RateLimit
 from app.metrics import Metrics
 from app.model import GPU_LANES
@@ -110,7 +113,7 @@ def create_app(
         routes += router.routes
     problems.handle(app)
     app.asks_for_keys = bool(keys)
-    app.around = [*_layers(settings, keys), lambda app: RequestContext(app, metrics, routes)]
+    app.around = [*_layers(settings, keys, routes), lambda app: RequestContext(app, metrics, routes)]
     return app
 
 
@@ -133,11 +136,13 @@ def _limits(settings: Settings, service: Service) -> Limits:
         connections=settings.max_connections,
         body_bytes=settings.max_upload_bytes,
         is_full=service.admission.is_full,
-        admitted=KNOWN_PATHS,
+        admitted=PREDICTIONS,
     )
 
 
-def _layers(settings: Settings, keys: tuple[bytes, ...]) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
+def _layers(
+    settings: Settings, keys: tuple[bytes, ...], routes: Sequence[BaseRoute]
+) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
     """Go through what is put around the application, from the inside out."""
     yield lambda app: Direct(app, predictions.DIRECT)
     admin = () if settings.admin_key is None else (as_bytes(settings.admin_key.get_secret_value()),)
@@ -148,7 +153,7 @@ def _layers(settings: Settings, keys: tuple[bytes, ...]) -> Iterator[Callable[[A
     if settings.cors_origins:
         yield lambda app: Cors(app, settings.cors_origins)
     if tracing.wanted():
-        yield tracing.layer
+        yield lambda app: tracing.layer(app, routes)
 
 
 def build(settings: Settings, metrics: Metrics) -> Service:

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.http.middleware import OPEN_PATHS
+from app.http.paths import HEALTH
 
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
@@ -45,7 +45,7 @@ class Application(FastAPI):
             for operation in operations.values():
                 if "HTTPValidationError" in str(operation["responses"].get("422")):
                     del operation["responses"]["422"]
-                if path in OPEN_PATHS and self.asks_for_keys:
+                if path in HEALTH and self.asks_for_keys:
                     operation["security"] = []
         for name in ("HTTPValidationError", "ValidationError"):
             document["components"]["schemas"].pop(name, None)
