@@ -54,7 +54,7 @@ def index(repository: Repository) -> list[dict[str, str]]:
 
 
 def _state(entry: Entry, repository: Repository) -> tuple[str, str]:
-    if repository.withdrawn(entry.name):
+    if repository.is_unloaded(entry.name):
         return "UNAVAILABLE", "unloaded"
     if entry.card is None:
         return "UNAVAILABLE", entry.refused or ""

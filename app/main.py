@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from app import __version__, catalogue, cores, devices, memory, problems, usage
+from app import __version__, catalogue, cores, devices, memory, problems, starting, usage
 from app.admission import Admission
 from app.classification import Classifier
 from app.errors import MultipoolError
@@ -66,7 +66,7 @@ def create_app(
         settings: What the operator chose; None reads the environment.
         on_failure: Called when the models cannot be loaded; without it the service stays alive but not ready,
             and ``/readyz`` gives the reason.
-        trusted: For :meth:`app.repository.Repository.load`.
+        trusted: For :func:`app.starting.load`.
 
     Raises:
         InvalidSettings: A setting is unknown or not allowed.
@@ -89,7 +89,7 @@ def create_app(
         yield {"service": service, "limits": _limits(settings, service), "refusals": refusals, "idle": Idle()}
         if service.repository.ready:
             log.info("stopped")
-        service.repository.stop()
+        service.repository.stopped = True
         loading.cancel()
         watching.cancel()
         service.classifier.close()
@@ -160,7 +160,8 @@ def build(settings: Settings, metrics: Metrics) -> Service:
     """Make the parts of the service; nothing is loaded yet."""
     count = _cores(settings)
     memory_bytes = settings.models_memory_bytes or memory.available() // 2 // settings.workers
-    models = Repository.of(settings, Loader.of(settings, count), memory_bytes)
+    loader = Loader.of(settings, count)
+    models = Repository(settings.models_dir, default=settings.default_model, loader=loader, memory_bytes=memory_bytes)
     classifier = Classifier(
         threads=count + (GPU_LANES if settings.device != "cpu" and devices.why_no_cuda() is None else 0),
         max_pixels=settings.max_pixels,
@@ -202,7 +203,7 @@ async def _load(
 ) -> None:
     """Load the models beside the event loop, so that the process answers health checks meanwhile."""
     try:
-        await asyncio.to_thread(repository.load, trusted)
+        await asyncio.to_thread(starting.load, repository, trusted)
     except Exception as error:
         if not isinstance(error, MultipoolError):
             log.exception("loading failed")

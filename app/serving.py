@@ -17,11 +17,10 @@ from typing import Any
 
 import uvicorn
 
-from app import cores, logs
+from app import cores, logs, starting
 from app.errors import MultipoolError
 from app.main import create_app
 from app.registry.loading import Loader
-from app.repository import Repository
 from app.server import listening
 from app.server.accepting import Place, Places
 from app.server.lifecycle import Server
@@ -44,8 +43,8 @@ def serve(settings: Settings) -> None:
         MultipoolError: What keeps the service from starting.
     """
     settings.keys()
-    loader = Loader.of(settings, cores.available())
-    Repository.of(settings, loader).check()  # what is plainly wrong is said before anything else is
+    # What is plainly wrong is reported before anything else.
+    starting.check(settings.models_dir, settings.default_model, Loader.of(settings, cores.available()))
     with listening.bind(settings.host, settings.port) as listener:  # before anything is loaded
         _prepare(settings)
         log.info("listening on http://%s", listening.address(listener))

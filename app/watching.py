@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 
+from app import starting
 from app.errors import MultipoolError, NothingToServe
 from app.registry.artifacts import Found, Stamp
 from app.repository import Repository
@@ -51,7 +52,7 @@ class Watcher:
         settled, self._last_look = look == self._last_look, look
         if settled and look != self._tried:
             self._tried = look
-            self._repository.load()
+            starting.load(self._repository)
 
     def look(self, model: str | None = None) -> None:
         """Look once, and load or remove what has changed.

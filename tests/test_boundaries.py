@@ -166,7 +166,7 @@ def test_catching_everything_is_rare():
         "app.model": 1,
         "app.http.context": 1,
         "app.main": 1,
-        "app.repository": 1,
+        "app.starting": 1,
         "app.sessions": 1,
         "app.watching": 1,
     }

@@ -18,8 +18,8 @@ from app.http.negotiation import JSON, NPY, PNG, choose
 from app.http.query import Name, Query
 from app.http.timing import server_timing, stages
 from app.http.uploads import parse_one, read_body
+from app.routes.dependencies import ReadyService, acquire
 from app.schemas import BINARY, IMAGE_BODY, Maps
-from app.service import ReadyService, acquire
 
 router = APIRouter(tags=["predictions"])
 

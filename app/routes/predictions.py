@@ -19,8 +19,9 @@ from app.http.query import Count, Name, Query
 from app.http.timing import server_timing, stages
 from app.http.uploads import PART, parse_many, parse_one, read_body
 from app.registry.versions import Version
+from app.routes.dependencies import acquire, ready
 from app.schemas import BINARY, IMAGE_BODY, BatchPrediction, Prediction
-from app.service import Service, acquire, ready
+from app.service import Service
 
 router = APIRouter(tags=["predictions"])
 

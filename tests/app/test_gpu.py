@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from app import devices, doctor, sessions
+from app import devices, doctor, sessions, starting
 from app.errors import DeviceUnavailable, InvalidArtifact, NotReady
 from app.model import Model
 from app.registry.loading import Loader
@@ -227,7 +227,7 @@ def test_a_gpu_that_cannot_run_the_model_is_not_the_models_fault(gpu, tmp_path):
     loader = Loader(device="cuda", threads=1, max_batch_size=4)
 
     with pytest.raises(DeviceUnavailable, match="CUDA cannot be used: it does not run: CUDA failure 209"):
-        Repository(tmp_path, default=None, loader=loader).load()
+        starting.load(Repository(tmp_path, default=None, loader=loader))
 
 
 def test_auto_goes_on_without_a_gpu_that_cannot_run_the_model(gpu, tmp_path, caplog):
@@ -235,7 +235,7 @@ def test_auto_goes_on_without_a_gpu_that_cannot_run_the_model(gpu, tmp_path, cap
     gpu.failure = NO_KERNEL
     repository = Repository(tmp_path, default=None, loader=Loader(device="auto", threads=1, max_batch_size=4))
 
-    repository.load()
+    starting.load(repository)
 
     assert repository.served.find("toy").card.execution_provider == devices.CPU
     assert "running" in caplog.text
@@ -253,7 +253,7 @@ def test_a_model_that_fails_on_the_cpu_too_is_at_fault(tmp_path):
 def test_a_version_that_a_gpu_in_use_has_no_room_for_is_refused_and_the_rest_goes_on(gpu, tmp_path):
     toys.publish(tmp_path, "toy")
     repository = Repository(tmp_path, default=None, loader=Loader(device="cuda", threads=1, max_batch_size=4))
-    repository.load()
+    starting.load(repository)
     toys.publish(tmp_path, "toy", 2, toys.artifact(offset=0.25))
     gpu.failure = "Failed to allocate memory for requested buffer of size 1073741824"
 
@@ -270,7 +270,7 @@ def test_a_model_that_a_gpu_has_no_room_for_any_more_is_not_ready(gpu, tmp_path)
         toys.publish(tmp_path, name)
     loader = Loader(device="cuda", threads=1, max_batch_size=4)
     repository = Repository(tmp_path, default=None, loader=loader, memory_bytes=1)
-    repository.load()
+    starting.load(repository)
     gpu.failure = "Failed to allocate memory for requested buffer of size 1073741824"
 
     with pytest.raises(NotReady, match="cannot be loaded; GET /models says why"):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from app import starting
 from app.errors import InvalidArtifact
 from app.registry import loading
 from app.repository import Repository
@@ -250,7 +251,7 @@ def test_when_everything_can_be_read_again_it_is_said(tmp_path):
 def test_what_could_not_be_read_for_a_moment_is_read_when_it_can(tmp_path, monkeypatch, caplog):
     toys.publish(tmp_path, "toy", 1)
     repository = Repository(tmp_path, default=None, loader=loading.Loader(device="cpu", threads=1, max_batch_size=1))
-    repository.load()
+    starting.load(repository)
     toys.publish(tmp_path, "toy", 2)
     watcher = Watcher(repository, 1)
 
@@ -274,7 +275,7 @@ def repository(tmp_path):
     """What is loaded of a folder with one version."""
     toys.publish(tmp_path, "toy", 1)
     repository = Repository(tmp_path, default=None, loader=loading.Loader(device="cpu", threads=1, max_batch_size=1))
-    repository.load()
+    starting.load(repository)
     return repository
 
 
