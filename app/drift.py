@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WINDOW = 1000
-LEAST = 100
-"""Images before which nothing is told."""
+MIN_IMAGES = 100
+"""With fewer images, there is no summary."""
 
 _STRANGE = 0.1
 _CHANCE = 0.001
@@ -34,7 +34,7 @@ _STEPS = 1000
 """Scores that differ by less than one part in so many are the same: the last digits depend on the batch."""
 
 
-class Told(NamedTuple):
+class Summary(NamedTuple):
     """What the latest images of one model are like."""
 
     images: int
@@ -79,18 +79,18 @@ class Drift:
             self._scores[: len(latest) - (until - start)] = latest[until - start :]
             self._seen += len(scores)
 
-    def tell(self) -> Told | None:
-        """Tell what the latest images are like; None while there are too few."""
+    def summary(self) -> Summary | None:
+        """Summarise the latest images; None while there are too few."""
         with self._lock:
             count = min(self._seen, len(self._scores))
             scores = self._scores[:count].copy()
-        if count < min(LEAST, len(self._scores)):
+        if count < min(MIN_IMAGES, len(self._scores)):
             return None
         strange = max(_STRANGE, 1 / (self._held_out + 1))  # below which no score of so few held-out images can be
         excess = (scores <= 1.001 * strange).mean(0) - strange
         steps = np.rint(scores * _STEPS).astype(np.int64)
         rows = (steps * (_STEPS + 1) ** np.arange(len(self._names))).sum(1)  # one number for each different row
-        return Told(
+        return Summary(
             images=count,
             drift=dict(zip(self._names, excess.tolist(), strict=True)),
             held_out=self._held_out,
