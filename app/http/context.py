@@ -11,6 +11,7 @@ from random import getrandbits
 from typing import Any
 
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,7 +36,7 @@ def choose_id(asked: str) -> str:
 class RequestContext:
     """Gives each request an id, returns it as ``X-Request-ID``, and logs and counts the request when it is answered.
 
-    What no one else has caught ends here, so that even that answer carries the id.
+    An error that the other layers raise is answered here, so that even that answer carries the id.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, routes: Sequence[BaseRoute]) -> None:
@@ -69,11 +70,11 @@ class RequestContext:
                 status = _CLIENT_CLOSED
             elif not status:
                 await problems.of(Draining("the service is shutting down"), scope)(scope, receive, send_with_id)
-        except Exception:
-            log.exception("%s %s failed", scope["method"], _printable(scope), extra={"request_id": request_id})
+        except Exception as error:
+            response = failed(scope, error)
             if status:
                 raise  # too late for another answer; the server cuts the connection
-            await problems.internal(scope)(scope, receive, send_with_id)
+            await response(scope, receive, send_with_id)
         finally:
             self._conclude(scope, status, time.monotonic() - start)
 
@@ -86,6 +87,18 @@ class RequestContext:
             route_of(scope, self._routes), scope["method"], status, seconds, scope["state"].get("problem")
         )
         _log(scope, status, seconds)
+
+
+def failed(scope: Scope, error: Exception) -> Response:
+    """Answer a request that failed with an unexpected error, and log its traceback."""
+    log.error(
+        "%s %s failed",
+        scope["method"],
+        _printable(scope),
+        extra={"request_id": scope["state"]["request_id"]},
+        exc_info=error,
+    )
+    return problems.internal(scope)
 
 
 def client_of(scope: Mapping[str, Any]) -> str:
