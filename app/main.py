@@ -81,7 +81,7 @@ def create_app(
         log.info("%d cores: one thread per core, each for one image; a single image uses all cores", count)
         _say_who_is_answered(keys, admin=settings.admin_key is not None)
         service.classifier.guard.on_failure = lambda error: _fail(service.repository, error, on_failure)
-        loading = asyncio.create_task(_load(service.repository, trusted, on_failure))
+        loading = asyncio.create_task(starting.run(service.repository, trusted, on_failure))
         if settings.workers > 1:
             await loading  # a worker takes no connection before it can answer: another one can
         watching = asyncio.create_task(_watch(loading, service.watcher)) if settings.models_poll_s else loading
@@ -196,24 +196,3 @@ def _fail(repository: Repository, error: MultipoolError, on_failure: Callable[[M
     log.error("not ready: %s", error)
     if on_failure is not None:
         on_failure(error)
-
-
-async def _load(
-    repository: Repository, trusted: frozenset[str] | None, on_failure: Callable[[MultipoolError], None] | None
-) -> None:
-    """Load the models beside the event loop, so that the process answers health checks meanwhile."""
-    try:
-        await asyncio.to_thread(starting.load, repository, trusted)
-    except Exception as error:
-        if not isinstance(error, MultipoolError):
-            log.exception("loading failed")
-            error = MultipoolError("the models could not be loaded; the log says why")
-        if on_failure is None:
-            log.error("not ready: %s", error)  # noqa: TRY400  # a line for the operator, not a traceback
-        else:
-            on_failure(error)
-    if repository.ready:
-        served = repository.served
-        log.info("ready: %d models, default %s", len(list(served)), served.answering or "none")
-        if not served.answering:
-            log.warning(served.why_none_answers())

@@ -148,7 +148,7 @@ class Repository:
         return frozenset(entry.card.sha256 for entry in self.entries() if entry.card is not None)
 
     def entry(self, found: Found) -> Entry | None:
-        """Look up what became of an artifact."""
+        """Look up an artifact, served or refused; None if it has not been tried yet."""
         return self._entries.get((found.name, found.number))
 
     def is_unloaded(self, name: str) -> bool:

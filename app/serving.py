@@ -49,7 +49,7 @@ def serve(settings: Settings) -> None:
         _prepare(settings)
         log.info("listening on http://%s", listening.address(listener))
         if settings.workers == 1:
-            _serve_one(settings, listener, Places().take(), _heed_hang_up)
+            _serve_one(settings, listener, Places().take(), _handle_hang_up)
         else:
             limit_s = settings.lame_duck_s + settings.shutdown_timeout_s + 5
             Supervisor(work, (settings, listener), settings.workers, limit_s).run()
@@ -85,11 +85,11 @@ def _prepare(settings: Settings) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the supervisor, or for one process that serves
 
 
-def _heed_hang_up(_: Service) -> None:
-    """With one worker, take SIGHUP for what it is: an order to renew, or word that the terminal was closed."""
+def _handle_hang_up(_: Service) -> None:
+    """With one worker, SIGHUP means one of two things: renew the workers, or the terminal was closed."""
     at_terminal = sys.stderr.isatty()
 
-    def heed() -> None:
+    def handle() -> None:
         if at_terminal and not sys.stderr.isatty():
             os.kill(os.getpid(), signal.SIGTERM)  # nobody is left who could end it
         else:
@@ -98,7 +98,7 @@ def _heed_hang_up(_: Service) -> None:
                 "set MULTIPOOL_WORKERS=2 or more, or restart the service"
             )
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, heed)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, handle)
 
 
 def _serve_one(

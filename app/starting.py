@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, MultipoolError, NothingToServe
 from app.registry.artifacts import Found, discover, select
 from app.registry.loading import Loader
 from app.repository import Repository
+
+log = logging.getLogger(__name__)
 
 
 def check(root: Path, default: str | None, loader: Loader) -> list[Found]:
@@ -91,3 +96,30 @@ def _insist(repository: Repository, found: list[Found]) -> None:
     for reference, one in needed.items():
         if reference not in repository.served and (entry := repository.entry(one)) is not None:
             raise InvalidArtifact(f"{one.path} cannot be served: {entry.refused}")
+
+
+async def run(
+    repository: Repository, trusted: frozenset[str] | None, on_failure: Callable[[MultipoolError], None] | None
+) -> None:
+    """Load everything in a thread, so that the process answers health checks meanwhile; logs what it comes to.
+
+    Args:
+        repository: See :func:`load`.
+        trusted: The same.
+        on_failure: Called if it fails; without it, the process stays alive but is not ready.
+    """
+    try:
+        await asyncio.to_thread(load, repository, trusted)
+    except Exception as error:
+        if not isinstance(error, MultipoolError):
+            log.exception("loading failed")
+            error = MultipoolError("the models could not be loaded; the log says why")
+        if on_failure is None:
+            log.error("not ready: %s", error)  # noqa: TRY400  # a line for the operator, not a traceback
+        else:
+            on_failure(error)
+    if repository.ready:
+        served = repository.served
+        log.info("ready: %d models, default %s", len(list(served)), served.answering or "none")
+        if not served.answering:
+            log.warning(served.why_none_answers())

@@ -85,7 +85,7 @@ class Threads:
                 call()
             except BaseException:  # the thread has other calls to do
                 if not self._closed:  # or else there may be no event loop any more that could be told
-                    log.exception("a thread could not tell what came of its work")
+                    log.exception("a thread could not deliver its result")
 
     def _next(self) -> Callable[[], object] | None:
         """Take the next call; where there is none, the thread is at work no more."""

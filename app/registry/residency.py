@@ -29,7 +29,7 @@ class Residency:
         Args:
             loader: Opens the files.
             memory_bytes: Memory for models together; None sets no limit.
-            wanted: Whether a version is to be in memory at all; asked when it has just been loaded.
+            wanted: Whether a version may be in memory at all; called when it has just been loaded.
         """
         self._loader = loader
         self._memory_bytes = memory_bytes
