@@ -54,7 +54,7 @@ async def index(request: Request, service: AnyService) -> list[dict[str, str]]:
     responses=problems.documented(400, 401, 404, 413, 422, 500, 503),
 )
 async def load(request: Request, service: AnyService, name: str) -> dict[str, Any]:
-    """Serve what lies in the folder of a model now, without waiting for the next look at it."""
+    """Serve what is in the folder of a model, at once and with its highest version in memory."""
     if (await _document(request)).get("parameters", {}) != {}:
         raise MalformedRequest(
             "a load takes nothing but the model's name, no files and no config; put them into the model repository"
