@@ -171,11 +171,12 @@ def _models(settings: Settings) -> Iterator[Finding]:
         text = f"{one.reference}: {said}"
         if isinstance(said, str):
             yield Finding("ok", "model", text)
+        elif isinstance(said, DeviceUnavailable):
+            yield Finding("failure", "model", text, error=said)  # whatever else there is; it says itself what to do
         elif one.name in sound and one.reference != settings.default_model:
             yield Finding("warning", "model", f"{text}; it is skipped", _REMOVE)
         else:
-            advice = "" if isinstance(said, DeviceUnavailable) else _REMOVE  # it says itself what to do
-            yield Finding("failure", "model", text, advice, said)
+            yield Finding("failure", "model", text, _REMOVE, said)
 
 
 def _load(found: Found, loader: Loader) -> str | MultipoolError:

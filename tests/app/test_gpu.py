@@ -208,6 +208,28 @@ def test_the_doctor_sends_nobody_to_remove_a_model_for_a_gpu_that_fails(gpu, tmp
     assert "remove" not in model.advice
 
 
+@pytest.mark.usefixtures("gpu")
+def test_a_version_that_the_gpu_cannot_run_ends_the_start_and_is_a_failure_to_the_doctor(tmp_path, monkeypatch):
+    """As an int8 model beside a float32 one."""
+    toys.publish(tmp_path, "toy", 1)
+    quantized = toys.publish(tmp_path, "toy", 2, toys.artifact(offset=0.25)).read_bytes()
+    opened = sessions.open_session
+
+    def without_kernels(data, device, threads=1):
+        if device == "cuda" and data == quantized:
+            raise DeviceUnavailable("CUDA has no kernels for all that it computes")
+        return opened(data, device, threads)
+
+    monkeypatch.setattr(sessions, "open_session", without_kernels)
+
+    first, second = doctor._models(Settings(models_dir=tmp_path, device="cuda"))
+    with pytest.raises(DeviceUnavailable, match="no kernels"):
+        starting.load(Repository(tmp_path, default=None, loader=Loader(device="cuda", threads=1, max_batch_size=4)))
+
+    assert (first.level, second.level) == ("ok", "failure")
+    assert isinstance(second.error, DeviceUnavailable)
+
+
 def test_the_doctor_says_once_what_to_install(monkeypatch):
     monkeypatch.setattr(devices, "why_no_cuda", lambda: None)
     monkeypatch.setattr(devices, "missing_library", lambda: "libcudnn.so.9 cannot be loaded; install deploy/this.txt")
