@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from app import explanation as algebra
 from app.batching import Answer
 from app.errors import InvalidParameter
-from app.explanation import Head
+from app.explanation import votes
 from app.outputs import Explained, Outputs
 from app.registry.versions import Version
 
@@ -73,13 +72,14 @@ def explanation(version: Version, outputs: Outputs, row: int) -> dict[str, Any]:
     """Fill an :class:`app.schemas.Explanation` from one row of a batch.
 
     Raises:
-        InvalidParameter: The artifact does not carry its head.
+        InvalidParameter: The artifact carries no head.
     """
-    labels, branches, head = version.model.metadata.labels, version.model.metadata.branches, head_of(version)
+    labels, branches = version.model.metadata.labels, version.model.metadata.branches
+    head = version.model.require_head()
     contributions = head.contributions([vectors[row] for vectors in outputs.features])
-    votes = algebra.votes(head.bias, contributions)
+    voted = votes(head.bias, contributions)
     winner = outputs.logits[row].argmax()
-    alone, without = ([labels[index] for index in chosen] for chosen in (votes.alone, votes.without))
+    alone, without = ([labels[index] for index in chosen] for chosen in (voted.alone, voted.without))
 
     def by_label(values: NDArray[np.float32]) -> dict[str, np.float32]:
         return dict(zip(labels, values, strict=True))
@@ -91,7 +91,7 @@ def explanation(version: Version, outputs: Outputs, row: int) -> dict[str, Any]:
             {"name": branch.name, "contributions": by_label(share), "alone": own, "without": others}
             for branch, share, own, others in zip(branches, contributions, alone, without, strict=True)
         ],
-        "agreement": [branch.name for branch, own in zip(branches, votes.alone, strict=True) if own == winner],
+        "agreement": [branch.name for branch, own in zip(branches, voted.alone, strict=True) if own == winner],
     }
 
 
@@ -107,8 +107,9 @@ class Asked(NamedTuple):
         """Look up a label, or None for the most probable one, and a branch, or None for all.
 
         Raises:
-            InvalidParameter: The model has no such label or branch.
+            InvalidParameter: The model has no such label or branch, or carries no maps.
         """
+        version.model.require_maps()
         labels, names = version.model.metadata.labels, [one.name for one in version.model.metadata.branches]
         index = None if label is None else _position("label", label, labels)
         return cls(index, range(len(names)) if branch is None else [_position("branch", branch, names)])
@@ -118,10 +119,11 @@ def maps(version: Version, explained: Explained, asked: Asked) -> dict[str, Any]
     """Fill an :class:`app.schemas.Maps` for one image.
 
     Raises:
-        InvalidParameter: The artifact does not carry its head.
+        InvalidParameter: The artifact carries no head.
     """
     outputs, pooled = explained
-    labels, branches, head = version.model.metadata.labels, version.model.metadata.branches, head_of(version)
+    labels, branches = version.model.metadata.labels, version.model.metadata.branches
+    head = version.model.require_head()
     index = int(outputs.logits[0].argmax()) if asked.label is None else asked.label
     chosen = list(asked.branches)
     contributions = head.contributions([vectors[0] for vectors in outputs.features])
@@ -146,17 +148,3 @@ def _position(parameter: str, value: str, among: Sequence[str]) -> int:
         there = ", ".join(among)
         raise InvalidParameter(f"query parameter {parameter!r}: there is no {value[:80]!r}; there are {there}")
     return among.index(value)
-
-
-def head_of(version: Version) -> Head:
-    """Find the head that explains a model's logits.
-
-    Raises:
-        InvalidParameter: The artifact does not carry it.
-    """
-    if version.model.head is None:
-        raise InvalidParameter(
-            f"model {version.name}:{version.number} carries no head, so its logits cannot be explained: either layers "
-            "stand between its pools and its logits, or it must be exported again"
-        )
-    return version.model.head

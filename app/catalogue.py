@@ -1,4 +1,4 @@
-"""What is told of the models: which are served, which are in memory, which were refused and why, what drifts."""
+"""What the service says of its models: which are served, in memory or refused, and why, and which drift."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def summary(entry: Entry, served: References) -> dict[str, Any]:
         "labels": list(card.metadata.labels),
         "branches": [branch.model_dump() for branch in card.metadata.branches],
         "input": card.shape._asdict(),
-        "ready": True,  # until all are, nothing is told of them
+        "ready": True,  # until all are, none is listed
         "loaded": entry.version is not None,
         "execution_provider": card.execution_provider,
         "sha256": card.sha256,
@@ -54,7 +54,7 @@ def index(repository: Repository) -> list[dict[str, str]]:
 
 
 def _state(entry: Entry, repository: Repository) -> tuple[str, str]:
-    if repository.withdrawn(entry.name):
+    if repository.is_unloaded(entry.name):
         return "UNAVAILABLE", "unloaded"
     if entry.card is None:
         return "UNAVAILABLE", entry.refused or ""
@@ -62,16 +62,18 @@ def _state(entry: Entry, repository: Repository) -> tuple[str, str]:
 
 
 def drift(repository: Repository) -> dict[tuple[str, ...], list[float]]:
-    """Tell what the latest images of what is in memory are like; see :mod:`app.drift`.
+    """Describe the latest images of every version in memory; see :mod:`app.drift`.
 
     Returns:
         By name, version and branch: drift, the number of images held out, and the share that is repeated, each times
         the number of images, and that number: so that those of several workers can be added up.
     """
-    watched = [(one, one.version.model.drift) for one in repository.entries() if one.version is not None]
+    loaded = [(entry, entry.version.model.drift) for entry in repository.entries() if entry.version is not None]
     return {
-        (one.name, str(one.number), branch): [told.images * each for each in (drift, told.held_out, told.repeated, 1.0)]
-        for one, found in watched
-        if found is not None and (told := found.tell()) is not None
-        for branch, drift in told.drift.items()
+        (entry.name, str(entry.number), branch): [
+            latest.images * each for each in (drift, latest.held_out, latest.repeated, 1.0)
+        ]
+        for entry, watched in loaded
+        if watched is not None and (latest := watched.summary()) is not None
+        for branch, drift in latest.drift.items()
     }

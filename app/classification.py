@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 Classified = Answer[Outputs] | InvalidRequest
-"""What came of one file."""
+"""The answer to one file, or the reason why it cannot be used."""
 
 
 class Classifier:
@@ -58,7 +58,7 @@ class Classifier:
         """Classify files with one model; a file that cannot be used gets its error, the others their answers.
 
         Returns:
-            What came of each, in order.
+            One for each file, in order.
         """
         alone = len(uploads) == 1 and not self._at_work
         classify = self._classify if self._cache is None else partial(self._recall, self._cache)
@@ -75,7 +75,7 @@ class Classifier:
         """Decode and classify one file, with what the branches pool.
 
         Returns:
-            The image ``uint8 [H, W, C]`` as the model saw it, and what came of it.
+            The image ``uint8 [H, W, C]`` as the model saw it, and the answer.
 
         Raises:
             InvalidRequest: The file cannot be used.
@@ -97,7 +97,7 @@ class Classifier:
         self._threads.close()
 
     async def _recall(self, cache: AnswerCache, model: Model, upload: Upload, *, alone: bool) -> Classified:
-        """Give the answer that is remembered, or classify and remember; the camera sent an image either way."""
+        """Return the cached answer, or classify and cache; either way the image counts for drift."""
         key = await cache.key(model, upload)
         if (known := cache.get(key)) is not None:
             model.observe(known.result)

@@ -16,11 +16,10 @@ from typing import Literal, NamedTuple
 import onnxruntime as ort
 import orjson
 
-from app import cores, devices
+from app import cores, devices, starting
 from app.errors import CannotListen, DeviceUnavailable, MultipoolError, PortInUse
 from app.registry.artifacts import Found, passed_over
 from app.registry.loading import Loader
-from app.repository import Repository
 from app.server import listening
 from app.settings import PREFIX, Settings
 
@@ -159,7 +158,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
     """Load every version as the service would, and say where it really runs."""
     loader = Loader.of(settings, cores.available())
     try:
-        found = Repository.of(settings, loader).check()
+        found = starting.check(settings.models_dir, settings.default_model, loader)
     except MultipoolError as error:
         yield Finding("failure", "models", str(error), error=error)
         return
@@ -172,11 +171,12 @@ def _models(settings: Settings) -> Iterator[Finding]:
         text = f"{one.reference}: {said}"
         if isinstance(said, str):
             yield Finding("ok", "model", text)
-        elif one.name in sound:
+        elif isinstance(said, DeviceUnavailable):
+            yield Finding("failure", "model", text, error=said)  # whatever else there is; it says itself what to do
+        elif one.name in sound and one.reference != settings.default_model:
             yield Finding("warning", "model", f"{text}; it is skipped", _REMOVE)
         else:
-            advice = "" if isinstance(said, DeviceUnavailable) else _REMOVE  # it says itself what to do
-            yield Finding("failure", "model", text, advice, said)
+            yield Finding("failure", "model", text, _REMOVE, said)
 
 
 def _load(found: Found, loader: Loader) -> str | MultipoolError:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WINDOW = 1000
-LEAST = 100
-"""Images before which nothing is told."""
+MIN_IMAGES = 100
+"""With fewer images, there is no summary."""
 
 _STRANGE = 0.1
 _CHANCE = 0.001
@@ -35,7 +35,7 @@ _STEPS = 1000
 """Logits that differ by less than one part in so many are the same: the last digits depend on the batch."""
 
 
-class Told(NamedTuple):
+class Summary(NamedTuple):
     """What the latest images of one model are like."""
 
     images: int
@@ -85,17 +85,17 @@ class Drift:
             self._latest[: len(latest) - (until - start)] = latest[until - start :]
             self._seen += len(scores)
 
-    def tell(self) -> Told | None:
-        """Tell what the latest images are like; None while there are too few."""
+    def summary(self) -> Summary | None:
+        """Summarise the latest images; None while there are too few."""
         with self._lock:
             count = min(self._seen, len(self._latest))
             latest = self._latest[:count].copy()
-        if count < min(LEAST, len(self._latest)):
+        if count < min(MIN_IMAGES, len(self._latest)):
             return None
         strange = max(_STRANGE, 1 / (self._held_out + 1))  # below which no score of so few held-out images can be
         excess = (latest[:, :-1] <= 1.001 * strange).mean(0) - strange
         steps = np.rint(np.arcsinh(latest[:, -1]) * _STEPS)  # of large logits the logarithm, with their sign
-        return Told(
+        return Summary(
             images=count,
             drift=dict(zip(self._names, excess.tolist(), strict=True)),
             held_out=self._held_out,

@@ -32,7 +32,7 @@
     └── CannotListen              the address cannot be had
         └── PortInUse             something listens there already
 
-The text of each is written for the person who can mend it: what was wrong, and what to do.
+The text of each is for the person who can correct it: what was wrong, and what to do.
 """
 
 

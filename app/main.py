@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypedDict
 
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from app import __version__, catalogue, cores, devices, memory, problems, usage
+from app import __version__, catalogue, cores, devices, memory, problems, starting, usage
 from app.admission import Admission
 from app.classification import Classifier
 from app.errors import MultipoolError
 from app.http import tracing
 from app.http.application import Application
+from app.http.context import RequestContext
 from app.http.cors import Cors
-from app.http.middleware import KNOWN_PATHS, ApiKey, RequestContext
+from app.http.keys import ApiKey
+from app.http.paths import PREDICTIONS
 from app.http.ratelimit import RateLimit
 from app.metrics import Metrics
 from app.model import GPU_LANES
@@ -63,7 +66,7 @@ def create_app(
         settings: What the operator chose; None reads the environment.
         on_failure: Called when the models cannot be loaded; without it the service stays alive but not ready,
             and ``/readyz`` gives the reason.
-        trusted: For :meth:`app.repository.Repository.load`.
+        trusted: For :func:`app.starting.load`.
 
     Raises:
         InvalidSettings: A setting is unknown or not allowed.
@@ -79,7 +82,7 @@ def create_app(
         log.info("1 core: one thread" if count == 1 else several)
         _say_who_is_answered(keys, admin=settings.admin_key is not None)
         service.classifier.guard.on_failure = lambda error: _fail(service.repository, error, on_failure)
-        loading = asyncio.create_task(_load(service.repository, trusted, on_failure))
+        loading = asyncio.create_task(starting.run(service.repository, trusted, on_failure))
         if settings.workers > 1:
             await loading  # a worker takes no connection before it can answer: another one can
         watching = asyncio.create_task(_watch(loading, service.watcher)) if settings.models_poll_s else loading
@@ -87,7 +90,7 @@ def create_app(
         yield {"service": service, "limits": _limits(settings, service), "refusals": refusals, "idle": Idle()}
         if service.repository.ready:
             log.info("stopped")
-        service.repository.stop()
+        service.repository.stopped = True
         loading.cancel()
         watching.cancel()
         service.classifier.close()
@@ -111,7 +114,7 @@ def create_app(
         routes += router.routes
     problems.handle(app)
     app.asks_for_keys = bool(keys)
-    app.around = [*_layers(settings, keys), lambda app: RequestContext(app, metrics, routes)]
+    app.around = [*_layers(settings, keys, routes), lambda app: RequestContext(app, metrics, routes)]
     return app
 
 
@@ -134,11 +137,13 @@ def _limits(settings: Settings, service: Service) -> Limits:
         connections=settings.max_connections,
         body_bytes=settings.max_upload_bytes,
         is_full=service.admission.is_full,
-        admitted=KNOWN_PATHS,
+        admitted=PREDICTIONS,
     )
 
 
-def _layers(settings: Settings, keys: tuple[bytes, ...]) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
+def _layers(
+    settings: Settings, keys: tuple[bytes, ...], routes: Sequence[BaseRoute]
+) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
     """Go through what is put around the application, from the inside out."""
     yield lambda app: Direct(app, predictions.DIRECT)
     admin = () if settings.admin_key is None else (as_bytes(settings.admin_key.get_secret_value()),)
@@ -149,14 +154,15 @@ def _layers(settings: Settings, keys: tuple[bytes, ...]) -> Iterator[Callable[[A
     if settings.cors_origins:
         yield lambda app: Cors(app, settings.cors_origins)
     if tracing.wanted():
-        yield tracing.layer
+        yield lambda app: tracing.layer(app, routes)
 
 
 def build(settings: Settings, metrics: Metrics) -> Service:
     """Make the parts of the service; nothing is loaded yet."""
     count = _cores(settings)
     memory_bytes = settings.models_memory_bytes or memory.available() // 2 // settings.workers
-    models = Repository.of(settings, Loader.of(settings, count), memory_bytes)
+    loader = Loader.of(settings, count)
+    models = Repository(settings.models_dir, default=settings.default_model, loader=loader, memory_bytes=memory_bytes)
     classifier = Classifier(
         threads=count + (GPU_LANES if settings.device != "cpu" and devices.why_no_cuda() is None else 0),
         max_pixels=settings.max_pixels,
@@ -191,24 +197,3 @@ def _fail(repository: Repository, error: MultipoolError, on_failure: Callable[[M
     log.error("not ready: %s", error)
     if on_failure is not None:
         on_failure(error)
-
-
-async def _load(
-    repository: Repository, trusted: frozenset[str] | None, on_failure: Callable[[MultipoolError], None] | None
-) -> None:
-    """Load the models beside the event loop, so that the process answers health checks meanwhile."""
-    try:
-        await asyncio.to_thread(repository.load, trusted)
-    except Exception as error:
-        if not isinstance(error, MultipoolError):
-            log.exception("loading failed")
-            error = MultipoolError("the models could not be loaded; the log says why")
-        if on_failure is None:
-            log.error("not ready: %s", error)  # noqa: TRY400  # a line for the operator, not a traceback
-        else:
-            on_failure(error)
-    if repository.ready:
-        served = repository.served
-        log.info("ready: %d models, default %s", len(list(served)), served.answering or "none")
-        if not served.answering:
-            log.warning(served.why_none_answers())

@@ -31,6 +31,7 @@ GPU_LANES = 2
 """Batches in flight on a GPU: one is stacked and copied while the other is computed."""
 
 _TIMED_RUNS = 5
+_UNEXPLAINED = "either layers stand between its pools and its logits, or it must be exported again"
 
 
 class Model:
@@ -125,14 +126,31 @@ class Model:
         Raises:
             InvalidParameter: The artifact carries no maps.
         """
-        if not self.has_maps:
-            raise InvalidParameter(
-                "the model carries no maps of what its branches pool, so its answers cannot be explained: either "
-                "layers stand between its pools and its logits, or it must be exported again"
-            )
+        self.require_maps()
         results = self._run([*self._names, *self._maps], batch)
         probabilities, logits, *features = results[: len(self._names)]
         return Outputs(probabilities, logits, tuple(features)), tuple(results[len(self._names) :])
+
+    def require_head(self) -> Head:
+        """Return the head.
+
+        Raises:
+            InvalidParameter: The artifact carries none, so that its logits cannot be explained.
+        """
+        if self.head is None:
+            raise InvalidParameter(f"the model carries no head, so its logits cannot be explained: {_UNEXPLAINED}")
+        return self.head
+
+    def require_maps(self) -> None:
+        """See that the model can be explained by maps.
+
+        Raises:
+            InvalidParameter: The artifact carries no maps.
+        """
+        if not self.has_maps:
+            raise InvalidParameter(
+                f"the model carries no maps of what its branches pool, so it cannot be explained: {_UNEXPLAINED}"
+            )
 
     def _run(self, names: list[str], batch: NDArray[np.uint8], *, alone: bool = False) -> list[NDArray[np.float32]]:
         if self._buckets is not None:
@@ -158,13 +176,18 @@ class Model:
             InvalidArtifact: The model fails, answers with numbers that are not finite, carries a wrong head, or does
                 not answer its golden probe as it did when it was verified.
         """
-        random = np.random.default_rng(0)
         try:
-            self.head = self._read_head()
-            noise = [random.integers(0, 256, (size, *self.shape), np.uint8) for size in batch_sizes]
-            answers = [self.run(batch, alone=alone) for batch in noise for alone in self._ways]
+            self._warm_up(batch_sizes)
+        except InvalidArtifact:
+            raise
         except Exception as error:  # noqa: BLE001  # whatever the graph does wrong, it does it here first
             raise InvalidArtifact(f"it does not run: {first_line(error)}") from None
+
+    def _warm_up(self, batch_sizes: Sequence[int]) -> None:
+        random = np.random.default_rng(0)
+        self.head = self._read_head()
+        noise = [random.integers(0, 256, (size, *self.shape), np.uint8) for size in batch_sizes]
+        answers = [self.run(batch, alone=alone) for batch in noise for alone in self._ways]
         self._replay_probe()
         if self._buckets is None:
             self.run_s = min(self._time(noise[0]) for _ in range(_TIMED_RUNS))

@@ -17,11 +17,10 @@ from typing import Any
 
 import uvicorn
 
-from app import cores, logs
+from app import cores, logs, starting
 from app.errors import MultipoolError
 from app.main import create_app
 from app.registry.loading import Loader
-from app.repository import Repository
 from app.server import listening
 from app.server.accepting import Place, Places
 from app.server.lifecycle import Server
@@ -44,13 +43,13 @@ def serve(settings: Settings) -> None:
         MultipoolError: What keeps the service from starting.
     """
     settings.keys()
-    loader = Loader.of(settings, cores.available())
-    Repository.of(settings, loader).check()  # what is plainly wrong is said before anything else is
+    # What is plainly wrong is reported before anything else.
+    starting.check(settings.models_dir, settings.default_model, Loader.of(settings, cores.available()))
     with listening.bind(settings.host, settings.port) as listener:  # before anything is loaded
         _prepare(settings)
         log.info("listening on http://%s", listening.address(listener))
         if settings.workers == 1:
-            _serve_one(settings, listener, Places().take(), _heed_hang_up)
+            _serve_one(settings, listener, Places().take(), _handle_hang_up)
         else:
             limit_s = settings.lame_duck_s + settings.shutdown_timeout_s + 5
             Supervisor(work, (settings, listener), settings.workers, limit_s).run()
@@ -86,11 +85,11 @@ def _prepare(settings: Settings) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the supervisor, or for one process that serves
 
 
-def _heed_hang_up(_: Service) -> None:
-    """With one worker, take SIGHUP for what it is: an order to renew, or word that the terminal was closed."""
+def _handle_hang_up(_: Service) -> None:
+    """With one worker, SIGHUP means one of two things: renew the workers, or the terminal was closed."""
     at_terminal = sys.stderr.isatty()
 
-    def heed() -> None:
+    def handle() -> None:
         if at_terminal and not sys.stderr.isatty():
             os.kill(os.getpid(), signal.SIGTERM)  # nobody is left who could end it
         else:
@@ -99,7 +98,7 @@ def _heed_hang_up(_: Service) -> None:
                 "set MULTIPOOL_WORKERS=2 or more, or restart the service"
             )
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, heed)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, handle)
 
 
 def _serve_one(

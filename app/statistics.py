@@ -1,6 +1,6 @@
 """What an artifact keeps of the features of its training images, as part of its metadata document.
 
-Made and used by :mod:`app.familiarity`.
+Fitted by the export stage, used by :mod:`app.familiarity`.
 """
 
 from __future__ import annotations

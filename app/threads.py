@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Threads:
                     raise
 
     async def run(self, call: Callable[[], Result]) -> Result:
-        """Have a call done, and wait for what it returns or raises."""
+        """Have a call done, and wait for what it returns or raises; one whose caller leaves before is dropped."""
         future: Future[Result] = Future()
 
         def fulfil() -> None:
@@ -64,7 +65,12 @@ class Threads:
                     future.set_exception(error)
 
         self.submit(fulfil)
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            with self._lock, suppress(ValueError):  # a thread has taken it
+                self._calls.remove(fulfil)  # and what it holds: an upload that is no longer counted
+            raise
 
     def close(self) -> None:
         """Let each thread end after the call that it is at; what still waits is dropped, and nothing else is taken."""
@@ -79,7 +85,7 @@ class Threads:
                 call()
             except BaseException:  # the thread has other calls to do
                 if not self._closed:  # or else there may be no event loop any more that could be told
-                    log.exception("a thread could not tell what came of its work")
+                    log.exception("a thread could not deliver its result")
 
     def _next(self) -> Callable[[], object] | None:
         """Take the next call; where there is none, the thread is at work no more."""

@@ -42,4 +42,6 @@ def _bounds(schema: Mapping[str, Any]) -> str:
             return f" above {low}"
         case {"minimum": low}:
             return f", at least {low}"
+        case {"minLength": 1}:
+            return " of at least one character"
     return ""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 
+from app import starting
 from app.errors import MultipoolError, NothingToServe
 from app.registry.artifacts import Found, Stamp
 from app.repository import Repository
@@ -16,9 +17,9 @@ log = logging.getLogger(__name__)
 class Watcher:
     """Looks at the model repository's folder again and again.
 
-    A file is read once it has not changed from one look to the next, and tried once per content: one that is refused
-    is tried again when it has changed. A version is forgotten when its file is gone; when everything is gone, because
-    a volume is not mounted for instance, what is loaded goes on being served.
+    A file is read once it has not changed from one look to the next, and tried once per content: one that was refused
+    is tried again when it has changed, or when an operator asks for it. A version is forgotten when its file is gone;
+    when everything is gone, because a volume is not mounted for instance, what is loaded is served as before.
     """
 
     def __init__(self, repository: Repository, interval_s: float) -> None:
@@ -33,16 +34,17 @@ class Watcher:
         """Look until cancelled."""
         while True:
             await asyncio.sleep(self._interval_s)
+            problem, unexpected = "", None
             try:
                 await asyncio.to_thread(self.look if self._repository.ready else self._start_again)
-            except (MultipoolError, OSError) as error:
-                if str(error) != self._problem:
-                    log.error("nothing is loaded or removed: %s", error)  # noqa: TRY400  # a line for the operator
-                self._problem = str(error)
-            else:
-                if self._problem:
-                    log.info("versions are loaded and removed again")
-                self._problem = ""
+            except Exception as error:  # noqa: BLE001  # whatever went wrong, the next look may go well
+                problem = str(error)
+                unexpected = None if isinstance(error, MultipoolError | OSError) else error
+            if problem and problem != self._problem:
+                log.error("nothing is loaded or removed: %s", problem, exc_info=unexpected)
+            elif self._problem and not problem:
+                log.info("versions are loaded and removed again")
+            self._problem = problem
 
     def _start_again(self) -> None:
         """Load everything, which could not be served at the start, once the folder has changed and changes no more."""
@@ -50,13 +52,14 @@ class Watcher:
         settled, self._last_look = look == self._last_look, look
         if settled and look != self._tried:
             self._tried = look
-            self._repository.load()
+            starting.load(self._repository)
 
     def look(self, model: str | None = None) -> None:
         """Look once, and load or remove what has changed.
 
         Args:
-            model: Look at this one alone, and do not wait for another look at what is new or gone.
+            model: Look at this one alone, as an operator asks for it: do not wait for another look at what is new or
+                gone, and try again what was refused.
 
         Raises:
             NothingToServe: The folder is empty.
@@ -72,7 +75,8 @@ class Watcher:
         look = {found: found.stamp() for found in there if model in (None, found.name)}
         for found, stamp in look.items():
             entry = self._repository.entry(found)
-            if stamp is None or (entry is not None and entry.stamp == stamp):
+            tried = entry is not None and entry.stamp == stamp and not (model and entry.refused)
+            if stamp is None or tried:
                 continue
             if model or self._last_look.get(found) == stamp:
                 self._repository.admit(found, frozenset())

@@ -115,7 +115,7 @@ def drift(model: Model, found: np.ndarray) -> float:
     """What the service tells of a stream of images with these scores, of all branches together."""
     watched = Drift([JOINT, *model.metadata.statistics.branches], model.metadata.statistics.held_out, len(found))
     watched.observe(found, np.zeros(len(found), np.float32))
-    return watched.tell().drift[JOINT]
+    return watched.summary().drift[JOINT]
 
 
 def microseconds(model: Model, batch: np.ndarray) -> float:

@@ -9,9 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from app import digest
-from app.familiarity import fit
 from app.metadata import KEY, Branch, Metadata, Recipe
 from app.model import Model
+from model_export.artifact.gaussians import fit
 
 QUADRANTS = ("top_left", "top_right", "bottom_left", "bottom_right")
 POOLINGS = ("average", "max", "average", "max")

@@ -1,4 +1,4 @@
-"""What a GIF has in front of its first frame: Pillow reads it block by block, in Python, holding up everyone meanwhile.
+"""A limit on the blocks of a GIF before its first frame, which Pillow reads one by one, in Python, as those of a PNG.
 
 GIF89a specification, section 12 (blocks and sub-blocks) and appendix A (their codes).
 """
@@ -10,23 +10,23 @@ from app.errors import UndecodableImage
 _HEADER_BYTES = 13
 _TABLE = 0x80
 _EXTENSION, _FRAME, _END = 0x21, 0x2C, 0x3B
-_ALWAYS = 10_000
-_BYTES_EACH = 64
-"""Encoders fill their blocks, of 255 bytes."""
-_SHORT = 64 * 1024
-"""Bytes of a file that takes no time to read, whatever it holds."""
+_BASE_LIMIT = 10_000
+_BYTES_PER_MORE = 64
+"""For each of so many bytes, one more block is allowed; encoders fill their blocks, of 255 bytes."""
+_UNCHECKED_BYTES = 64 * 1024
+"""A file this small is read in no time, whatever it holds."""
 
 
 def check(data: bytes) -> None:
-    """Refuse a GIF with more in front of its first frame than encoders write, before Pillow reads it.
+    """Refuse a GIF with more before its first frame than encoders write, before Pillow reads it.
 
     Raises:
         UndecodableImage: There are too many blocks, or bytes between them, which Pillow steps over one by one.
     """
-    if len(data) <= _SHORT:
+    if len(data) <= _UNCHECKED_BYTES:
         return
     colours = 3 << ((data[10] & 7) + 1) if data[10] & _TABLE else 0
-    position, left = _HEADER_BYTES + colours, _ALWAYS + len(data) // _BYTES_EACH
+    position, left = _HEADER_BYTES + colours, _BASE_LIMIT + len(data) // _BYTES_PER_MORE
     while left >= 0 and position < len(data) and data[position] not in {_FRAME, _END}:
         left -= 1
         if data[position] == _EXTENSION:

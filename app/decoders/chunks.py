@@ -1,4 +1,4 @@
-"""How many parts a PNG has: Pillow reads them one by one, in Python, and a file of nothing else would hold up everyone.
+"""A limit on the chunks of a PNG: Pillow reads them one by one, in Python, and holds the interpreter lock meanwhile.
 
 PNG specification (Third Edition), section 5: length, type, data and checksum, twelve bytes at least.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 from app.errors import UndecodableImage
 
 _SIGNATURE_BYTES = 8
-_ALWAYS = 10_000
-_BYTES_EACH = 1024
-"""Encoders make chunks of 8 kB or more, or one for each row."""
-_SHORT = 64 * 1024
-"""Bytes of a file that takes no time to read, whatever it holds."""
+_BASE_LIMIT = 10_000
+_BYTES_PER_MORE = 1024
+"""For each of so many bytes, one more chunk is allowed; encoders make chunks of 8 kB or more, or one for each row."""
+_UNCHECKED_BYTES = 64 * 1024
+"""A file this small is read in no time, whatever it holds."""
 
 
 def check(data: bytes) -> None:
@@ -21,10 +21,10 @@ def check(data: bytes) -> None:
     Raises:
         UndecodableImage: There are too many.
     """
-    if len(data) <= _SHORT:
+    if len(data) <= _UNCHECKED_BYTES:
         return
-    position, left = _SIGNATURE_BYTES, _ALWAYS + len(data) // _BYTES_EACH
-    while position < len(data) and data[position + 4 : position + 8] != b"IEND":  # what lies behind it is not read
+    position, left = _SIGNATURE_BYTES, _BASE_LIMIT + len(data) // _BYTES_PER_MORE
+    while position < len(data) and data[position + 4 : position + 8] != b"IEND":  # what follows is not read
         position += 12 + int.from_bytes(data[position : position + 4], "big")
         left -= 1
         if left < 0:

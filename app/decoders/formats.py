@@ -37,12 +37,11 @@ _SIGNATURES = (
     (b"\x93NUMPY", "NPY"),
 )
 
-
-_PHONES = {
+_UNREAD_BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
 }
-"""Brands of the ISO base media format (ISO/IEC 23008-12) under which photographs come that are not read."""
+"""Brands of the ISO base media file format (ISO/IEC 23008-12) that are recognised but not read."""
 
 
 def sniff(data: bytes) -> str | None:
@@ -67,7 +66,7 @@ def recognise(data: bytes, media_type: str | None) -> str:
     Raises:
         UnsupportedMediaType, EmptyFile, UndecodableImage: They cannot be read; says what to send.
     """
-    if data[4:8] == b"ftyp" and (name := _PHONES.get(data[8:12])) is not None:
+    if data[4:8] == b"ftyp" and (name := _UNREAD_BRANDS.get(data[8:12])) is not None:
         raise UnsupportedMediaType(f"the file is {name}, which is not read; save or export it as JPEG")
     if not data:
         raise EmptyFile("the file is empty; use one with an image in it")

@@ -1,8 +1,8 @@
-"""What a JPEG has in front of its pixels, and how often it goes over them: bombs that height and width do not tell of.
+"""Limits on the segments and scans of a JPEG: it can be a bomb although its height and width are small.
 
-Pillow reads what stands in front piece by piece, in Python, so that a file of nothing else would hold up everyone.
-A scan may refine as little as it likes and takes some tens of bytes, but a pass over all coefficients of the image, so
-that tens of kilobytes keep a decoder busy for a minute. The standard sets no limit; libtiff has one of a hundred.
+Pillow reads the segments before the pixels one by one, in Python, and holds the interpreter lock meanwhile. A scan of
+a progressive JPEG takes a few tens of bytes in the file, but a pass over all coefficients of the image, so that a file
+of tens of kilobytes can keep a decoder busy for a minute. The standard sets no limit; libtiff's is 100 scans.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from collections.abc import Iterator
 
 from app.errors import TooManyPixels, UndecodableImage
 
-_OF_THE_LARGEST = 20
-"""Scans of an image as large as is allowed; encoders make up to ten, and eighteen of four colours."""
-_OF_ANY = 1000
-"""Scans of an image however small."""
-_SEGMENTS = 10_000
-"""Parts beside the scans; of 64 kB each, as those of large metadata are, they would be 640 MB."""
-_FILLERS = 64 * 1024
-"""Bytes between parts, which mean nothing; encoders write none."""
-_SHORT = 64 * 1024
-"""Bytes of a file that takes no time to read, whatever it holds."""
+_MAX_SCANS_OF_LARGEST = 20
+"""Scans of an image with as many pixels as allowed; encoders make up to 10, and 18 for four colours."""
+_MAX_SCANS = 1000
+"""Scans of an image of any size."""
+_MAX_SEGMENTS = 10_000
+"""Segments other than scans; of 64 kB each, as in large metadata, they would be 640 MB."""
+_MAX_FILL_BYTES = 64 * 1024
+"""Bytes between segments, which mean nothing; encoders write none."""
+_UNCHECKED_BYTES = 64 * 1024
+"""A file this small is read in no time, whatever it holds."""
 _START_OF_SCAN, _END = 0xDA, 0xD9
-# Those below, which libjpeg passes over where it awaits a restart, have none that counts either.
+# Nor do those below 0xC0 have one that counts: libjpeg skips them where it expects a restart.
 _WITHOUT_LENGTH = frozenset((*range(0xC0), 0xC8, 0xD8, 0xD9, *range(0xF0, 0xFE)))
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not what stands for a 0xFF of the data, or for a restart
 
 
 def check_header(data: bytes) -> None:
-    """Refuse a JPEG with more in front of its pixels than encoders write, before Pillow reads it.
+    """Refuse a JPEG with more before its pixels than encoders write, before Pillow reads it.
 
     Raises:
-        UndecodableImage: There are too many parts, or too many bytes between them.
+        UndecodableImage: There are too many segments, or too many bytes between them.
     """
-    if len(data) <= _SHORT:
+    if len(data) <= _UNCHECKED_BYTES:
         return
-    parts, fillers, end = 0, 0, 2
-    for start, following, marker in _markers(data, 2, within=_FILLERS + 2):
-        parts, fillers, end = parts + 1, fillers + start - end, following
-        if marker == _START_OF_SCAN or parts > _SEGMENTS or fillers > _FILLERS:
+    segments, fill_bytes, end = 0, 0, 2
+    for start, following, marker in _markers(data, 2, within=_MAX_FILL_BYTES + 2):
+        segments, fill_bytes, end = segments + 1, fill_bytes + start - end, following
+        if marker == _START_OF_SCAN or segments > _MAX_SEGMENTS or fill_bytes > _MAX_FILL_BYTES:
             break
     else:
-        fillers += len(data) - end
-    if parts > _SEGMENTS or fillers > _FILLERS:
+        fill_bytes += len(data) - end
+    if segments > _MAX_SEGMENTS or fill_bytes > _MAX_FILL_BYTES:
         raise UndecodableImage("the JPEG file has too much in front of its pixels; save it again")
 
 
@@ -57,19 +57,19 @@ def check(data: bytes, pixels: int, max_pixels: int) -> None:
         max_pixels: Those of the largest image.
 
     Raises:
-        TooManyPixels: It goes over too many, all scans taken together.
+        TooManyPixels: Its scans together go over too many pixels.
     """
-    most = min(_OF_THE_LARGEST * max_pixels // pixels, _OF_ANY)
-    # What lies in a thumbnail, or behind the end, counts at first, for that is what takes no time.
-    if data.count(b"\xff\xda") > most and _goes_on(data, most):
+    most = min(_MAX_SCANS_OF_LARGEST * max_pixels // pixels, _MAX_SCANS)
+    # Counting bytes is quick, but it also counts what is in a thumbnail or behind the end.
+    if data.count(b"\xff\xda") > most and _has_more_scans(data, most):
         raise TooManyPixels(
             f"the JPEG goes over its {pixels:,} pixels more than {most} times, which takes too long; "
             "save it again, not progressive"
         )
 
 
-def _goes_on(data: bytes, most: int) -> bool:
-    """Tell whether there are more than so many scans, or too much between them."""
+def _has_more_scans(data: bytes, most: int) -> bool:
+    """Tell whether there are more than ``most`` scans, or too many other segments."""
     scans = others = 0
     for _, _, marker in _markers(data, 2):
         if marker == _END:
@@ -78,15 +78,15 @@ def _goes_on(data: bytes, most: int) -> bool:
             scans += 1
         else:
             others += 1
-        if scans > most or others > _SEGMENTS:
+        if scans > most or others > _MAX_SEGMENTS:
             return True
     return False
 
 
 def _markers(data: bytes, position: int, within: int = sys.maxsize) -> Iterator[tuple[int, int, int]]:
-    """Go through the markers: where each begins, where what belongs to it ends, and what it is.
+    """Yield of each marker where it begins, where its segment ends, and its code.
 
-    The last one is that after which ``within`` bytes hold no other.
+    Stops where the next ``within`` bytes hold no marker.
     """
     while found := _MARKER.search(data, position, min(position + within, len(data))):
         marker, position = data[found.end() - 1], found.end()

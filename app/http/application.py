@@ -7,9 +7,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.middleware import OPEN_PATHS
+from app.http.context import failed
+from app.http.paths import HEALTH
 
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
@@ -29,6 +31,7 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Put our layers around FastAPI's."""
+        self.add_middleware(Failures)
         app: ASGIApp = Head(super().build_middleware_stack())
         for layer in self.around:
             app = layer(app)
@@ -45,7 +48,7 @@ class Application(FastAPI):
             for operation in operations.values():
                 if "HTTPValidationError" in str(operation["responses"].get("422")):
                     del operation["responses"]["422"]
-                if path in OPEN_PATHS and self.asks_for_keys:
+                if path in HEALTH and self.asks_for_keys:
                     operation["security"] = []
         for name in ("HTTPValidationError", "ValidationError"):
             document["components"]["schemas"].pop(name, None)
@@ -53,6 +56,30 @@ class Application(FastAPI):
             document["components"]["securitySchemes"] = _SCHEMES
             document["security"] = [{name: []} for name in _SCHEMES]
         return document
+
+
+class Failures:
+    """Answers an unexpected error with a problem; FastAPI's own layer, around this one, would do so in plain text."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watching(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watching)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            if started or scope["type"] != "http":
+                raise
+            await failed(scope, error)(scope, receive, send)
 
 
 class Head:

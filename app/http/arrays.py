@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write(version: Version, classified: Sequence[Classified], *, features: bool) -> bytes:
-    """Write what came of some images, row ``i`` belonging to image ``i``.
+    """Write the answers for several images; row ``i`` belongs to image ``i``.
 
     Returns:
         An ``.npz`` file with ``labels`` and ``errors`` (the problem's code, empty where there was none) as text,

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from app import values
 from app.errors import InvalidParameter
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+
+def _digits(text: str) -> str:
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError("not in digits")
+    return text
+
+
+Count = Annotated[int, Field(ge=1), BeforeValidator(_digits)]
+"""A positive whole number in digits; pydantic itself takes ``1.0``, ``+1`` and ``1_0`` as well."""
+
+Name = Annotated[str, Field(min_length=1)]
+"""Of something that may be left out, but is not empty."""
 
 
 class Query(BaseModel):

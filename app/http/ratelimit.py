@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import problems
 from app.errors import RateLimited
-from app.http.middleware import OPEN_PATHS, given_key
+from app.http.keys import given_key
+from app.http.paths import HEALTH
 
 _MOST_CLIENTS = 10_000
 
@@ -63,7 +64,7 @@ class RateLimit:
         if scope["path"] == "/metrics":
             key = given_key(scope)
             return not self._keys or not key or key in self._keys  # else wrong keys would be tried here
-        return scope["path"] in OPEN_PATHS
+        return scope["path"] in HEALTH
 
     def _take(self, client: bytes, now: float) -> float:
         """Take one token; returns the seconds to wait where there is none."""

@@ -12,10 +12,14 @@ import os
 import re
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.http.paths import route_of
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +37,7 @@ def wanted() -> bool:
 class Tracing:
     """Makes a span of each request."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
         # Imported only here: nobody else pays for it, and it need not be installed.
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
@@ -50,6 +54,7 @@ class Tracing:
         self._propagator = TraceContextTextMapPropagator()
         self._kind, self._error = SpanKind.SERVER, StatusCode.ERROR
         self._app = app
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -82,8 +87,7 @@ class Tracing:
         return sending
 
     def _record(self, scope: Scope, status: int, timing: str, start: int) -> None:
-        method, path = scope["method"], scope["path"]
-        route = getattr(scope.get("route"), "path", path if status != 404 else "other")
+        method, route = scope["method"], route_of(scope, self._routes)
         span = self._tracer.start_span(
             f"{method} {route}",
             context=self._propagator.extract(dict(Headers(scope=scope))),
@@ -113,10 +117,10 @@ class Tracing:
                 start = end
 
 
-def layer(app: ASGIApp) -> ASGIApp:
+def layer(app: ASGIApp, routes: Sequence[BaseRoute]) -> ASGIApp:
     """Put tracing around an application, where its packages are installed."""
     try:
-        return Tracing(app)
+        return Tracing(app, routes)
     except ImportError as error:
         log.warning("no traces: %s; install the extra 'traces'", error)
         return app

@@ -28,7 +28,7 @@ async def read_body(request: Request, limit: int, hold: Callable[[int], None] = 
     Args:
         request: What is being received.
         limit: Most bytes.
-        hold: Told of the bytes as they come; what it raises, there is no room for them, ends the reading.
+        hold: Called with the number of bytes as they arrive; raises an error if there is no room for them.
 
     Raises:
         BodyTooLarge: There are more bytes.
@@ -57,7 +57,7 @@ def parse_one(body: bytes, content_type: str | None, parameters: Collection[str]
     Args:
         body: All of it.
         content_type: As the request has it.
-        parameters: Query parameters, which a form must not hold, since they would not be heeded there.
+        parameters: Query parameters, which a form must not hold, since they have no effect there.
 
     Raises:
         EmptyFile: There is no body.

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.contributions:
         if not arguments.json and arguments.output is None:
             raise InvalidUsage("--contributions adds to JSON or to a table; add --json, or --output TABLE")
-        answers.head_of(version)  # a model without one is told of before any image is read
+        version.model.require_head()  # a model without one is told of before any image is read
     explain = arguments.contributions or (arguments.json and arguments.explain is not None)
     offline = Offline(version, settings, explain=explain)
     if arguments.output is not None:

@@ -58,8 +58,8 @@ def discover(root: Path) -> list[Found]:
     found, unreadable = _survey(root)
     for folder, reason in unreadable.items():
         instead = "set MULTIPOOL_MODELS_DIR" if folder == root else "move it away"
-        mend = instead if reason == os.strerror(errno.ENOENT) else f"let the service's user read it, or {instead}"
-        raise NothingToServe(f"the model repository's folder {str(folder)!r} cannot be read: {reason}; {mend}")
+        advice = instead if reason == os.strerror(errno.ENOENT) else f"let the service's user read it, or {instead}"
+        raise NothingToServe(f"the model repository's folder {str(folder)!r} cannot be read: {reason}; {advice}")
     if not found:
         raise NothingToServe(
             f"the model repository {str(root)!r} holds no <name>/<version>/{FILE}; publish one with "
@@ -104,7 +104,7 @@ def _holds_a_file(version: Path, unreadable: dict[Path, str]) -> bool:
 
 
 class Folder:
-    """The model repository's folder, looked at again and again; what cannot be read of it holds up nothing else."""
+    """The model repository's folder, looked at repeatedly; a part that cannot be read does not affect the others."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -113,7 +113,7 @@ class Folder:
         self._passed_over: list[str] = []
 
     def look(self) -> list[Found]:
-        """List every artifact that can be seen, as :func:`discover` does, and log what has become of the rest."""
+        """List every artifact that can be read, by name and version, and log which folders cannot."""
         found, unreadable = _survey(self.root)
         for folder, reason in unreadable.items():
             if folder not in self.unreadable:

@@ -22,7 +22,7 @@ class References:
         self,
         served: Iterable[Entry] = (),
         default: str | None = None,
-        withdrawn: Iterable[str] = (),
+        unloaded: Iterable[str] = (),
         refused: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Note what is served.
@@ -30,11 +30,11 @@ class References:
         Args:
             served: By name and version.
             default: Model, or ``name:version``, that answers when none is named; None is the first by name.
-            withdrawn: Models that were unloaded by request.
+            unloaded: Models that were unloaded by request.
             refused: By ``name:version``, why a file is not served.
         """
         self._default = default
-        self._withdrawn = frozenset(withdrawn)
+        self._unloaded = frozenset(unloaded)
         self._refused = refused
         self._entries: dict[str, Entry] = {}  # by "name:version", and by name for the highest
         for entry in served:
@@ -51,9 +51,9 @@ class References:
     def why_none_answers(self) -> str:
         """Say why a request that names no model cannot be answered, and what to do."""
         if not self._entries:
-            unloaded = f": {', '.join(sorted(self._withdrawn))} unloaded; {_LOAD}" if self._withdrawn else ""
+            unloaded = f": {', '.join(sorted(self._unloaded))} unloaded; {_LOAD}" if self._unloaded else ""
             return f"no model is served{unloaded}"
-        said = "was unloaded" if self.default in self._withdrawn else "is not in the model repository, or was refused"
+        said = "was unloaded" if self.default in self._unloaded else "is not in the model repository, or was refused"
         return f"the default model {self._default!r} {said}; name another: GET /models lists those there are"
 
     def __iter__(self) -> Iterator[Entry]:
@@ -66,7 +66,7 @@ class References:
         Raises:
             ModelNotFound: There is no such model.
         """
-        if name in self._withdrawn:
+        if name in self._unloaded:
             raise ModelNotFound(f"model {name!r} was unloaded; {_LOAD}")
         if name not in self._entries or ":" in name:
             raise ModelNotFound(f"there is no model {name[:80]!r}; GET /models lists those there are")

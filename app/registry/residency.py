@@ -29,7 +29,7 @@ class Residency:
         Args:
             loader: Opens the files.
             memory_bytes: Memory for models together; None sets no limit.
-            wanted: Whether a version is to be in memory at all; asked when it has just been loaded.
+            wanted: Whether a version may be in memory at all; called when it has just been loaded.
         """
         self._loader = loader
         self._memory_bytes = memory_bytes
@@ -84,12 +84,16 @@ class Residency:
         if (version := entry.version) is not None:
             return version
         if entry.loading is None:
-            entry.loading = asyncio.create_task(asyncio.to_thread(self._load_again, entry))
+            entry.loading = asyncio.create_task(asyncio.to_thread(self.load_again, entry))
             entry.loading.add_done_callback(lambda task: _forget(entry, task))
         return await asyncio.shield(entry.loading)
 
-    def _load_again(self, entry: Entry) -> Version:
-        """Load what lies there now; other bytes than those that were served are as strange as a new file."""
+    def load_again(self, entry: Entry) -> Version:
+        """Load what lies there now; bytes other than those that were served are tried first, as a new file is; blocks.
+
+        Raises:
+            NotReady: It cannot be loaded.
+        """
         card = entry.known()
         unusable = NotReady(f"model {entry.found.reference} cannot be loaded; GET /models says why")
         if entry.refused and entry.found.stamp() == entry.stamp != card.stamp:

@@ -1,7 +1,7 @@
 """``python -m app.registry.trial MAX_BATCH_SIZE < model.onnx``: load a model where it can do no harm.
 
-Ends with 0 when the model loads, runs, and answers its golden probe; else says why in one line. Memory and processor
-time are bounded by the operating system.
+Exits with 0 if the model loads, runs, and answers its golden probe; otherwise it prints the reason in one line. The
+operating system limits its memory and processor time.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from pathlib import Path
 
 from app.errors import MultipoolError
-from app.model import Model
+from app.registry.loading import Loader
 
 _MEMORY_BYTES = 8 * 1024**3
 _PROCESSOR_S = 60
+_STANDARD_INPUT = Path("/dev/stdin")
 
 
 def main() -> int:
@@ -24,10 +26,9 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (_PROCESSOR_S, _PROCESSOR_S))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        model = Model.load(sys.stdin.buffer.read(), "cpu", 1)
-        model.warm_up(model.batch_sizes(int(sys.argv[1])))
-    except (MultipoolError, MemoryError) as error:
-        print(f"error: {error or 'it needs more memory than it may have'}", file=sys.stderr)
+        Loader(device="cpu", threads=1, max_batch_size=int(sys.argv[1])).open(_STANDARD_INPUT)
+    except MultipoolError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import problems
 from app.errors import MultipoolError
+from app.http.context import failed
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -41,4 +42,8 @@ class Direct:
             response = await endpoint(Request(scope, receive))
         except MultipoolError as error:
             response = problems.of(error, scope)
+        except ClientDisconnect:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, this request alone has failed
+            response = failed(scope, error)
         await response(scope, receive, send)

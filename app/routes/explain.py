@@ -15,11 +15,11 @@ from pydantic import Field
 from app import answers, problems
 from app.http import fields
 from app.http.negotiation import JSON, NPY, PNG, choose
-from app.http.query import Query
+from app.http.query import Name, Query
 from app.http.timing import server_timing, stages
 from app.http.uploads import parse_one, read_body
+from app.routes.dependencies import ReadyService, acquire
 from app.schemas import BINARY, IMAGE_BODY, Maps
-from app.service import ReadyService, acquire
 
 router = APIRouter(tags=["predictions"])
 
@@ -29,7 +29,7 @@ _ACCEPTED = (NPY, JSON, PNG)  # the last wins where the caller has no preference
 class Parameters(Query):
     """Query parameters of an explanation."""
 
-    model: str | None = Field(None, description="`name` or `name:version`; the default model when absent.")
+    model: Name | None = Field(None, description="`name` or `name:version`; the default model when absent.")
     label: str | None = Field(None, description="The class to explain; the most probable one when absent.")
     branch: str | None = Field(None, description="The branch to look at; all of them when absent.")
 

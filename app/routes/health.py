@@ -4,8 +4,8 @@ from fastapi import APIRouter
 
 from app import problems
 from app.errors import Draining, NotReady
+from app.routes.dependencies import AnyService, ReadyService
 from app.schemas import Health
-from app.service import AnyService, ReadyService
 
 router = APIRouter(tags=["health"])
 

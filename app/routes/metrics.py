@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from app import problems
 from app.http import fields
-from app.service import AnyService
+from app.routes.dependencies import AnyService
 
 router = APIRouter(tags=["health"])
 

@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from app import catalogue, problems
+from app.routes.dependencies import ReadyService
 from app.schemas import ModelDetail, Models
-from app.service import ReadyService
 
 router = APIRouter(prefix="/models", tags=["models"])
 

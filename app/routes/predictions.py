@@ -15,12 +15,13 @@ from app.classification import Classified
 from app.errors import InvalidParameter, InvalidRequest
 from app.http import arrays, fields
 from app.http.negotiation import JSON, NPZ, choose
-from app.http.query import Query
+from app.http.query import Count, Name, Query
 from app.http.timing import server_timing, stages
 from app.http.uploads import PART, parse_many, parse_one, read_body
 from app.registry.versions import Version
+from app.routes.dependencies import acquire, ready
 from app.schemas import BINARY, IMAGE_BODY, BatchPrediction, Prediction
-from app.service import Service, acquire, ready
+from app.service import Service
 
 router = APIRouter(tags=["predictions"])
 
@@ -35,8 +36,8 @@ _RESPONSES = {200: _ANSWER} | problems.documented(400, 401, 404, 406, 413, 415, 
 class Parameters(Query):
     """Query parameters of a prediction."""
 
-    model: str | None = Field(None, description="`name` or `name:version`; the default model when absent.")
-    top: int | None = Field(None, ge=1, description="Only the k most probable classes.")
+    model: Name | None = Field(None, description="`name` or `name:version`; the default model when absent.")
+    top: Count | None = Field(None, description="Only the k most probable classes.")
     features: answers.Features = Field(
         True,
         description="Whether to return the pooled features of every branch; `base64`: as the base64 of little-endian "
@@ -99,6 +100,8 @@ async def _answer(request: Request, *, several: bool) -> Response:
     media_type = _choose(request, parameters)
     async with service.admission.request() as admitted:
         version = await acquire(request, service, parameters.model)
+        if parameters.explain:
+            version.model.require_head()  # before there is any work
         body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
         content_type = fields.first(request.scope, b"content-type")

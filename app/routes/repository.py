@@ -13,9 +13,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app import catalogue, problems
-from app.errors import InvalidArtifact, MalformedRequest
+from app.errors import InvalidArtifact, MalformedRequest, NotReady
 from app.http.uploads import read_body
-from app.service import AnyService, Order
+from app.routes.dependencies import AnyService
+from app.service import Order
 
 router = APIRouter(prefix="/v2/repository", tags=["repository"])
 
@@ -48,20 +49,22 @@ async def index(request: Request, service: AnyService) -> list[dict[str, str]]:
 
 
 @router.post(
-    "/models/{name}/load", openapi_extra=_json(_NAME_ALONE), responses=problems.documented(400, 401, 404, 413, 422, 500)
+    "/models/{name}/load",
+    openapi_extra=_json(_NAME_ALONE),
+    responses=problems.documented(400, 401, 404, 413, 422, 500, 503),
 )
 async def load(request: Request, service: AnyService, name: str) -> dict[str, Any]:
-    """Serve what lies in the folder of a model now, without waiting for the next look at it."""
+    """Serve what is in the folder of a model, at once and with its highest version in memory."""
     if (await _document(request)).get("parameters", {}) != {}:
         raise MalformedRequest(
             "a load takes nothing but the model's name, no files and no config; put them into the model repository"
         )
     refusal = None
     try:
-        await asyncio.to_thread(service.restore, name)
-    except InvalidArtifact as error:
+        await asyncio.to_thread(service.load, name)
+    except (InvalidArtifact, NotReady) as error:
         refusal = error
-    service.tell_others(Order("restore", name))  # those too serve what they can
+    service.tell_others(Order("load", name))  # they too serve what they can
     if refusal is not None:
         raise refusal
     return {}
@@ -73,8 +76,8 @@ async def load(request: Request, service: AnyService, name: str) -> dict[str, An
 async def unload(request: Request, service: AnyService, name: str) -> dict[str, Any]:
     """Serve no version of a model until it is loaded again, and free its memory once its last request is done."""
     await _document(request)
-    service.repository.withdraw(name)
-    service.tell_others(Order("withdraw", name))
+    service.repository.unload(name)
+    service.tell_others(Order("unload", name))
     return {}
 
 

@@ -14,7 +14,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app import problems
 from app.http import cors
-from app.http.middleware import KNOWN_PATHS, choose_id, client_of
+from app.http.context import choose_id, client_of
+from app.http.paths import PREDICTIONS
 from app.metrics import Metrics
 from app.server.limits import Fault
 
@@ -63,7 +64,7 @@ class Refusals:
         else:
             request_id = choose_id(asked.get(b"x-request-id", b"").decode("latin-1"))
             self._metrics.count_request(
-                path if (path := scope.get("path")) in KNOWN_PATHS else "other",
+                path if (path := scope.get("path")) in PREDICTIONS else "other",
                 scope.get("method", "other"),
                 fault.status,
                 seconds,

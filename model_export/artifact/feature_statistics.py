@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from app import familiarity
+from app.familiarity import Familiarity
 from app.statistics import Statistics
+from model_export.artifact import gaussians
 from model_export.console.progress import say
 from model_export.fitting.batches import InOrder
 
@@ -62,8 +63,8 @@ def take(features: Features, dataset: Dataset) -> Statistics | None:
     try:
         with np.errstate(all="ignore"):  # what overflows is found below
             pooled = features(train)
-            found = familiarity.fit(pooled, train.labels, features(validation))
-            familiarity.Familiarity(found, [vectors.shape[1] for vectors in pooled.values()])
+            found = gaussians.fit(pooled, train.labels, features(validation))
+            Familiarity(found, [vectors.shape[1] for vectors in pooled.values()])
     except ValueError as error:
         say(
             f"note: no statistics of the features are kept ({error}), so the service will not say how familiar an "

@@ -12,7 +12,7 @@ import pytest
 
 from app import doctor
 from tests import toys
-from tests.conftest import ROOT
+from tests.conftest import ROOT, start
 
 
 def ask(models, *arguments, **settings):
@@ -60,6 +60,17 @@ def test_a_bad_version_beside_a_good_one_is_a_warning_as_the_service_passes_it_o
 
     assert done.returncode == 0
     assert "warning  model        toy:2: " in done.stdout
+
+
+def test_a_bad_version_that_is_the_default_is_a_failure_as_it_is_for_the_service(tmp_path):
+    toys.publish(tmp_path, "toy", 1, b"junk")
+    toys.publish(tmp_path, "toy", 2)
+
+    done = ask(tmp_path, DEFAULT_MODEL="toy:1")
+    served = start(tmp_path, DEFAULT_MODEL="toy:1").wait(60)
+
+    assert done.returncode == served == 65
+    assert "failure  model        toy:1: " in done.stdout
 
 
 def test_a_model_whose_name_is_not_allowed_is_a_warning(tmp_path):

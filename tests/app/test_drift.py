@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from app.drift import Drift, chance
-from app.familiarity import Familiarity, fit
+from app.familiarity import Familiarity
+from model_export.artifact.gaussians import fit
 from tests import toys
 from tests.app.test_familiarity import WIDTHS, sample
 
@@ -24,18 +25,18 @@ def test_drift_is_by_how_much_more_of_the_images_are_strange():
     drift = Drift(["joint"], 2000, window=4)
     drift.observe(np.array([[0.05], [0.02], [0.3], [0.9]], np.float32), logits(4))
 
-    assert drift.tell().drift == {"joint": pytest.approx(0.5 - 0.1)}
+    assert drift.summary().drift == {"joint": pytest.approx(0.5 - 0.1)}
 
 
 def test_images_of_the_usual_kind_are_close_and_strange_ones_are_far():
     drift = Drift(["joint", "top"], 2000)
     drift.observe(even(1000), logits(1000))
 
-    assert max(map(abs, drift.tell().drift.values())) < 0.03
-    assert drift.tell().chance == pytest.approx(0.072, abs=0.001)
+    assert max(map(abs, drift.summary().drift.values())) < 0.03
+    assert drift.summary().chance == pytest.approx(0.072, abs=0.001)
 
     drift.observe(0.02 * even(1000), logits(1000))
-    assert drift.tell().drift == pytest.approx({"joint": 0.9, "top": 0.9})
+    assert drift.summary().drift == pytest.approx({"joint": 0.9, "top": 0.9})
 
 
 def test_images_that_are_more_familiar_than_most_are_nothing_to_be_woken_for():
@@ -43,18 +44,18 @@ def test_images_that_are_more_familiar_than_most_are_nothing_to_be_woken_for():
     drift = Drift(["joint", "top"], 2000)
     drift.observe(0.5 + 0.5 * even(1000), logits(1000))
 
-    assert max(drift.tell().drift.values()) == pytest.approx(-0.1)
+    assert max(drift.summary().drift.values()) == pytest.approx(-0.1)
 
 
 @pytest.mark.parametrize("logit", [0.001, -3.7, 98])
 def test_a_camera_that_shows_always_the_same_is_told_of_however_familiar_that_is(logit):
     drift = Drift(["joint", "top"], 2000)
     drift.observe(even(1000), logits(1000))
-    assert drift.tell().repeated < 0.01
+    assert drift.summary().repeated < 0.01
 
     last_digits = np.random.default_rng(1).normal(1, 1e-6, 700).astype(np.float32)  # they depend on the batch
     drift.observe(even(700), np.float32(logit) * last_digits)
-    assert drift.tell().repeated == pytest.approx(0.7, abs=0.01)
+    assert drift.summary().repeated == pytest.approx(0.7, abs=0.01)
 
 
 def test_strange_images_that_differ_are_not_taken_for_a_frozen_camera():
@@ -67,7 +68,7 @@ def test_strange_images_that_differ_are_not_taken_for_a_frozen_camera():
     familiarity = model.run(strange).familiarity
 
     assert (familiarity == familiarity.min()).all(1).mean() > 0.5
-    assert model.drift.tell().repeated < 0.1
+    assert model.drift.summary().repeated < 0.1
 
 
 @pytest.mark.parametrize("held_out", [20, 179, 2000])
@@ -79,9 +80,9 @@ def test_chance_is_what_images_of_the_usual_kind_stay_below(held_out):
         scorer = Familiarity(fit(train, targets, sample(held_out, 1000 + seed)[0]), WIDTHS)
         drift = Drift(["joint", *train], held_out)
         drift.observe(scorer.score(list(sample(1000, 5000 + seed)[0].values())), logits(1000))
-        found += drift.tell().drift.values()
+        found += drift.summary().drift.values()
 
-    assert drift.tell().chance == chance(held_out, 1000)
+    assert drift.summary().chance == chance(held_out, 1000)
     assert chance(held_out, 1000) / 4 < max(found) < chance(held_out, 1000)
 
 
@@ -93,7 +94,7 @@ def test_strange_images_are_seen_where_few_were_held_out(held_out):
     drift = Drift(["joint", *train], held_out)
     drift.observe(scorer.score([vectors + 40 for vectors in sample(500, 4)[0].values()]), logits(500))
 
-    assert min(drift.tell().drift.values()) == pytest.approx(1 - 1 / (held_out + 1), abs=0.001)
+    assert min(drift.summary().drift.values()) == pytest.approx(1 - 1 / (held_out + 1), abs=0.001)
 
 
 @pytest.mark.parametrize("size", [1, 7, 250, 3000])
@@ -105,14 +106,14 @@ def test_only_the_latest_count(size):
     expected = Drift(["joint", "top"], 2000, window=250)
     expected.observe(scores[-250:], marks[-250:])
 
-    assert drift.tell() == expected.tell()
+    assert drift.summary() == expected.summary()
 
 
 def test_nothing_is_told_of_few_images():
     drift = Drift(["joint", "top"], 2000)
     drift.observe(even(99), logits(99))
 
-    assert drift.tell() is None
+    assert drift.summary() is None
 
 
 def test_several_threads_may_feed_it():
@@ -128,20 +129,20 @@ def test_several_threads_may_feed_it():
     for thread in threads:
         thread.join()
 
-    assert drift.tell().images == 8000
-    assert max(map(abs, drift.tell().drift.values())) < 0.02
+    assert drift.summary().images == 8000
+    assert max(map(abs, drift.summary().drift.values())) < 0.02
 
 
 def test_a_model_watches_what_it_is_given_and_not_what_it_warmed_up_with():
     model = toys.load(toys.proto(statistics=toys.statistics()))
     model.warm_up([1, 64])
-    assert model.drift.tell() is None
+    assert model.drift.summary() is None
     random = np.random.default_rng(0)
 
     model.run(random.integers(127, 255, (500, 8, 8, 3)).astype(np.uint8))
-    usual = model.drift.tell().drift
+    usual = model.drift.summary().drift
     model.run(np.zeros((1000, 8, 8, 3), np.uint8))
-    blind = model.drift.tell().drift
+    blind = model.drift.summary().drift
 
     assert list(usual) == ["joint", *toys.QUADRANTS]
     assert max(usual.values()) < 0.15

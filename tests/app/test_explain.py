@@ -202,6 +202,7 @@ def test_a_class_or_branch_that_there_is_not_is_found_before_the_image_is_looked
     ("query", "words"),
     [
         ("colour=red", "'colour': there is no such parameter; there are model, label, branch"),
+        ("model=", "'model': it takes text in UTF-8 of at least one character, not ''"),
         ("label=dark&label=bright", "'label': it is given 2 times; give it once"),
     ],
 )
@@ -216,9 +217,10 @@ def test_an_image_that_cannot_be_used(ask):
 
 
 def test_a_model_without_maps_is_never_explained(ask):
-    problem = assert_problem(ask(model="grey", data=toys.plain(1)), 422, "invalid_parameter")
+    for data in (toys.plain(1), b"no image at all"):  # it is refused before the image is looked at
+        problem = assert_problem(ask(model="grey", data=data), 422, "invalid_parameter")
 
-    assert "carries no maps" in problem["detail"]
+        assert "carries no maps" in problem["detail"]
 
 
 def test_colours_say_for_against_and_nothing():

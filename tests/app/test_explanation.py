@@ -152,9 +152,10 @@ def test_not_unless_asked_for(server):
 
 @pytest.mark.parametrize("url", ["/predict", "/predict/batch"])
 def test_a_model_without_its_head_is_never_explained(server, url):
-    response = server.post(url, params={"explain": "true", "model": "grey"}, files={"file": toys.plain(1)})
+    for data in (toys.plain(1), b"no image at all"):  # it is refused before the image is looked at
+        response = server.post(url, params={"explain": "true", "model": "grey"}, files={"file": data})
 
-    assert "carries no head" in assert_problem(response, 422, "invalid_parameter")["detail"]
+        assert "carries no head" in assert_problem(response, 422, "invalid_parameter")["detail"]
 
 
 def test_a_head_that_is_not_the_models_own_is_refused():

@@ -6,9 +6,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from app.familiarity import Familiarity, fit
+from app.familiarity import Familiarity
 from app.metadata import Metadata
 from app.statistics import Statistics
+from model_export.artifact.gaussians import fit
 from tests import toys
 
 WIDTHS = (5, 40)

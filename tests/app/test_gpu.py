@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from app import devices, doctor, sessions
+from app import devices, doctor, sessions, starting
 from app.errors import DeviceUnavailable, InvalidArtifact, NotReady
 from app.model import Model
 from app.registry.loading import Loader
@@ -208,6 +208,28 @@ def test_the_doctor_sends_nobody_to_remove_a_model_for_a_gpu_that_fails(gpu, tmp
     assert "remove" not in model.advice
 
 
+@pytest.mark.usefixtures("gpu")
+def test_a_version_that_the_gpu_cannot_run_ends_the_start_and_is_a_failure_to_the_doctor(tmp_path, monkeypatch):
+    """As an int8 model beside a float32 one."""
+    toys.publish(tmp_path, "toy", 1)
+    quantized = toys.publish(tmp_path, "toy", 2, toys.artifact(offset=0.25)).read_bytes()
+    opened = sessions.open_session
+
+    def without_kernels(data, device, threads=1):
+        if device == "cuda" and data == quantized:
+            raise DeviceUnavailable("CUDA has no kernels for all that it computes")
+        return opened(data, device, threads)
+
+    monkeypatch.setattr(sessions, "open_session", without_kernels)
+
+    first, second = doctor._models(Settings(models_dir=tmp_path, device="cuda"))
+    with pytest.raises(DeviceUnavailable, match="no kernels"):
+        starting.load(Repository(tmp_path, default=None, loader=Loader(device="cuda", threads=1, max_batch_size=4)))
+
+    assert (first.level, second.level) == ("ok", "failure")
+    assert isinstance(second.error, DeviceUnavailable)
+
+
 def test_the_doctor_says_once_what_to_install(monkeypatch):
     monkeypatch.setattr(devices, "why_no_cuda", lambda: None)
     monkeypatch.setattr(devices, "missing_library", lambda: "libcudnn.so.9 cannot be loaded; install deploy/this.txt")
@@ -227,7 +249,7 @@ def test_a_gpu_that_cannot_run_the_model_is_not_the_models_fault(gpu, tmp_path):
     loader = Loader(device="cuda", threads=1, max_batch_size=4)
 
     with pytest.raises(DeviceUnavailable, match="CUDA cannot be used: it does not run: CUDA failure 209"):
-        Repository(tmp_path, default=None, loader=loader).load()
+        starting.load(Repository(tmp_path, default=None, loader=loader))
 
 
 def test_auto_goes_on_without_a_gpu_that_cannot_run_the_model(gpu, tmp_path, caplog):
@@ -235,7 +257,7 @@ def test_auto_goes_on_without_a_gpu_that_cannot_run_the_model(gpu, tmp_path, cap
     gpu.failure = NO_KERNEL
     repository = Repository(tmp_path, default=None, loader=Loader(device="auto", threads=1, max_batch_size=4))
 
-    repository.load()
+    starting.load(repository)
 
     assert repository.served.find("toy").card.execution_provider == devices.CPU
     assert "running" in caplog.text
@@ -253,7 +275,7 @@ def test_a_model_that_fails_on_the_cpu_too_is_at_fault(tmp_path):
 def test_a_version_that_a_gpu_in_use_has_no_room_for_is_refused_and_the_rest_goes_on(gpu, tmp_path):
     toys.publish(tmp_path, "toy")
     repository = Repository(tmp_path, default=None, loader=Loader(device="cuda", threads=1, max_batch_size=4))
-    repository.load()
+    starting.load(repository)
     toys.publish(tmp_path, "toy", 2, toys.artifact(offset=0.25))
     gpu.failure = "Failed to allocate memory for requested buffer of size 1073741824"
 
@@ -270,7 +292,7 @@ def test_a_model_that_a_gpu_has_no_room_for_any_more_is_not_ready(gpu, tmp_path)
         toys.publish(tmp_path, name)
     loader = Loader(device="cuda", threads=1, max_batch_size=4)
     repository = Repository(tmp_path, default=None, loader=loader, memory_bytes=1)
-    repository.load()
+    starting.load(repository)
     gpu.failure = "Failed to allocate memory for requested buffer of size 1073741824"
 
     with pytest.raises(NotReady, match="cannot be loaded; GET /models says why"):

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from app import starting
 from app.errors import ModelNotFound, NotReady
 from app.registry import loading
 from app.registry.residency import Residency
@@ -52,7 +53,7 @@ def test_the_highest_versions_stay(tmp_path):
     for number in range(1, 7):
         toys.publish(tmp_path, "toy", number)
     repository = Repository(tmp_path, default=None, loader=loader(), memory_bytes=2_500_000)
-    repository.load()
+    starting.load(repository)
 
     loaded = [entry.number for entry in repository.entries() if entry.version is not None]
     assert loaded
@@ -79,7 +80,7 @@ def crowded(tmp_path):
     for index in range(4):
         toys.publish(tmp_path, f"toy-{index}", 1, toys.artifact(offset=0.3 + index / 100))
     repository = Repository(tmp_path, default=None, loader=loader(), memory_bytes=1_500_000)
-    repository.load()
+    starting.load(repository)
     return repository
 
 
@@ -133,7 +134,7 @@ def test_the_same_file_is_loaded_again_without_a_trial(crowded, monkeypatch):
     assert acquire(crowded, entry).model.sha256 == entry.card.sha256
 
 
-@pytest.mark.parametrize("leave", [lambda repository, entry: repository.withdraw(entry.name), Repository.remove])
+@pytest.mark.parametrize("leave", [lambda repository, entry: repository.unload(entry.name), Repository.remove])
 def test_what_leaves_while_it_is_loaded_again_is_answered_with_and_does_not_stay(crowded, monkeypatch, leave):
     entry, opened = let_go(crowded), loading.Loader.open
 
@@ -152,19 +153,19 @@ def test_what_leaves_while_it_is_loaded_again_is_answered_with_and_does_not_stay
         crowded.served.resolve(reference)
 
 
-def test_a_new_version_of_what_is_withdrawn_at_that_moment_does_not_stay(tmp_path, monkeypatch):
+def test_a_new_version_of_what_is_unloaded_at_that_moment_does_not_stay(tmp_path, monkeypatch):
     toys.publish(tmp_path, "toy", 1)
     repository = Repository(tmp_path, default=None, loader=loader())
-    repository.load()
+    starting.load(repository)
     toys.publish(tmp_path, "toy", 2)
     load = Residency.load
 
-    def load_and_withdraw(*arguments):
+    def load_and_unload(*arguments):
         version = load(*arguments)
-        repository.withdraw("toy")
+        repository.unload("toy")
         return version
 
-    monkeypatch.setattr(Residency, "load", load_and_withdraw)
+    monkeypatch.setattr(Residency, "load", load_and_unload)
     Watcher(repository, 1).look("toy")
 
     assert [(entry.number, entry.version) for entry in repository.entries()] == [(1, None), (2, None)]

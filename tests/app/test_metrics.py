@@ -131,7 +131,7 @@ def test_what_chance_allows_is_that_of_the_images_of_all_workers(models):
     total = add_up([{"drift": catalogue.drift(repository)}] * 2)
     families = {family.name: family for family in exposition._drift(total["drift"])}
 
-    told = model.drift.tell()
+    told = model.drift.summary()
     assert families["multipool_feature_drift_chance"].samples[0].value == pytest.approx(chance(600, 400))
     assert families["multipool_feature_drift"].samples[0].value == pytest.approx(told.drift["joint"])
     assert families["multipool_repeated_images"].samples[0].value == pytest.approx(told.repeated)

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 from pydantic import ValidationError
 
 from app.errors import InvalidArtifact
 from app.probe import Probe, enlarge
 from tests import toys
-from tests.conftest import start
+from tests.conftest import serving, start
 
 
 def probe(answers=((0.9, 0.1), (0.1, 0.9)), channels=3, tolerance=0.01):
@@ -69,3 +70,40 @@ def test_a_probe_whose_parts_do_not_fit_together_is_no_probe(shape):
 
     with pytest.raises(ValidationError):
         Probe.model_validate(document)
+
+
+def runs_up_to(largest, **options):
+    """A toy whose graph fails with more images than so many."""
+    model = toys.proto(**options)
+    softmax = model.graph.node.pop(next(i for i, n in enumerate(model.graph.node) if n.op_type == "Softmax"))
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.zeros(largest, np.float32), "places"),
+            numpy_helper.from_array(np.array(0), "first"),
+        ]
+    )
+    model.graph.node.extend(
+        [
+            helper.make_node("Shape", ["logits"], ["sizes"]),
+            helper.make_node("Gather", ["sizes", "first"], ["images"]),
+            helper.make_node("Constant", [], ["one"], value_int=1),
+            helper.make_node("Sub", ["images", "one"], ["last"]),
+            helper.make_node("Gather", ["places", "last"], ["zero"]),  # fails where there is no such place
+            helper.make_node("Add", ["logits", "zero"], ["shifted"]),
+        ]
+    )
+    softmax.input[0] = "shifted"
+    model.graph.node.append(softmax)
+    return toys.serialize(model)
+
+
+def test_a_model_that_fails_on_its_golden_probe_alone_is_refused_beside_a_good_one(tmp_path):
+    probe = Probe.of(np.zeros((3, 8, 8, 3), np.uint8), np.full((3, 2), 0.5, np.float32), 0.01)
+    toys.publish(tmp_path, "toy", 1)
+    toys.publish(tmp_path, "toy", 2, runs_up_to(2, probe=probe))
+
+    with serving(tmp_path) as client:
+        (refused,) = client.get("/models").json()["refused"]
+
+    assert refused["version"] == 2
+    assert refused["reason"].startswith("it does not run: ")

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from app import catalogue, devices
+from app import catalogue, devices, starting
 from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, NothingToServe, NotReady
 from app.registry.artifacts import discover
 from app.registry.loading import Loader
@@ -14,7 +14,7 @@ from tests import toys
 
 def loaded(root, default=None):
     repository = Repository(root, default=default, loader=loader())
-    repository.load()
+    starting.load(repository)
     return repository
 
 
@@ -111,7 +111,7 @@ def test_not_ready_until_loaded(models):
 
     assert not repository.ready
     assert "being loaded" in repository.reason
-    repository.load()
+    starting.load(repository)
     assert repository.ready
 
 
@@ -120,7 +120,7 @@ def test_auto_says_once_that_it_runs_on_the_cpu(models, caplog):
     caplog.set_level("INFO", "app.registry.loading")
     repository = Repository(models, default=None, loader=loader("auto"))
 
-    repository.load()
+    starting.load(repository)
 
     assert {entry.card.execution_provider for entry in repository.served} == {"CPUExecutionProvider"}
     assert caplog.text.count("running on the CPU, because") == 1
@@ -157,8 +157,8 @@ def test_the_list_is_of_one_moment(models):
 
     def change():
         while not done.is_set():
-            repository.withdraw("grey")
-            repository.restore("grey")
+            repository.unload("grey")
+            repository.serve_again("grey")
 
     thread = threading.Thread(target=change)
     thread.start()
@@ -196,7 +196,7 @@ def test_a_default_that_changes_by_itself_is_said(tmp_path, caplog):
     repository = two(tmp_path)
     assert caplog.text == ""
 
-    repository.withdraw("one")
+    repository.unload("one")
 
     assert repository.served.resolve(None).name == "two"
     assert "answered by 'two' from now on, instead of 'one'; set MULTIPOOL_DEFAULT_MODEL" in caplog.text
@@ -205,14 +205,14 @@ def test_a_default_that_changes_by_itself_is_said(tmp_path, caplog):
 def test_a_default_that_was_chosen_does_not_change(tmp_path, caplog):
     repository = two(tmp_path, "one")
 
-    repository.withdraw("one")
+    repository.unload("one")
 
     with pytest.raises(ModelNotFound, match="the default model 'one' was unloaded; name another"):
         repository.served.resolve(None)
     with pytest.raises(ModelNotFound, match="model 'one' was unloaded; POST /v2/repository/models/NAME/load"):
         repository.served.resolve("one")
     assert "the default model 'one' was unloaded" in caplog.text
-    repository.restore("one")
+    repository.serve_again("one")
     repository.remove(repository.served.find("one"))
     with pytest.raises(ModelNotFound, match="the default model 'one' is not in the model repository"):
         repository.served.resolve(None)
@@ -221,8 +221,8 @@ def test_a_default_that_was_chosen_does_not_change(tmp_path, caplog):
 def test_when_every_model_was_unloaded_it_is_said_how_to_load_one(tmp_path):
     repository = two(tmp_path)
 
-    repository.withdraw("one")
-    repository.withdraw("two")
+    repository.unload("one")
+    repository.unload("two")
 
     with pytest.raises(NotReady, match="no model is served: one, two unloaded; POST /v2/repository/models/NAME/load"):
         repository.served.resolve(None)

@@ -171,3 +171,13 @@ def test_without_any_model_it_is_not_ready_until_one_is_loaded_again(tmp_path):
         assert client.post("/v2/repository/models/toy/load", headers=ADMIN).status_code == 200
         assert client.get("/readyz").status_code == 200
         assert client.post("/predict", files=PHOTO).status_code == 200
+
+
+def test_a_model_that_was_loaded_is_in_memory_before_the_first_request(tmp_path):
+    toys.publish(tmp_path, "toy")
+    toys.publish(tmp_path, "other")
+    with serving(tmp_path, ADMIN_KEY=KEY, MODELS_POLL_S=0) as client:
+        for order in ("unload", "load"):
+            assert client.post(f"/v2/repository/models/toy/{order}", headers=ADMIN).status_code == 200
+
+        assert client.get("/models/toy").json()["loaded"]

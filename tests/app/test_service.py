@@ -182,23 +182,29 @@ def test_a_client_that_leaves_in_the_middle_is_one_line_of_the_log(server):
     assert "Traceback" not in server.log.text
 
 
-def test_an_error_of_our_own_says_nothing_of_the_inside(tmp_path):
+@pytest.mark.parametrize("url", ["/predict", "/explain"])
+def test_an_error_of_our_own_says_nothing_of_the_inside(tmp_path, url):
     """A model that fails for one kind of image only: the caller gets an id, the log gets the traceback."""
     toys.publish(tmp_path, "toy", 1, fails_for_bright_images())
-    with serving(tmp_path) as client:
-        assert client.post("/predict", files={"file": toys.plain(0)}).status_code == 200
-        response = client.post("/predict", files={"file": toys.plain(255)}, headers={"X-Request-ID": "broken-1"})
+    page = {"Origin": "https://shop.example"}
+    with serving(tmp_path, CORS_ORIGINS=page["Origin"]) as client:
+        assert client.post(url, files={"file": toys.plain(0)}).status_code == 200
+        response = client.post(url, files={"file": toys.plain(255)}, headers={"X-Request-ID": "broken-1", **page})
         body = assert_problem(response, 500, "internal_error")
         assert body["detail"] == "something went wrong inside the service; its log says more"
-        client.log.wait_for(r"POST /predict 500 .*broken-1")
+        assert response.headers["access-control-allow-origin"] == page["Origin"]
+        client.log.wait_for(rf"POST {url} 500 .*broken-1")
         client.log.wait_for("Traceback")
-        assert client.post("/predict", files={"file": toys.plain(0)}).status_code == 200
+        assert client.log.text.count("Traceback") == 1
+        assert client.post(url, files={"file": toys.plain(0)}).status_code == 200
+        assert 'multipool_problems_total{code="internal_error"} 1.0' in client.get("/metrics").text
 
 
 def fails_for_bright_images():
     """A toy that looks up an entry of a table of one: entry 0 for most images, entry 2 for a white one."""
-    model = toys.proto(head=False)
-    softmax = model.graph.node.pop()
+    model = toys.proto()
+    (place,) = (index for index, node in enumerate(model.graph.node) if node.op_type == "Softmax")
+    softmax = model.graph.node.pop(place)
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "table"))
     model.graph.initializer.append(numpy_helper.from_array(np.array([0, 1]), "all_axes"))
     model.graph.node.extend(

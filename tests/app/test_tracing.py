@@ -58,6 +58,19 @@ def test_a_request_is_a_span_with_its_stages(models, collector, monkeypatch):
     assert "GET other" in found
 
 
+def test_a_request_that_is_refused_before_its_route_is_known_makes_no_name_of_its_own(models, collector, monkeypatch):
+    """Else whoever has no key could fill the collector with names."""
+    spans, address = collector
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+    with serving(models, DEFAULT_MODEL="brightness", API_KEYS="a-key-of-sixteen-characters") as client:
+        assert client.post("/predict", files={"file": toys.plain(1)}).status_code == 401
+        assert client.get("/models/brightness").status_code == 401
+        assert client.get("/made-up-by-someone").status_code == 401
+
+    names = {span.name for span in spans} - {"GET /readyz"}
+    assert names == {"POST /predict", "GET /models/{name}", "GET other"}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_last_spans_are_sent_when_the_service_ends(models, collector, monkeypatch, workers):
     spans, address = collector

@@ -1,5 +1,6 @@
 """A model that is not known is loaded where it can do no harm: what it may take is bounded by the operating system."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import numpy as np
 from onnx import helper, numpy_helper
 
+from app.probe import Probe
 from app.registry import trial
 from tests import toys
 from tests.app.test_watching import never_ends
@@ -59,6 +61,15 @@ def test_a_model_that_takes_more_memory_than_it_may_is_refused():
     assert code == 1
     assert said.startswith("error: ")
     assert "Traceback" not in said
+
+
+def test_a_golden_probe_that_takes_more_memory_than_it_may_is_refused_in_one_line():
+    probe = Probe.of(np.zeros((64, 1, 1, 3), np.uint8), np.full((64, 2), 0.5, np.float32), 0.01)
+
+    code, said = tried(toys.artifact(4000, 4000, probe=probe), memory=3 << 30)
+
+    assert code == 1
+    assert re.fullmatch("error: it does not run: .*allocate.*\n", said)
 
 
 def test_a_model_that_takes_more_time_than_it_may_is_ended():

@@ -1,7 +1,9 @@
 """Versions that are published or deleted while the service runs, good ones and bad ones."""
 
+import asyncio
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from app import starting
 from app.errors import InvalidArtifact
 from app.registry import loading
 from app.repository import Repository
@@ -248,7 +251,7 @@ def test_when_everything_can_be_read_again_it_is_said(tmp_path):
 def test_what_could_not_be_read_for_a_moment_is_read_when_it_can(tmp_path, monkeypatch, caplog):
     toys.publish(tmp_path, "toy", 1)
     repository = Repository(tmp_path, default=None, loader=loading.Loader(device="cpu", threads=1, max_batch_size=1))
-    repository.load()
+    starting.load(repository)
     toys.publish(tmp_path, "toy", 2)
     watcher = Watcher(repository, 1)
 
@@ -272,7 +275,7 @@ def repository(tmp_path):
     """What is loaded of a folder with one version."""
     toys.publish(tmp_path, "toy", 1)
     repository = Repository(tmp_path, default=None, loader=loading.Loader(device="cpu", threads=1, max_batch_size=1))
-    repository.load()
+    starting.load(repository)
     return repository
 
 
@@ -308,3 +311,39 @@ def test_a_file_that_is_gone_for_a_moment_is_not_forgotten(tmp_path, repository,
 
     assert repository.served.find("toy").number == 1
     assert "removed" not in caplog.text
+
+
+def test_what_was_refused_is_tried_again_when_an_operator_asks_for_it(tmp_path, repository, monkeypatch):
+    """Its trial may have failed because the machine was busy; nobody else asks twice for the same content."""
+    watcher = Watcher(repository, 1)
+    toys.publish(tmp_path, "toy", 2)
+    with monkeypatch.context() as busy:
+        busy.setattr(loading, "_TRIAL_S", 0)
+        for _ in range(2):
+            watcher.look()
+    watcher.look()
+    assert repository.served.find("toy").number == 1
+
+    watcher.look("toy")
+
+    assert repository.served.find("toy").number == 2
+
+
+def test_a_look_that_fails_for_any_reason_is_not_the_last_one(tmp_path, repository, monkeypatch, caplog):
+    toys.publish(tmp_path, "toy", 2)
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    async def scenario():
+        looking = asyncio.create_task(Watcher(repository, 0.01).run())
+        with monkeypatch.context() as full:
+            full.setattr(threading.Thread, "start", refuse)
+            while "can't start new thread" not in caplog.text:
+                await asyncio.sleep(0.01)
+        while repository.served.find("toy").number == 1:
+            assert not looking.done()
+            await asyncio.sleep(0.01)
+        looking.cancel()
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from app import starting
 from app.errors import NothingToServe
 from app.registry.loading import Loader
 from app.repository import Repository
@@ -105,13 +106,13 @@ def test_who_goes_on_tries_what_is_new_first_and_refuses_what_cannot_be_served(t
     monkeypatch.setattr(Loader, "_try", lambda _, data: tried.append(data))
     old = toys.publish(tmp_path, "toy", 1).read_bytes()
     before = Repository(tmp_path, default="toy", loader=Loader(device="cpu", threads=1, max_batch_size=2))
-    before.load()
+    starting.load(before)
     assert tried == []
     new = toys.publish(tmp_path, "toy", 2, toys.artifact(offset=0.25)).read_bytes()
     toys.publish(tmp_path, "bad", 1, b"not a model")
 
     after = Repository(tmp_path, default="gone", loader=Loader(device="cpu", threads=1, max_batch_size=2))
-    after.load(before.trusted())
+    starting.load(after, before.trusted())
 
     assert after.ready
     assert old not in tried
@@ -125,7 +126,7 @@ def test_who_goes_on_needs_something_to_serve(tmp_path):
     repository = Repository(tmp_path, default=None, loader=Loader(device="cpu", threads=1, max_batch_size=2))
 
     with pytest.raises(NothingToServe, match="can be served"):
-        repository.load(frozenset())
+        starting.load(repository, frozenset())
 
 
 def test_a_version_still_to_come_does_not_stop_a_start(tmp_path):

@@ -1,9 +1,8 @@
-"""Around every request: its id, one line in the log, the API key."""
+"""Around every request: its id, one line in the log, one count."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import re
 import time
@@ -12,12 +11,14 @@ from random import getrandbits
 from typing import Any
 
 from starlette.requests import ClientDisconnect
-from starlette.routing import BaseRoute, Match
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import problems
-from app.errors import Draining, Unauthorized
+from app.errors import Draining
 from app.http import fields
+from app.http.paths import HEALTH, route_of
 from app.metrics import Metrics
 
 log = logging.getLogger("app.access")
@@ -25,12 +26,6 @@ log = logging.getLogger("app.access")
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _SANE_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
 _CLIENT_CLOSED = 499  # only ever logged: there is no one left to answer
-KNOWN_PATHS = frozenset({"/predict", "/predict/batch", "/explain"})
-"""Paths of requests for predictions; others are known by the route that they match."""
-_ADMIN_PATH = "/v2/repository/"
-OPEN_PATHS = frozenset({"/livez", "/readyz"})
-"""Health checks carry no key and are not limited."""
-_PAGES, _PAGE_FILES = frozenset({"/", "/docs"}), "/web/"  # hold nothing of anyone's, and ask for the key themselves
 
 
 def choose_id(asked: str) -> str:
@@ -41,7 +36,7 @@ def choose_id(asked: str) -> str:
 class RequestContext:
     """Gives each request an id, returns it as ``X-Request-ID``, and logs and counts the request when it is answered.
 
-    What no one else has caught ends here, so that even that answer carries the id.
+    An error that the other layers raise is answered here, so that even that answer carries the id.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, routes: Sequence[BaseRoute]) -> None:
@@ -75,11 +70,11 @@ class RequestContext:
                 status = _CLIENT_CLOSED
             elif not status:
                 await problems.of(Draining("the service is shutting down"), scope)(scope, receive, send_with_id)
-        except Exception:
-            log.exception("%s %s failed", scope["method"], _printable(scope), extra={"request_id": request_id})
+        except Exception as error:
+            response = failed(scope, error)
             if status:
                 raise  # too late for another answer; the server cuts the connection
-            await problems.internal(scope)(scope, receive, send_with_id)
+            await response(scope, receive, send_with_id)
         finally:
             self._conclude(scope, status, time.monotonic() - start)
 
@@ -88,17 +83,22 @@ class RequestContext:
         if (fault := scope["state"].get("fault")) is not None:
             status = fault.status  # the protocol has answered
         self._metrics.in_flight -= 1
-        self._metrics.count_request(self._route(scope), scope["method"], status, seconds, scope["state"].get("problem"))
+        self._metrics.count_request(
+            route_of(scope, self._routes), scope["method"], status, seconds, scope["state"].get("problem")
+        )
         _log(scope, status, seconds)
 
-    def _route(self, scope: Scope) -> str:
-        """Name the route that a request was for, though it may have been stopped before it got there."""
-        if scope["path"] in KNOWN_PATHS:
-            return str(scope["path"])
-        found = scope.get("route") or next(
-            (one for one in self._routes if one.matches(scope)[0] is not Match.NONE), None
-        )
-        return getattr(found, "path", "other")
+
+def failed(scope: Scope, error: Exception) -> Response:
+    """Answer a request that failed with an unexpected error, and log its traceback."""
+    log.error(
+        "%s %s failed",
+        scope["method"],
+        _printable(scope),
+        extra={"request_id": scope["state"]["request_id"]},
+        exc_info=error,
+    )
+    return problems.internal(scope)
 
 
 def client_of(scope: Mapping[str, Any]) -> str:
@@ -107,7 +107,7 @@ def client_of(scope: Mapping[str, Any]) -> str:
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:
-    level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO
+    level = logging.DEBUG if scope["path"] in HEALTH else logging.INFO
     if not log.isEnabledFor(level):
         return
     state = scope["state"]
@@ -131,49 +131,3 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
 def _printable(scope: Scope) -> str:
     """Cut the path, and escape what could forge a line of the log."""
     return str(scope["path"])[:200].encode("unicode_escape").decode()
-
-
-def _is_open(path: str) -> bool:
-    return path in OPEN_PATHS or path in _PAGES or path.startswith(_PAGE_FILES)
-
-
-class ApiKey:
-    """Lets a request through when it carries one of the keys.
-
-    Health checks and the files of the pages need none, and ``/v2`` one of its own.
-    """
-
-    def __init__(self, app: ASGIApp, keys: tuple[bytes, ...], admin_keys: tuple[bytes, ...] = ()) -> None:
-        self._app = app
-        self._keys = keys
-        self._admin_keys = admin_keys
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_open(scope["path"]) or self._may_pass(scope):
-            await self._app(scope, receive, send)
-            return
-        sent = "the key that was sent is not accepted here; " if given_key(scope) else ""
-        wanted = "the admin key" if self._is_for_admins(scope) else "an API key"
-        error = Unauthorized(f"{sent}send {wanted}, as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
-        await problems.of(error, scope)(scope, receive, send)
-
-    def _is_for_admins(self, scope: Scope) -> bool:
-        return bool(self._admin_keys) and scope["path"].startswith(_ADMIN_PATH)
-
-    def _may_pass(self, scope: Scope) -> bool:
-        if self._is_for_admins(scope):
-            return _carries_one_of(self._admin_keys, scope)
-        return not self._keys or _carries_one_of((*self._keys, *self._admin_keys), scope)
-
-
-def given_key(scope: Scope) -> bytes:
-    """Read the key that a request carries, if any, as the bytes that were sent."""
-    scheme, _, token = (fields.first(scope, b"authorization") or "").partition(" ")
-    text = token.strip() if scheme.lower() == "bearer" else fields.first(scope, b"x-api-key") or ""
-    return text.encode("latin-1")
-
-
-def _carries_one_of(keys: tuple[bytes, ...], scope: Scope) -> bool:
-    given = given_key(scope)
-    # Every key is compared, each in constant time, so that the time taken tells nothing.
-    return sum(hmac.compare_digest(given, key) for key in keys) > 0
