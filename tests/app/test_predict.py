@@ -342,7 +342,7 @@ def test_a_model_that_cannot_be_explained_is_refused_before_its_table_is_begun(p
     done = predict(folder, "--model", "grey", "--output", tmp_path / "answers.csv", "--contributions")
 
     assert (done.returncode, done.stdout) == (65, "")
-    assert done.stderr.startswith("error: model grey:7 carries no head, so its logits cannot be explained: ")
+    assert done.stderr.startswith("error: the model carries no head, so its logits cannot be explained: ")
     assert not list(tmp_path.glob("*answers*"))
 
 
