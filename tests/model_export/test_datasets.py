@@ -380,6 +380,21 @@ def test_all_classes_that_a_split_lacks_are_named_at_once(folder):
     )
 
 
+def test_where_only_test_is_split_off_train_needs_one_more_to_validate_with(folder):
+    splits(folder, train="train", validation="test")
+    for path in sorted((folder / "train" / "dark").iterdir())[2:]:
+        path.unlink()
+    for index in range(12):
+        (folder / "train" / f"{index:02}").mkdir()
+
+    with pytest.raises(BadData) as caught:
+        datasets.load(str(folder))
+    assert str(caught.value).startswith("13 classes have too few images: '00' (train, test), ")
+    assert "'09' (train, test), 3 more; each class needs at least 3 in train, one of them to validate with, and" in (
+        str(caught.value)
+    )
+
+
 def test_the_reason_that_is_given_for_a_class_is_its_own(folder):
     """The name of one class may end like that of another."""
     for label in ("bobcat", "cat"):
