@@ -173,6 +173,8 @@ def test_large_images_are_brought_to_128(tmp_path):
         (lambda f: [p.unlink() for p in sorted((f / "dark").iterdir())[2:]], BadData, "'dark' \\(2\\)"),
         (lambda f: (f / "dark").rename(f.parent / "elsewhere"), BadData, "has one class, 'bright'"),
         (lambda f: (f / "test" / "dark").mkdir(parents=True), BadData, "no folder 'train'"),
+        (lambda f: (f / "dark").rename(f / "da\ark"), BadData, "'da\\\\x07rk' has a name that cannot be printed"),
+        (lambda f: (f / "dark").rename(f / " "), BadData, "has a name that cannot be printed"),
     ],
 )
 def test_what_cannot_be_trained_on(folder, spoil, kind, message):
