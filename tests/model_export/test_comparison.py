@@ -69,7 +69,11 @@ def test_the_best_is_named_and_the_others_in_order():
     first, *others = conclusions.ranking(runs, 2000)
 
     assert re.findall(r"`(\w+)`|(0\.\d+)", first) == [("gap", ""), ("", "0.9050")]
-    assert [re.findall(r"`(\w+)`", line) for line in others] == [["gap", "gmp"], ["gap", "regions"], ["gap", "attention"]]
+    assert [re.findall(r"`(\w+)`", line) for line in others] == [
+        ["gap", "gmp"],
+        ["gap", "regions"],
+        ["gap", "attention"],
+    ]
     assert [re.findall(r"[+-]\d+\.\d+", line)[0] for line in others] == ["+10.00", "+20.00", "+30.00"]
     _, low, high = conclusions.paired(runs, "gap", "gmp", 2000)
     assert re.findall(r"[+-]\d+\.\d+", others[0])[1:] == [f"{100 * low:+.2f}", f"{100 * high:+.2f}"]

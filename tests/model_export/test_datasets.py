@@ -13,6 +13,7 @@ from app.errors import MissingInput
 from app.images import Shape, decode
 from model_export import datasets
 from model_export.__main__ import main
+from model_export.data import sources
 from model_export.errors import BadData
 from model_export.figures import summary
 from model_export.reporting import remarks
@@ -29,6 +30,20 @@ def test_a_folder_of_classes_is_split_by_class(folder):
         assert np.bincount(split.labels).tolist() == [len(split) // 2] * 2
         bright = split.images[split.labels == 0]
         assert bright.min() >= 150
+
+
+def test_the_split_does_not_depend_on_the_order_in_which_a_disk_lists_its_files(folder):
+    files = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    first = datasets.load(str(folder)).splits["test"].names
+    for path in files:
+        path.unlink()
+    for path in np.random.default_rng(0).permutation(sorted(files)):
+        path.write_bytes(files[path])
+
+    assert datasets.load(str(folder)).splits["test"].names == first
+    assert [file.name for file in sources.find(str(folder)).files["train"]] == sorted(
+        str(path.relative_to(folder)) for path in files
+    )
 
 
 def test_no_image_is_in_two_splits_and_none_is_lost(folder):
@@ -270,19 +285,22 @@ def test_classes_inside_a_class_are_told_of(folder):
         (folder / "water" / name).mkdir(parents=True)
         for index in range(3):
             (folder / "water" / name / f"{index}.png").write_bytes(toys.plain(10 * len(name) + index))
+    (folder / "water" / "lake" / "shore").mkdir()
 
     dataset = datasets.load(str(folder))
 
     assert dataset.labels == ("bright", "dark", "water")
+    assert dataset.skipped == ()
     (note,) = dataset.notes
     assert "class 'water' includes the files in its sub-folders 'lake', 'river' (files: 6)" in note
 
 
-def test_what_belongs_to_no_class_and_links_to_nothing_are_skipped_with_the_reason(folder):
+def test_what_belongs_to_no_class_and_links_to_no_file_are_skipped_with_the_reason(folder):
     (folder / "stray.png").write_bytes(toys.plain(1))
     (folder / "readme.txt").write_text("notes")
     (folder / "dark" / "gone.png").symlink_to(folder / "absent.png")
     (folder / "dark" / "again.png").symlink_to(folder / "dark" / "00.png")
+    (folder / "dark" / "more").symlink_to(folder / "bright")
 
     dataset = datasets.load(str(folder))
 
@@ -290,6 +308,7 @@ def test_what_belongs_to_no_class_and_links_to_nothing_are_skipped_with_the_reas
     assert dataset.skipped == (
         "stray.png: it is next to the class folders, not in one of them",
         "dark/gone.png: broken link",
+        "dark/more: a link to a folder, which is not followed",
     )
 
 

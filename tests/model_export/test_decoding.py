@@ -28,6 +28,7 @@ def test_a_cache_holds_what_memory_would(folder, tmp_path):
 
     same(in_memory, cached)
     assert all(isinstance(split.images, np.memmap) for split in cached.splits.values())
+    assert not any(isinstance(split.images, np.memmap) for split in in_memory.splits.values())
 
 
 def test_files_are_decoded_once_and_again_when_they_change(folder, tmp_path, monkeypatch):

@@ -189,6 +189,24 @@ def test_idx_files_that_do_not_belong_together(tmp_path):
         sources.find(str(tmp_path))
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_an_idx_file_that_is_not_whole(tmp_path, zipped):
+    mnist(tmp_path, zipped)
+    path = tmp_path / f"train-images-idx3-ubyte{'.gz' if zipped else ''}"
+    path.write_bytes(path.read_bytes()[:-20])
+
+    with pytest.raises(BadData, match=r"train-images-idx3-ubyte.*; fetch it again"):
+        sources.find(str(tmp_path))
+
+
+def test_idx_files_of_training_alone_are_split(tmp_path):
+    mnist(tmp_path)
+    for path in tmp_path.glob("t10k-*"):
+        path.unlink()
+
+    assert datasets.load(str(tmp_path)).counts() == {"train": 22, "validation": 4, "test": 4}
+
+
 @given(st.binary(max_size=60), st.booleans())
 def test_no_bytes_make_the_idx_reader_fail_otherwise(tmp_path_factory, content, zipped):
     path = tmp_path_factory.mktemp("idx") / ("x.gz" if zipped else "x")
