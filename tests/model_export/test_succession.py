@@ -44,7 +44,7 @@ def test_other_classes_and_sizes_are_refused(before):
     before.check_kind(("bright", "dark"), Shape(8, 8, 3), "")
     with pytest.raises(BadSuccessor, match="the new model lacks 'bright' and adds 'dull', 'pale'"):
         before.check_kind(("dark", "dull", "pale"), Shape(8, 8, 3), "")
-    with pytest.raises(BadSuccessor, match="adds '00', .*, '09' and 2 more"):
+    with pytest.raises(BadSuccessor, match=r"adds '00', .*, '09' and 2 more"):
         before.check_kind(("dark", "bright", *(f"{number:02}" for number in range(12))), Shape(8, 8, 3), "")
     with pytest.raises(BadSuccessor, match="reads images of 8×8×3, the new model 16×8×3"):
         before.check_kind(("dark", "bright"), Shape(16, 8, 3), "")
