@@ -69,6 +69,7 @@ def test_the_best_is_named_and_the_others_in_order():
     first, *others = conclusions.ranking(runs, 2000)
 
     assert re.findall(r"`(\w+)`|(0\.\d+)", first) == [("gap", ""), ("", "0.9050")]
+    assert "share" not in first
     assert [re.findall(r"`(\w+)`", line) for line in others] == [
         ["gap", "gmp"],
         ["gap", "regions"],
@@ -135,7 +136,11 @@ def test_what_is_told_apart_leaves_the_others_a_milder_test():
         ((0.796, 0.805, 0.788), (0.80, 0.81, 0.79), "worse on average, but these seeds and images do not settle it"),
         ((0.70, 0.71, 0.69), (0.80, 0.81, 0.795), "validates worse,"),
         ((0.70, 0.80, 0.75), (0.75, 0.70, 0.72), "better on average, but these seeds and images do not settle it"),
-        ((0.80,), (0.70,), "one seed, which says nothing of chance"),
+        (
+            (0.80,),
+            (0.70,),
+            "+10.00 points with one seed, which says nothing of chance: it validates better on average, but",
+        ),
     ],
 )
 def test_a_conclusion_never_goes_beyond_the_seeds(gap, dense, verdict):
@@ -152,6 +157,11 @@ def test_a_tie_has_no_winner():
 
 def test_nothing_is_claimed_of_what_was_not_trained():
     assert conclusions.pooling_against_dense(trained(gap=(0.8,), regions=(0.7,)), 100) == []
+    assert conclusions.pooling_against_dense(trained(flatten_dense=(0.8,), regions=(0.7,)), 100) == []
+
+
+def test_what_other_images_would_change_is_a_binomial_standard_error():
+    assert "about 2.0 points" in conclusions.resolution(trained(gap=(0.75, 0.85), regions=(0.8, 0.8)), 400)
 
 
 def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_path, capsys):
