@@ -65,6 +65,15 @@ def test_batches_are_copies_of_a_few_rows(folder, tmp_path):
     np.testing.assert_array_equal(whole, split.images)
 
 
+def test_every_image_of_a_large_split_is_measured_once():
+    numbers = np.arange(600)
+    batches = InOrder(decoding.Split(numbers.astype(np.uint8).reshape(600, 1, 1, 1), numbers))
+
+    taken = [batches[index] for index in range(len(batches))]
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels in taken]), numbers)
+    np.testing.assert_array_equal(np.concatenate([images for images, _ in taken]).ravel(), numbers.astype(np.uint8))
+
+
 def test_what_does_not_fit_into_memory_goes_to_the_users_cache(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(decoding, "_LARGEST_SHARE_OF_MEMORY", 0.0)
