@@ -351,6 +351,29 @@ def test_options_of_training_are_advised_only_where_they_can_be_given(folder, ca
     assert "--" not in said
 
 
+def test_kinds_of_files_and_rare_classes_are_told_of(folder, capsys):
+    for index in range(13):
+        (folder / "dark" / f"{index:02}.png").unlink()
+    (folder / "dark" / "13.png").write_bytes(toys.plain(1, (30, 20), "BMP"))
+
+    summary.say_dataset(datasets.load(str(folder)), training=True)
+
+    said = capsys.readouterr().err
+    assert "files: 26 × 16×16 PNG RGB, 1 × 20×30 BMP RGB\n" in said
+    assert "'bright' has 3.2 times the images of 'dark'" in said  # 16 and 5 are left to train on
+
+
+def test_classes_of_like_size_are_no_matter(folder, capsys):
+    for index in range(8):
+        (folder / "dark" / f"{index:02}.png").unlink()
+
+    summary.say_dataset(datasets.load(str(folder)), training=True)
+
+    said = capsys.readouterr().err
+    assert "  dark: 10 train, 1 validation, 1 test\n" in said
+    assert "warning" not in said
+
+
 @pytest.mark.parametrize(
     ("images", "words"),
     [(2, "feature drift cannot be told from chance; with 100, "), (50, "feature drift of up to 0.27 may be chance; ")],
@@ -359,6 +382,8 @@ def test_how_little_few_held_out_images_tell_of_drift(images, words, capsys):
     remarks.say_held_out(images)
 
     assert words in capsys.readouterr().err
+    remarks.say_held_out(100)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_folder_from_macos_is_measured_with_a_model_from_elsewhere(folder, tmp_path, capsys):
