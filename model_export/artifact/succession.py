@@ -86,8 +86,7 @@ class Predecessor:
         return self.metadata.metrics.get("validation", {})
 
     def _same(self, what: str, document: Metadata) -> bool:
-        mine = self.metadata.training.get(what)
-        return mine is not None and mine == document.training.get(what)
+        return self.metadata.training.get(what) == document.training[what]
 
     def _refuse(self, why: str, otherwise: str) -> NoReturn:
         raise BadSuccessor(f"{self.found.reference}, which it would replace, {why}. Nothing was published: {otherwise}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,7 @@ class Run:
             kept = _options((self.folder / ARGUMENTS).read_bytes())
             paths = {name: Path(kept[name]) for name in ("output", "runs", "cache") if kept.get(name) is not None}
             tuples = {name: tuple(kept[name]) for name in ("size", "value_range", "labels") if kept.get(name)}
-            return argparse.Namespace(**{**kept, **paths, **tuples, "resume": self.folder, "json": False})
+            return argparse.Namespace(**{**kept, **paths, **tuples, "resume": self.folder})
         except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
             reason = " ".join(str(error).split())  # YAML's takes several lines
             raise BadData(f"{self.folder / ARGUMENTS} cannot be read: {reason}; restore it, or train again") from None
@@ -158,7 +159,7 @@ class Run:
 
         try:
             return keras.saving.load_model(path, compile=compile)
-        except (ValueError, OSError, KeyError, TypeError) as error:
+        except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
             reason = str(error).strip().partition("\n")[0]
             raise BadData(f"{path} is damaged ({reason}); train again") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def _read_weights(trunk: keras.Model, path: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Keras only warns when it leaves layers as they are
             trunk.load_weights(path)
-    except (ValueError, OSError, KeyError, UserWarning) as error:
+    except (ValueError, OSError, KeyError, RuntimeError, UserWarning, zipfile.BadZipFile) as error:
         reason = str(error).partition("\n")[0]
         raise BadData(f"--weights {path} does not fit {trunk.name} without its top: {reason}") from None
 

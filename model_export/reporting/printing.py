@@ -105,7 +105,7 @@ def _typical(difference: Difference) -> str:
 
 
 def _by_output(title: str, cells: list[tuple[Difference, str]]) -> Table:
-    sizes = sorted({difference.batch for difference, _ in cells})
+    sizes = dict.fromkeys(difference.batch for difference, _ in cells)
     table = Table(Column("output", no_wrap=True), *(f"batch {size}" for size in sizes), title=title)
     for name in dict.fromkeys(difference.output for difference, _ in cells):
         table.add_row(name, *(text for difference, text in cells if difference.output == name))

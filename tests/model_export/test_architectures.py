@@ -201,6 +201,9 @@ def test_weights_of_a_trunk_come_from_a_file(tmp_path):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(BadData, match="does not fit"):
         build("gap", "mobilenetv2", Shape(64, 64, 3), 2, str(tmp_path / "trunk.weights.h5"))
+    (tmp_path / "trunk.keras").write_bytes(b"damaged")
+    with pytest.raises(BadData, match=r"trunk\.keras does not fit"):
+        build("gap", "mobilenetv3small", Shape(64, 64, 3), 2, str(tmp_path / "trunk.keras"))
     with pytest.raises(MissingInput, match="no such file"):
         build("gap", "mobilenetv2", Shape(64, 64, 3), 2, str(tmp_path / "absent.h5"))
 

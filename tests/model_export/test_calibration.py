@@ -47,6 +47,7 @@ def test_it_is_folded_into_the_head():
 
     scaled = np.asarray(network.model(images))
     assert found.temperature > 1
+    assert (found.images, found.folds) == (64, 5)
     np.testing.assert_allclose(scaled, logits["validation"] / found.temperature, atol=1e-4)
     assert found.after["validation"] < found.before["validation"]
     judged = out_of_fold({"validation": scaled})["validation"]
@@ -71,6 +72,7 @@ def test_no_image_is_judged_by_a_temperature_that_knew_its_label():
         other[image] = (other[image] + 1) % 4
         changed = calibration.cross_fit(logits, other)
         assert changed[image] == before[image]
+        assert (changed == before).sum() >= 8  # nor in its own fold
         assert (changed != before).sum() >= 24  # in three or all of the four other folds of eight
     np.testing.assert_array_equal(before, calibration.cross_fit(logits, labels))
 

@@ -22,7 +22,7 @@ import tifffile
 import yaml
 
 from app.model import Model
-from model_export import comparison, conversion, datasets, verification
+from model_export import arguments, comparison, conversion, datasets, verification
 from model_export.__main__ import main
 from model_export.artifact import feature_statistics, precision
 from model_export.figures import evaluation
@@ -432,7 +432,7 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "line",
     [
         [],
         ["fly"],
@@ -463,16 +463,51 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["train", "digits", "--weight-decay", "1"],
         ["train", "digits", "--weight-decay", "-0.1"],
         ["train", "digits", "--precision", "int4"],
+        ["train", "digits", "--learning-rate", "0"],
+        ["train", "digits", "--learning-rate", "1"],
         ["train", "x.npz", "--labels", "a,a"],
+        ["train", "x.npz", "--labels", "a"],
+        ["train", "x.npz", "--labels", "a,,b"],
         ["compare", "digits", "--architectures", "gap,gap2"],
         ["publish"],
     ],
 )
-def test_usage_errors(arguments):
+def test_usage_errors(line):
     with pytest.raises(SystemExit) as caught:
-        main(arguments)
+        main(line)
 
     assert caught.value.code == 2
+
+
+def test_the_least_and_the_largest_values_are_taken(tmp_path):
+    line = (
+        "train x.npz --size 16 --channels 200 --averaging 0 --weight-decay 0 --learning-rate 1e-12 --seed 0 --epochs 1"
+    )
+    given = arguments.parse([*line.split(), "--labels", " a, b", "--output", str(tmp_path / "new" / "models")])
+
+    assert (given.size, given.channels, given.averaging, given.weight_decay) == ((16, 16), 200, 0, 0)
+    assert (given.learning_rate, given.seed, given.epochs, given.labels) == (1e-12, 0, 1, ("a", "b"))
+    small = arguments.parse(["train", "x", "--size", "4x9999", "--trunk", "plain", "--architecture", "regions"])
+    assert small.size == (4, 9999)
+    assert arguments.parse(["train", "x", "--size", "3", "--trunk", "MobileNetV2"]).trunk == "mobilenetv2"
+    frozen = "train x --trunk mobilenetv2 --epochs 4 --freeze-epochs 4"
+    assert arguments.parse(frozen.split()).freeze_epochs == 4
+    for kind in ("none", "aerial"):
+        assert arguments.parse(["train", "digits", "--augmentation", kind]).augmentation == kind
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("tfds:cats_vs_dogs", "cats-vs-dogs-regions"),
+        ("elsewhere/My photos (2)", "my-photos-2-regions"),
+        ("photos/.", "photos-regions"),
+        ("arrays.npz", "arrays-regions"),
+        ("照片", "model-regions"),
+    ],
+)
+def test_a_model_without_a_name_is_named_after_its_data(data, name):
+    assert arguments.parse(["train", data]).name == name
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 
 from model_export.__main__ import main
 from model_export.comparison import Trained, read
@@ -39,12 +41,58 @@ def test_a_difference_that_all_seeds_agree_on():
     assert "not to be told apart with these seeds and images" in conclusions.ranking(runs, 100)[1]
 
 
+def test_over_the_seeds_the_interval_is_that_of_the_paired_t_test():
+    """Over the images of so large a split, chance does nothing."""
+    gap, regions = (0.81, 0.84, 0.79, 0.86), (0.78, 0.83, 0.80, 0.81)
+    expected = ttest_rel(gap, regions).confidence_interval(0.95)
+
+    assert conclusions.paired(trained(gap=gap, regions=regions), "gap", "regions", 10**15) == pytest.approx(
+        (0.02, expected.low, expected.high), abs=1e-6
+    )
+    shuffled = trained(gap=gap, regions=regions)[::-1]
+    shuffled.append(shuffled.pop(1))  # an interrupted comparison goes on with what it lacks
+    assert conclusions.paired(shuffled, "gap", "regions", 10**15)[1] == pytest.approx(expected.low, abs=1e-6)
+
+
+def test_over_the_images_the_interval_is_that_of_agresti_and_caffo():
+    """Right of 30 images: 27 and 21. With one success and one failure more, 28 and 22 of 32."""
+    *_, high = conclusions.paired(trained(gap=(0.9,) * 50, regions=(0.7,) * 50), "gap", "regions", 30)
+
+    half = 1.959964 * math.sqrt(28 / 32 * 4 / 32 / 32 + 22 / 32 * 10 / 32 / 32)
+    of_seeds = 2.009575 / 30 / math.sqrt(50)  # Student's quantile for 49 degrees of freedom; a spread of one image
+    assert high == pytest.approx(0.2 + math.hypot(half, of_seeds), abs=1e-6)
+
+
+def test_the_best_is_named_and_the_others_in_order():
+    runs = trained(regions=(0.70, 0.71), gap=(0.90, 0.91), attention=(0.60, 0.61), gmp=(0.80, 0.81))
+
+    first, *others = conclusions.ranking(runs, 2000)
+
+    assert re.findall(r"`(\w+)`|(0\.\d+)", first) == [("gap", ""), ("", "0.9050")]
+    assert "share" not in first
+    assert [re.findall(r"`(\w+)`", line) for line in others] == [
+        ["gap", "gmp"],
+        ["gap", "regions"],
+        ["gap", "attention"],
+    ]
+    assert [re.findall(r"[+-]\d+\.\d+", line)[0] for line in others] == ["+10.00", "+20.00", "+30.00"]
+    _, low, high = conclusions.paired(runs, "gap", "gmp", 2000)
+    assert re.findall(r"[+-]\d+\.\d+", others[0])[1:] == [f"{100 * low:+.2f}", f"{100 * high:+.2f}"]
+
+
+def test_each_network_with_dense_layers_is_compared_where_it_was_trained():
+    flat = trained(gap=(0.8, 0.81), flatten_dense=(0.7, 0.71))
+    assert len(conclusions.pooling_against_dense(flat, 2000)) == 1
+    both = trained(gap=(0.8, 0.81), flatten_dense=(0.7, 0.71), flatten_dense_dropout=(0.7, 0.71))
+    assert len(conclusions.pooling_against_dense(both, 2000)) == 2
+
+
 def test_two_seeds_that_agree_by_accident_prove_nothing():
     """One image of 33 more, twice: no spread over the seeds at all."""
     runs = trained(gap=(30 / 33, 29 / 33), regions=(29 / 33, 28 / 33))
 
     _, low, high = conclusions.paired(runs, "gap", "regions", 33)
-    assert low < 0 < high
+    assert -1 < low < 0 < high < 1
     assert "not to be told apart" in conclusions.ranking(runs, 33)[1]
     perfect = trained(gap=(1.0, 1.0), regions=(0.99, 0.99))
     assert conclusions.paired(perfect, "gap", "regions", 100)[1] < 0
@@ -85,9 +133,14 @@ def test_what_is_told_apart_leaves_the_others_a_milder_test():
     ("gap", "dense", "verdict"),
     [
         ((0.80, 0.81, 0.79), (0.802, 0.811, 0.792), "validates at least as well"),
-        ((0.70, 0.71, 0.69), (0.80, 0.81, 0.795), "validates worse"),
+        ((0.796, 0.805, 0.788), (0.80, 0.81, 0.79), "worse on average, but these seeds and images do not settle it"),
+        ((0.70, 0.71, 0.69), (0.80, 0.81, 0.795), "validates worse,"),
         ((0.70, 0.80, 0.75), (0.75, 0.70, 0.72), "better on average, but these seeds and images do not settle it"),
-        ((0.80,), (0.70,), "one seed, which says nothing of chance"),
+        (
+            (0.80,),
+            (0.70,),
+            "+10.00 points with one seed, which says nothing of chance: it validates better on average, but",
+        ),
     ],
 )
 def test_a_conclusion_never_goes_beyond_the_seeds(gap, dense, verdict):
@@ -97,13 +150,18 @@ def test_a_conclusion_never_goes_beyond_the_seeds(gap, dense, verdict):
 
 
 def test_a_tie_has_no_winner():
-    first = conclusions.ranking(trained(gap=(0.8, 0.7), regions=(0.7, 0.8)), 100)[0]
+    first = conclusions.ranking(trained(gap=(0.8, 0.7), regions=(0.7, 0.8), gmp=(0.7, 0.7)), 100)[0]
 
     assert first == "`gap`, `regions` share the highest mean validation accuracy, 0.7500."
 
 
 def test_nothing_is_claimed_of_what_was_not_trained():
     assert conclusions.pooling_against_dense(trained(gap=(0.8,), regions=(0.7,)), 100) == []
+    assert conclusions.pooling_against_dense(trained(flatten_dense=(0.8,), regions=(0.7,)), 100) == []
+
+
+def test_what_other_images_would_change_is_a_binomial_standard_error():
+    assert "about 2.0 points" in conclusions.resolution(trained(gap=(0.75, 0.85), regions=(0.8, 0.8)), 400)
 
 
 def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_path, capsys):

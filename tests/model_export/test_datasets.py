@@ -13,6 +13,7 @@ from app.errors import MissingInput
 from app.images import Shape, decode
 from model_export import datasets
 from model_export.__main__ import main
+from model_export.data import sources
 from model_export.errors import BadData
 from model_export.figures import summary
 from model_export.reporting import remarks
@@ -29,6 +30,20 @@ def test_a_folder_of_classes_is_split_by_class(folder):
         assert np.bincount(split.labels).tolist() == [len(split) // 2] * 2
         bright = split.images[split.labels == 0]
         assert bright.min() >= 150
+
+
+def test_the_split_does_not_depend_on_the_order_in_which_a_disk_lists_its_files(folder):
+    files = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    first = datasets.load(str(folder)).splits["test"].names
+    for path in files:
+        path.unlink()
+    for path in np.random.default_rng(0).permutation(sorted(files)):
+        path.write_bytes(files[path])
+
+    assert datasets.load(str(folder)).splits["test"].names == first
+    assert [file.name for file in sources.find(str(folder)).files["train"]] == sorted(
+        str(path.relative_to(folder)) for path in files
+    )
 
 
 def test_no_image_is_in_two_splits_and_none_is_lost(folder):
@@ -173,6 +188,8 @@ def test_large_images_are_brought_to_128(tmp_path):
         (lambda f: [p.unlink() for p in sorted((f / "dark").iterdir())[2:]], BadData, "'dark' \\(2\\)"),
         (lambda f: (f / "dark").rename(f.parent / "elsewhere"), BadData, "has one class, 'bright'"),
         (lambda f: (f / "test" / "dark").mkdir(parents=True), BadData, "no folder 'train'"),
+        (lambda f: (f / "dark").rename(f / "da\ark"), BadData, "'da\\\\x07rk' has a name that cannot be printed"),
+        (lambda f: (f / "dark").rename(f / " "), BadData, "has a name that cannot be printed"),
     ],
 )
 def test_what_cannot_be_trained_on(folder, spoil, kind, message):
@@ -268,19 +285,22 @@ def test_classes_inside_a_class_are_told_of(folder):
         (folder / "water" / name).mkdir(parents=True)
         for index in range(3):
             (folder / "water" / name / f"{index}.png").write_bytes(toys.plain(10 * len(name) + index))
+    (folder / "water" / "lake" / "shore").mkdir()
 
     dataset = datasets.load(str(folder))
 
     assert dataset.labels == ("bright", "dark", "water")
+    assert dataset.skipped == ()
     (note,) = dataset.notes
     assert "class 'water' includes the files in its sub-folders 'lake', 'river' (files: 6)" in note
 
 
-def test_what_belongs_to_no_class_and_links_to_nothing_are_skipped_with_the_reason(folder):
+def test_what_belongs_to_no_class_and_links_to_no_file_are_skipped_with_the_reason(folder):
     (folder / "stray.png").write_bytes(toys.plain(1))
     (folder / "readme.txt").write_text("notes")
     (folder / "dark" / "gone.png").symlink_to(folder / "absent.png")
     (folder / "dark" / "again.png").symlink_to(folder / "dark" / "00.png")
+    (folder / "dark" / "more").symlink_to(folder / "bright")
 
     dataset = datasets.load(str(folder))
 
@@ -288,6 +308,7 @@ def test_what_belongs_to_no_class_and_links_to_nothing_are_skipped_with_the_reas
     assert dataset.skipped == (
         "stray.png: it is next to the class folders, not in one of them",
         "dark/gone.png: broken link",
+        "dark/more: a link to a folder, which is not followed",
     )
 
 
@@ -330,6 +351,29 @@ def test_options_of_training_are_advised_only_where_they_can_be_given(folder, ca
     assert "--" not in said
 
 
+def test_kinds_of_files_and_rare_classes_are_told_of(folder, capsys):
+    for index in range(13):
+        (folder / "dark" / f"{index:02}.png").unlink()
+    (folder / "dark" / "13.png").write_bytes(toys.plain(1, (30, 20), "BMP"))
+
+    summary.say_dataset(datasets.load(str(folder)), training=True)
+
+    said = capsys.readouterr().err
+    assert "files: 26 × 16×16 PNG RGB, 1 × 20×30 BMP RGB\n" in said
+    assert "'bright' has 3.2 times the images of 'dark'" in said  # 16 and 5 are left to train on
+
+
+def test_classes_of_like_size_are_no_matter(folder, capsys):
+    for index in range(8):
+        (folder / "dark" / f"{index:02}.png").unlink()
+
+    summary.say_dataset(datasets.load(str(folder)), training=True)
+
+    said = capsys.readouterr().err
+    assert "  dark: 10 train, 1 validation, 1 test\n" in said
+    assert "warning" not in said
+
+
 @pytest.mark.parametrize(
     ("images", "words"),
     [(2, "feature drift cannot be told from chance; with 100, "), (50, "feature drift of up to 0.27 may be chance; ")],
@@ -338,6 +382,8 @@ def test_how_little_few_held_out_images_tell_of_drift(images, words, capsys):
     remarks.say_held_out(images)
 
     assert words in capsys.readouterr().err
+    remarks.say_held_out(100)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_folder_from_macos_is_measured_with_a_model_from_elsewhere(folder, tmp_path, capsys):
@@ -377,6 +423,21 @@ def test_all_classes_that_a_split_lacks_are_named_at_once(folder):
     assert str(caught.value).startswith(
         "3 classes have too few images: 'bright' (validation), 'dark' (validation), 'grey' (train); each class needs "
         "one in every split."
+    )
+
+
+def test_where_only_test_is_split_off_train_needs_one_more_to_validate_with(folder):
+    splits(folder, train="train", validation="test")
+    for path in sorted((folder / "train" / "dark").iterdir())[2:]:
+        path.unlink()
+    for index in range(12):
+        (folder / "train" / f"{index:02}").mkdir()
+
+    with pytest.raises(BadData) as caught:
+        datasets.load(str(folder))
+    assert str(caught.value).startswith("13 classes have too few images: '00' (train, test), ")
+    assert "'09' (train, test), 3 more; each class needs at least 3 in train, one of them to validate with, and" in (
+        str(caught.value)
     )
 
 

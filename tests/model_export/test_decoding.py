@@ -28,6 +28,7 @@ def test_a_cache_holds_what_memory_would(folder, tmp_path):
 
     same(in_memory, cached)
     assert all(isinstance(split.images, np.memmap) for split in cached.splits.values())
+    assert not any(isinstance(split.images, np.memmap) for split in in_memory.splits.values())
 
 
 def test_files_are_decoded_once_and_again_when_they_change(folder, tmp_path, monkeypatch):
@@ -62,6 +63,15 @@ def test_batches_are_copies_of_a_few_rows(folder, tmp_path):
     assert len(labels) == 8
     whole = np.concatenate([InOrder(split)[index][0] for index in range(len(InOrder(split)))])
     np.testing.assert_array_equal(whole, split.images)
+
+
+def test_every_image_of_a_large_split_is_measured_once():
+    numbers = np.arange(600)
+    batches = InOrder(decoding.Split(numbers.astype(np.uint8).reshape(600, 1, 1, 1), numbers))
+
+    taken = [batches[index] for index in range(len(batches))]
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels in taken]), numbers)
+    np.testing.assert_array_equal(np.concatenate([images for images, _ in taken]).ravel(), numbers.astype(np.uint8))
 
 
 def test_what_does_not_fit_into_memory_goes_to_the_users_cache(folder, tmp_path, monkeypatch, capsys):

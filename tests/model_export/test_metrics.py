@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import balanced_accuracy_score, classification_report
+from sklearn.metrics import balanced_accuracy_score, classification_report, log_loss
 
-from model_export.figures.metrics import accuracy, by_class, confusion, figures, interval
+from model_export.figures.metrics import accuracy, by_class, confusion, figures, interval, probabilities
 
 
 @pytest.mark.parametrize(("right", "images"), [(0, 1), (4, 4), (178, 179), (1901, 2000), (1887, 2000)])
@@ -40,6 +40,8 @@ def test_the_figures_of_each_class_are_those_of_scikit_learn(images):
 
     for name, values in zip(("precision", "recall", "f1-score"), found, strict=True):
         assert values == pytest.approx([expected[str(label)][name] for label in range(6)], nan_ok=True)
+    assert overall["accuracy"] == pytest.approx(expected["accuracy"])
+    assert overall["loss"] == pytest.approx(log_loss(true, probabilities(logits), labels=range(6)))
     assert overall["macro_f1"] == pytest.approx(expected["macro avg"]["f1-score"])
     assert overall["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(true, predicted))
     assert overall["balanced_accuracy"] == pytest.approx(expected["macro avg"]["recall"])
@@ -66,3 +68,19 @@ def test_a_class_that_is_never_named_has_no_precision():
 
     assert precision == pytest.approx([0.5, np.nan], nan_ok=True)
     assert (recall[1], f1[1]) == (0, 0)
+
+
+def test_the_calibration_error_is_taken_over_fifteen_bins_of_equal_width():
+    """Each weighed by its images; an answer that is certain is in the last."""
+    logits = np.random.default_rng(0).normal(0, 2, (40, 3)).astype(np.float32)
+    logits[:5] = [200, 0, 0]
+    answers, confidence = logits.argmax(1), probabilities(logits).max(1)
+    bins = np.clip(np.digitize(confidence, np.linspace(0, 1, 16)), 1, 15)
+    right = (bins % 2 == 1) & (confidence < 1)  # too modest in one bin, too sure in the next
+    gaps = [abs(confidence[bins == bin].sum() - right[bins == bin].sum()) for bin in range(1, 16)]
+
+    found = figures(logits, np.where(right, answers, (answers + 1) % 3))
+
+    assert 1 in np.bincount(bins)
+    assert (confidence == 1).sum() == 5
+    assert found["ece"] == pytest.approx(sum(gaps) / 40)

@@ -74,10 +74,13 @@ def test_without_a_repository_it_says_so(models, capsys):
     assert "there is no model 'toy'; there are none" in capsys.readouterr().err
 
 
-def test_a_version_that_was_never_finished_is_none(models, capsys):
+@pytest.mark.parametrize("given", ["toy", "models/toy"])
+def test_a_version_that_was_never_finished_is_none(models, capsys, given):
     (models / "toy" / "11").mkdir()
+    for name in (".staging-x", "backup"):
+        shutil.copytree(models / "toy" / "9", models / "toy" / name)
 
-    assert found(capsys, "inspect", "toy") == "models/toy/10/model.onnx"
+    assert found(capsys, "inspect", given) == "models/toy/10/model.onnx"
 
 
 def test_what_a_model_says_of_its_training_can_be_read(models, capsys):

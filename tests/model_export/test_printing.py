@@ -1,5 +1,6 @@
 """What can be done next is printed as it can be pasted."""
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -49,6 +50,28 @@ def test_the_mistakes_that_a_run_shows_are_counted(tmp_path, capsys, mistakes, w
 
     lines = capsys.readouterr().out.splitlines()
     assert f"run runs/1: results.csv, curves, confusion, reliability{words}" in lines
+
+
+def test_what_came_out_of_a_training_is_printed_with_its_figures(tmp_path, capsys):
+    figures = {"images": 20, "accuracy": 0.9, "loss": 0.3, "ece": 0.25}
+    calibration = Calibration(1.5, 20, {"validation": 0.25}, {"validation": 0.125}, folds=5)
+    published = toys.publish(tmp_path, "light").parent
+    differences = [Difference(output, batch, batch * 1e-6) for output in ("logits", "features_a") for batch in (7, 32)]
+
+    printing.print_training(
+        Published(published, {"validation": figures}, differences, calibration, None, 0), Path("runs/1"), "photos"
+    )
+
+    said = capsys.readouterr().out
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines() if line.startswith("│")]
+    assert cells == [
+        ["validation", "20", "0.9000 (0.699–0.972)", "0.3000", "0.2500"],
+        ["logits", "7.0e-06", "3.2e-05"],
+        ["features_a", "7.0e-06", "3.2e-05"],
+    ]
+    assert re.search(r"temperature of 1\.5, .* 20 ", said)
+    assert re.search(r"0\.2500 as trained, 0\.1250 as published .*5 folds", said)
+    assert f"inspect {published}\n" in said
 
 
 def test_beside_the_largest_rounding_stands_the_usual_one(capsys):

@@ -2,6 +2,8 @@
 
 import argparse
 import errno
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -117,11 +119,19 @@ def test_a_frozen_trunk_is_left_as_it_is_and_then_fine_tuned(tmp_path, monkeypat
 
 
 def test_runs_are_numbered_and_say_what_they_were_asked_for(tmp_path):
-    runs = [Run.create(tmp_path, "toy", arguments(value_range=(0, 4000))) for _ in range(2)]
+    asked = {"value_range": (0, 4000), "labels": ("lake", "Fluß"), "cache": Path("cache"), "output": Path("models")}
+    runs = [Run.create(tmp_path, "toy", arguments(**asked)) for _ in range(2)]
 
     assert [run.folder.name for run in runs] == ["1", "2"]
-    kept = Run.open(runs[1].folder).arguments()
-    assert (kept.data, kept.size, kept.value_range, kept.resume) == ("toy", (8, 8), (0, 4000), runs[1].folder)
+    kept = vars(Run.open(runs[1].folder).arguments())
+    assert kept == {"data": "toy", "size": (8, 8), **asked, "resume": runs[1].folder}
+
+
+def test_runs_that_begin_at_once_have_folders_of_their_own(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda _: Run.create(tmp_path, "toy", arguments()), range(40)))
+
+    assert sorted(int(run.folder.name) for run in runs) == list(range(1, 41))
 
 
 def test_what_is_no_run(tmp_path):
@@ -162,12 +172,25 @@ def test_a_disk_that_fills_up_leaves_the_last_epoch_whole(tmp_path, monkeypatch)
 
 
 def test_damaged_files_of_a_run_are_named(tmp_path):
-    (tmp_path / "results.csv").write_text("epoch,val_loss\n1\n")
-    with pytest.raises(BadData, match=r"results\.csv cannot be read"):
-        Run(tmp_path).history()
+    for rows in ("1\n", "1,x\n", "1,2,3\n"):
+        (tmp_path / "results.csv").write_text(f"epoch,val_loss\n{rows}")
+        with pytest.raises(BadData, match=r"results\.csv cannot be read"):
+            Run(tmp_path).history()
     (tmp_path / "results.csv").write_text("epoch,loss\n1,2\n")
     with pytest.raises(BadData, match="no column 'val_loss'"):
         Run(tmp_path).history()
-    (tmp_path / "best.keras").write_bytes(b"garbage")
-    with pytest.raises(BadData, match=r"best\.keras is damaged"):
+    (tmp_path / "results.csv").write_text("epoch,val_loss\n1,0.5\n")
+    with pytest.raises(BadData, match=r"epoch-0001\.keras is missing; this run cannot be resumed"):
+        Run(tmp_path).last_state()
+
+
+@pytest.mark.parametrize("damage", ["other", "half", "changed"])
+def test_damaged_weights_of_a_run_are_named(tmp_path, damage):
+    network().model.save(tmp_path / "best.keras")
+    whole = (tmp_path / "best.keras").read_bytes()
+    middle = len(whole) // 2
+    changed = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    (tmp_path / "best.keras").write_bytes({"other": b"garbage", "half": whole[:middle], "changed": changed}[damage])
+
+    with pytest.raises(BadData, match=r"best\.keras is damaged .*; train again"):
         training.recall(network(), Run(tmp_path))

@@ -38,10 +38,13 @@ def test_x_and_y_are_split_by_class(tmp_path):
     assert {image.tobytes() for split in dataset.splits.values() for image in split.images} == given
 
 
-def test_splits_and_names_of_a_npz_file_are_kept(tmp_path):
+@pytest.mark.parametrize("split", ["val", "validation"])
+def test_splits_and_names_of_a_npz_file_are_kept(tmp_path, split):
     images, labels = arrays(shape=(16, 16))
     names = np.array(["cat", "dog", "bird"])[labels]
-    np.savez(tmp_path / "data.npz", x_train=images, y_train=names, x_val=images[:6], y_val=names[:6])
+    np.savez(
+        tmp_path / "data.npz", x_train=images, y_train=names, **{f"x_{split}": images[:6], f"y_{split}": names[:6]}
+    )
 
     dataset = datasets.load(str(tmp_path / "data.npz"))
 
@@ -49,6 +52,33 @@ def test_splits_and_names_of_a_npz_file_are_kept(tmp_path):
     assert dataset.shape == (16, 16, 1)
     assert dataset.counts() == {"train": 30, "validation": 6}
     assert dataset.splits["validation"].labels.tolist() == [1, 2, 0, 1, 2, 0]
+    chosen = datasets.load(str(tmp_path / "data.npz"), labels=("dog", "cat", "bird"))
+    assert chosen.labels == ("dog", "cat", "bird")
+    assert chosen.splits["validation"].labels.tolist() == [1, 0, 2, 1, 0, 2]
+    with pytest.raises(BadData, match="beside dog, cat: bird"):
+        sources.find(str(tmp_path / "data.npz"), ("dog", "cat"))
+
+
+def test_labels_may_lie_in_a_column_and_images_without_labels_are_not_read(tmp_path):
+    """As Keras keeps CIFAR-10, and as a contest keeps what is to be answered."""
+    images, labels = arrays()
+    np.savez(tmp_path / "data.npz", x=images, y=labels[:, None], x_test=images[:5])
+
+    dataset = datasets.load(str(tmp_path / "data.npz"))
+
+    assert dataset.counts() == {"train": 24, "validation": 3, "test": 3}
+    assert dataset.labels == ("0", "1", "2")
+
+
+def test_more_classes_than_names_are_refused(tmp_path):
+    images, labels = arrays()
+    np.savez(tmp_path / "data.npz", x=images, y=labels)
+
+    with pytest.raises(BadData, match="--labels names 2 classes, but there are 3"):
+        sources.find(str(tmp_path / "data.npz"), ("a", "b"))
+    np.savez(tmp_path / "empty.npz", x=images[:0], y=labels[:0])
+    with pytest.raises(BadData, match="at least two classes"):
+        sources.find(str(tmp_path / "empty.npz"), ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -58,8 +88,11 @@ def test_splits_and_names_of_a_npz_file_are_kept(tmp_path):
         ({"x": np.zeros((4, 8, 8)), "y": np.arange(3)}, "has 4 images but 3 labels"),
         ({"x": np.zeros((4, 8, 8)), "y": np.zeros(4)}, "must hold whole numbers or names"),
         ({"x": np.zeros((4, 8, 8)), "y": np.zeros(4, int)}, "at least two classes"),
+        ({"x": np.zeros((0, 8, 8)), "y": np.zeros(0, int)}, "at least two classes"),
+        ({"x": np.zeros((4, 8, 8)), "y": np.arange(4) - 1}, "must be the numbers 0, 1, …"),
         ({"x": np.zeros((4, 8, 8)), "y": np.arange(4) * 10**9}, "go up to 3000000000, but no image has 1"),
         ({"x": np.zeros((4, 8, 8)), "y": np.array(["a", "", "a", "b"])}, "cannot be printed"),
+        ({"x": np.zeros((4, 8, 8)), "y": np.array(["a", "\a", "a", "b"])}, "cannot be printed"),
         ({"x": np.zeros((4, 8, 8)), "y": np.array([b"a", b"\xff", b"a", b"b"])}, "not UTF-8"),
         ({"x": np.zeros((4, 8)), "y": np.arange(4) % 2}, r"store \[N, H, W\] or"),
         ({"images": np.zeros((4, 8, 8))}, "has neither x and y"),
@@ -80,6 +113,23 @@ def test_a_npz_file_that_is_none(tmp_path):
         sources.find(str(tmp_path / "data.npz"))
     with pytest.raises(MissingInput, match="is not a file"):
         sources.find(str(tmp_path / "absent.npz"))
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_npz_file_with_a_changed_byte_is_read_or_said_to_be_damaged(tmp_path, save):
+    images, labels = arrays(shape=(8, 8))
+    path = tmp_path / "data.npz"
+    save(path, x=images % 64, y=labels)
+    whole, said = path.read_bytes(), 0
+
+    for position in range(0, len(whole), 11):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        try:
+            sources.find(str(path))
+        except BadData:
+            said += 1
+
+    assert said > len(whole) / 11 * 0.8
 
 
 def write_idx(folder, name, array, zipped=True):
@@ -137,6 +187,24 @@ def test_idx_files_that_do_not_belong_together(tmp_path):
     (tmp_path / "train-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(MissingInput, match="has no train-labels"):
         sources.find(str(tmp_path))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_an_idx_file_that_is_not_whole(tmp_path, zipped):
+    mnist(tmp_path, zipped)
+    path = tmp_path / f"train-images-idx3-ubyte{'.gz' if zipped else ''}"
+    path.write_bytes(path.read_bytes()[:-20])
+
+    with pytest.raises(BadData, match=r"train-images-idx3-ubyte.*; fetch it again"):
+        sources.find(str(tmp_path))
+
+
+def test_idx_files_of_training_alone_are_split(tmp_path):
+    mnist(tmp_path)
+    for path in tmp_path.glob("t10k-*"):
+        path.unlink()
+
+    assert datasets.load(str(tmp_path)).counts() == {"train": 22, "validation": 4, "test": 4}
 
 
 @given(st.binary(max_size=60), st.booleans())

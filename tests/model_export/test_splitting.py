@@ -59,6 +59,17 @@ def test_files_of_different_sizes_are_not_read():
     assert splitting.copies({"train": members}) == {}
 
 
+def test_files_that_cannot_be_read_are_skipped_with_the_reason(folder):
+    """They are as long as each other, and so would be compared."""
+    for name in ("broken.png", "failing.png"):
+        (folder / "dark" / name).symlink_to("/proc/self/mem")  # opens, and fails where it is read
+
+    dataset = datasets.load(str(folder))
+
+    assert sum(dataset.counts().values()) == 40
+    assert sorted(line.partition(":")[0] for line in dataset.skipped) == ["dark/broken.png", "dark/failing.png"]
+
+
 def test_the_digits_are_cut_as_they_always_were():
     """The published model was trained on this split."""
     found = sources.find("digits")

@@ -18,24 +18,25 @@ def document(accuracy, **changes):
 
 @pytest.fixture
 def before(tmp_path):
-    """A version that is right on 40 of 48 validation images; the one above it is damaged."""
+    """A version that is right on 40 of 48 validation images; the one below it is another, the one above it damaged."""
     metrics = {"validation": {"accuracy": 40 / 48, "images": 48}}
-    toys.publish(tmp_path, "toy", 2, toys.artifact(metrics=metrics, training=RECORD))
-    toys.publish(tmp_path, "toy", 3, b"damaged")
+    toys.publish(tmp_path, "toy", 9, toys.artifact(16, 16))
+    toys.publish(tmp_path, "toy", 10, toys.artifact(metrics=metrics, training=RECORD))
+    toys.publish(tmp_path, "toy", 11, b"damaged")
     toys.publish(tmp_path, "unlike", 9)
     return succession.find(tmp_path, "toy")
 
 
 def test_what_is_worse_by_more_than_chance_is_refused(before):
-    change = r"validation accuracy 0\.8333 \(version 2\) → 0\.4375"
-    with pytest.raises(BadSuccessor, match=rf"toy:2, .*: {change}, .*\. Nothing was published: this way"):
+    change = r"validation accuracy 0\.8333 \(version 10\) → 0\.4375"
+    with pytest.raises(BadSuccessor, match=rf"toy:10, .*: {change}, .*\. Nothing was published: this way"):
         before.check_accuracy(document(21 / 48), "this way")
 
     before.check_accuracy(document(35 / 48), "")  # the interval of 40 begins at 0.704
     before.check_accuracy(document(21 / 48, checkpoint_sha256="old"), "")  # the precision was judged already
     before.check_accuracy(document(21 / 48, fingerprint="other"), "")
     assert before.change(document(0.5, fingerprint="other")) == (
-        "validation accuracy 0.8333 (version 2, on other data) → 0.5000"
+        "validation accuracy 0.8333 (version 10, on other data) → 0.5000"
     )
 
 
@@ -43,6 +44,8 @@ def test_other_classes_and_sizes_are_refused(before):
     before.check_kind(("bright", "dark"), Shape(8, 8, 3), "")
     with pytest.raises(BadSuccessor, match="the new model lacks 'bright' and adds 'dull', 'pale'"):
         before.check_kind(("dark", "dull", "pale"), Shape(8, 8, 3), "")
+    with pytest.raises(BadSuccessor, match=r"adds '00', .*, '09' and 2 more"):
+        before.check_kind(("dark", "bright", *(f"{number:02}" for number in range(12))), Shape(8, 8, 3), "")
     with pytest.raises(BadSuccessor, match="reads images of 8×8×3, the new model 16×8×3"):
         before.check_kind(("dark", "bright"), Shape(16, 8, 3), "")
 

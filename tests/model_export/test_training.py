@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 
 from app.images import Shape
 from model_export import arguments, training
@@ -9,6 +10,7 @@ from model_export.architectures import build
 from model_export.data.decoding import Split
 from model_export.datasets import Dataset
 from model_export.errors import BadData
+from model_export.figures.metrics import probabilities
 from model_export.fitting import optimizing
 from model_export.fitting.batches import Shuffled
 from model_export.reporting import remarks
@@ -103,6 +105,33 @@ def test_the_learning_rate_rises_and_falls():
     assert rates[-1] == pytest.approx(0.0001)
 
 
+@pytest.mark.parametrize(
+    ("asked", "steps", "momentum"), [(0.9, 1000, 0.9), (0.99, 1000, 0.98), (0.9, 10, 0), (0, 1000, 0)]
+)
+def test_the_average_of_the_weights_has_forgotten_the_first_ones_by_the_end(asked, steps, momentum):
+    found = optimizing.optimizer(0.01, steps, 0.001, asked)
+
+    assert (found.ema_momentum if found.use_ema else 0) == pytest.approx(momentum)
+
+
+def test_rare_classes_count_as_much_as_others_where_that_is_asked_for():
+    """Of images without a sign of their class, the network learns how often each occurs."""
+    random = np.random.default_rng(0)
+    labels = np.array([0] * 54 + [1] * 6)
+    noise = Split(random.integers(0, 256, (60, *SHAPE), np.uint8), labels)
+    data = Dataset("toy", ("often", "rarely"), SHAPE, {"train": noise, "validation": noise})
+
+    assert list(optimizing.class_weights(noise, 2).values()) == pytest.approx(
+        compute_class_weight("balanced", classes=np.arange(2), y=labels)
+    )
+    shares = []
+    for weighed in (False, True):
+        network, _ = run(data, class_weights=weighed, learning_rate=0.003)
+        shares.append(probabilities(training.logits(network, noise))[:, 1].mean())
+    assert shares[0] < 0.25
+    assert 0.4 < shares[1] < 0.6
+
+
 def test_weights_decay_as_the_command_line_says():
     """Each step shrinks them by the learning rate times the decay, beside what the gradient does."""
     given = arguments.parse(["train", "digits", "--weight-decay", "0.5"])
@@ -128,3 +157,26 @@ def test_nobody_is_advised_to_do_what_they_did(trunk, advised, capsys):
     text = capsys.readouterr().err
     assert "no better than always naming one class" in text
     assert ("--trunk plain" in text) == advised
+
+
+def test_only_what_is_no_better_than_guessing_is_warned_of(capsys):
+    """Of 16 validation images, 12 are of one class."""
+    data = dataset()
+    data.splits["validation"].labels[:] = [0] * 12 + [1] * 4
+
+    remarks.say_worth({"validation": {"accuracy": 13 / 16}}, data, "plain")
+    assert capsys.readouterr().err == ""
+    remarks.say_worth({"validation": {"accuracy": 12 / 16}}, data, "plain")
+    assert "always naming one class (0.75)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("planned", "early"), [(3, False), (4, True)])
+def test_training_that_stopped_early_is_told_from_one_that_took_all_its_epochs(planned, early, capsys):
+    history = [{"val_loss": loss, "seconds": 2.0} for loss in (0.5, 0.3, 0.4)]
+
+    remarks.say_outcome(training.Outcome(history), Budget(epochs=planned))
+
+    said = capsys.readouterr().err
+    assert "trained 3 epochs in 6 s" in said
+    assert "epoch 2" in said
+    assert ("early" in said) == early

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ def _read(path: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
         raise BadData(f"{path} cannot be read as .npz ({error}); write it with numpy.savez") from None
     pairs = {"": "train", **{f"_{name}": split for name, split in _SPLITS.items()}}
     found = {}

@@ -96,7 +96,7 @@ def _labels(classes: dict[str, _Classes], folders: dict[str, Path]) -> tuple[str
 
 
 def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str, ...]) -> tuple[list[File], list[str]]:
-    """List the files of one split, class by class, and the links that lead nowhere."""
+    """List the files of one split, class by class, and the links that lead to none."""
     unknown = set(classes) - set(labels)
     if unknown:
         raise BadData(f"{folder} has classes that 'train' has not: {_names(sorted(unknown))}")
@@ -106,8 +106,9 @@ def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str,
             if path.is_file():
                 name, size = str(path.relative_to(root)), path.stat().st_size
                 files.append(File(name, index, path.read_bytes, stamp_of(path), size))
-            elif path.is_symlink() and not path.exists():
-                skipped.append(f"{path.relative_to(root)}: broken link")
+            elif path.is_symlink():
+                why = "a link to a folder, which is not followed" if path.is_dir() else "broken link"
+                skipped.append(f"{path.relative_to(root)}: {why}")
     return files, skipped
 
 

@@ -108,11 +108,11 @@ def clean(name: str) -> str:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """See that the names of classes can be shown to people.
+    """See that the names of classes, in the form that :func:`clean` gives them, can be shown to people.
 
     Raises:
         BadData: One cannot.
     """
     for name in names:
-        if not name.strip() or not name.isprintable():  # nor is what is not UTF-8
+        if not name or not name.isprintable():  # nor is what is not UTF-8
             raise BadData(f"the class {name!r} has a name that cannot be printed; rename it")
