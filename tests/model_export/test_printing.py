@@ -59,7 +59,7 @@ def test_what_came_out_of_a_training_is_printed_with_its_figures(tmp_path, capsy
     differences = [Difference(output, batch, batch * 1e-6) for output in ("logits", "features_a") for batch in (7, 32)]
 
     printing.print_training(
-        Published(published, {"validation": figures}, differences, calibration, None, 0), Path("runs/1"), "photos"
+        Published(published, {"validation": figures}, differences, calibration, None, 0, 0), Path("runs/1"), "photos"
     )
 
     said = capsys.readouterr().out
