@@ -42,14 +42,14 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
         before.check_kind(dataset.labels, dataset.shape, succession.otherwise(arguments))  # its accuracy comes later
     network = _build(arguments, dataset)  # what is wrong with the arguments shows here, and leaves no run
     run = Run.create(arguments.runs, arguments.name, arguments)
-    with interrupts.resumable("train", "--resume", str(run.folder)):
+    with interrupts.resumable("train", "--resume", str(run.folder)), run.locked():
         return _fit_and_export(arguments, run, dataset, network)
 
 
 def _resume(now: argparse.Namespace) -> dict[str, Any]:
     run = Run.open(now.resume)
     arguments = _arguments_of(run, now)
-    with interrupts.resumable("train", "--resume", str(run.folder)):
+    with interrupts.resumable("train", "--resume", str(run.folder)), run.locked():
         dataset = _load_again(arguments)
         network = _build(arguments, dataset, read=not run.history())
         return _fit_and_export(arguments, run, dataset, network)
@@ -70,7 +70,7 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
 
     remarks.say_network(arguments, network, run)
     outcome = training.recall(network, run)
-    found = None if now.data_licence else published.find(arguments, run, outcome)  # which a new version would say
+    found = None if now.data_licence else published.find(arguments, outcome)  # which a new version would say
     if found and found.is_newest():  # else it is to answer again
         say(f"{run.folder} is published already, as {found.folder}; nothing new was published")
         return _result(found, run, dataset)
@@ -138,7 +138,7 @@ def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, n
     epoch = batches.described(len(dataset.splits["train"]), budget.batch_size)
     say(f"{epoch}; at most {counted(budget.epochs, 'epoch')}")
     outcome = training.train(network, dataset, budget, run)
-    if outcome.epochs == before and (found := published.find(arguments, run, outcome)):
+    if outcome.epochs == before and (found := published.find(arguments, outcome)):
         say(f"{run.folder} is finished, and is published already: {found.folder}; nothing new was published")
         return _result(found, run, dataset)
     remarks.say_outcome(outcome, budget)

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 
-from model_export import architectures, conversion, training
+from model_export import architectures, conversion, files, training
 from model_export.artifact import provenance
 from model_export.console.counting import counted
 from model_export.console.progress import say
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
         if (architecture, seed) not in done:
             one = _train(arguments, architecture, dataset, _with_seed(budget, seed), folder / architecture)
             done[architecture, seed] = one
-            _append(folder / RUNS, one)
+            _write(folder / RUNS, list(map(asdict, done.values())))
     return [done[pair] for pair in pairs]
 
 
@@ -145,17 +145,8 @@ def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, b
     )
 
 
-def _write(path: Path, rows: list[dict[str, float]]) -> None:
-    with path.open("w", newline="") as file:
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    with files.staged(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _append(path: Path, one: Trained) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Trained)])
-        if new:
-            writer.writeheader()
-        writer.writerow(asdict(one))

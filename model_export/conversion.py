@@ -14,7 +14,7 @@ import tf2onnx
 from app import digest, explanation, metadata
 from app.metadata import Metadata
 from app.sessions import INPUT
-from model_export import replacing
+from model_export import files
 from model_export.architectures import Network
 
 BATCH = "batch"
@@ -107,7 +107,7 @@ def stamped(proto: onnx.ModelProto) -> bytes:
 
 def save(proto: onnx.ModelProto, path: Path) -> None:
     """Write the file with its digest, whole or not at all."""
-    replacing.write(path, stamped(proto))
+    files.write(path, stamped(proto))
 
 
 def _pool_untransposed(proto: onnx.ModelProto, network: Network) -> None:

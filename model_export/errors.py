@@ -19,5 +19,9 @@ class BadSuccessor(MultipoolError):
     """The model is of another kind than the published one that it would replace, or clearly worse."""
 
 
+class RunInUse(MultipoolError):
+    """Another process trains in the run's folder."""
+
+
 class MissingPackage(MultipoolError):
     """Something is not installed that the command needs."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.registry.artifacts import FILE
-from model_export import replacing
+from model_export import files
 
 HIGHEST = ".highest"
 """Beside the versions of a model: the highest number that was ever given to one; the service passes it over."""
@@ -80,7 +80,7 @@ def publish(folder: Path, describe: Callable[[int], None] = lambda _: None) -> P
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             continue
-        replacing.sync(folder.parent)
+        files.sync(folder.parent)
         return target
 
 
@@ -89,4 +89,4 @@ def _note(number: int, folder: Path) -> None:
     staged = folder / HIGHEST
     staged.write_text(f"{number}\n")
     staged.chmod(0o644)
-    replacing.replace(staged, folder.parent / HIGHEST)
+    files.replace(staged, folder.parent / HIGHEST)

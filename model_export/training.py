@@ -19,7 +19,7 @@ from model_export.errors import BadData
 from model_export.figures.metrics import figures
 from model_export.fitting import optimizing
 from model_export.fitting.batches import InOrder, Shuffled, steps
-from model_export.fitting.callbacks import Journal, KeepBest, Reporter
+from model_export.fitting.callbacks import Journal, KeepBest, Reporter, SeedEpochs
 from model_export.fitting.runs import Run
 
 
@@ -62,6 +62,8 @@ class Outcome:
 
     history: list[dict[str, float]]
     """Per epoch: ``seconds``, ``learning_rate``, ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``."""
+    checkpoint: str = ""
+    """SHA-256 of the file in the run's folder that has these weights; empty without a run."""
 
     @property
     def epochs(self) -> int:
@@ -71,7 +73,12 @@ class Outcome:
     @property
     def best_epoch(self) -> int:
         """The epoch with the lowest validation loss; counted from 1."""
-        return 1 + int(np.argmin([row["val_loss"] for row in self.history]))
+        return 1 + int(np.nanargmin([row["val_loss"] for row in self.history]))
+
+    @property
+    def diverged(self) -> bool:
+        """Whether training ended because the loss was no longer a number."""
+        return not math.isfinite(self.history[-1]["loss"])
 
     @property
     def seconds(self) -> float:
@@ -109,10 +116,11 @@ def train(
     best = KeepBest(budget.patience, run, last=budget.keep == "last")
     if history and run is not None:
         saved = run.load(run.best())
-        best.resume([row["val_loss"] for row in history], saved.get_weights(), frozen=budget.freeze_epochs)
+        best.resume(history, saved.get_weights(), frozen=budget.freeze_epochs)
     with bars() as progress:
-        watching = [best, Journal(history, run), Reporter(progress, budget.epochs, len(history), title), *callbacks]
-        if len(history) < budget.freeze_epochs:
+        reporter = Reporter(progress, budget.epochs, len(history), title)
+        watching = [SeedEpochs(budget.seed), best, Journal(history, run), reporter, *callbacks]
+        if len(history) < budget.freeze_epochs and not best.over:
             _fit(network, dataset, budget, (0, len(history), budget.freeze_epochs), watching, run)
         if len(history) < budget.epochs and not best.over:
             best.may_stop = True
@@ -122,7 +130,7 @@ def train(
     if best.weights is None or not math.isfinite(best.loss):
         raise BadData("training diverged: the loss is not a number; choose a smaller --learning-rate")
     network.model.set_weights(best.weights)
-    return Outcome(history)
+    return Outcome(history, run.digest() if run is not None else "")
 
 
 def recall(network: Network, run: Run) -> Outcome:
@@ -130,9 +138,11 @@ def recall(network: Network, run: Run) -> Outcome:
 
     Raises:
         MissingInput: No epoch of it has finished.
+        BadData: A file of the run is damaged or missing.
     """
+    history = run.history()
     network.model.set_weights(run.load(run.best()).get_weights())
-    return Outcome(run.history())
+    return Outcome(history, run.digest())
 
 
 def _fit(

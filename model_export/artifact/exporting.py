@@ -51,7 +51,7 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
     method = training.described(training.budget(arguments), dataset)
     document = _with(
         provenance.document(network, dataset, arguments.architecture, arguments),
-        training=provenance.training_record(arguments, dataset, method, outcome, run.digest()),
+        training=provenance.training_record(arguments, dataset, method, outcome),
         metrics=_measure(calibrated, dataset),
         classes=_by_class(calibrated, dataset),
         calibration=fitted.document(),

@@ -61,9 +61,9 @@ def document(network: Network, dataset: Dataset, architecture: str, arguments: a
 
 
 def training_record(
-    arguments: argparse.Namespace, dataset: Dataset, method: dict[str, Any], outcome: Outcome, checkpoint: str
+    arguments: argparse.Namespace, dataset: Dataset, method: dict[str, Any], outcome: Outcome
 ) -> dict[str, Any]:
-    """Write down the data, all that shaped the weights, the SHA-256 of the checkpoint they lie in, the command lines.
+    """Write down the data, all that shaped the weights, the SHA-256 of their file in the run, the command lines.
 
     The weights may be older than what publishes them, and come from other versions: ``date``, ``python`` and
     ``packages`` are those of the training, and ``published`` holds those of the publishing.
@@ -81,7 +81,7 @@ def training_record(
         "epochs": outcome.epochs,
         "best_epoch": outcome.best_epoch,
         "seconds": round(outcome.seconds),
-        "checkpoint_sha256": checkpoint,
+        "checkpoint_sha256": outcome.checkpoint,
         "weights": arguments.weights if arguments.weights in ("none", "imagenet") else "file",
         "command": f"{recorded()} {arguments.command_line}",
         "repeat": repeating.command(arguments, dataset.shape),

@@ -18,7 +18,6 @@ from model_export.verification import Difference
 
 if TYPE_CHECKING:
     from app.metadata import Metadata
-    from model_export.fitting.runs import Run
     from model_export.training import Outcome
 
 
@@ -77,12 +76,12 @@ class Published:
         }
 
 
-def find(arguments: argparse.Namespace, run: Run, outcome: Outcome) -> Published | None:
-    """Find the highest version that was published from the run as it is now, with the same name and precision.
+def find(arguments: argparse.Namespace, outcome: Outcome) -> Published | None:
+    """Find the highest version that was published from the same weights, with the same name and precision.
 
     Every version says which checkpoint it was made from, after how many epochs; one that is damaged does not count.
     """
-    wanted = run.digest(), outcome.epochs, arguments.precision
+    wanted = outcome.checkpoint, outcome.epochs, arguments.precision
     with suppress(NothingToServe):
         for found in reversed(discover(arguments.output)):
             if found.name == arguments.name and (model := read(found.path)) is not None:

@@ -22,7 +22,7 @@ from app.ahead import in_order
 from app.errors import InvalidRequest
 from app.images import Shape
 from app.metadata import RECIPE
-from model_export import replacing
+from model_export import files as storage
 from model_export.console.progress import say, track
 from model_export.data import survey
 from model_export.data.sources.listing import File
@@ -105,12 +105,17 @@ def _decode(
         return _fill(name, files, _empty(len(files), shape), value_range)
     folder = cache / _key(files, shape, value_range)
     array, index = folder / "images.npy", folder / "index.json"
-    if not index.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        batch = np.lib.format.open_memmap(array, "w+", np.uint8, (len(files), *shape))
-        split, skipped = _fill(name, files, batch, value_range)
-        batch.flush()
-        _write(index, split, skipped)
+    folder.mkdir(parents=True, exist_ok=True)
+    with storage.locked(folder / "lock", wait=True):  # whoever comes second finds it done
+        if not index.is_file():
+            try:
+                batch = _reserve(array, (len(files), *shape))
+                split, skipped = _fill(name, files, batch, value_range)
+                batch.flush()
+            except BaseException:  # an interrupt, too
+                array.unlink(missing_ok=True)
+                raise
+            _write(index, split, skipped)
     found = json.loads(index.read_text())
     decoded = np.load(array, mmap_mode="r")[: len(found["labels"])]
     labels = np.array(found["labels"], np.int64)
@@ -125,6 +130,22 @@ def _empty(count: int, shape: Shape) -> NDArray[np.uint8]:
         raise BadData(
             f"{count:,} images of this size take {size:,.0f} GB; choose a smaller --size, or a --cache on disk"
         ) from None
+
+
+def _reserve(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Make a mapped file with all its space taken: on a disk that fills up later, the system would end the process.
+
+    Raises:
+        OSError: The disk has no room for it.
+    """
+    try:
+        batch = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        reason = f"{math.prod(shape) / 1e6:,.1f} MB of images do not fit into {path.parent.parent}"
+        raise OSError(error.errno, f"{error.strerror}: {reason}; choose another --cache, or a smaller --size") from None
+    return batch
 
 
 def _fill(
@@ -163,4 +184,4 @@ def _write(index: Path, split: Split, skipped: list[str]) -> None:
         "headers": split.headers,
         "skipped": skipped,
     }
-    replacing.write(index, json.dumps(document).encode())
+    storage.write(index, json.dumps(document).encode())

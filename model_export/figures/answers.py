@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.errors import InvalidUsage, MissingInput
+from model_export import files
 from model_export.figures.metrics import losses
 
 if TYPE_CHECKING:
@@ -66,9 +67,8 @@ def check(table: Path) -> None:
 def write(table: Path, answers: dict[str, Answers], labels: tuple[str, ...]) -> None:
     """Write the images of all splits; the table appears by rename, never half-written."""
     rows = (row for split, answered in answers.items() for row in answered.rows(split, labels))
-    part = table.with_name(f".{table.name}.part")
-    {".csv": _write_csv, ".jsonl": _write_jsonl}[table.suffix](part, rows)
-    part.replace(table)
+    with files.staged(table) as part:
+        {".csv": _write_csv, ".jsonl": _write_jsonl}[table.suffix](part, rows)
 
 
 def _write_csv(path: Path, rows: Iterable[tuple[Any, ...]]) -> None:

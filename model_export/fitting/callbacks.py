@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import keras
+import numpy as np
 from rich.progress import Progress
 
 from model_export.console.progress import lasting, say
@@ -32,31 +33,55 @@ class KeepBest(keras.callbacks.Callback):
         self.loss = math.inf
         self.may_stop = False
         self._wait = 0
+        self._diverged = False
 
-    def resume(self, losses: list[float], weights: list[object], frozen: int) -> None:
-        """Go on after epochs with these validation losses, the best of which had these weights.
+    def resume(self, history: list[dict[str, float]], weights: list[object], frozen: int) -> None:
+        """Continue after epochs with these figures, the best of which had these weights.
 
         Those before ``frozen`` do not count towards the patience.
         """
-        self.loss, self.weights = min(losses), weights
-        self._wait = min(len(losses) - 1 - losses.index(self.loss), max(0, len(losses) - frozen))
+        losses = [row["val_loss"] for row in history]
+        best = int(np.nanargmin(losses))
+        self.loss, self.weights = losses[best], weights
+        self._wait = min(len(losses) - 1 - best, max(0, len(losses) - frozen))
+        self._diverged = not math.isfinite(history[-1]["loss"])
 
     @property
     def over(self) -> bool:
-        """Whether as many epochs as allowed have brought nothing better."""
-        return self._wait >= self._patience and not self._last
+        """Whether the weights are no longer numbers, or as many epochs as allowed have brought nothing better."""
+        return self._diverged or (self._wait >= self._patience and not self._last)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._epoch = epoch + 1
 
     def on_test_end(self, logs: Logs = None) -> None:
         if logs["loss"] < self.loss or self._last:
             self.loss, self._wait, self.weights = logs["loss"], 0, self.model.get_weights()
             if self._run is not None:
-                self._run.save_best(self.model)
+                self._run.save_best(self.model, self._epoch)
         elif self.may_stop:
             self._wait += 1
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        self._diverged = not math.isfinite(logs["loss"])
         if self.over:
             self.model.stop_training = True
+
+
+class SeedEpochs(keras.callbacks.Callback):
+    """Let seed and epoch decide what dropout leaves out, so that a resumed run continues as if never interrupted.
+
+    Keras saves the state of its random layers with neither weights nor optimizer.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        states = [variable for variable in self.model.variables if variable.name == "seed_generator_state"]
+        for index, state in enumerate(states):
+            state.assign(np.random.SeedSequence((self._seed, epoch, index)).generate_state(2))
 
 
 class Journal(keras.callbacks.Callback):

@@ -29,7 +29,11 @@ def say_network(arguments: argparse.Namespace, network: Network, run: Run) -> No
 
 def say_outcome(outcome: Outcome, budget: Budget) -> None:
     """Say how training ended and which weights were kept."""
-    early = f", stopped early after {budget.patience} without a better one" if outcome.epochs < budget.epochs else ""
+    early = ""
+    if outcome.diverged:
+        early = f", diverged in epoch {outcome.epochs} (a smaller --learning-rate may help)"
+    elif outcome.epochs < budget.epochs:
+        early = f", stopped early after {budget.patience} without a better one"
     say(
         f"trained {counted(outcome.epochs, 'epoch')} in {outcome.seconds:.0f} s{early}; "
         f"kept the weights of epoch {outcome.best_epoch}, with the lowest validation loss"

@@ -51,9 +51,13 @@ class Listing:
 
 
 def stamp_of(path: Path) -> str:
-    """Tell a file from what it was before it was written again: its size and its time."""
+    """Tell a file from what it was before it was written again.
+
+    Its size and its time do not suffice: archives may give all files one time. The time at which the system changed
+    it, which nobody can set, does.
+    """
     found = path.stat()
-    return f"{found.st_size} {found.st_mtime_ns}"
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 def of_arrays(split: str, images: NDArray[Any], numbers: NDArray[np.integer[Any]], stamp: str = "") -> list[File]:
