@@ -1,4 +1,4 @@
-"""What was published, as the artifact says of itself."""
+"""A published version, as its metadata describes it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from app.errors import NothingToServe
 from app.registry.artifacts import discover
 from model_export.artifact.calibration import Calibration
+from model_export.artifact.opening import read
 from model_export.artifact.precision import Reduced
-from model_export.artifact.succession import read
 from model_export.publishing import versions
 from model_export.verification import Difference
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Published:
-    """What was published, and what was measured on the way."""
+    """A published version and its figures."""
 
     folder: Path
     metrics: dict[str, dict[str, float]]
@@ -31,15 +31,15 @@ class Published:
     calibration: Calibration
     reduced: Reduced | None
     held_out: int
-    """Images that familiarity compares with; 0 where the artifact carries no statistics for it."""
+    """Number of images that familiarity compares with; 0 if the artifact has no statistics."""
     mistakes: int
-    """Images on the contact sheet of the run."""
+    """Number of images on the contact sheet of the run."""
     change: str = ""
     """How validation accuracy changed with it, in words; empty for the first version."""
 
     @classmethod
     def of(cls, folder: Path, metadata: Metadata, mistakes: int = 0, change: str = "") -> Published:
-        """Take it from what a published version says of itself."""
+        """Take it from the metadata of a published version."""
         reduced = metadata.training.get("precision")
         return cls(
             folder,
@@ -53,11 +53,11 @@ class Published:
         )
 
     def is_newest(self) -> bool:
-        """Tell whether there is no later version of its model."""
+        """Whether there is no later version of its model."""
         return int(self.folder.name) == versions(self.folder.parent)[-1]
 
     def displaced(self) -> str | None:
-        """Name the model that this one, the first version of its name, replaces where a request names none."""
+        """Name the model that was first by name until now, and so answered requests without ``model=``."""
         name, repository = self.folder.parent.name, self.folder.parent.parent
         names = []
         with suppress(NothingToServe):
@@ -66,7 +66,7 @@ class Published:
         return others[0] if others and name < others[0] and names.count(name) == 1 else None
 
     def document(self) -> dict[str, Any]:
-        """Write it as JSON values."""
+        """Convert it to JSON values."""
         return {
             "published": str(self.folder),
             "metrics": self.metrics,
@@ -79,7 +79,7 @@ class Published:
 def find(arguments: argparse.Namespace, outcome: Outcome) -> Published | None:
     """Find the highest version that was published from the same weights, with the same name and precision.
 
-    Every version says which checkpoint it was made from, after how many epochs; one that is damaged does not count.
+    Every version names the checkpoint it was made from and the number of epochs; damaged ones are skipped.
     """
     wanted = outcome.checkpoint, outcome.epochs, arguments.precision
     with suppress(NothingToServe):

@@ -1,7 +1,7 @@
 """Decode labelled files once: into memory, or into a cache on disk from which training streams.
 
-The cache holds one ``.npy`` file of ``uint8 [N, H, W, C]`` per split, mapped into memory when it is used: what is not
-being looked at takes none.
+The cache has one ``.npy`` file of ``uint8 [N, H, W, C]`` per split. It is mapped into memory, so that only the images
+in use take any.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Split:
         labels: ``int64 [N]``, positions in the data set's labels.
         names: of the files.
         digests: SHA-256 of the files, in hexadecimal.
-        headers: what the files said of themselves, each with how many said so.
+        headers: sizes and modes from the file headers, each with the number of files.
     """
 
     images: NDArray[np.uint8]
@@ -59,7 +59,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Read:
-    """One file: decoded, or with the reason why not."""
+    """One file: decoded, or with the reason why it cannot be."""
 
     file: File
     data: bytes
@@ -70,7 +70,12 @@ class Read:
 def decode(
     files: dict[str, list[File]], shape: Shape, value_range: tuple[float, float] | None, cache: Path | None
 ) -> tuple[dict[str, Split], list[str]]:
-    """Decode all splits; returns them, and the unreadable files with the reasons."""
+    """Decode all splits; returns them, and the unreadable files with the reasons.
+
+    Raises:
+        BadData: They do not fit into memory.
+        OSError: They do not fit on the disk of the cache.
+    """
     size = sum(map(len, files.values())) * math.prod(shape)
     if cache is None and size > _LARGEST_SHARE_OF_MEMORY * memory.available():
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "multipool"
@@ -83,7 +88,7 @@ def decode(
 
 
 def read(files: list[File], shape: Shape, value_range: tuple[float, float] | None) -> Iterator[Read]:
-    """Read and decode on all cores, in order, a few files ahead of whoever takes them."""
+    """Read and decode on all cores, in order, a few files ahead of the caller."""
 
     def one(file: File) -> Read:
         data = b""
@@ -106,7 +111,7 @@ def _decode(
     folder = cache / _key(files, shape, value_range)
     array, index = folder / "images.npy", folder / "index.json"
     folder.mkdir(parents=True, exist_ok=True)
-    with storage.locked(folder / "lock", wait=True):  # whoever comes second finds it done
+    with storage.locked(folder / "lock", wait=True):  # a second process waits, and then finds it done
         if not index.is_file():
             try:
                 batch = _reserve(array, (len(files), *shape))
@@ -133,7 +138,7 @@ def _empty(count: int, shape: Shape) -> NDArray[np.uint8]:
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Make a mapped file with all its space taken: on a disk that fills up later, the system would end the process.
+    """Create a mapped file and reserve its space: if the disk filled up later, the system would kill the process.
 
     Raises:
         OSError: The disk has no room for it.
@@ -151,7 +156,7 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 def _fill(
     name: str, files: list[File], batch: NDArray[np.uint8], value_range: tuple[float, float] | None
 ) -> tuple[Split, list[str]]:
-    """Decode into ``batch``, leaving out what cannot be read."""
+    """Decode into ``batch``, skipping what cannot be read."""
     kept: list[File] = []
     digests, skipped, headers = [], [], dict[str, int]()
     shape = Shape(*batch.shape[1:])
@@ -170,13 +175,13 @@ def _fill(
 
 
 def _key(files: list[File], shape: Shape, value_range: tuple[float, float] | None) -> str:
-    """Name a cached split after all that decides its content."""
+    """Name a cached split after everything that determines its content."""
     parts: list[Any] = [RECIPE, tuple(shape), value_range, *((file.name, file.label, file.stamp) for file in files)]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
 def _write(index: Path, split: Split, skipped: list[str]) -> None:
-    """Write the index last: where there is one, the images are whole."""
+    """Write the index last: if it exists, the images are complete."""
     document = {
         "labels": split.labels.tolist(),
         "names": split.names,

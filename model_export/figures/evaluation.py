@@ -1,4 +1,4 @@
-"""Measure a published artifact on a data set, through the server's own loader."""
+"""Measure a published artifact on a data set, with the service's own loader."""
 
 from __future__ import annotations
 
@@ -32,21 +32,20 @@ class Measured:
     metrics: dict[str, dict[str, float]]
     """The figures per split."""
     seen: dict[str, str]
-    """Per split, whether training has seen its images, in words; see :mod:`model_export.figures.seen`."""
+    """Per split, what training did with its images, in words; see :mod:`model_export.figures.seen`."""
     missing: tuple[str, ...]
-    """Classes of which there is no image."""
+    """Classes without images."""
     classes: dict[str, Classes] = field(default_factory=dict)
-    """Per split, what is right of each class, and what is taken for what."""
+    """Per split, the confusion matrix and the figures of each class."""
     answers: dict[str, Answers] = field(default_factory=dict)
-    """Per split, what was answered for each image."""
+    """Per split, the answer for each image."""
 
 
 def evaluate(model: Model, data: str, labels: tuple[str, ...] | None = None) -> Measured:
     """Measure a model on every split of a data set.
 
-    The data that the model was trained with are cut as they were then; all others are taken as they lie, and a folder
-    without splits counts as one. Their classes are those of the model by their names, in whatever order; some may be
-    missing.
+    The data set that the model was trained with is split as in training. Any other is measured as it is, and a folder
+    without splits counts as one. Classes are matched to those of the model by name; some may be missing.
 
     Raises:
         BadData: The data set has classes that the model does not know.
@@ -62,7 +61,7 @@ def evaluate(model: Model, data: str, labels: tuple[str, ...] | None = None) -> 
         measuring=True,
     )
     known = seen.cut_as_trained(dataset, metadata.training)
-    parts = _as_they_lie(dataset) if known is None else known
+    parts = _as_found(dataset) if known is None else known
     labels_of_images = np.concatenate([split.labels for split in dataset.splits.values()])
     counts = {name: np.bincount(labels_of_images[part], minlength=len(dataset.labels)) for name, part in parts.items()}
     summary.say_dataset(dataset, counts)
@@ -90,14 +89,14 @@ def evaluate(model: Model, data: str, labels: tuple[str, ...] | None = None) -> 
     )
 
 
-def _as_they_lie(dataset: Dataset) -> dict[str, NDArray[np.intp]]:
-    """Find the positions of each split's images, counted through all of the data set."""
+def _as_found(dataset: Dataset) -> dict[str, NDArray[np.intp]]:
+    """Find the positions of the images of each split in the whole data set."""
     numbers = np.repeat(np.arange(len(dataset.splits)), list(dataset.counts().values()))
     return {name: np.flatnonzero(numbers == index) for index, name in enumerate(dataset.splits)}
 
 
 def replay(model: Model) -> float | None:
-    """Ask the golden probe again; returns the largest difference, None where the artifact carries no probe."""
+    """Check the golden probe again; returns the largest difference, None if the artifact has no probe."""
     probe = model.metadata.probe
     if probe is None:
         return None

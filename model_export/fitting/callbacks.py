@@ -1,4 +1,4 @@
-"""What happens at the end of every epoch: the best weights are kept, the run's folder is written, people are told."""
+"""What happens at the end of every epoch: the best weights are kept, the run's folder is written, a line is printed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import keras
 import numpy as np
 from rich.progress import Progress
 
-from model_export.console.progress import lasting, say
+from model_export.console.numbers import lasting
+from model_export.console.progress import say
 
 if TYPE_CHECKING:
     from model_export.fitting.runs import Run
@@ -19,11 +20,11 @@ Logs = dict[str, float] | None
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Remember the weights that validated best, and end the training when no epoch gets better any more.
+    """Keep the weights with the lowest validation loss, and stop training when it no longer falls.
 
-    It looks while the validation images are measured, when the averaged weights are in the model
-    (``keras.callbacks.SwapEMAWeights`` must come after it). Nothing ends before ``may_stop`` is set. With ``last`` the
-    weights of the last epoch are kept instead, and nothing ends early.
+    The weights are read at the end of validation, when the averaged ones are still in the model
+    (``keras.callbacks.SwapEMAWeights`` must come after this callback). Training is not stopped before ``may_stop`` is
+    set. With ``last``, the weights of the last epoch are kept instead, and training is not stopped early.
     """
 
     def __init__(self, patience: int, run: Run | None, *, last: bool = False) -> None:
@@ -48,7 +49,7 @@ class KeepBest(keras.callbacks.Callback):
 
     @property
     def over(self) -> bool:
-        """Whether the weights are no longer numbers, or as many epochs as allowed have brought nothing better."""
+        """Whether training has diverged, or the validation loss has not fallen for as many epochs as allowed."""
         return self._diverged or (self._wait >= self._patience and not self._last)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -85,7 +86,7 @@ class SeedEpochs(keras.callbacks.Callback):
 
 
 class Journal(keras.callbacks.Callback):
-    """After every epoch, add a line to the run's results and save what going on from there needs."""
+    """After every epoch, add a line to the run's results and save what resuming it needs."""
 
     def __init__(self, history: list[dict[str, float]], run: Run | None) -> None:
         super().__init__()
@@ -104,7 +105,7 @@ class Journal(keras.callbacks.Callback):
 
 
 class Reporter(keras.callbacks.Callback):
-    """Show a bar with loss, accuracy and time left; leave one line per epoch, the first with about the time left."""
+    """Show a bar with loss, accuracy and time left, and print a line per epoch."""
 
     def __init__(self, progress: Progress, epochs: int, first: int, title: str = "") -> None:
         super().__init__()
@@ -134,7 +135,7 @@ class Reporter(keras.callbacks.Callback):
         )
 
     def _left(self, done: int) -> str:
-        """Say, after the first epoch that was trained here, how long the others take."""
+        """Estimate, after the first epoch of this process, how long the others will take."""
         if done != self._first + 1 or done == self._epochs:
             return ""
         return f"; about {lasting((self._epochs - done) * (time.monotonic() - self._start))} to go"

@@ -1,4 +1,4 @@
-"""The folder that a training run leaves: numbered, complete enough to go on from, to look at and to publish again."""
+"""The numbered folder of a training run, from which it can be resumed, inspected and published again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import yaml
 
 from app.errors import MissingInput
 from model_export import files
-from model_export.console.counting import counted
+from model_export.console.numbers import counted
 from model_export.errors import BadData, RunInUse
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path) -> Run:
-        """Take an existing folder.
+        """Open an existing folder.
 
         Raises:
-            MissingInput: It is not that of a run.
+            MissingInput: It is not the folder of a run.
         """
         if not (folder / ARGUMENTS).is_file():
             there = sorted((path.parent for path in folder.glob(f"*/{ARGUMENTS}")), key=lambda path: path.name.zfill(9))
@@ -72,7 +72,7 @@ class Run:
         return cls(folder)
 
     def arguments(self) -> argparse.Namespace:
-        """Read what the run was asked for.
+        """Read the options of the run.
 
         Raises:
             BadData: The file is damaged.
@@ -141,7 +141,7 @@ class Run:
                 path.unlink()
 
     def last_state(self) -> Path | None:
-        """Find the saved state of the last finished epoch; None where none has finished.
+        """Find the saved state of the last finished epoch; None if none has finished.
 
         Raises:
             BadData: It is missing.
@@ -183,7 +183,7 @@ class Run:
         Raises:
             BadData: The file is damaged.
         """
-        import keras  # noqa: PLC0415  # slow to import, and a run is opened before
+        import keras  # noqa: PLC0415  # slow to import, and not needed to open a run
 
         try:
             return keras.saving.load_model(path, compile=compile)
@@ -206,7 +206,7 @@ def _exact(value: float) -> str:
 def _options(text: bytes) -> dict[str, Any]:
     kept = yaml.safe_load(text)
     if not isinstance(kept, dict):
-        raise TypeError("it holds no options")
+        raise TypeError("it has no options")
     return kept
 
 

@@ -42,7 +42,7 @@ def test_every_image_has_a_row_from_which_the_figures_follow(folder, tmp_path, c
     said = json.loads(captured.out)
     rows = tabulated(tmp_path / f"answers.{suffix}")
 
-    assert f"answers.{suffix}: what was answered for each of 78 images" in captured.err
+    assert f"answers.{suffix}: a row for each of 78 images" in captured.err
     assert all(tuple(row) == COLUMNS for row in rows)
     for split in ("train", "test"):
         part = [row for row in rows if row["split"] == split]

@@ -211,7 +211,7 @@ def test_a_class_that_train_has_not(folder, tmp_path):
     folder.rename(tmp_path / "split" / "train")
     (tmp_path / "split" / "validation" / "grey").mkdir(parents=True)
 
-    with pytest.raises(BadData, match="classes that 'train' has not: 'grey'"):
+    with pytest.raises(BadData, match="classes that 'train' does not have: 'grey'"):
         datasets.load(str(tmp_path / "split"))
 
 
