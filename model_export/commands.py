@@ -39,9 +39,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     arguments.published_by, arguments.fingerprint = arguments.command_line, dataset.fingerprint()
     arguments.surroundings = provenance.surroundings(arguments.weights)
     if not arguments.replace_anyway and (before := succession.find(arguments.output, arguments.name)):
-        before.check_kind(
-            dataset.labels, dataset.shape, succession.otherwise(arguments)
-        )  # accuracy comes later
+        before.check_kind(dataset.labels, dataset.shape, succession.otherwise(arguments))  # accuracy comes later
     network = _build(arguments, dataset)  # wrong arguments fail here, and leave no run
     run = Run.create(arguments.runs, arguments.name, arguments)
     with interrupts.resumable("train", "--resume", str(run.folder)), run.locked():

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import resource
-import resource
 import shlex
 import shutil
 import signal
