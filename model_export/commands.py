@@ -19,9 +19,9 @@ from model_export.console.numbers import counted
 from model_export.console.progress import say
 from model_export.console.streams import quiet
 from model_export.errors import BadData
-from model_export.figures import answers, evaluation, summary
+from model_export.figures import answers, evaluation
 from model_export.fitting.runs import Run
-from model_export.reporting import description, printing, remarks
+from model_export.reporting import description, printing, remarks, summary
 
 if TYPE_CHECKING:
     from model_export.architectures import Network
@@ -213,7 +213,9 @@ def verify(arguments: argparse.Namespace) -> dict[str, Any]:
     difference = evaluation.replay(model)
     measured = evaluation.Measured({}, {}, ())
     if arguments.data:
-        measured = evaluation.evaluate(model, arguments.data, arguments.labels)
+        matched = evaluation.load(model, arguments.data, arguments.labels)
+        summary.say_dataset(matched.dataset, matched.counts())
+        measured = evaluation.evaluate(model, matched)
     if arguments.output is not None:
         answers.write(arguments.output, measured.answers, model.metadata.labels)
         say(f"{arguments.output}: a row for each of {sum(map(len, measured.answers.values())):,} images")

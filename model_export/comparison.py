@@ -63,7 +63,8 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
         if (architecture, seed) not in done:
             one = _train(arguments, architecture, dataset, _with_seed(budget, seed), folder / architecture)
             done[architecture, seed] = one
-            _write(folder / RUNS, list(map(asdict, done.values())))
+            with files.locked(folder / COMMON, wait=True):  # others may add to the report
+                _write(folder / RUNS, list(map(asdict, [*read(folder), one])))
     return [done[pair] for pair in pairs]
 
 
@@ -73,7 +74,7 @@ def _check_same(folder: Path, arguments: argparse.Namespace, dataset: Dataset, b
     common |= {"value range": arguments.value_range and [*arguments.value_range], "data": dataset.fingerprint()}
     path = folder / COMMON
     if not path.is_file():
-        path.write_text(json.dumps(common, indent=2))
+        files.write(path, json.dumps(common, indent=2).encode())
         return
     try:
         found = dict(json.loads(path.read_text()))

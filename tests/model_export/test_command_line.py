@@ -307,7 +307,7 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     out = capsys.readouterr().out
     assert "Keras and int8: largest difference, in % of the output's largest value" in out
     assert "Keras and ONNX: largest difference" not in out
-    assert re.search(r"judged by what it answers:\n1\.0000 of the validation images are right, 1\.0000 in float32", out)
+    assert re.search(r"judged by its answers:\n1\.0000 of the validation images are right, 1\.0000 in float32", out)
     assert "(none lost, 0.005 allowed); for 1.0000 both name the same class; " in out
     assert (
         "4 validation images are too few to show a loss of 0.5 points of accuracy (one image is 25): "

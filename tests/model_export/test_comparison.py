@@ -3,13 +3,16 @@
 import json
 import math
 import re
+import resource
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
+from model_export import comparison
 from model_export.__main__ import main
 from model_export.comparison import Trained, read
 from model_export.errors import BadData
@@ -188,6 +191,20 @@ def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_pa
     assert "Global average pooling against `flatten-dense-dropout`" in page
     assert main([*arguments, "--seeds", "2", "--batch-size", "7"]) == 65
     assert "had another batch_size; compare into another --report" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_the_lines_of_the_finished_runs(tmp_path):
+    finished = [asdict(each) for each in trained(gap=[0.9, 0.8])]
+    comparison._write(tmp_path / "runs.csv", finished)
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "runs.csv").stat().st_size + 9, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            comparison._write(tmp_path / "runs.csv", [*finished, finished[0]])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+
+    assert [asdict(each) for each in comparison.read(tmp_path)] == finished
 
 
 def test_a_report_that_is_damaged_is_named(folder, tmp_path, capsys):

@@ -15,8 +15,7 @@ from model_export import datasets
 from model_export.__main__ import main
 from model_export.data import sources
 from model_export.errors import BadData
-from model_export.figures import summary
-from model_export.reporting import remarks
+from model_export.reporting import remarks, summary
 from tests import toys
 
 
