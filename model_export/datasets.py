@@ -126,7 +126,9 @@ def load(
         if not files[name]:
             raise BadData(f"the split {name!r} has no image")
         if not len(members):
-            raise BadData(f"no image of the split {name!r} can be read: {skipped[0]}{_advice(skipped[0])}")
+            raise BadData(
+                f"no image of the split {name!r} can be read: {'; '.join(filter(None, (skipped[0], advice(skipped))))}"
+            )
     if not measuring:
         _check_classes(splits["train"], listing.labels, skipped)
     held_out = files.get("test") or files.get("validation") or next(iter(files.values()))
@@ -162,9 +164,10 @@ def _kept_together(same: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _advice(reason: str) -> str:
-    """Say how to train on images that need a value range."""
-    return "; --value-range LOW HIGH says which values become 0 and 255" if "no natural range" in reason else ""
+def advice(skipped: Iterable[str]) -> str:
+    """Say how to train on images that were skipped because they need a value range; empty if there are none."""
+    needed = any("no natural range" in reason for reason in skipped)
+    return "--value-range LOW HIGH says which values become 0 and 255" if needed else ""
 
 
 def _check_channels(listing: Listing, channels: int | None) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from model_export.datasets import Dataset
 
 LARGEST_FALL = 0.005
-"""By how much validation accuracy may fall."""
+"""By how much validation accuracy may fall: half a point."""
 
 _WAYS = ("Conv", "Relu"), ("Conv",)
 """Operators to quantise. Convolution and ReLU run as one, which is much faster; convolutions alone may lose less."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from model_export import datasets
 from model_export.console.numbers import counted
 from model_export.console.progress import say
 
@@ -40,6 +41,8 @@ def say_dataset(
     _say_first([f"skipped {line}" for line in dataset.skipped])
     if dataset.skipped:
         say(f"skipped {counted(len(dataset.skipped), 'file')} in all")
+    if training and (advice := datasets.advice(dataset.skipped)):
+        say(f"note: {advice}")
     _say_contradictions(dataset)
     _say_leaks(dataset, training=training)
 
