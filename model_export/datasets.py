@@ -126,9 +126,8 @@ def load(
         if not files[name]:
             raise BadData(f"the split {name!r} has no image")
         if not len(members):
-            raise BadData(
-                f"no image of the split {name!r} can be read: {'; '.join(filter(None, (skipped[0], advice(skipped))))}"
-            )
+            reason = "; ".join(filter(None, (skipped[0], advice(skipped))))
+            raise BadData(f"no image of the split {name!r} can be read: {reason}")
     if not measuring:
         _check_classes(splits["train"], listing.labels, skipped)
     held_out = files.get("test") or files.get("validation") or next(iter(files.values()))
