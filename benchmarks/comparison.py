@@ -122,7 +122,7 @@ def prepare(regime: str) -> tuple[Path, Path]:
 
 
 def measure(peer: Peer | None, regime: str, connections: list[int], seconds: int) -> Iterator[Measurement]:
-    """Start a server, the service itself for None, and measure it and the limit by turns."""
+    """Start a server, the service itself for None, and measure it and the limit in turns."""
     model, image = prepare(regime)
     before = time.monotonic()
     with _ours(model, image) if peer is None else peer.serving(model, image.read_bytes()) as target:
@@ -157,7 +157,7 @@ def _ours(model: Path, image: Path) -> Iterator[Target]:
 
 
 def _check(target: Target, model: Path, image: Path) -> None:
-    """See that a server answers with the very probabilities that the model gives in process."""
+    """Check that a server answers with the same probabilities as the model in this process."""
     loaded = Model.load(model.read_bytes(), "cpu")
     expected = loaded.run(images.decode(image.read_bytes(), loaded.shape)[None]).probabilities[0]
     answer = json.dumps(target.ask())

@@ -57,7 +57,7 @@ def variance(image: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def cells(shape: tuple[int, ...], grid: tuple[int, int]) -> np.ndarray:
-    """Number of the cell that each pixel lies in; ``[H, W]``."""
+    """Number of the cell of each pixel; ``[H, W]``."""
     rows, columns = (np.arange(size) * count // size for size, count in zip(shape, grid, strict=False))
     return rows[:, None] * grid[1] + columns
 
@@ -83,7 +83,7 @@ def bootstrap(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def report(falls: dict[str, np.ndarray]) -> None:
-    """Print what became of the probability, and for how many images the map's highest fifth mattered more."""
+    """Print how the probability changed, and for how many images the map's highest fifth mattered more."""
     print("  a fifth deleted       the probability falls by    the map's highest matters more for")
     first, *_ = falls.values()
     for name, fall in falls.items():

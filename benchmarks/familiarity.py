@@ -32,11 +32,11 @@ _CALLS = 2000
 
 
 def read(source: str, model: Model, count: int) -> tuple[np.ndarray, list[str]]:
-    """Read images spread evenly over a source; ``uint8 [N, H, W, C]``, and the names of the folders they lie in.
+    """Read images spread evenly over a source; ``uint8 [N, H, W, C]``, and the names of their folders.
 
     Args:
         source: A folder of images, an IDX file as MNIST's (``.gz``), or ``digits``, those of scikit-learn.
-        model: Which they are brought to the size of.
+        model: They are resized to its input size.
         count: At most.
     """
     folders: list[str] = []
@@ -55,7 +55,7 @@ def read(source: str, model: Model, count: int) -> tuple[np.ndarray, list[str]]:
 
 
 def encoded(image: np.ndarray) -> bytes:
-    """Write a grey image ``uint8 [H, W]`` as PNG, so that it goes the way of all others."""
+    """Write a grey image ``uint8 [H, W]`` as PNG, so that it is decoded like all others."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
@@ -112,7 +112,7 @@ def auroc(known: np.ndarray, strange: np.ndarray) -> float:
 
 
 def drift(model: Model, found: np.ndarray) -> float:
-    """What the service tells of a stream of images with these scores, of all branches together."""
+    """What the service reports about a stream of images with these scores, of all branches together."""
     watched = Drift([JOINT, *model.metadata.statistics.branches], model.metadata.statistics.held_out, len(found))
     watched.observe(found, np.zeros(len(found), np.float32))
     return watched.summary().drift[JOINT]

@@ -131,7 +131,7 @@ def _pin(batch: np.ndarray) -> np.ndarray:
 
 
 def memory_in_use() -> float:
-    """Megabytes of the GPU that are taken, by whomever (``cudaMemGetInfo``)."""
+    """Megabytes of the GPU in use by all processes (``cudaMemGetInfo``)."""
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     error = _runtime().cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total))
     if error:

@@ -51,7 +51,7 @@ class Report:
         self.found = {**head, "failed": {}}
 
     def add(self, path: tuple[str, ...], measure: Callable[[], Any]) -> None:
-        """Measure one thing, print it, and keep it, or else why it could not be measured."""
+        """Measure one thing, print it, and keep it, or the reason why it could not be measured."""
         name = ", ".join(path)
         try:
             value = measure()
@@ -109,7 +109,7 @@ def main() -> int:
 
 
 def _examine(report: Report, file: Path, arguments: argparse.Namespace, benches: dict[str, Bench]) -> None:
-    """Go through what is measured of one model, but for CUDA graphs; adds it to ``benches`` if it can be run at all."""
+    """Measure everything about one model except CUDA graphs; adds it to ``benches`` if it can be run at all."""
 
     def add(*path: str, measure: Callable[[], Any]) -> None:
         report.add(("models", str(file), *path), measure)

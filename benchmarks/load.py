@@ -19,18 +19,18 @@ _PATIENCE_S = 30
 
 @dataclass
 class Outcome:
-    """What came of many requests."""
+    """The results of many requests."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
-    """What was not answered at all, by the kind of error."""
+    """Requests without an answer, by the kind of error."""
     seconds: dict[int, list[float]] = field(default_factory=dict)
     """How long each answer took, by status."""
     longest_gap_s: float = 0
-    """Longest time in which not a single 200 came."""
+    """Longest time without a 200."""
     started: float = field(default_factory=time.monotonic)
     last: float = field(default_factory=time.monotonic)
-    """When the last 200 came."""
+    """Time of the last 200."""
 
     def add(self, status: int, seconds: float) -> None:
         """Count an answer."""
@@ -161,10 +161,10 @@ def closed(
     go_on: Callable[[Outcome], bool],
     judge: Judge = _accept,
 ) -> Outcome:
-    """Ask over so many connections for as long as ``go_on`` says; ``judge`` looks at every answer."""
+    """Send requests over a number of connections for as long as ``go_on`` says; ``judge`` looks at every answer."""
     return uvloop.run(_closed(port, request, connections, go_on, judge))
 
 
 def open_loop(port: int, request: bytes, per_second: float, seconds: float) -> Outcome:
-    """Send so many requests a second, whatever becomes of them, and wait for what comes."""
+    """Send requests at a constant rate, whether they are answered or not, and wait for the answers."""
     return uvloop.run(_open(port, request, per_second, seconds))

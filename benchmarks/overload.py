@@ -40,13 +40,13 @@ def photo() -> bytes:
 
 
 def for_seconds(seconds: float) -> Callable[[Outcome], bool]:
-    """Go on for so long."""
+    """Make a condition that holds for this long."""
     end = time.monotonic() + seconds
     return lambda _: time.monotonic() < end
 
 
 class Figures(NamedTuple):
-    """What came of one rate in one round."""
+    """The result of one rate in one round."""
 
     goodput: float
     of_peak: float
@@ -59,7 +59,7 @@ class Figures(NamedTuple):
 
 
 def figures(outcome: Outcome, peak: float, seconds: float) -> Figures:
-    """Sum up what came of one rate."""
+    """Summarise the results of one rate."""
     good = outcome.statuses[200] / max(seconds, outcome.last - outcome.started)
     sent = outcome.statuses.total() + outcome.failures.total()
     times = [1000 * outcome.percentile(status, share) for status in (200, 503) for share in (0.5, 0.99)]
@@ -67,7 +67,7 @@ def figures(outcome: Outcome, peak: float, seconds: float) -> Figures:
 
 
 def main() -> int:
-    """Measure, print, and end with 1 where a goal is missed."""
+    """Measure, print, and end with 1 if a goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=4, help="for each rate in each round (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds, whose median is shown (default: %(default)s)")

@@ -15,7 +15,7 @@ from app.model import Model
 from benchmarks import networks
 from model_export import conversion
 from model_export.artifact import precision
-from model_export.console.quiet import quiet
+from model_export.console.streams import quiet
 from model_export.data.decoding import Split
 from model_export.figures.timing import medians
 

@@ -52,7 +52,7 @@ def _wait_until(condition) -> bool:  # noqa: ANN001  # a function without argume
 
 
 def under_load(service: Service, action, times: int, requests: int) -> tuple[Outcome, int]:  # noqa: ANN001
-    """Do something again and again while clients ask; returns what they got, and how often it worked."""
+    """Repeat an action while clients send requests; returns their results, and how often the action worked."""
     worked = []
 
     def act() -> None:

@@ -66,7 +66,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a run of load."""
+    """The result of one load test."""
 
     per_second: float
     p50_ms: float

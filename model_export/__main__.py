@@ -1,4 +1,4 @@
-"""``python -m model_export``: parses, runs one command, says what came out, and ends with an exit code."""
+"""``python -m model_export``: runs one command and ends with an exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from app.errors import DeviceUnavailable, InvalidArtifact, InvalidUsage, MissingInput, MultipoolError
 from app.interrupts import EXIT_CODE, noted
 from model_export.arguments import parse
-from model_export.console import interrupts, unread
+from model_export.console import interrupts, streams
 from model_export.console.invocation import lacks
 from model_export.errors import BadData, BadSuccessor, MissingPackage, ParityFailure, PrecisionFailure
 
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of how Keras calls it
-    # What they say of damaged files is said once, with the file's name, where the file is skipped.
+    # Damaged files are reported once, by name, where they are skipped.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
     warnings.filterwarnings("ignore", module=r"PIL\b")
     parsed = parse(arguments)
@@ -49,13 +49,14 @@ def main(arguments: list[str] | None = None) -> int:
         _say(interrupts.words(interrupt, publishing=parsed.command in ("train", "publish")))
         return EXIT_CODE
     except tuple(kind for kind, _ in EXIT_CODES) as error:
-        _say(f"error: {error}")
+        notes = getattr(error, "__notes__", []) if isinstance(error, OSError) else []  # a full disk can be emptied
+        _say("; ".join([f"error: {error}", *notes]))
         return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
     return _end(result if parsed.json else None)
 
 
 def _run(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Run the command; what it takes is imported now, when a wrong command line has long been said."""
+    """Run the command; slow imports come now, so that a wrong command line is rejected without them."""
     if parsed.command in _TRAINING and find_spec("tensorflow") is None:
         raise MissingPackage(lacks("TensorFlow, which training needs"))
     try:
@@ -67,24 +68,24 @@ def _run(parsed: argparse.Namespace) -> dict[str, Any]:
 
 
 def _say(text: str) -> None:
-    """Say why it ends, if there still is somebody to read it."""
+    """Print why it ends, if somebody still reads the output."""
     try:
         print(text, file=sys.stderr)
     except BrokenPipeError:
-        unread.discard(sys.stderr)
+        streams.discard(sys.stderr)
 
 
 def _end(result: dict[str, Any] | None) -> int:
-    """Print a result as JSON; returns the exit code, which also says whether somebody stopped reading before."""
+    """Print a result as JSON; returns the exit code, another one if the reader has closed the output."""
     from model_export.reporting.printing import out  # noqa: PLC0415  # the command has imported it
 
     try:
         if result is not None:
             print(json.dumps(result, indent=2), flush=True)
     except BrokenPipeError:
-        unread.discard(sys.stdout)
-        return unread.EXIT_CODE
-    return unread.EXIT_CODE if out.closed else 0
+        streams.discard(sys.stdout)
+        return streams.UNREAD
+    return streams.UNREAD if out.closed else 0
 
 
 if __name__ == "__main__":

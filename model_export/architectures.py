@@ -5,7 +5,7 @@
                            ├─ branch 3 ─ average ─┼─ concatenate ─ dense ─ softmax
                            └─ branch 4 ─ max ─────┘
 
-Nothing stands between the pooled features and the head, so each logit is the sum of its bias and one
+The head is directly on the pooled features, so each logit is the sum of its bias and one
 contribution per branch. Global average pooling instead of dense layers: Lin, Chen and Yan, "Network in
 Network", 2014 (arXiv:1312.4400).
 """
@@ -53,11 +53,11 @@ def build(
         shape: Height, width and channels of the images.
         classes: Number of labels.
         weights: Where the weights of a ``keras.applications`` trunk come from.
-        read: Whether to fetch them now; not where those of a run take their place.
+        read: Whether to load them now; not if those of a run will replace them.
 
     Raises:
         BadData: The images are too small for the trunk, or for what the architecture cuts out of its feature map.
-        MissingInput: The weights cannot be had.
+        MissingInput: The weights cannot be read or downloaded.
     """
     image = keras.Input(tuple(shape), name="image", dtype="uint8")  # (N, H, W, C)
     pretrained = None

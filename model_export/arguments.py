@@ -1,4 +1,4 @@
-"""The command line: what can be asked for, checked before anything is imported that takes long."""
+"""The command line: its options, checked before any slow import."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _check_resume(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
-    """Refuse options beside ``--resume``: the run has its own, and taking others silently would be a lie."""
+    """Refuse other options with ``--resume``: the run has its own, and ignoring them silently would mislead."""
     usual = vars(top.parse_args(["train", "--resume", str(parsed.resume)]))
     asked = [name for name, value in usual.items() if name != "json" and getattr(parsed, name) != value]
     if asked:
@@ -49,7 +49,7 @@ def _check_resume(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> N
 
 
 def _complete(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
-    """Fill in what follows from the rest, and check what one option alone does not show."""
+    """Fill in defaults that depend on other options, and check options together."""
     if parsed.command == "train":
         parsed.name = parsed.name or default_name(parsed.data, parsed.architecture)
     parsed.augmentation = parsed.augmentation or ("shift" if parsed.data == DIGITS else "photo")
@@ -78,7 +78,7 @@ def _complete(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
+    """Build the parser of the command line."""
     top = argparse.ArgumentParser(
         prog="python -m model_export", description="Train image classifiers and publish them as verified ONNX files."
     )

@@ -1,4 +1,4 @@
-"""What can be chosen on the command line, named before anything slow is imported, and how values are read."""
+"""The choices of the command line, and readers of its values; imports nothing slow."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ APPLICATIONS = (
 REDUCTION = {"plain": 2, "batchnorm": 8}
 """How many times smaller than the image the feature map of these trunks is."""
 SIDE = {"regions": 2, "mixed": 2}
-"""Least height and width of the feature map of these architectures; 1 of all others."""
+"""Least height and width of the feature map for these architectures; 1 for all others."""
 AUGMENTATIONS = ("none", "shift", "photo", "aerial")
 PRECISIONS = ("float32", "float16", "int8")
 DIGITS = "digits"
@@ -112,7 +112,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def too_small(architecture: str, trunk: str, height: int, width: int) -> str:
-    """Say so where images are too small for one of our own trunks; nothing where they are not."""
+    """Say so if images are too small for one of our own trunks; otherwise return an empty text."""
     least = REDUCTION.get(trunk, 1) * SIDE.get(architecture, 1)
     if min(height, width) >= least:
         return ""
@@ -124,7 +124,7 @@ def too_small(architecture: str, trunk: str, height: int, width: int) -> str:
 
 
 def folder(text: str) -> Path:
-    """Read the name of a folder, which need not be there yet."""
+    """Read the name of a folder, which need not exist yet."""
     path = Path(text)
     for each in (path, *path.parents):
         if each.exists() and not each.is_dir():
@@ -148,7 +148,7 @@ def channels(text: str) -> int:
 
 
 def table(text: str) -> Path:
-    """Read the name of a table, whose ending says its format."""
+    """Read the name of a table; its ending determines the format."""
     path = Path(text)
     if path.suffix not in TABLES:
         raise argparse.ArgumentTypeError(f"{text!r} is not a table; its name must end in {' or '.join(TABLES)}")
@@ -156,21 +156,21 @@ def table(text: str) -> Path:
 
 
 def positive(text: str) -> int:
-    """Read a whole number from 1 on."""
+    """Read a whole number of at least 1."""
     if re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII) is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
 
 
 def whole(text: str) -> int:
-    """Read a whole number from 0 on."""
+    """Read a whole number of at least 0."""
     if re.fullmatch(r"\d{1,9}", text, re.ASCII) is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 999999999")
     return int(text)
 
 
 def between(low: float, high: float, what: str) -> Callable[[str], float]:
-    """Make a reader of numbers of which ``low`` is the least and ``high`` is just too large."""
+    """Make a reader of numbers from ``low`` to below ``high``."""
 
     def read(text: str) -> float:
         try:

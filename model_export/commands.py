@@ -1,7 +1,7 @@
 """The commands, their stages in order: from the arguments to what ``--json`` prints.
 
-TensorFlow takes seconds to import. So the stages that need it are imported where they begin, when all that can be said
-without it has been said.
+TensorFlow takes seconds to import. So the stages that need it are imported where they begin, after all checks that do
+without it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from model_export import datasets, publishing
 from model_export.artifact import provenance, repeating, succession
+from model_export.artifact.opening import open_model
 from model_export.console import interrupts
-from model_export.console.counting import counted
-from model_export.console.opening import open_model
+from model_export.console.numbers import counted
 from model_export.console.progress import say
-from model_export.console.quiet import quiet
+from model_export.console.streams import quiet
 from model_export.errors import BadData
-from model_export.figures import answers, evaluation, summary
+from model_export.figures import answers, evaluation
 from model_export.fitting.runs import Run
-from model_export.reporting import description, printing, remarks
+from model_export.reporting import description, printing, remarks, summary
 
 if TYPE_CHECKING:
     from model_export.architectures import Network
@@ -31,32 +31,32 @@ if TYPE_CHECKING:
 
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train in a run folder of its own, or go on in an old one, and publish what came out."""
+    """Train in a new run folder, or resume an old one, and publish the result."""
     if arguments.resume is not None:
         return _resume(arguments)
-    arguments.together = True  # for those who take up the run: older ones say nothing of it
+    arguments.together = True  # recorded in the run; older runs do not have it
     dataset = _load(arguments)
     arguments.published_by, arguments.fingerprint = arguments.command_line, dataset.fingerprint()
     arguments.surroundings = provenance.surroundings(arguments.weights)
     if not arguments.replace_anyway and (before := succession.find(arguments.output, arguments.name)):
-        before.check_kind(dataset.labels, dataset.shape, succession.otherwise(arguments))  # its accuracy comes later
-    network = _build(arguments, dataset)  # what is wrong with the arguments shows here, and leaves no run
+        before.check_kind(dataset.labels, dataset.shape, succession.otherwise(arguments))  # accuracy comes later
+    network = _build(arguments, dataset)  # wrong arguments fail here, and leave no run
     run = Run.create(arguments.runs, arguments.name, arguments)
-    with interrupts.resumable("train", "--resume", str(run.folder)):
+    with interrupts.resumable("train", "--resume", str(run.folder)), run.locked():
         return _fit_and_export(arguments, run, dataset, network)
 
 
 def _resume(now: argparse.Namespace) -> dict[str, Any]:
     run = Run.open(now.resume)
     arguments = _arguments_of(run, now)
-    with interrupts.resumable("train", "--resume", str(run.folder)):
+    with interrupts.resumable("train", "--resume", str(run.folder)), run.locked():
         dataset = _load_again(arguments)
         network = _build(arguments, dataset, read=not run.history())
         return _fit_and_export(arguments, run, dataset, network)
 
 
 def publish(now: argparse.Namespace) -> dict[str, Any]:
-    """Publish the best weights of a run as they are, finished or not."""
+    """Publish the best weights of a run so far, finished or not."""
     run = Run.open(now.run)
     run.best()
     arguments = _arguments_of(run, now)
@@ -70,22 +70,22 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
 
     remarks.say_network(arguments, network, run)
     outcome = training.recall(network, run)
-    found = None if now.data_licence else published.find(arguments, run, outcome)  # which a new version would say
-    if found and found.is_newest():  # else it is to answer again
+    found = None if now.data_licence else published.find(arguments, outcome)  # is written into a new one
+    if found and found.is_newest():  # an older one is published again, to be the newest
         say(f"{run.folder} is published already, as {found.folder}; nothing new was published")
         return _result(found, run, dataset)
     return _export(arguments, run, dataset, network, outcome)
 
 
 def _arguments_of(run: Run, now: argparse.Namespace) -> argparse.Namespace:
-    """Take up the arguments of a run, for what is asked of it now."""
+    """Read the arguments of a run, and add those of this command."""
     kept = run.arguments()
     repeating.check(kept)
     return argparse.Namespace(**{**vars(kept), "json": now.json, "published_by": now.command_line})
 
 
 def _load(arguments: argparse.Namespace, *, training: bool = True) -> Dataset:
-    """Load the data, say what it is like, and stop where the splits share images and that was not to be."""
+    """Load the data and report on it; with ``--fail-on-leakage``, stop if two splits share an image."""
     dataset = datasets.load(
         arguments.data,
         size=arguments.size,
@@ -104,7 +104,7 @@ def _load(arguments: argparse.Namespace, *, training: bool = True) -> Dataset:
 
 
 def _load_again(arguments: argparse.Namespace) -> Dataset:
-    """Load the data of a run, which must be what it was: figures of other images would not be those of its weights."""
+    """Load the data of a run, which must not have changed since its training."""
     dataset = _load(arguments, training=False)
     if dataset.fingerprint() != arguments.fingerprint:
         raise BadData(
@@ -115,9 +115,9 @@ def _load_again(arguments: argparse.Namespace) -> Dataset:
 
 
 def _build(arguments: argparse.Namespace, dataset: Dataset, *, read: bool = True) -> Network:
-    """See that it could be published, and build the network; ``read`` its first weights from their file."""
+    """Check that it can be published, and build the network; ``read`` its initial weights from their file."""
     publishing.check(arguments.output, arguments.name)
-    with quiet():  # all that takes TensorFlow: what is missing shows now, and not when the training is over
+    with quiet():  # everything that needs TensorFlow, so that a missing package is found before training
         from model_export import architectures, training  # noqa: PLC0415
         from model_export.artifact import exporting  # noqa: F401, PLC0415
 
@@ -128,7 +128,7 @@ def _build(arguments: argparse.Namespace, dataset: Dataset, *, read: bool = True
 
 
 def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, network: Network) -> dict[str, Any]:
-    """Train what is left to train, and publish the best weights, unless there was nothing left and they are."""
+    """Train the remaining epochs and publish the best weights, unless a finished run is published already."""
     from model_export import training  # noqa: PLC0415
     from model_export.artifact import published  # noqa: PLC0415
     from model_export.fitting import batches  # noqa: PLC0415
@@ -138,7 +138,7 @@ def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, n
     epoch = batches.described(len(dataset.splits["train"]), budget.batch_size)
     say(f"{epoch}; at most {counted(budget.epochs, 'epoch')}")
     outcome = training.train(network, dataset, budget, run)
-    if outcome.epochs == before and (found := published.find(arguments, run, outcome)):
+    if outcome.epochs == before and (found := published.find(arguments, outcome)):
         say(f"{run.folder} is finished, and is published already: {found.folder}; nothing new was published")
         return _result(found, run, dataset)
     remarks.say_outcome(outcome, budget)
@@ -148,7 +148,7 @@ def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, n
 def _export(
     arguments: argparse.Namespace, run: Run, dataset: Dataset, network: Network, outcome: Outcome
 ) -> dict[str, Any]:
-    """Publish the weights that are in the network, and say how good they are."""
+    """Publish the weights that are in the network, and print the result."""
     from model_export.artifact import exporting  # noqa: PLC0415
 
     published = exporting.export(arguments, run, network, dataset, outcome)
@@ -197,7 +197,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Print all that a published model says about itself."""
+    """Print the metadata of a published model."""
     path, model = open_model(arguments.model)
     described = description.describe(path, model)
     if not arguments.json:
@@ -206,17 +206,19 @@ def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def verify(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Check a published file with the service's loader, and measure it on a data set when one is given."""
+    """Check a published file with the service's loader, and measure it on a data set if one is given."""
     if arguments.output is not None:
         answers.check(arguments.output)
     path, model = open_model(arguments.model)
     difference = evaluation.replay(model)
     measured = evaluation.Measured({}, {}, ())
     if arguments.data:
-        measured = evaluation.evaluate(model, arguments.data, arguments.labels)
+        matched = evaluation.load(model, arguments.data, arguments.labels)
+        summary.say_dataset(matched.dataset, matched.counts())
+        measured = evaluation.evaluate(model, matched)
     if arguments.output is not None:
         answers.write(arguments.output, measured.answers, model.metadata.labels)
-        say(f"{arguments.output}: what was answered for each of {sum(map(len, measured.answers.values())):,} images")
+        say(f"{arguments.output}: a row for each of {sum(map(len, measured.answers.values())):,} images")
     if not arguments.json:
         printing.print_verification(path, model, difference, measured)
     return {

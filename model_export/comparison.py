@@ -1,4 +1,4 @@
-"""Train several architectures with several seeds at the same budget, and write down what came out."""
+"""Train several architectures with several seeds and the same budget, and record the results."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 
-from model_export import architectures, conversion, training
+from model_export import architectures, conversion, files, training
 from model_export.artifact import provenance
-from model_export.console.counting import counted
+from model_export.console.numbers import counted
 from model_export.console.progress import say
-from model_export.console.quiet import quiet
+from model_export.console.streams import quiet
 from model_export.errors import BadData
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ class Trained:
 
 
 def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder: Path) -> list[Trained]:
-    """Train each architecture with each seed; what the folder already holds is not trained again.
+    """Train each architecture with each seed; what the folder already has is not trained again.
 
     The folder gets ``<architecture>/seed-<n>.csv`` with the figures of every epoch, TensorBoard's event files beside
     it, ``<architecture>/model.onnx`` of the first seed for timing, and a line in ``runs.csv`` for each.
 
     Raises:
-        BadData: The folder holds runs on other data or with another budget, which these cannot be compared with, or
-            what it says of them is damaged.
+        BadData: The folder has runs with other data or another budget, which cannot be compared with these, or its
+            files are damaged.
     """
     _check_same(folder, arguments, dataset, budget)
     done = {(each.architecture, each.seed): each for each in read(folder)}
@@ -63,17 +63,18 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
         if (architecture, seed) not in done:
             one = _train(arguments, architecture, dataset, _with_seed(budget, seed), folder / architecture)
             done[architecture, seed] = one
-            _append(folder / RUNS, one)
+            with files.locked(folder / COMMON, wait=True):  # others may add to the report
+                _write(folder / RUNS, list(map(asdict, [*read(folder), one])))
     return [done[pair] for pair in pairs]
 
 
 def _check_same(folder: Path, arguments: argparse.Namespace, dataset: Dataset, budget: Budget) -> None:
-    """Write down what all runs of a folder have in common, or see that it is the same."""
+    """Record what all runs of a folder have in common, or check that it is the same."""
     common = {**asdict(budget), "trunk": arguments.trunk, "weights": arguments.weights, "size": [*dataset.shape]}
     common |= {"value range": arguments.value_range and [*arguments.value_range], "data": dataset.fingerprint()}
     path = folder / COMMON
     if not path.is_file():
-        path.write_text(json.dumps(common, indent=2))
+        files.write(path, json.dumps(common, indent=2).encode())
         return
     try:
         found = dict(json.loads(path.read_text()))
@@ -99,7 +100,7 @@ def read(folder: Path) -> list[Trained]:
             return [Trained(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in csv.DictReader(file)]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise BadData(
-            f"{path} cannot be read: {error}; remove what is no whole line, and its runs are trained again"
+            f"{path} cannot be read: {error}; remove the incomplete lines; their runs are then trained again"
         ) from None
 
 
@@ -110,7 +111,7 @@ def next_folder(dataset: str) -> Path:
 
 
 def _pairs(names: tuple[str, ...], seeds: int) -> Iterator[tuple[str, int]]:
-    """Go through all seeds, and for each through all architectures, so that an early look compares like with like."""
+    """Yield all architectures for each seed, so that an unfinished comparison has the same seeds for each."""
     return ((name, seed) for seed in range(seeds) for name in names)
 
 
@@ -145,17 +146,8 @@ def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, b
     )
 
 
-def _write(path: Path, rows: list[dict[str, float]]) -> None:
-    with path.open("w", newline="") as file:
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    with files.staged(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _append(path: Path, one: Trained) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Trained)])
-        if new:
-            writer.writeheader()
-        writer.writerow(asdict(one))

@@ -14,14 +14,14 @@ import tf2onnx
 from app import digest, explanation, metadata
 from app.metadata import Metadata
 from app.sessions import INPUT
-from model_export import replacing
+from model_export import files
 from model_export.architectures import Network
 
 BATCH = "batch"
 OPSET = 18
 
 _CHANNELS_LAST = [0, 2, 3, 1]
-_SPATIAL = [2, 3]  # where the channels come first, as they do inside the graph
+_SPATIAL = [2, 3]  # with the channels first, as inside the graph
 _POOLS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
 
@@ -37,11 +37,11 @@ def outputs(network: Network) -> keras.Model:
 
 
 def adds_up(network: Network) -> bool:
-    """Tell whether every logit is the sum of its bias and one contribution per branch, each of them that of a map.
+    """Whether every logit is the sum of its bias and one contribution per branch, each of a feature map.
 
-    So it is when the head is one linear dense layer straight on the branches' concatenated vectors, and each branch
-    pools a feature map; dropout, which does nothing outside training, may stand between. Anything else is exported
-    without head and maps, and so is never explained.
+    This is so if the head is one linear dense layer directly on the concatenated vectors of the branches, and each
+    branch pools a feature map; dropout may be between, as it does nothing outside training. Any other network is
+    exported without head and maps, and cannot be explained.
     """
     layer = network.model.get_layer
     head = layer("logits")
@@ -95,7 +95,7 @@ def convert(network: Network, document: Metadata) -> onnx.ModelProto:
 
 
 def describe(proto: onnx.ModelProto, document: Metadata) -> None:
-    """Put a metadata document into a converted model, in place of the one that is there."""
+    """Set the metadata document of a converted model."""
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, {metadata.KEY: document.dumps()})
 
@@ -106,14 +106,14 @@ def stamped(proto: onnx.ModelProto) -> bytes:
 
 
 def save(proto: onnx.ModelProto, path: Path) -> None:
-    """Write the file with its digest, whole or not at all."""
-    replacing.write(path, stamped(proto))
+    """Write the file with its digest, completely or not at all."""
+    files.write(path, stamped(proto))
 
 
 def _pool_untransposed(proto: onnx.ModelProto, network: Network) -> None:
-    """Let the branches pool what the maps are transposed from, so that a run without maps transposes nothing.
+    """Pool the maps before they are transposed, so that a run without maps transposes nothing.
 
-    ONNX Runtime would see to that itself, were the maps no output of the graph.
+    ONNX Runtime would do this itself if the maps were not outputs of the graph.
     """
     made_by = {name: node for node in proto.graph.node for name in node.output}
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array(_SPATIAL), "spatial_axes"))
@@ -125,7 +125,7 @@ def _pool_untransposed(proto: onnx.ModelProto, network: Network) -> None:
 
 
 def _add_head(proto: onnx.ModelProto, network: Network) -> None:
-    """Carry the head's weights as constant outputs, with which the service explains the logits."""
+    """Add the head's weights as constant outputs, with which the service explains the logits."""
     kernel, bias = network.model.get_layer("logits").get_weights()
     for name, value in ((explanation.KERNEL, kernel), (explanation.BIAS, bias)):
         proto.graph.initializer.append(onnx.numpy_helper.from_array(value, f"{name}_value"))
@@ -141,5 +141,5 @@ def _name_batch_axis(proto: onnx.ModelProto, names: list[str]) -> None:
     proto.graph.output.extend(ordered)
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
-    # Shapes that the converter noted on the way name the axis otherwise; ONNX Runtime infers them anew.
+    # The converter's intermediate shapes name the axis differently; ONNX Runtime infers them again.
     del proto.graph.value_info[:]

@@ -31,12 +31,12 @@ __all__ = ["SPLITS", "Dataset", "Split", "load"]
 
 _SAMPLE = 32
 _ANY_CAN_HAVE = (1, 3, 4)
-"""Channels that photos are brought to, whatever they have."""
+"""Numbers of channels to which all photos are converted."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """All that training and verification need to know about the data."""
+    """What training and verification need to know about the data."""
 
     name: str
     labels: tuple[str, ...]
@@ -47,11 +47,11 @@ class Dataset:
     skipped: tuple[str, ...] = field(default=())
     """Files that are of no class or unreadable, each with the reason."""
     notes: tuple[str, ...] = field(default=())
-    """What whoever laid out the data may not have meant."""
+    """What may be a mistake in the layout of the data."""
     leaks: tuple[Leak, ...] = field(default=())
     """Images that are in two splits, or nearly so."""
     listed: dict[str, list[File]] = field(default_factory=dict)
-    """Where it is only measured: the files of each split as they were found, so that they can be cut again."""
+    """If it is only measured: the files of each split as they were found, so that they can be split as in training."""
     contradictions: tuple[tuple[str, str], ...] = field(default=())
     """Images that are in two classes, by the names of the two files."""
 
@@ -64,7 +64,7 @@ class Dataset:
         return {name: np.bincount(split.labels, minlength=len(self.labels)) for name, split in self.splits.items()}
 
     def fingerprint(self) -> str:
-        """Digest of what was read: the SHA-256 of every file with its split and class, in hexadecimal."""
+        """Digest of the data set: the SHA-256 of every file with its split and class, in hexadecimal."""
         return fingerprint(
             (name, self.labels[label], digest)
             for name, split in self.splits.items()
@@ -73,7 +73,7 @@ class Dataset:
 
 
 def fingerprint(files: Iterable[tuple[str, str, str]]) -> str:
-    """Digest of split, class and SHA-256 of every file, in whatever order."""
+    """Digest of split, class and SHA-256 of every file; their order does not matter."""
     return hashlib.sha256("\n".join(sorted(map(" ".join, files))).encode()).hexdigest()
 
 
@@ -98,10 +98,10 @@ def load(
         channels: Channels to train on; None for what arrays and multi-band files have, and 3 for all others.
         value_range: See :func:`app.images.decode`.
         labels: Names of the classes of a source that only numbers them.
-        seed: Decides which images go into which split.
-        together: Whether copies of a file go into the same one; not so in runs of older versions.
-        measuring: Nothing is to be trained: classes may be without images, and nothing is cut; a data set without
-            splits is one, named ``all``.
+        seed: Determines which images go into which split.
+        together: Whether copies of a file go into the same split; they did not in older versions.
+        measuring: For measuring only: classes may have no images, and nothing is split; a data set without splits
+            is one split, ``all``.
         cache: Folder for the decoded images; None keeps them in memory where they fit.
 
     Raises:
@@ -126,7 +126,8 @@ def load(
         if not files[name]:
             raise BadData(f"the split {name!r} has no image")
         if not len(members):
-            raise BadData(f"no image of the split {name!r} can be read: {skipped[0]}{_advice(skipped[0])}")
+            reason = "; ".join(filter(None, (skipped[0], advice(skipped))))
+            raise BadData(f"no image of the split {name!r} can be read: {reason}")
     if not measuring:
         _check_classes(splits["train"], listing.labels, skipped)
     held_out = files.get("test") or files.get("validation") or next(iter(files.values()))
@@ -151,7 +152,7 @@ def _as_found(files: dict[str, list[File]]) -> dict[str, list[File]]:
 
 
 def _kept_together(same: Mapping[str, str]) -> list[str]:
-    """Say that there are copies, and name two, for they may not be meant."""
+    """Say that there are copies, and name two, as they may be a mistake."""
     if not same:
         return []
     first = next(iter(same.values()))
@@ -162,9 +163,10 @@ def _kept_together(same: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _advice(reason: str) -> str:
-    """Say how to train on what the service would refuse of a sender."""
-    return "; --value-range LOW HIGH says which values become 0 and 255" if "no natural range" in reason else ""
+def advice(skipped: Iterable[str]) -> str:
+    """Say how to train on images that were skipped because they need a value range; empty if there are none."""
+    needed = any("no natural range" in reason for reason in skipped)
+    return "--value-range LOW HIGH says which values become 0 and 255" if needed else ""
 
 
 def _check_channels(listing: Listing, channels: int | None) -> None:
@@ -189,7 +191,7 @@ def _shape(listing: Listing, size: tuple[int, int] | None, channels: int | None)
 
 
 def _check_classes(train: Split, labels: tuple[str, ...], skipped: list[str]) -> None:
-    """See that a readable image of every class is trained on; name all others at once, each with a reason."""
+    """Check that every class has a readable training image; name all that have none, each with a reason."""
     counts = Counter(train.labels.tolist())
     lacking = []
     for index, label in enumerate(labels):

@@ -1,4 +1,4 @@
-"""What can go wrong in the export stage, beside what ``app.errors`` already names."""
+"""What can go wrong in the export stage, besides the errors in ``app.errors``."""
 
 from app.errors import MultipoolError
 
@@ -12,12 +12,16 @@ class ParityFailure(MultipoolError):
 
 
 class PrecisionFailure(MultipoolError):
-    """The model loses too much of its accuracy in the precision that was asked for."""
+    """The model loses too much accuracy in the chosen precision."""
 
 
 class BadSuccessor(MultipoolError):
-    """The model is of another kind than the published one that it would replace, or clearly worse."""
+    """The model has other classes or another input size than the version it would replace, or is clearly worse."""
+
+
+class RunInUse(MultipoolError):
+    """Another process trains in the run's folder."""
 
 
 class MissingPackage(MultipoolError):
-    """Something is not installed that the command needs."""
+    """A package that the command needs is not installed."""

@@ -11,15 +11,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.registry.artifacts import FILE
-from model_export import replacing
+from model_export import files
 
 HIGHEST = ".highest"
-"""Beside the versions of a model: the highest number that was ever given to one; the service passes it over."""
+"""Beside the versions of a model: the highest number ever used; the service ignores this file."""
 
 
 @contextmanager
 def staging(repository: Path, name: str) -> Iterator[Path]:
-    """Make a hidden folder beside the published versions, so that publishing is a rename; remove what is left of it."""
+    """Make a hidden folder beside the published versions, so that publishing is a rename; remove what is left over."""
     home = repository / name
     for made in (repository, home):
         with suppress(FileExistsError):
@@ -30,15 +30,15 @@ def staging(repository: Path, name: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # it holds versions, or another run is staging in it
+        with suppress(OSError):  # it has versions, or another process is staging in it
             home.rmdir()
 
 
 def check(repository: Path, name: str) -> None:
-    """See that a model of this name can be published here, before hours go into it.
+    """Check before training that a model of this name can be published here.
 
     Raises:
-        OSError: It cannot.
+        OSError: The folder cannot be written.
     """
     with staging(repository, name):
         pass
@@ -50,10 +50,10 @@ def versions(home: Path) -> list[int]:
 
 
 def highest(home: Path) -> int:
-    """Find the highest number that a version of a model has or had; 0 where there was none."""
+    """Find the highest number that a version of a model has or had; 0 if there was none."""
     try:
         noted = re.fullmatch(rb"([1-9]\d{0,8})\s*", (home / HIGHEST).read_bytes())
-    except OSError:  # nothing is noted, or it cannot be read: what is there counts
+    except OSError:  # nothing is recorded, or it cannot be read: the existing versions count
         noted = None
     return max(*versions(home), int(noted[1]) if noted else 0, 0)
 
@@ -61,11 +61,11 @@ def highest(home: Path) -> int:
 def publish(folder: Path, describe: Callable[[int], None] = lambda _: None) -> Path:
     """Rename a staged folder to the next version of its model; returns the published folder.
 
-    ``describe`` is told the number before it is taken, to write what is to say it into the folder.
+    ``describe`` gets the number before the rename, and may write it into the folder.
 
-    A version appears whole or not at all, and never replaces another: renaming onto a folder with content fails, and
-    then the next number is tried. Nor is a number used again after its version was removed, for whoever has pinned it
-    could not tell the two apart: it is noted before it is taken, so that what fails in between skips a number.
+    A version appears complete or not at all, and never replaces another: renaming onto a folder with content fails, and
+    then the next number is tried. A number is not used again after its version was removed, because a client may still
+    ask for it and mean the old one. So it is recorded before it is taken; a failure in between skips a number.
     """
     folder.chmod(0o755)
     (folder / FILE).chmod(0o644)
@@ -80,13 +80,13 @@ def publish(folder: Path, describe: Callable[[int], None] = lambda _: None) -> P
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             continue
-        replacing.sync(folder.parent)
+        files.sync(folder.parent)
         return target
 
 
 def _note(number: int, folder: Path) -> None:
-    """Note a number as given, by rename; what is left of a failure goes with the staged folder."""
+    """Record a number as used, by rename; if this fails, its file is removed with the staged folder."""
     staged = folder / HIGHEST
     staged.write_text(f"{number}\n")
     staged.chmod(0o644)
-    replacing.replace(staged, folder.parent / HIGHEST)
+    files.replace(staged, folder.parent / HIGHEST)

@@ -1,4 +1,4 @@
-"""The report of a comparison: table, curves, and what they show."""
+"""The report of a comparison: table, curves and conclusions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.model import Model
-from model_export.console.counting import counted
 from model_export.console.invocation import recorded
+from model_export.console.numbers import counted
 from model_export.figures.timing import medians
 from model_export.reporting import conclusions
 

@@ -19,7 +19,7 @@ from model_export.errors import BadData
 from model_export.figures.metrics import figures
 from model_export.fitting import optimizing
 from model_export.fitting.batches import InOrder, Shuffled, steps
-from model_export.fitting.callbacks import Journal, KeepBest, Reporter
+from model_export.fitting.callbacks import Journal, KeepBest, Reporter, SeedEpochs
 from model_export.fitting.runs import Run
 
 
@@ -45,33 +45,40 @@ class Budget:
 
 
 def budget(arguments: argparse.Namespace, **changes: Any) -> Budget:
-    """Take the budget from the command line."""
+    """Read the budget from the command line."""
     given = {field.name: getattr(arguments, field.name) for field in fields(Budget) if hasattr(arguments, field.name)}
     return Budget(**{**given, **changes})
 
 
 def described(budget: Budget, dataset: Dataset) -> dict[str, Any]:
-    """Say all that shapes the weights beside data, network and versions, as JSON values."""
+    """List what shapes the weights besides data, network and versions, as JSON values."""
     count = steps(len(dataset.splits["train"]), budget.batch_size)
     return {**asdict(budget), "steps_per_epoch": count, **optimizing.described()}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out of training, with the kept weights in the network."""
+    """The result of training; the kept weights are in the network."""
 
     history: list[dict[str, float]]
     """Per epoch: ``seconds``, ``learning_rate``, ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``."""
+    checkpoint: str = ""
+    """SHA-256 of the file in the run's folder that has these weights; empty without a run."""
 
     @property
     def epochs(self) -> int:
-        """How many epochs ran."""
+        """How many epochs were trained."""
         return len(self.history)
 
     @property
     def best_epoch(self) -> int:
         """The epoch with the lowest validation loss; counted from 1."""
-        return 1 + int(np.argmin([row["val_loss"] for row in self.history]))
+        return 1 + int(np.nanargmin([row["val_loss"] for row in self.history]))
+
+    @property
+    def diverged(self) -> bool:
+        """Whether training ended because the loss was no longer a number."""
+        return not math.isfinite(self.history[-1]["loss"])
 
     @property
     def seconds(self) -> float:
@@ -80,7 +87,7 @@ class Outcome:
 
 
 def seed(number: int) -> None:
-    """Set the seeds of Python, NumPy and TensorFlow, which decide the first weights."""
+    """Set the seeds of Python, NumPy and TensorFlow, which determine the initial weights."""
     keras.utils.set_random_seed(number)
 
 
@@ -93,14 +100,13 @@ def train(
     title: str = "",
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Outcome:
-    """Fit the network in place and leave it with the weights of its best epoch on the validation split.
+    """Train the network in place; it ends with the weights of the epoch with the lowest validation loss.
 
-    How the weights are moved is said in :mod:`model_export.fitting.optimizing`; those that are validated and kept are a
-    running average of those that are trained. A pretrained trunk is frozen first, then fine-tuned at a tenth of the
-    rate.
+    :mod:`model_export.fitting.optimizing` describes the optimizer. The weights that are validated and kept are a
+    running average of the trained ones. A pretrained trunk is first frozen, then fine-tuned at a tenth of the rate.
 
     Args:
-        run: Where every epoch is saved; when epochs lie in it already, training goes on after them.
+        run: Where every epoch is saved; training continues after the epochs that it already has.
 
     Raises:
         BadData: Training diverged, or the state of the run is missing.
@@ -109,10 +115,11 @@ def train(
     best = KeepBest(budget.patience, run, last=budget.keep == "last")
     if history and run is not None:
         saved = run.load(run.best())
-        best.resume([row["val_loss"] for row in history], saved.get_weights(), frozen=budget.freeze_epochs)
+        best.resume(history, saved.get_weights(), frozen=budget.freeze_epochs)
     with bars() as progress:
-        watching = [best, Journal(history, run), Reporter(progress, budget.epochs, len(history), title), *callbacks]
-        if len(history) < budget.freeze_epochs:
+        reporter = Reporter(progress, budget.epochs, len(history), title)
+        watching = [SeedEpochs(budget.seed), best, Journal(history, run), reporter, *callbacks]
+        if len(history) < budget.freeze_epochs and not best.over:
             _fit(network, dataset, budget, (0, len(history), budget.freeze_epochs), watching, run)
         if len(history) < budget.epochs and not best.over:
             best.may_stop = True
@@ -122,17 +129,19 @@ def train(
     if best.weights is None or not math.isfinite(best.loss):
         raise BadData("training diverged: the loss is not a number; choose a smaller --learning-rate")
     network.model.set_weights(best.weights)
-    return Outcome(history)
+    return Outcome(history, run.digest() if run is not None else "")
 
 
 def recall(network: Network, run: Run) -> Outcome:
-    """Give a network the best weights of a run, without training.
+    """Load the best weights of a run into a network, without training.
 
     Raises:
         MissingInput: No epoch of it has finished.
+        BadData: A file of the run is damaged or missing.
     """
+    history = run.history()
     network.model.set_weights(run.load(run.best()).get_weights())
-    return Outcome(run.history())
+    return Outcome(history, run.digest())
 
 
 def _fit(
@@ -143,7 +152,7 @@ def _fit(
     watching: list[keras.callbacks.Callback],
     run: Run | None,
 ) -> None:
-    """Train at one setting of what is trainable, which began at the first of these epochs, from the second on."""
+    """Train a phase, in which the same layers are trainable: (first epoch of the phase, next epoch, end)."""
     start, first, stop = epochs
     train = dataset.splits["train"]
     batches = Shuffled(train, budget.batch_size, budget.augmentation, budget.seed, first_epoch=first)
@@ -154,7 +163,7 @@ def _fit(
     network.model.fit(
         batches,
         steps_per_epoch=batches.steps,
-        shuffle=False,  # they come shuffled
+        shuffle=False,  # they are shuffled already
         initial_epoch=first,
         epochs=stop,
         validation_data=InOrder(dataset.splits["validation"]),
@@ -177,7 +186,7 @@ def _compile(network: Network, budget: Budget, *, frozen: bool, total: int) -> N
 
 
 def _restore(model: keras.Model, run: Run) -> None:
-    """Take over weights and optimizer from the last finished epoch."""
+    """Restore weights and optimizer from the last finished epoch."""
     saved = run.load(run.last_state(), compile=True)
     model.set_weights(saved.get_weights())
     model.optimizer.build(model.trainable_variables)

@@ -1,4 +1,4 @@
-"""A converted model must answer like the trained one, through the server's own loader."""
+"""Checks that a converted model gives the same answers as the trained one, in the service's own loader."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Difference:
     batch: int
     largest: float
     scale: float = 1.0
-    """The largest absolute value of that output, or 1 where that is less: what float32 loses grows with it."""
+    """The largest absolute value of that output, at least 1: rounding errors grow with it."""
     median: float | None = None
-    """Half of the differences are no larger; None where an older version published it."""
+    """The median of the differences; None in older artifacts."""
 
 
 def verify(path: Path, reference: keras.Model, sample: tuple[bytes, ...]) -> list[Difference]:
     """Compare a staged artifact with the Keras model it was made from, at batch 1, 7 and 32.
 
     Image bytes go in: they are decoded by :mod:`app.images` and classified by :class:`app.model.Model`, as a request
-    would be. The sample is filled up with noise, which reaches corners that real images leave out.
+    would be. The sample is filled up with noise, which activates parts of the network that real images may not.
 
     Args:
         path: The staged ``model.onnx``.
@@ -60,10 +60,10 @@ def verify(path: Path, reference: keras.Model, sample: tuple[bytes, ...]) -> lis
 def compare(
     model: Model, reference: keras.Model, sample: tuple[bytes, ...], *, same_class: bool = False
 ) -> list[Difference]:
-    """Measure the differences without judging them, but that the most probable class may have to be the same.
+    """Measure the differences without judging them; with ``same_class``, the most probable class must be the same.
 
     Raises:
-        ParityFailure: It is not, with ``same_class``.
+        ParityFailure: It is not the same.
     """
     value_range = model.metadata.recipe.value_range
     encoded = [*sample, *noise(model.shape, max(BATCHES) - len(sample))]

@@ -56,7 +56,7 @@ EXPORT = {
         *("architectures", "comparison", "datasets", "publishing", "training", "verification"),
     ],
 }
-"""What the packages of the export stage import of it, beside ``choices``, ``errors`` and ``replacing``."""
+"""What the packages of the export stage import of it, beside ``choices``, ``errors`` and ``files``."""
 
 
 def imports(path):
@@ -135,7 +135,7 @@ def test_packages_keep_to_themselves(package):
 
 @pytest.mark.parametrize("package", EXPORT)
 def test_packages_of_the_export_stage_import_those_below(package):
-    allowed = {package, "choices", "errors", "replacing", *EXPORT[package]}
+    allowed = {package, "choices", "errors", "files", *EXPORT[package]}
 
     for path in (ROOT / "model_export" / package).rglob("*.py"):
         imported = {name.split(".")[1] for name in imports(path) if name.startswith("model_export.")}

@@ -1,1 +1,1 @@
-"""From a trained network to a published file: the stages in order, in :mod:`.exporting`, and each by itself."""
+"""From a trained network to a published file: all stages in order in :mod:`.exporting`, and a module for each."""

@@ -1,4 +1,4 @@
-"""Temperature scaling: probabilities that mean what they say.
+"""Temperature scaling, for probabilities that match the accuracy.
 
 Guo et al., "On calibration of modern neural networks", 2017.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model_export.console.counting import counted
+from model_export.console.numbers import counted
 from model_export.figures.metrics import BINS, calibration_error, losses
 
 if TYPE_CHECKING:
@@ -29,38 +29,38 @@ class Calibration:
 
     temperature: float
     images: int
-    """Validation images that it was fitted to."""
+    """Number of validation images that it was fitted to."""
     before: dict[str, float]
     after: dict[str, float]
     bins: int = BINS
     folds: int = 0
-    """In how many parts the validation images were cross-fitted; 0 where the temperature is 1, and in old artifacts."""
+    """Parts in which the validation images were cross-fitted; 0 if the temperature is 1, and in old artifacts."""
 
     def setting(self) -> str:
-        """Say which temperature was set, or that none was."""
+        """Describe the temperature, or say that there is none."""
         if self.temperature == 1:
-            return "no temperature is set, for none lowers the cross-entropy of images that it was not fitted to"
+            return "no temperature is set, because none lowers the cross-entropy of images that it was not fitted to"
         fitted = f"fitted to {counted(self.images, 'validation image')}"
         return f"a temperature of {self.temperature:g}, {fitted}, is folded into the head"
 
     def document(self) -> dict[str, Any]:
-        """Write it as JSON values, for the metadata."""
+        """Convert it to JSON values, for the metadata."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Makes the calibrated network's logits those that its validation images are measured by.
+    """Turns the logits of the calibrated network into those with which its validation images are measured.
 
-    A temperature that is measured on the images that it was fitted to looks better than it is. So each validation image
-    is judged by the temperature that was fitted without its fold.
+    On the images to which it was fitted, a temperature looks better than it is. So each validation image is measured
+    with the temperature that was fitted without its fold.
     """
 
     factors: NDArray[np.float32]
-    """Per validation image the published temperature over that of its fold, ``[N, 1]``."""
+    """For each validation image, the published temperature divided by that of its fold, ``[N, 1]``."""
 
     def __call__(self, logits: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        """Correct the logits per split, ``float32 [N, classes]``; other splits were never fitted to."""
+        """Correct the logits of the validation split; those of each split are ``float32 [N, classes]``."""
         return {**logits, "validation": logits["validation"] * self.factors}
 
 
@@ -70,16 +70,16 @@ def calibrate(
     """Fit the temperature on the validation split and fold it into the network's head.
 
     Divided by the temperature, the head's kernel and bias give logits, contributions and probabilities that stay
-    consistent with each other; which class is the most probable never changes. It is 1 where temperatures do not lower
-    the cross-entropy of images that they were not fitted to: of few images, a temperature is a guess.
+    consistent with each other; the most probable class never changes. The temperature is 1 if temperatures do not lower
+    the cross-entropy of images that they were not fitted to: with few images, a temperature is a guess.
 
     Args:
         logits: Per split, ``float32 [N, classes]``, of the network as it is.
         labels: Per split, ``[N]``.
 
     Returns:
-        What was fitted; the logits per split that the calibrated network is measured by; and what makes such logits of
-        the answers of any graph that is converted from it.
+        The temperature with its calibration errors; the logits per split with which the calibrated network is measured;
+        and the correction that gives such logits for any graph converted from it.
     """
     known, right = logits["validation"], labels["validation"]
     temperature, others, folds = fit(known, right), cross_fit(known, right), min(FOLDS, len(right))
@@ -97,7 +97,7 @@ def calibrate(
 
 
 def cross_fit(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Fit a temperature for each image to those of all other folds, ``float32 [N, 1]``; fewer images are each a fold.
+    """Fit a temperature for each image to the images of the other folds, ``float32 [N, 1]``.
 
     The folds are drawn by a fixed seed (Stone, "Cross-validatory choice and assessment of statistical predictions",
     1974).
@@ -112,7 +112,7 @@ def cross_fit(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray
 def fit(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """Find the temperature with the lowest cross-entropy, between 0.25 and 10.
 
-    1 where nothing was mistaken, or there is nothing: then any temperature near 0 would do, and none is known.
+    It is 1 if no image was misclassified, or there is none: the cross-entropy then has no minimum above 0.
     """
     if (logits.argmax(1) == labels).all():
         return 1.0

@@ -1,4 +1,4 @@
-"""The model card beside an artifact: what it is, how good, how sure, where it comes from and how to use it.
+"""The model card beside an artifact: what it is, how accurate, how well calibrated, how it was made, how to use it.
 
 After Mitchell et al., "Model Cards for Model Reporting", 2019.
 """
@@ -12,13 +12,13 @@ from app.images import Shape
 from app.metadata import Metadata
 from model_export.artifact.calibration import Calibration
 from model_export.artifact.precision import Reduced
-from model_export.console.counting import counted
+from model_export.console.numbers import counted
 from model_export.figures import plots
 from model_export.figures.metrics import accuracy
 
 FILE = "README.md"
 PLOTS = (plots.CURVES, plots.CONFUSION, plots.RELIABILITY)
-"""Pictures that are published beside the card; the worst mistakes are images of the data and stay in the run."""
+"""Pictures that are published with the card; the worst mistakes are images of the data set and stay in the run."""
 
 
 def card(name: str, version: int, document: Metadata, shape: Shape, published: tuple[str, ...]) -> str:
@@ -27,9 +27,9 @@ def card(name: str, version: int, document: Metadata, shape: Shape, published: t
     Args:
         name: of the model.
         version: of it.
-        document: What the artifact says about itself.
+        document: The metadata of the artifact.
         shape: Size of the images it reads.
-        published: Which of the pictures lie beside it.
+        published: The pictures that are beside it.
     """
     parts = [
         f"# {name}",
@@ -123,7 +123,7 @@ def _training(document: Metadata) -> str:
 
 
 def _method(record: dict[str, Any]) -> str:
-    """Say how the weights were moved."""
+    """Describe how the weights were trained."""
     pretrained = f"the trunk began with {record['weights']} weights" if record["weights"] != "none" else ""
     digest = f" (SHA-256 `{record['weights_sha256']}`)" if "weights_sha256" in record else ""
     frozen = f" and was frozen for {counted(record['freeze_epochs'], 'epoch')}" if record["freeze_epochs"] else ""
@@ -190,6 +190,6 @@ def _pictures(published: tuple[str, ...], file: str, caption: str) -> list[str]:
 
 
 def write(folder: Path, name: str, document: Metadata, shape: Shape, version: int) -> None:
-    """Write the card into a staged folder, beside whatever pictures are there."""
+    """Write the card into a staged folder, with the pictures that are there."""
     published = tuple(file for file in PLOTS if (folder / file).is_file())
     (folder / FILE).write_text(card(name, version, document, shape, published))

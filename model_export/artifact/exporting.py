@@ -14,7 +14,7 @@ from app.registry.artifacts import FILE
 from model_export import conversion, publishing, training, verification
 from model_export.artifact import calibration, card, centring, feature_statistics, precision, provenance, succession
 from model_export.artifact.published import Published
-from model_export.console.quiet import quiet
+from model_export.console.streams import quiet
 from model_export.figures import evaluation, plots
 from model_export.figures.classes import Classes
 from model_export.figures.metrics import confusion, figures
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 
 def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: Dataset, outcome: Outcome) -> Published:
-    """Publish the network as the next version of its model; nothing appears unless every check has passed.
+    """Publish the network as the next version of its model, if it passes every check.
 
     Raises:
         ParityFailure: The converted model does not answer like Keras.
         BadSuccessor: It is of another kind than the version that it would replace, or clearly worse.
-        PrecisionFailure: It loses too much in the precision asked for.
+        PrecisionFailure: It loses too much accuracy in the chosen precision.
         OSError: A disk is full, or a folder cannot be written.
     """
     centring.centre(network)
@@ -51,7 +51,7 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
     method = training.described(training.budget(arguments), dataset)
     document = _with(
         provenance.document(network, dataset, arguments.architecture, arguments),
-        training=provenance.training_record(arguments, dataset, method, outcome, run.digest()),
+        training=provenance.training_record(arguments, dataset, method, outcome),
         metrics=_measure(calibrated, dataset),
         classes=_by_class(calibrated, dataset),
         calibration=fitted.document(),
@@ -74,7 +74,7 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
 
 
 def _succeed(arguments: argparse.Namespace, run: Run, document: Metadata, dataset: Dataset) -> str:
-    """See that it may replace the version before it, if there is one; returns what that changes, in words."""
+    """Check that it may replace the previous version, if there is one; returns the change of accuracy in words."""
     before = succession.find(arguments.output, arguments.name)
     if before is None:
         return ""
@@ -86,7 +86,7 @@ def _succeed(arguments: argparse.Namespace, run: Run, document: Metadata, datase
 
 
 def _convert(network: Network, dataset: Dataset, document: Metadata, staged: Path) -> tuple[onnx.ModelProto, Metadata]:
-    """Convert the network, and see that the staged file answers like Keras through the service's own loader."""
+    """Convert the network, and check that the service's own loader gets the same answers from the file as Keras."""
     reference = conversion.outputs(network)
     with quiet():
         proto = conversion.convert(network, document)
@@ -104,12 +104,12 @@ def _reduce(
     kind: str,
     out_of_fold: OutOfFold,
 ) -> tuple[onnx.ModelProto, Metadata, dict[str, NDArray[np.float32]]]:
-    """Bring a verified graph into a smaller precision, and measure again, with it, all that is said.
+    """Convert a verified graph to a smaller precision, and measure everything again with it.
 
     It is judged by its accuracy, not by its differences from Keras.
 
     Returns:
-        The graph, what it says of itself, and the logits per split that it is measured by.
+        The graph, its metadata, and the logits per split with which it is measured.
     """
     with quiet():
         proto, reduced = precision.reduce(proto, kind, dataset)

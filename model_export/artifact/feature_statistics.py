@@ -1,4 +1,4 @@
-"""What the pooled features of the training images look like, for the service to tell unfamiliar images by."""
+"""Statistics of the pooled features of the training images, with which the service recognises unfamiliar images."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 Features = Callable[["Split"], dict[str, "NDArray[np.float32]"]]
-"""Computes per branch what is pooled from every image of a split, ``[N, width]``."""
+"""Computes the pooled features of every image of a split, per branch ``[N, width]``."""
 
 _BATCH = 32
 
 
 def of_network(network: Network) -> Features:
-    """Take the features of a trained network."""
+    """Compute the features with a trained network."""
     layer = network.model.get_layer
     pooled = keras.Model(network.model.input, {branch.name: layer(branch.name).output for branch in network.branches})
 
@@ -42,7 +42,7 @@ def of_network(network: Network) -> Features:
 
 
 def of_graph(model: Model) -> Features:
-    """Take those of a graph that computes in another precision, as it will be served."""
+    """Compute the features with a graph in another precision, as it will be served."""
 
     def features(split: Split) -> dict[str, NDArray[np.float32]]:
         starts = range(0, len(split), _BATCH)
@@ -54,21 +54,21 @@ def of_graph(model: Model) -> Features:
 
 
 def take(features: Features, dataset: Dataset) -> Statistics | None:
-    """Fit to the features of a data set's training split, and calibrate on those of its validation split.
+    """Fit the statistics to the training split of a data set, and calibrate them on its validation split.
 
     Returns:
-        None, after a note, where the images are too few or too much alike: an artifact can do without.
+        None, after a note, if the images are too few or too similar: an artifact need not have statistics.
     """
     train, validation = dataset.splits["train"], dataset.splits["validation"]
     try:
-        with np.errstate(all="ignore"):  # what overflows is found below
+        with np.errstate(all="ignore"):  # an overflow is found below
             pooled = features(train)
             found = gaussians.fit(pooled, train.labels, features(validation))
             Familiarity(found, [vectors.shape[1] for vectors in pooled.values()])
     except ValueError as error:
         say(
             f"note: no statistics of the features are kept ({error}), so the service will not say how familiar an "
-            "image is; more images of each class would bring them"
+            "image is; more images of each class would help"
         )
         return None
     return found

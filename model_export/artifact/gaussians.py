@@ -1,4 +1,4 @@
-"""The statistics that familiarity is computed from: fitted to training images, calibrated with held-out ones.
+"""The statistics behind familiarity: fitted to training images, calibrated on held-out ones.
 
 :mod:`app.familiarity` describes the method and uses them.
 """
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _RANK = 32
-_SAME = 1e-4  # of a value: by how much it may differ where the image is the same, in another batch
+_SAME = 1e-4  # relative difference between the values of the same image in two batches
 _BATCH = 1024  # images whose features are held in float64 at a time
-_RIDGE = 0.01  # of a feature's own variance: what hardly varies within the classes must not decide alone
+_RIDGE = 0.01  # of the mean variance: a feature that hardly varies within the classes must not dominate
 _LEVELS = (*np.linspace(1, 0.05, 20).round(2).tolist(), 0.02, 0.01, 0.005, 0.002, 0.001)
 
 
 def fit(
     features: Mapping[str, NDArray[np.float32]], targets: NDArray[np.int64], held_out: Mapping[str, NDArray[np.float32]]
 ) -> Statistics:
-    """Take the statistics of a trained network.
+    """Compute the statistics of a trained network.
 
     Args:
-        features: Per branch, by name and in the model's order, ``[N, width]``: what the network pools from the training
-            images as they would be served, without augmentation.
+        features: Per branch, by name and in the model's order, ``[N, width]``: the pooled features of the training
+            images without augmentation.
         targets: ``[N]``, the class of each.
-        held_out: The same of images that the network was not trained on, at least one, of whatever class.
+        held_out: The same for at least one image that the network was not trained on; its class does not matter.
 
     Raises:
         ValueError: The features do not vary within the classes, or are not finite.
@@ -95,7 +95,7 @@ def _part(covariance: NDArray[np.float64]) -> Part:
 
 
 def _calibrated(draft: Statistics, held_out: list[NDArray[np.float32]]) -> Statistics:
-    """Fill in what held-out images reach, computed from the very numbers that are stored."""
+    """Fill in the quantiles of the held-out images, computed with the rounded numbers that are stored."""
     widths = [vectors.shape[1] for vectors in held_out]
     batches = [[vectors[rows] for vectors in held_out] for rows in _batches(len(held_out[0]))]
     blank = (0.0,) * len(draft.levels)
@@ -108,11 +108,11 @@ def _calibrated(draft: Statistics, held_out: list[NDArray[np.float32]]) -> Stati
 
 
 def _quantiles(values: NDArray[np.floating[Any]], levels: Sequence[float]) -> tuple[float, ...]:
-    """Find the values which another image of the same kind reaches with the chances ``levels``.
+    """Find the values that another image of the same kind exceeds with the probabilities ``levels``.
 
-    It is as likely to come before, between or behind these ``n`` values as any of them, so that it exceeds the ``k``-th
-    with a chance of ``1 - k / (n + 1)`` (Weibull, "A statistical theory of the strength of materials", 1939). All
-    are moved up a little, the lowest down: an image counts as one that is as far as its own copies among them.
+    Such an image exceeds the ``k``-th smallest of ``n`` values with the probability ``1 - k / (n + 1)`` (Weibull, "A
+    statistical theory of the strength of materials", 1939). All values are moved up a little, and the lowest down, so
+    that rounding does not separate an image from a copy of it.
     """
     found = np.quantile(values, 1 - np.array(levels), method="weibull")
     found += np.where(np.array(levels) < 1, _SAME, -_SAME) * (1 + found)

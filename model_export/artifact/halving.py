@@ -1,4 +1,4 @@
-"""Float16 for GPUs. Needs onnx alone, so that a GPU machine can make what it measures."""
+"""Float16 for GPUs. Needs only onnx, so that a machine without TensorFlow can convert what it measures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import onnx
 
 
 def halved(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Convert the convolutions and all before them; the pools and the head stay float32, or nothing would add up.
+    """Convert the convolutions and all before them; pools and head stay float32, so that contributions add up.
 
-    The converter can be told which nodes to keep, but what goes in and out of them passes through float16 all the
-    same. So it gets only what it is to convert, and the rest is laid over that again.
+    The converter can be told which nodes to keep, but it still casts their inputs and outputs to float16. So it gets
+    only the part to convert, and the rest is added again afterwards.
     """
-    from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415  # needed here alone
+    from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415  # needed only here
 
     graph = onnx.shape_inference.infer_shapes(proto).graph
     below, above = _cut(graph)
@@ -22,7 +22,7 @@ def halved(proto: onnx.ModelProto) -> onnx.ModelProto:
     trunk = onnx.helper.make_graph(below, graph.name, graph.input, bounds, _constants(graph, below))
     smaller = convert_float_to_float16(onnx.helper.make_model(trunk, **imports), keep_io_types=True).graph
     constants = _constants(graph, above)
-    own = {constant.name: f"float32/{constant.name}" for constant in constants}  # below they may be float16 now
+    own = {constant.name: f"float32/{constant.name}" for constant in constants}  # as opposed to those below
     for constant in constants:
         constant.name = own[constant.name]
     for node in above:
@@ -33,7 +33,7 @@ def halved(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _cut(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
-    """Part the convolutions and all that leads to one from the rest; each in the order of computation."""
+    """Separate the convolutions and all before them from the rest; both in the order of computation."""
     leading, below, above = set(), [], []
     for node in reversed(graph.node):
         if node.op_type == "Conv" or leading & set(node.output):

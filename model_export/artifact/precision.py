@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from model_export.datasets import Dataset
 
 LARGEST_FALL = 0.005
-"""Share of validation images by which accuracy may fall."""
+"""By how much validation accuracy may fall: half a point."""
 
 _WAYS = ("Conv", "Relu"), ("Conv",)
-"""What is quantised: a convolution and the ReLU behind it run as one, which is much faster; alone it may lose less."""
+"""Operators to quantise. Convolution and ReLU run as one, which is much faster; convolutions alone may lose less."""
 
 _CALIBRATION_IMAGES = 256
 _BATCH = 32
@@ -39,7 +39,7 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class Reduced:
-    """What a smaller precision costs and brings."""
+    """The loss of accuracy and the gain of speed in a smaller precision."""
 
     precision: str
     accuracy_float32: float
@@ -50,15 +50,15 @@ class Reduced:
     speed: float
     """How many times as fast as float32, at batch 32 on this machine's CPU."""
     largest_fall: float
-    """Share of the validation images by which accuracy was allowed to fall."""
+    """By how much validation accuracy was allowed to fall."""
 
     @property
     def fall(self) -> float:
-        """Share of the validation images by which accuracy fell; negative where it rose."""
+        """By how much validation accuracy fell; negative if it rose."""
         return round(self.accuracy_float32 - self.accuracy, 9)  # a difference of two rounded numbers
 
     def judgement(self) -> str:
-        """Say what it is judged by: what it answers, not what it computes on the way."""
+        """Describe the answers, by which it is judged."""
         lost = f"{self.fall:.4f} lost" if self.fall > 0 else "none lost"
         return (
             f"{self.accuracy:.4f} of the validation images are right, {self.accuracy_float32:.4f} in float32 ({lost}, "
@@ -66,7 +66,7 @@ class Reduced:
         )
 
     def resolution(self, images: int) -> str:
-        """Say how finely accuracy can be told on so many validation images."""
+        """Say how precise an accuracy on this number of validation images is."""
         share, allowed = 1 / images, self.largest_fall
         if share <= allowed:
             return f"one of the {images:,} validation images is {share:.4f} of the accuracy"
@@ -76,15 +76,15 @@ class Reduced:
         )
 
     def document(self) -> dict[str, Any]:
-        """Write it as JSON values."""
+        """Convert it to JSON values."""
         return asdict(self)
 
 
 def reduce(proto: onnx.ModelProto, precision: str, dataset: Dataset) -> tuple[onnx.ModelProto, Reduced]:
-    """Convert a verified float32 graph, the faster way that loses little enough, and measure what became of it.
+    """Convert a verified float32 graph, in the fastest way that keeps its accuracy, and measure the result.
 
     Raises:
-        PrecisionFailure: Validation accuracy falls by more than half a point, whichever way.
+        PrecisionFailure: Validation accuracy falls by more than half a point in every way.
     """
     for operators in _WAYS if precision == "int8" else _WAYS[:1]:
         smaller = convert(proto, precision, dataset.splits["train"], operators)
@@ -108,7 +108,7 @@ def _measure(proto: onnx.ModelProto, smaller: onnx.ModelProto, precision: str, s
 def convert(
     proto: onnx.ModelProto, precision: str, train: Split, operators: tuple[str, ...] = _WAYS[0]
 ) -> onnx.ModelProto:
-    """Convert a float32 graph, with all that it says about itself; ``operators`` are what becomes int8."""
+    """Convert a float32 graph with its metadata; ``operators`` are those to convert to int8."""
     smaller = halving.halved(proto) if precision == "float16" else _int8(proto, train, operators)
     onnx.helper.set_model_props(smaller, {entry.key: entry.value for entry in proto.metadata_props})
     smaller.producer_name = proto.producer_name
@@ -116,8 +116,8 @@ def convert(
 
 
 def _int8(proto: onnx.ModelProto, train: Split, operators: tuple[str, ...]) -> onnx.ModelProto:
-    """Static quantisation, QDQ format, per channel: only convolutions, so that pools and head add up exactly."""
-    from onnxruntime import quantization  # noqa: PLC0415  # needed here alone
+    """Static quantisation, QDQ format, per channel: only convolutions, so that contributions add up exactly."""
+    from onnxruntime import quantization  # noqa: PLC0415  # needed only here
 
     with _no_advice(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
@@ -137,7 +137,7 @@ def _int8(proto: onnx.ModelProto, train: Split, operators: tuple[str, ...]) -> o
 
 @contextmanager
 def _no_advice() -> Iterator[None]:
-    """Keep back what the quantisation advises, which it does through the root logger."""
+    """Silence the advice that quantisation logs through the root logger."""
     root = logging.getLogger()
     before = root.level
     root.setLevel(logging.ERROR)
@@ -148,7 +148,7 @@ def _no_advice() -> Iterator[None]:
 
 
 class _Reader:
-    """Feeds training images to the calibration, some at a time, spread over the split."""
+    """Feeds training images, spread over the split, to the calibration in batches."""
 
     def __init__(self, train: Split) -> None:
         chosen = np.linspace(0, len(train) - 1, min(_CALIBRATION_IMAGES, len(train))).astype(int)

@@ -1,4 +1,4 @@
-"""What an artifact is, where it comes from, and the images that prove it still answers as it did."""
+"""What an artifact is, how it was made, and the images with which the service checks its answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from model_export.training import Outcome
 
 TOLERANCES = {"float32": 0.01, "float16": 0.03, "int8": 0.1}
-"""By how much a probability of the golden probe may differ on another device, in this precision."""
+"""By how much a probability of the golden probe may differ on another device, for each precision."""
 
 _MODULES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "PIL", "numpy")
 _PROBES = 4
@@ -36,7 +36,7 @@ _PROBE_SIDE = 16
 
 
 def surroundings(weights: str = "none") -> dict[str, Any]:
-    """Write down when this is, in which versions of what the result depends on, and with which file of weights."""
+    """Record the date, the versions of the packages, and the digest of the file with the initial weights."""
     distributions = packages_distributions()
     file = Path(weights)
     return {
@@ -48,7 +48,7 @@ def surroundings(weights: str = "none") -> dict[str, Any]:
 
 
 def document(network: Network, dataset: Dataset, architecture: str, arguments: argparse.Namespace) -> Metadata:
-    """Write down what a network reads, computes and answers, for its artifact to say."""
+    """Record what a network reads, computes and answers, for the metadata of its artifact."""
     return Metadata(
         architecture=architecture,
         labels=dataset.labels,
@@ -61,11 +61,11 @@ def document(network: Network, dataset: Dataset, architecture: str, arguments: a
 
 
 def training_record(
-    arguments: argparse.Namespace, dataset: Dataset, method: dict[str, Any], outcome: Outcome, checkpoint: str
+    arguments: argparse.Namespace, dataset: Dataset, method: dict[str, Any], outcome: Outcome
 ) -> dict[str, Any]:
-    """Write down the data, all that shaped the weights, the SHA-256 of the checkpoint they lie in, the command lines.
+    """Record the data, all that shaped the weights, the SHA-256 of their file in the run, and the command lines.
 
-    The weights may be older than what publishes them, and come from other versions: ``date``, ``python`` and
+    The weights may be older than the published version, and made with other packages: ``date``, ``python`` and
     ``packages`` are those of the training, and ``published`` holds those of the publishing.
     """
     kinds = [leak.kind for leak in dataset.leaks]
@@ -81,7 +81,7 @@ def training_record(
         "epochs": outcome.epochs,
         "best_epoch": outcome.best_epoch,
         "seconds": round(outcome.seconds),
-        "checkpoint_sha256": checkpoint,
+        "checkpoint_sha256": outcome.checkpoint,
         "weights": arguments.weights if arguments.weights in ("none", "imagenet") else "file",
         "command": f"{recorded()} {arguments.command_line}",
         "repeat": repeating.command(arguments, dataset.shape),
@@ -91,11 +91,11 @@ def training_record(
 
 
 def probe(dataset: Dataset, answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]], precision: str) -> Probe:
-    """Make the golden probe: ask for the probabilities of its images at their full size, and write them down.
+    """Make the golden probe: small images with the probabilities that they get at full size.
 
     Args:
         answer: From ``uint8 [4, H, W, C]`` to probabilities ``[4, classes]``.
-        precision: Decides how far another device may be from them.
+        precision: Determines how much the probabilities may differ on another device.
     """
     images = _probe_images(dataset)
     probabilities = answer(enlarge(images, dataset.shape.height, dataset.shape.width))

@@ -1,4 +1,4 @@
-"""What was published, as the artifact says of itself."""
+"""A published version, as its metadata describes it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any
 from app.errors import NothingToServe
 from app.registry.artifacts import discover
 from model_export.artifact.calibration import Calibration
+from model_export.artifact.opening import read
 from model_export.artifact.precision import Reduced
-from model_export.artifact.succession import read
 from model_export.publishing import versions
 from model_export.verification import Difference
 
 if TYPE_CHECKING:
     from app.metadata import Metadata
-    from model_export.fitting.runs import Run
     from model_export.training import Outcome
 
 
 @dataclass(frozen=True)
 class Published:
-    """What was published, and what was measured on the way."""
+    """A published version and its figures."""
 
     folder: Path
     metrics: dict[str, dict[str, float]]
@@ -32,15 +31,15 @@ class Published:
     calibration: Calibration
     reduced: Reduced | None
     held_out: int
-    """Images that familiarity compares with; 0 where the artifact carries no statistics for it."""
+    """Number of images that familiarity compares with; 0 if the artifact has no statistics."""
     mistakes: int
-    """Images on the contact sheet of the run."""
+    """Number of images on the contact sheet of the run."""
     change: str = ""
     """How validation accuracy changed with it, in words; empty for the first version."""
 
     @classmethod
     def of(cls, folder: Path, metadata: Metadata, mistakes: int = 0, change: str = "") -> Published:
-        """Take it from what a published version says of itself."""
+        """Take it from the metadata of a published version."""
         reduced = metadata.training.get("precision")
         return cls(
             folder,
@@ -54,11 +53,11 @@ class Published:
         )
 
     def is_newest(self) -> bool:
-        """Tell whether there is no later version of its model."""
+        """Whether there is no later version of its model."""
         return int(self.folder.name) == versions(self.folder.parent)[-1]
 
     def displaced(self) -> str | None:
-        """Name the model that this one, the first version of its name, replaces where a request names none."""
+        """Name the model that was first by name until now, and so answered requests without ``model=``."""
         name, repository = self.folder.parent.name, self.folder.parent.parent
         names = []
         with suppress(NothingToServe):
@@ -67,7 +66,7 @@ class Published:
         return others[0] if others and name < others[0] and names.count(name) == 1 else None
 
     def document(self) -> dict[str, Any]:
-        """Write it as JSON values."""
+        """Convert it to JSON values."""
         return {
             "published": str(self.folder),
             "metrics": self.metrics,
@@ -77,12 +76,12 @@ class Published:
         }
 
 
-def find(arguments: argparse.Namespace, run: Run, outcome: Outcome) -> Published | None:
-    """Find the highest version that was published from the run as it is now, with the same name and precision.
+def find(arguments: argparse.Namespace, outcome: Outcome) -> Published | None:
+    """Find the highest version that was published from the same weights, with the same name and precision.
 
-    Every version says which checkpoint it was made from, after how many epochs; one that is damaged does not count.
+    Every version names the checkpoint it was made from and the number of epochs; damaged ones are skipped.
     """
-    wanted = run.digest(), outcome.epochs, arguments.precision
+    wanted = outcome.checkpoint, outcome.epochs, arguments.precision
     with suppress(NothingToServe):
         for found in reversed(discover(arguments.output)):
             if found.name == arguments.name and (model := read(found.path)) is not None:

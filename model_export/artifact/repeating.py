@@ -1,4 +1,4 @@
-"""The command line that repeats a run: every option that shapes the model, said, so that no default can change it."""
+"""The command line that repeats a run: it names every option that shapes the model, and so depends on no default."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ SHAPING = (
     "seed",
     "precision",
 )
-"""The options of ``train`` that decide what comes out. All others say where things lie, and what is said of them."""
+"""The options of ``train`` that shape the model. All others are names, places and texts."""
 
 _BEFORE = {"weight_decay": 1e-3, "replace_anyway": False, "together": False}
-"""What every run had before there was an option for it: ``args.yaml`` need not say it."""
+"""Values from before these options existed: in older runs, ``args.yaml`` does not have them."""
 
 
 def command(arguments: argparse.Namespace, shape: Shape) -> str:
-    """Write the whole command line of a training run on images of this shape."""
+    """Write the complete command line of a training run on images of this shape."""
     given = {**vars(arguments), "size": (shape.height, shape.width), "channels": shape.channels}
     words = ["train", given["data"]]
     for name in SHAPING:
@@ -49,12 +49,12 @@ def command(arguments: argparse.Namespace, shape: Shape) -> str:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """See that a run says all that shaped it: a default of this version need not be that of another.
+    """Check that a run has all options that shape the model, as defaults may differ between versions.
 
-    What could not be chosen when it began is filled in.
+    Options that did not exist when it began are filled in.
 
     Raises:
-        BadData: It does not.
+        BadData: One is missing or unknown.
     """
     for name, value in _BEFORE.items():
         vars(arguments).setdefault(name, value)

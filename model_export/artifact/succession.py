@@ -1,6 +1,6 @@
-"""Sees that a new version may take the place of the one before it: a service answers by the highest one at once.
+"""Checks whether a new version may replace the previous one: a running service uses the highest version at once.
 
-A model trained by mistake on other classes, or on a bad day, is as easily published under an old name as a good one.
+A model with other classes, or one that is worse, is easily published under an existing name by mistake.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from app.errors import InvalidArtifact, NothingToServe
-from app.model import Model
+from app.errors import NothingToServe
 from app.registry.artifacts import Found, discover
+from model_export.artifact.opening import read
 from model_export.console.invocation import program
 from model_export.errors import BadSuccessor
 from model_export.figures.metrics import interval
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predecessor:
-    """The version that a new one would replace, as its artifact says of itself."""
+    """The version that a new one would replace, as its metadata describes it."""
 
     found: Found
     shape: Shape
     metadata: Metadata
 
     def check_kind(self, labels: tuple[str, ...], shape: Shape, otherwise: str) -> None:
-        """See that a network with these classes, for images of this size, answers the same question.
+        """Check that a network has the same classes and input size.
 
         Args:
-            labels: The classes, in whatever order.
+            labels: The classes; their order does not matter.
             shape: Of the images.
-            otherwise: How to publish it all the same.
+            otherwise: How to publish it anyway, in words.
 
         Raises:
-            BadSuccessor: It does not.
+            BadSuccessor: It has others.
         """
         lacking, new = set(self.metadata.labels) - set(labels), set(labels) - set(self.metadata.labels)
         others = [f"{word} {_named(some)}" for word, some in (("lacks", lacking), ("adds", new)) if some]
@@ -55,13 +55,13 @@ class Predecessor:
             self._refuse("reads images of {}, the new model {}".format(*sizes), otherwise)
 
     def check_accuracy(self, document: Metadata, otherwise: str) -> None:
-        """See that a model is no worse on the same validation images than chance allows.
+        """Check that a model is not clearly worse on the same validation images.
 
-        Chance allows what lies within the 95 % interval of the accuracy that it is compared with. The same weights in
-        a smaller precision are judged in :mod:`model_export.artifact.precision`.
+        It is clearly worse if its accuracy is below the 95 % interval of the other one's. The same weights in a smaller
+        precision are judged in :mod:`model_export.artifact.precision`.
 
         Raises:
-            BadSuccessor: It is worse.
+            BadSuccessor: It is clearly worse.
         """
         if not self._same("fingerprint", document) or self._same("checkpoint_sha256", document) or not self._figures:
             return
@@ -74,7 +74,7 @@ class Predecessor:
             )
 
     def change(self, document: Metadata) -> str:
-        """Say how validation accuracy changes with a new version."""
+        """Describe how validation accuracy changes with a new version."""
         if not self._figures:
             return ""
         other = "" if self._same("fingerprint", document) else ", on other data"
@@ -93,7 +93,7 @@ class Predecessor:
 
 
 def find(repository: Path, name: str) -> Predecessor | None:
-    """Find the highest published version of a model that can be read; None where there is none."""
+    """Find the highest published version of a model that can be read; None if there is none."""
     with suppress(NothingToServe):
         for found in reversed(discover(repository)):
             if found.name == name and (model := read(found.path)) is not None:
@@ -102,19 +102,12 @@ def find(repository: Path, name: str) -> Predecessor | None:
 
 
 def otherwise(arguments: argparse.Namespace, run: Run | None = None) -> str:
-    """Say how to publish all the same: with the run that there is by then, or with another command."""
+    """Say how to publish anyway: before training with other options, afterwards from the run."""
     if run is None:
         return "choose another --name, or --replace-anyway"
     by = arguments.published_by
     command = by if by.startswith("publish ") else f"publish {shlex.quote(str(run.folder))}"
-    return f"publish it under another --name, or all the same: {program()} {command} --replace-anyway"
-
-
-def read(path: Path) -> Model | None:
-    """Load a published file; None where it is damaged."""
-    with suppress(OSError, InvalidArtifact):
-        return Model.load(path.read_bytes(), device="cpu")
-    return None
+    return f"publish it under another --name, or replace that version anyway: {program()} {command} --replace-anyway"
 
 
 def _named(classes: Iterable[str], most: int = 10) -> str:

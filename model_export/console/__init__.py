@@ -1,1 +1,1 @@
-"""The terminal: progress, numbers in words, commands as they are to be typed, Ctrl-C. Knows nothing of images."""
+"""The terminal: progress, numbers in words, commands to copy, Ctrl-C. Knows nothing about images."""

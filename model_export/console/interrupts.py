@@ -1,4 +1,4 @@
-"""What Ctrl-C leaves, and the command that goes on from there."""
+"""What Ctrl-C leaves behind, and the command that continues from there."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from model_export.console.invocation import program
 
 @contextmanager
 def resumable(*command: str) -> Iterator[None]:
-    """Note on whatever ends the block which command goes on from there; it is said of an interrupt."""
+    """If the block is interrupted or fails, add a note with the command that continues from there."""
     try:
         yield
     except (KeyboardInterrupt, Exception) as end:
-        end.add_note(f"go on with: {program()} {shlex.join(command)}")
+        end.add_note(f"continue with: {program()} {shlex.join(command)}")
         raise
 
 
 def words(interrupt: KeyboardInterrupt, *, publishing: bool) -> str:
-    """Say what an interrupt leaves, and what goes on from there."""
+    """Say what an interrupt leaves behind, and how to continue."""
     published = ["nothing was published"] if publishing else []
     return "; ".join(["interrupted", *published, *getattr(interrupt, "__notes__", [])])

@@ -1,4 +1,4 @@
-"""How this program is called: the interpreter, named so that a command can be pasted where it is printed."""
+"""The command that starts this program, in a form that can be copied from the output and run."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _ENVIRONMENT, _PYTHON = Path(".venv"), Path("bin", "python")  # as the Makefile 
 
 
 def program() -> str:
-    """Name this program as it can be called again from this folder."""
+    """Name this program as it is called from this folder."""
     return f"{interpreter.command()} -m model_export"
 
 
 def recorded() -> str:
-    """Name this program for what is published: by no path that only this machine has."""
+    """Name this program for published files, without a path that exists only on this machine."""
     return f"{interpreter.command() if interpreter.is_here() else 'python'} -m model_export"
 
 
 def lacks(package: str) -> str:
-    """Say which interpreter lacks a package that a command needs, and what to do."""
+    """Say which interpreter lacks a package, and what to do."""
     other = (_ENVIRONMENT / _PYTHON).exists() and _ENVIRONMENT.resolve() != Path(sys.prefix).resolve()
     use = f", and use {_ENVIRONMENT / _PYTHON}" if other else ""
     return f"{interpreter.command()} has no {package}; run 'make training' once{use}"

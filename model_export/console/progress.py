@@ -10,7 +10,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from model_export.console import unread
+from model_export.console import streams
 
 T = TypeVar("T")
 
@@ -18,15 +18,15 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Output(Console):
-    """A console that may lose its reader, in the middle of a training: where rich would exit, the work goes on."""
+    """A console whose reader may leave during training: rich would exit, here the work continues."""
 
     closed = False
-    """Whether its reader has left."""
+    """Whether nobody reads it any more."""
 
     def on_broken_pipe(self) -> None:
-        """Write nowhere from now on."""
+        """Discard all further output."""
         self.closed = True
-        unread.discard(self.file)
+        streams.discard(self.file)
 
 
 console = Output(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
@@ -35,13 +35,6 @@ console = Output(stderr=True, markup=False, emoji=False, highlight=False, soft_w
 def say(text: str) -> None:
     """Print one line for people."""
     console.print(text)
-
-
-def lasting(seconds: float) -> str:
-    """Say roughly how long something takes."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def bars() -> Progress:

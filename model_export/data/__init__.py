@@ -1,1 +1,1 @@
-"""What :mod:`model_export.datasets` is made of: sources, splits, leakage, decoding. Knows nothing of networks."""
+"""The parts of :mod:`model_export.datasets`: sources, splits, leakage, decoding. Knows nothing about networks."""

@@ -1,7 +1,7 @@
 """Decode labelled files once: into memory, or into a cache on disk from which training streams.
 
-The cache holds one ``.npy`` file of ``uint8 [N, H, W, C]`` per split, mapped into memory when it is used: what is not
-being looked at takes none.
+The cache has one ``.npy`` file of ``uint8 [N, H, W, C]`` per split. It is mapped into memory, so that only the images
+in use take any.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from app.ahead import in_order
 from app.errors import InvalidRequest
 from app.images import Shape
 from app.metadata import RECIPE
-from model_export import replacing
+from model_export import files as storage
 from model_export.console.progress import say, track
 from model_export.data import survey
 from model_export.data.sources.listing import File
@@ -44,7 +44,7 @@ class Split:
         labels: ``int64 [N]``, positions in the data set's labels.
         names: of the files.
         digests: SHA-256 of the files, in hexadecimal.
-        headers: what the files said of themselves, each with how many said so.
+        headers: sizes and modes from the file headers, each with the number of files.
     """
 
     images: NDArray[np.uint8]
@@ -59,7 +59,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Read:
-    """One file: decoded, or with the reason why not."""
+    """One file: decoded, or with the reason why it cannot be."""
 
     file: File
     data: bytes
@@ -70,7 +70,12 @@ class Read:
 def decode(
     files: dict[str, list[File]], shape: Shape, value_range: tuple[float, float] | None, cache: Path | None
 ) -> tuple[dict[str, Split], list[str]]:
-    """Decode all splits; returns them, and the unreadable files with the reasons."""
+    """Decode all splits; returns them, and the unreadable files with the reasons.
+
+    Raises:
+        BadData: They do not fit into memory.
+        OSError: They do not fit on the disk of the cache.
+    """
     size = sum(map(len, files.values())) * math.prod(shape)
     if cache is None and size > _LARGEST_SHARE_OF_MEMORY * memory.available():
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "multipool"
@@ -83,7 +88,7 @@ def decode(
 
 
 def read(files: list[File], shape: Shape, value_range: tuple[float, float] | None) -> Iterator[Read]:
-    """Read and decode on all cores, in order, a few files ahead of whoever takes them."""
+    """Read and decode on all cores, in order, a few files ahead of the caller."""
 
     def one(file: File) -> Read:
         data = b""
@@ -105,12 +110,17 @@ def _decode(
         return _fill(name, files, _empty(len(files), shape), value_range)
     folder = cache / _key(files, shape, value_range)
     array, index = folder / "images.npy", folder / "index.json"
-    if not index.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        batch = np.lib.format.open_memmap(array, "w+", np.uint8, (len(files), *shape))
-        split, skipped = _fill(name, files, batch, value_range)
-        batch.flush()
-        _write(index, split, skipped)
+    folder.mkdir(parents=True, exist_ok=True)
+    with storage.locked(folder / "lock", wait=True):  # a second process waits, and then finds it done
+        if not index.is_file():
+            try:
+                batch = _reserve(array, (len(files), *shape))
+                split, skipped = _fill(name, files, batch, value_range)
+                batch.flush()
+            except BaseException:  # an interrupt, too
+                array.unlink(missing_ok=True)
+                raise
+            _write(index, split, skipped)
     found = json.loads(index.read_text())
     decoded = np.load(array, mmap_mode="r")[: len(found["labels"])]
     labels = np.array(found["labels"], np.int64)
@@ -127,10 +137,26 @@ def _empty(count: int, shape: Shape) -> NDArray[np.uint8]:
         ) from None
 
 
+def _reserve(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Create a mapped file and reserve its space: if the disk filled up later, the system would kill the process.
+
+    Raises:
+        OSError: The disk has no room for it.
+    """
+    try:
+        batch = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        reason = f"{math.prod(shape) / 1e6:,.1f} MB of images do not fit into {path.parent.parent}"
+        raise OSError(error.errno, f"{error.strerror}: {reason}; choose another --cache, or a smaller --size") from None
+    return batch
+
+
 def _fill(
     name: str, files: list[File], batch: NDArray[np.uint8], value_range: tuple[float, float] | None
 ) -> tuple[Split, list[str]]:
-    """Decode into ``batch``, leaving out what cannot be read."""
+    """Decode into ``batch``, skipping what cannot be read."""
     kept: list[File] = []
     digests, skipped, headers = [], [], dict[str, int]()
     shape = Shape(*batch.shape[1:])
@@ -149,13 +175,13 @@ def _fill(
 
 
 def _key(files: list[File], shape: Shape, value_range: tuple[float, float] | None) -> str:
-    """Name a cached split after all that decides its content."""
+    """Name a cached split after everything that determines its content."""
     parts: list[Any] = [RECIPE, tuple(shape), value_range, *((file.name, file.label, file.stamp) for file in files)]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
 def _write(index: Path, split: Split, skipped: list[str]) -> None:
-    """Write the index last: where there is one, the images are whole."""
+    """Write the index last: if it exists, the images are complete."""
     document = {
         "labels": split.labels.tolist(),
         "names": split.names,
@@ -163,4 +189,4 @@ def _write(index: Path, split: Split, skipped: list[str]) -> None:
         "headers": split.headers,
         "skipped": skipped,
     }
-    replacing.write(index, json.dumps(document).encode())
+    storage.write(index, json.dumps(document).encode())

@@ -1,6 +1,6 @@
-"""Finds images that are in two splits, exactly or nearly: what was trained on must not be measured on.
+"""Finds images that are in two splits, exactly or nearly: a model must not be measured on its training images.
 
-And images that are in two classes, wherever they lie: their labels contradict each other.
+Also finds images that are in two classes, in any split: their labels contradict each other.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def find_leaks(splits: dict[str, Split]) -> Iterator[Leak]:
 
     Near duplicates have difference hashes (64 signs of the horizontal gradient of a 9×8 thumbnail; Krawetz,
     "Kind of like that", 2013) at a Hamming distance of at most 4, and 16×16 thumbnails that correlate by 0.995 or
-    more. Images without detail, such as open water, are not compared: they are all alike.
+    more. Images without detail, such as open water, are not compared, because they all look alike.
     """
     marks = {name: _Marks(split.images) for name, split in splits.items()}
     for first, second in combinations(splits, 2):
@@ -64,7 +64,7 @@ def find_contradictions(splits: dict[str, Split]) -> Iterator[tuple[str, str]]:
 
 
 class _Marks:
-    """What the images of a split are compared by.
+    """What is compared of the images of a split.
 
     Attributes:
         digests: of the decoded pixels.
@@ -81,7 +81,7 @@ class _Marks:
             grey = Image.fromarray(_grey(image))
             self.hashes[index] = _difference_hash(grey)
             self.thumbnails[index] = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)).ravel()
-        details = np.array([thumbnail.std() for thumbnail in self.thumbnails])  # one by one: in float64 all are many
+        details = np.array([thumbnail.std() for thumbnail in self.thumbnails])  # all at once would be float64
         self.detailed = np.flatnonzero(details >= _LEAST_DETAIL)
 
 

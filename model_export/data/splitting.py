@@ -1,4 +1,4 @@
-"""Sees that every class has enough images, and cuts what has no validation split, class by class."""
+"""Checks that every class has enough images, and splits what has no validation split, class by class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from app.ahead import in_order
-from model_export.console.counting import counted
+from model_export.console.numbers import counted
 from model_export.data.sources.listing import File
 from model_export.errors import BadData
 
@@ -27,10 +27,10 @@ _Group = list[File]
 
 
 def check(files: dict[str, list[File]], labels: tuple[str, ...]) -> None:
-    """See that every class has images in every split, and enough where one is to be cut.
+    """Check that every class has images in every split, and enough of them to split.
 
     Raises:
-        BadData: Some have not; says which, all at once.
+        BadData: Some classes have not; the message names them all.
     """
     cut = "validation" not in files
     least = {name: _SMALLEST_CLASS if cut and name == "train" else 1 for name in files}
@@ -63,8 +63,8 @@ def split(
     Args:
         files: As they were found, per split.
         labels: The classes.
-        seed: Decides which files go where.
-        same: The copies, which stay together; see :func:`copies`. Without, all are cut as if they differed.
+        seed: Determines which files go where.
+        same: The copies, which stay together; see :func:`copies`. If empty, every file is treated as different.
     """
     cut = _to_cut(files)
     if not cut:
@@ -86,7 +86,7 @@ def split(
 
 
 def copies(files: dict[str, list[File]]) -> dict[str, str]:
-    """Find the files that have the same bytes as another of their class, where they are to be cut: name to digest.
+    """Find the files with the same bytes as another of their class, if they are to be split: name to digest.
 
     Only those of the same size are read.
     """
@@ -107,7 +107,7 @@ def _to_cut(files: dict[str, list[File]]) -> tuple[str, ...]:
 def _digest(file: File) -> str:
     try:
         return hashlib.sha256(file.read()).hexdigest()
-    except OSError:  # it is skipped, with the reason, where it is decoded
+    except OSError:  # decoding skips it, with the reason
         return ""
 
 
@@ -120,12 +120,12 @@ def _together(files: list[File], same: Mapping[str, str]) -> list[_Group]:
 
 
 def _take(groups: list[_Group], files: int, most: int) -> tuple[list[_Group], list[_Group]]:
-    """Take the first groups that fit into so many files, but the smallest if none does; returns them and the rest.
+    """Take the first groups that fit into a number of files, or else the smallest; returns them and the rest.
 
     Args:
-        groups: What there is.
+        groups: All groups.
         files: How many are wanted.
-        most: How many groups may be taken, so that enough are left.
+        most: How many groups may be taken, so that enough remain.
     """
     taken, rest, count = [], [], 0
     for group in groups:

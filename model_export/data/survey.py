@@ -35,7 +35,7 @@ def header(data: bytes) -> Header | None:
             return _npy(data)
         if kind == "TIFF":
             return _tiff(data)
-        if kind is None:  # Pillow opens more than what images.decode takes
+        if kind is None:  # Pillow opens more formats than images.decode
             return None
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
             height, width = _turned(image.height, image.width, _orientation(image))
@@ -59,7 +59,7 @@ def _tiff(data: bytes) -> Header:
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         page = tiff.pages[0]
         bands = page.samplesperpixel if page.samplesperpixel > 1 else len(tiff.pages)
-        # Colour and grey are what any model reads; more bands are what the model has to be made for.
+        # Every model reads grey and colour; for more bands, the model must be made.
         channels = bands if bands not in (1, 4) else 3
         # Only grey and colour are turned, see app.images.
         orientation = int(page.tags.valueof(_ORIENTATION, 1)) if channels == 3 else 1
@@ -68,7 +68,7 @@ def _tiff(data: bytes) -> Header:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Read the EXIF orientation, 1 to 8; broken EXIF data is as good as none, as in app.images."""
+    """Read the EXIF orientation, 1 to 8; broken EXIF data counts as none, as in app.images."""
     if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode all of it to look for more
         return 1
     try:

@@ -1,1 +1,1 @@
-"""How well a model does: metrics, and what is measured, written down and drawn from its answers."""
+"""How well a model does: metrics, tables and plots, computed from its answers."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.errors import InvalidUsage, MissingInput
+from model_export import files
 from model_export.figures.metrics import losses
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model answered for the images of one split."""
+    """The answers of a model for the images of one split."""
 
     names: tuple[str, ...]
-    """Of the files; of images in an array, the name of its split and their number in it."""
+    """Names of the files; for arrays, the split and the number of the image."""
     logits: NDArray[np.float32]
     """``[N, classes]``."""
     targets: NDArray[np.int64]
@@ -43,7 +44,7 @@ class Answers:
         return len(self.targets)
 
     def rows(self, split: str, labels: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
-        """Go through the images, with the values of :data:`COLUMNS`."""
+        """Yield the values of :data:`COLUMNS` for each image."""
         predicted = self.logits.argmax(1)
         chances, true_chances = (np.exp(-losses(self.logits, classes)) for classes in (predicted, self.targets))
         for name, true, answer, *both in zip(self.names, self.targets, predicted, chances, true_chances, strict=True):
@@ -51,7 +52,7 @@ class Answers:
 
 
 def check(table: Path) -> None:
-    """See that a table can be written, before anything is measured.
+    """Check before measuring that a table can be written.
 
     Raises:
         MissingInput: Its folder does not exist.
@@ -64,11 +65,10 @@ def check(table: Path) -> None:
 
 
 def write(table: Path, answers: dict[str, Answers], labels: tuple[str, ...]) -> None:
-    """Write the images of all splits; the table appears by rename, never half-written."""
+    """Write the images of all splits; the table appears complete or not at all."""
     rows = (row for split, answered in answers.items() for row in answered.rows(split, labels))
-    part = table.with_name(f".{table.name}.part")
-    {".csv": _write_csv, ".jsonl": _write_jsonl}[table.suffix](part, rows)
-    part.replace(table)
+    with files.staged(table) as part:
+        {".csv": _write_csv, ".jsonl": _write_jsonl}[table.suffix](part, rows)
 
 
 def _write_csv(path: Path, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -1,4 +1,4 @@
-"""What a model gets right of each class, and which classes it takes for which.
+"""How well a model recognises each class, and which classes it confuses.
 
 The figures are those of scikit-learn's ``classification_report``; see :func:`model_export.figures.metrics.by_class`.
 """
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Figures = dict[str, dict[str, float | None]]
-"""By class: ``precision``, ``recall`` and ``f1``, None where there is none; ``images`` of it, and how often it was
+"""By class: ``precision``, ``recall`` and ``f1``, None if undefined; ``images`` of it, and how often it was
 ``predicted``."""
 Mistake = tuple[int, str, str]
-"""Number of images, their class, and the class they were taken for."""
+"""Number of images, their class, and the predicted class."""
 
 _MOST_CLASSES = 20
 _MOST_MISTAKES = 3
@@ -37,7 +37,7 @@ class Classes:
     """Images by ``[true class, predicted class]``, both in the order of the labels."""
 
     def document(self, digits: int | None = None) -> Figures:
-        """Write the figures of every class as JSON values, rounded to so many digits."""
+        """Convert the figures of every class to JSON values, rounded to a number of digits."""
         columns = [
             *([_number(value, digits) for value in values] for values in by_class(self.matrix)),
             self.matrix.sum(1).tolist(),
@@ -60,9 +60,9 @@ class Classes:
 def lines(
     split: str, figures: Figures, overall: dict[str, float], mistakes: Sequence[Mistake] = ()
 ) -> Iterator[Table | str]:
-    """Show what people want to know of a split: a table of its classes, their means, its most frequent mistakes.
+    """Describe a split: a table of its classes, their means, its most frequent mistakes.
 
-    Of more than twenty classes, those with the lowest recall are shown; classes without images are left out.
+    With more than twenty classes, those with the lowest recall are shown; classes without images are omitted.
 
     Args:
         split: Its name.

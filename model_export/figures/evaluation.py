@@ -1,4 +1,4 @@
-"""Measure a published artifact on a data set, through the server's own loader."""
+"""Measure a published artifact on a data set, with the service's own loader."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.model import Model
 from model_export import datasets
 from model_export.data import sources
 from model_export.errors import BadData
-from model_export.figures import seen, summary
+from model_export.figures import seen
 from model_export.figures.answers import Answers
 from model_export.figures.classes import Classes
 from model_export.figures.metrics import confusion, figures
@@ -32,25 +32,44 @@ class Measured:
     metrics: dict[str, dict[str, float]]
     """The figures per split."""
     seen: dict[str, str]
-    """Per split, whether training has seen its images, in words; see :mod:`model_export.figures.seen`."""
+    """Per split, what training did with its images, in words; see :mod:`model_export.figures.seen`."""
     missing: tuple[str, ...]
-    """Classes of which there is no image."""
+    """Classes without images."""
     classes: dict[str, Classes] = field(default_factory=dict)
-    """Per split, what is right of each class, and what is taken for what."""
+    """Per split, the confusion matrix and the figures of each class."""
     answers: dict[str, Answers] = field(default_factory=dict)
-    """Per split, what was answered for each image."""
+    """Per split, the answer for each image."""
 
 
-def evaluate(model: Model, data: str, labels: tuple[str, ...] | None = None) -> Measured:
-    """Measure a model on every split of a data set.
+@dataclass(frozen=True)
+class Matched:
+    """A data set that a model can be measured on."""
 
-    The data that the model was trained with are cut as they were then; all others are taken as they lie, and a folder
-    without splits counts as one. Their classes are those of the model by their names, in whatever order; some may be
-    missing.
+    dataset: Dataset
+    parts: dict[str, NDArray[np.intp]]
+    """Per split to measure, the positions of its images in the whole data set."""
+    known: bool
+    """Whether it is the data set that the model was trained with, split as in training."""
+
+    def labels(self) -> NDArray[np.int64]:
+        """Find the class of every image in the whole data set, ``[N]``."""
+        return np.concatenate([split.labels for split in self.dataset.splits.values()])
+
+    def counts(self) -> dict[str, NDArray[np.int64]]:
+        """Count the images per split and class."""
+        labels, classes = self.labels(), len(self.dataset.labels)
+        return {name: np.bincount(labels[part], minlength=classes) for name, part in self.parts.items()}
+
+
+def load(model: Model, data: str, labels: tuple[str, ...] | None = None) -> Matched:
+    """Load a data set at the input size of a model.
+
+    The data set that the model was trained with is split as in training. Any other is measured as it is, and a folder
+    without splits counts as one.
 
     Raises:
-        BadData: The data set has classes that the model does not know.
         MissingInput: There is no such data set.
+        BadData: No image of a split can be read.
     """
     metadata = model.metadata
     dataset = datasets.load(
@@ -62,42 +81,47 @@ def evaluate(model: Model, data: str, labels: tuple[str, ...] | None = None) -> 
         measuring=True,
     )
     known = seen.cut_as_trained(dataset, metadata.training)
-    parts = _as_they_lie(dataset) if known is None else known
-    labels_of_images = np.concatenate([split.labels for split in dataset.splits.values()])
-    counts = {name: np.bincount(labels_of_images[part], minlength=len(dataset.labels)) for name, part in parts.items()}
-    summary.say_dataset(dataset, counts)
-    unknown = [label for label in dataset.labels if label not in metadata.labels]
+    return Matched(dataset, _as_found(dataset) if known is None else known, known is not None)
+
+
+def evaluate(model: Model, matched: Matched) -> Measured:
+    """Measure a model on every split; classes are matched to those of the model by name, and some may be missing.
+
+    Raises:
+        BadData: The data set has classes that the model does not know.
+    """
+    labels, dataset = model.metadata.labels, matched.dataset
+    unknown = [label for label in dataset.labels if label not in labels]
     if unknown:
         none = "no class" if len(unknown) == 1 else "none of the classes"
         raise BadData(
-            f"the model knows {none} {', '.join(map(repr, unknown))}, only {', '.join(metadata.labels)}; "
-            "give the classes the names that the model knows, or name a folder with links to those alone that it knows"
+            f"the model knows {none} {', '.join(map(repr, unknown))}, only {', '.join(labels)}; "
+            "give the classes the names that the model knows, or name a folder with links to only those classes"
         )
-    positions = np.array([metadata.labels.index(label) for label in dataset.labels])
-    targets = positions[labels_of_images]
+    targets = np.array([labels.index(label) for label in dataset.labels])[matched.labels()]
     answers = np.concatenate([logits(model, split) for split in dataset.splits.values()])
     names = [name for split in dataset.splits.values() for name in split.names]
     answered = {
         name: Answers(tuple(names[place] for place in part), answers[part], targets[part])
-        for name, part in parts.items()
+        for name, part in matched.parts.items()
     }
     return Measured(
         {name: figures(each.logits, each.targets) for name, each in answered.items()},
-        {name: seen.UNKNOWN if known is None else seen.SEEN[name] for name in parts},
-        tuple(label for index, label in enumerate(metadata.labels) if index not in targets),
-        {name: Classes(metadata.labels, confusion(each.logits, each.targets)) for name, each in answered.items()},
+        {name: seen.SEEN[name] if matched.known else seen.UNKNOWN for name in answered},
+        tuple(label for index, label in enumerate(labels) if index not in targets),
+        {name: Classes(labels, confusion(each.logits, each.targets)) for name, each in answered.items()},
         answered,
     )
 
 
-def _as_they_lie(dataset: Dataset) -> dict[str, NDArray[np.intp]]:
-    """Find the positions of each split's images, counted through all of the data set."""
+def _as_found(dataset: Dataset) -> dict[str, NDArray[np.intp]]:
+    """Find the positions of the images of each split in the whole data set."""
     numbers = np.repeat(np.arange(len(dataset.splits)), list(dataset.counts().values()))
     return {name: np.flatnonzero(numbers == index) for index, name in enumerate(dataset.splits)}
 
 
 def replay(model: Model) -> float | None:
-    """Ask the golden probe again; returns the largest difference, None where the artifact carries no probe."""
+    """Check the golden probe again; returns the largest difference, None if the artifact has no probe."""
     probe = model.metadata.probe
     if probe is None:
         return None

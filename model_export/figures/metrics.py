@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 BINS = 15
 
-_QUANTILE = 1.959964  # of the normal distribution: 95 % lie within so many standard deviations
+_QUANTILE = 1.959964  # of the normal distribution: 95 % is within this many standard deviations
 
 
 def figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
@@ -35,7 +35,7 @@ def figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str,
 
 
 def interval(share: float, images: float) -> tuple[float, float]:
-    """Find the 95 % confidence interval of a share of so many images (Wilson 1927)."""
+    """Compute the 95 % confidence interval of a share of a number of images (Wilson 1927)."""
     within = _QUANTILE**2 / images
     middle = (share + within / 2) / (1 + within)
     half = math.sqrt(within * share * (1 - share) + within**2 / 4) / (1 + within)
@@ -43,7 +43,7 @@ def interval(share: float, images: float) -> tuple[float, float]:
 
 
 def accuracy(split: str, figures: dict[str, float]) -> str:
-    """Write an accuracy with its 95 % interval; of the images learned from it says nothing of others, and has none."""
+    """Write an accuracy with its 95 % interval; that of the training images has none, as they are no random sample."""
     if split == "train":
         return f"{figures['accuracy']:.4f}"
     low, high = interval(figures["accuracy"], figures["images"])
@@ -68,7 +68,7 @@ def reliability(
     """Sort the images by the probability of their most probable class into 15 bins of equal width.
 
     Returns:
-        Per bin: images, mean probability and share that was right (both 0 where there are no images).
+        Per bin: images, mean probability and accuracy (both 0 without images).
     """
     chances = probabilities(logits)
     confidence, right = chances.max(1), chances.argmax(1) == labels
@@ -97,8 +97,8 @@ def confusion(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray
 def by_class(matrix: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Compute precision, recall and F1 of each class, ``[classes]``, from the counts ``[true class, predicted class]``.
 
-    They are those of scikit-learn's ``classification_report``, with NaN where there is nothing to divide by: a class
-    that was never predicted has no precision, and one without images has no recall, and so no F1.
+    They are those of scikit-learn's ``classification_report``, but NaN if undefined: a class that was never predicted
+    has no precision, and one without images has no recall and no F1.
     """
     right, images, predicted = matrix.diagonal().astype(float), matrix.sum(1), matrix.sum(0)
     with np.errstate(invalid="ignore"):  # 0 / 0

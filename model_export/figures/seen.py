@@ -1,4 +1,4 @@
-"""Which images of a data set a published model has seen in training: how well it does on them says little of others."""
+"""Which images of a data set a published model has seen in training: on them, its figures are too good."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ UNKNOWN = "not known"
 
 
 def cut_as_trained(dataset: Dataset, record: dict[str, Any]) -> dict[str, NDArray[np.intp]] | None:
-    """Cut a measured data set as training did, where it is the one that the model was trained with.
+    """Split a measured data set as in training, if it is the one that the model was trained with.
 
     Args:
         dataset: Loaded to be measured.
-        record: What the artifact says of its training.
+        record: The training record of the artifact.
 
     Returns:
-        Per split the positions of its images, counted through all of the data set; None where files, classes or splits
-        are others, or the artifact does not say enough.
+        Per split, the positions of its images in the whole data set; None if files, classes or splits differ, or the
+        record is incomplete.
     """
     if not {"fingerprint", "seed"} <= record.keys():
         return None
@@ -36,7 +36,7 @@ def cut_as_trained(dataset: Dataset, record: dict[str, Any]) -> dict[str, NDArra
     names = [name for one in dataset.splits.values() for name in one.names]
     places = {name: place for place, name in enumerate(names)}  # unreadable files have none
     same = copies(dataset.listed)
-    for each in (same, {}) if same else ({},):  # older versions cut as if no file were the copy of another
+    for each in (same, {}) if same else ({},):  # older versions did not keep copies together
         files = split(dataset.listed, dataset.labels, record["seed"], each)
         kept = {name: [file for file in members if file.name in places] for name, members in files.items()}
         found = fingerprint(

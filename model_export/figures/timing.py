@@ -1,4 +1,4 @@
-"""How long loaded artifacts take, compared fairly on a machine that others use too."""
+"""Timing of loaded artifacts, comparable even on a busy machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WARM_UP = 2
 
 
 def medians(models: Sequence[Model], batch: NDArray[np.uint8]) -> list[float]:
-    """Take the median seconds of one batch for each model, in turns, so that a busy machine is busy for all."""
+    """Measure the median seconds of one batch for each model, in turns, so that other load affects all equally."""
     seconds: list[list[float]] = [[] for _ in models]
     for turn in range(_ROUNDS + _WARM_UP):
         for model, taken in zip(models, seconds, strict=True):

@@ -1,1 +1,1 @@
-"""What :mod:`model_export.training` is made of: batches, augmentation, optimizers, and the folder of each run."""
+"""The parts of :mod:`model_export.training`: batches, augmentation, optimizers, and the folder of each run."""

@@ -1,4 +1,4 @@
-"""Light random changes to training images, drawn anew in every epoch, on the ``uint8`` batch.
+"""Light random changes to training images, different in every epoch, on the ``uint8`` batch.
 
 They are applied before the graph, so the exported model knows nothing of them.
 """
@@ -21,8 +21,8 @@ def augment(batch: NDArray[np.uint8], kind: str, random: np.random.Generator) ->
 
     Args:
         kind: One of :data:`KINDS`: ``none``; ``shift`` moves each image by up to 8 % of its size; ``photo`` also
-            mirrors it; ``aerial`` also turns it, as suits pictures without an up and a down.
-        random: Where the chances come from.
+            mirrors it; ``aerial`` also turns it, for images without an up and a down.
+        random: The source of random numbers.
     """
     for step in KINDS[kind]:
         batch = step(batch, random)

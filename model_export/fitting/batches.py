@@ -1,4 +1,4 @@
-"""Batches for training and for measuring, taken from arrays that may lie on a disk."""
+"""Batches for training and for measuring, taken from arrays in memory or on disk."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _LEAST_STEPS = 30
 def steps(images: int, batch_size: int) -> int:
     """Count the batches of one epoch of training.
 
-    A small data set is gone through several times per epoch, so that each has some thirty steps at least: with fewer,
-    the running statistics of batch normalisation lag behind the weights, and validation judges another network.
+    An epoch has at least 30 steps, so a small data set is repeated in each. With fewer steps, the running statistics of
+    batch normalisation would lag behind the weights, and validation would measure another network.
     """
     return max(_LEAST_STEPS, math.ceil(images / batch_size))
 
 
 def described(images: int, batch_size: int) -> str:
-    """Say how long an epoch is, which may be more than once through the images."""
+    """Say how many steps an epoch has, and how often it repeats the images."""
     count = steps(images, batch_size)
     times = count * batch_size / images
     often = f", {times:.1f} times through the images" if times >= 1.1 else ""
@@ -33,9 +33,9 @@ def described(images: int, batch_size: int) -> str:
 
 
 class Shuffled(keras.utils.PyDataset):
-    """Shuffled, augmented batches without end; epoch and step decide the chances, so a run can be repeated and resumed.
+    """Endless shuffled, augmented batches; the random numbers depend on seed, epoch and step, so runs can be resumed.
 
-    Keras fetches ahead, past the end of an epoch and before it says that it has ended; so the epoch is counted here.
+    Keras fetches batches of the next epoch before it reports the end of this one, so epochs are counted here.
     """
 
     num_batches = None
@@ -65,7 +65,7 @@ class Shuffled(keras.utils.PyDataset):
 
 
 class InOrder(keras.utils.PyDataset):
-    """The images of a split as they lie, a batch at a time: no more of them is in memory."""
+    """The images of a split in their order, with one batch in memory at a time."""
 
     def __init__(self, split: Split) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What happens at the end of every epoch: the best weights are kept, the run's folder is written, people are told."""
+"""What happens at the end of every epoch: the best weights are kept, the run's folder is written, a line is printed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 import keras
+import numpy as np
 from rich.progress import Progress
 
-from model_export.console.progress import lasting, say
+from model_export.console.numbers import lasting
+from model_export.console.progress import say
 
 if TYPE_CHECKING:
     from model_export.fitting.runs import Run
@@ -18,11 +20,11 @@ Logs = dict[str, float] | None
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Remember the weights that validated best, and end the training when no epoch gets better any more.
+    """Keep the weights with the lowest validation loss, and stop training when it no longer falls.
 
-    It looks while the validation images are measured, when the averaged weights are in the model
-    (``keras.callbacks.SwapEMAWeights`` must come after it). Nothing ends before ``may_stop`` is set. With ``last`` the
-    weights of the last epoch are kept instead, and nothing ends early.
+    The weights are read at the end of validation, when the averaged ones are still in the model
+    (``keras.callbacks.SwapEMAWeights`` must come after this callback). Training is not stopped before ``may_stop`` is
+    set. With ``last``, the weights of the last epoch are kept instead, and training is not stopped early.
     """
 
     def __init__(self, patience: int, run: Run | None, *, last: bool = False) -> None:
@@ -32,35 +34,59 @@ class KeepBest(keras.callbacks.Callback):
         self.loss = math.inf
         self.may_stop = False
         self._wait = 0
+        self._diverged = False
 
-    def resume(self, losses: list[float], weights: list[object], frozen: int) -> None:
-        """Go on after epochs with these validation losses, the best of which had these weights.
+    def resume(self, history: list[dict[str, float]], weights: list[object], frozen: int) -> None:
+        """Continue after epochs with these figures, the best of which had these weights.
 
         Those before ``frozen`` do not count towards the patience.
         """
-        self.loss, self.weights = min(losses), weights
-        self._wait = min(len(losses) - 1 - losses.index(self.loss), max(0, len(losses) - frozen))
+        losses = [row["val_loss"] for row in history]
+        best = int(np.nanargmin(losses))
+        self.loss, self.weights = losses[best], weights
+        self._wait = min(len(losses) - 1 - best, max(0, len(losses) - frozen))
+        self._diverged = not math.isfinite(history[-1]["loss"])
 
     @property
     def over(self) -> bool:
-        """Whether as many epochs as allowed have brought nothing better."""
-        return self._wait >= self._patience and not self._last
+        """Whether training has diverged, or the validation loss has not fallen for as many epochs as allowed."""
+        return self._diverged or (self._wait >= self._patience and not self._last)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._epoch = epoch + 1
 
     def on_test_end(self, logs: Logs = None) -> None:
         if logs["loss"] < self.loss or self._last:
             self.loss, self._wait, self.weights = logs["loss"], 0, self.model.get_weights()
             if self._run is not None:
-                self._run.save_best(self.model)
+                self._run.save_best(self.model, self._epoch)
         elif self.may_stop:
             self._wait += 1
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        self._diverged = not math.isfinite(logs["loss"])
         if self.over:
             self.model.stop_training = True
 
 
+class SeedEpochs(keras.callbacks.Callback):
+    """Let seed and epoch decide what dropout leaves out, so that a resumed run continues as if never interrupted.
+
+    Keras saves the state of its random layers with neither weights nor optimizer.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        states = [variable for variable in self.model.variables if variable.name == "seed_generator_state"]
+        for index, state in enumerate(states):
+            state.assign(np.random.SeedSequence((self._seed, epoch, index)).generate_state(2))
+
+
 class Journal(keras.callbacks.Callback):
-    """After every epoch, add a line to the run's results and save what going on from there needs."""
+    """After every epoch, add a line to the run's results and save what resuming it needs."""
 
     def __init__(self, history: list[dict[str, float]], run: Run | None) -> None:
         super().__init__()
@@ -79,7 +105,7 @@ class Journal(keras.callbacks.Callback):
 
 
 class Reporter(keras.callbacks.Callback):
-    """Show a bar with loss, accuracy and time left; leave one line per epoch, the first with about the time left."""
+    """Show a bar with loss, accuracy and time left, and print a line per epoch."""
 
     def __init__(self, progress: Progress, epochs: int, first: int, title: str = "") -> None:
         super().__init__()
@@ -109,7 +135,7 @@ class Reporter(keras.callbacks.Callback):
         )
 
     def _left(self, done: int) -> str:
-        """Say, after the first epoch that was trained here, how long the others take."""
+        """Estimate, after the first epoch of this process, how long the others will take."""
         if done != self._first + 1 or done == self._epochs:
             return ""
         return f"; about {lasting((self._epochs - done) * (time.monotonic() - self._start))} to go"

@@ -1,4 +1,4 @@
-"""How the weights are moved: AdamW, a learning-rate schedule, a running average, classes made to count alike."""
+"""How the weights are updated: AdamW, a learning-rate schedule, a running average, class weights."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FINE_TUNING = 0.1
 _WARM_UP = 0.05
 _FINAL_RATE = 0.01
 _AVERAGED = 20
-"""How many times the running average of the weights must be forgotten by the end, or it would hold the first ones."""
+"""The time constant of the running average is at most the steps over this, so that no first weights remain in it."""
 
 
 def optimizer(rate: float, steps: int, weight_decay: float, averaging: float) -> keras.optimizers.Optimizer:
-    """Make the optimizer of so many steps: AdamW (Loshchilov and Hutter 2019) on the schedule, and the average.
+    """Make the optimizer for a number of steps: AdamW (Loshchilov and Hutter 2019) on the schedule, and the average.
 
     The average is exponential (Polyak and Juditsky 1992) with the momentum ``averaging``, less where there are few
     steps, and 0 for none.
@@ -49,11 +49,11 @@ def schedule(rate: float, steps: int) -> keras.optimizers.schedules.LearningRate
 
 
 def described() -> dict[str, Any]:
-    """Say what no option of the command line sets, for the metadata of what was trained."""
+    """List the settings that no command-line option changes, for the metadata."""
     return {"optimizer": "AdamW", "warm_up": _WARM_UP, "final_rate": _FINAL_RATE, "fine_tuning_rate": FINE_TUNING}
 
 
 def class_weights(split: Split, classes: int) -> dict[int, float]:
-    """Weigh each class by images / (classes · images of the class), so that all count alike."""
+    """Weight each class by images / (classes · images of the class), so that all classes count equally."""
     counts = np.bincount(split.labels, minlength=classes)
     return {index: len(split) / (classes * int(count)) for index, count in enumerate(counts)}

@@ -1,4 +1,4 @@
-"""The folder that a training run leaves: numbered, complete enough to go on from, to look at and to publish again."""
+"""The numbered folder of a training run, from which it can be resumed, inspected and published again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import csv
 import hashlib
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from app.errors import MissingInput
-from model_export import replacing
-from model_export.errors import BadData
+from model_export import files
+from model_export.console.numbers import counted
+from model_export.errors import BadData, RunInUse
 
 if TYPE_CHECKING:
     import keras
@@ -30,8 +33,9 @@ _NOT_KEPT = ("resume", "json", "published_by")
 class Run:
     """A run's folder.
 
-    ``args.yaml`` is what it was asked for, ``results.csv`` one line per finished epoch, ``best.keras`` the weights
-    that validated best, ``epoch-<n>.keras`` the last epoch with the state of its optimizer.
+    ``args.yaml`` has the options, ``results.csv`` one line per finished epoch, ``best.keras`` the weights with the
+    lowest validation loss, ``epoch-<n>.keras`` the last epoch with the state of its optimizer. An epoch is finished
+    once it has its line. Until then, its weights are in ``best-<n>.keras`` if they are the best.
     """
 
     folder: Path
@@ -51,15 +55,15 @@ class Run:
             break
         run = cls(home / str(number))
         options = yaml.safe_dump(_plain(arguments), sort_keys=False, allow_unicode=True, encoding="utf-8")
-        replacing.write(run.folder / ARGUMENTS, options)
+        files.write(run.folder / ARGUMENTS, options)
         return run
 
     @classmethod
     def open(cls, folder: Path) -> Run:
-        """Take an existing folder.
+        """Open an existing folder.
 
         Raises:
-            MissingInput: It is not that of a run.
+            MissingInput: It is not the folder of a run.
         """
         if not (folder / ARGUMENTS).is_file():
             there = sorted((path.parent for path in folder.glob(f"*/{ARGUMENTS}")), key=lambda path: path.name.zfill(9))
@@ -68,7 +72,7 @@ class Run:
         return cls(folder)
 
     def arguments(self) -> argparse.Namespace:
-        """Read what the run was asked for.
+        """Read the options of the run.
 
         Raises:
             BadData: The file is damaged.
@@ -101,23 +105,43 @@ class Run:
         return rows
 
     def save_epoch(self, model: keras.Model, history: list[dict[str, float]]) -> None:
-        """Save the state after an epoch, then its figures: whichever are there, the state of that epoch is too."""
+        """Save the state after an epoch, then its figures, which finish the epoch."""
         epoch = len(history)
-        staged = self.folder / "staged.keras"
-        model.save(staged)
-        replacing.replace(staged, self._state(epoch))
-        lines = [",".join(history[0]), *(",".join(f"{value:g}" for value in row.values()) for row in history)]
-        replacing.write(self.folder / RESULTS, ("\n".join(lines) + "\n").encode())
+        with files.staged(self._state(epoch)) as part:
+            model.save(part)
+        lines = [",".join(history[0]), *(",".join(map(_exact, row.values())) for row in history)]
+        files.write(self.folder / RESULTS, ("\n".join(lines) + "\n").encode())
+        self._settle(epoch)
         self._state(epoch - 1).unlink(missing_ok=True)
 
-    def save_best(self, model: keras.Model) -> None:
-        """Save the weights that validated best so far."""
-        staged = self.folder / "staged.keras"
-        model.save(staged, include_optimizer=False)
-        replacing.replace(staged, self.folder / BEST)
+    def save_best(self, model: keras.Model, epoch: int) -> None:
+        """Save the weights of an epoch that has the lowest validation loss so far, before it is finished."""
+        with files.staged(self._candidate(epoch)) as part:
+            model.save(part, include_optimizer=False)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Train in this folder, alone; begin by clearing up what an interrupt has left.
+
+        Raises:
+            RunInUse: Another process trains in it.
+        """
+        with files.locked(self.folder / ARGUMENTS, wait=False) as held:
+            if not held:
+                raise RunInUse(f"another process is training in {self.folder}; wait until it ends, or start a new run")
+            self._settle(len(self.history()))
+            yield
+
+    def _settle(self, epochs: int) -> None:
+        """Put the best weights in their place if their epoch is finished, and remove them otherwise."""
+        for path in self.folder.glob("best-*.keras"):
+            if path == self._candidate(epochs):
+                files.replace(path, self.folder / BEST)
+            else:
+                path.unlink()
 
     def last_state(self) -> Path | None:
-        """Find the saved state of the last finished epoch; None where none has finished.
+        """Find the saved state of the last finished epoch; None if none has finished.
 
         Raises:
             BadData: It is missing.
@@ -130,21 +154,25 @@ class Run:
         return self._state(epoch)
 
     def best(self) -> Path:
-        """Find the weights that validated best.
+        """Find the weights of the finished epoch that has the lowest validation loss.
 
         Raises:
             MissingInput: No epoch has finished yet.
+            BadData: They are missing.
         """
-        if not (self.folder / BEST).is_file():
-            raise MissingInput(f"{self.folder} has no {BEST}: no epoch of it has finished; train it with --resume")
-        return self.folder / BEST
+        epochs = len(self.history())
+        if epochs == 0:
+            raise MissingInput(f"{self.folder} has no weights: no epoch of it has finished; train it with --resume")
+        for path in (self._candidate(epochs), self.folder / BEST):
+            if path.is_file():
+                return path
+        raise BadData(
+            f"{self.folder} has no {BEST}, although {counted(epochs, 'epoch has', 'epochs have')} finished: training "
+            "diverged (then choose a smaller --learning-rate), or the file was removed; train again"
+        )
 
     def digest(self) -> str:
-        """Compute the SHA-256 of the weights that validated best: what is published says that it was made from them.
-
-        Raises:
-            MissingInput: No epoch has finished yet.
-        """
+        """Compute the SHA-256 of :meth:`best`, in hexadecimal; what is published from these weights names it."""
         with self.best().open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -155,7 +183,7 @@ class Run:
         Raises:
             BadData: The file is damaged.
         """
-        import keras  # noqa: PLC0415  # slow to import, and a run is opened before
+        import keras  # noqa: PLC0415  # slow to import, and not needed to open a run
 
         try:
             return keras.saving.load_model(path, compile=compile)
@@ -166,11 +194,19 @@ class Run:
     def _state(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:04}.keras"
 
+    def _candidate(self, epoch: int) -> Path:
+        return self.folder / f"best-{epoch:04}.keras"
+
+
+def _exact(value: float) -> str:
+    """Write a number so that reading it gives the same number, whole ones without a point."""
+    return repr(float(value)).removesuffix(".0")
+
 
 def _options(text: bytes) -> dict[str, Any]:
     kept = yaml.safe_load(text)
     if not isinstance(kept, dict):
-        raise TypeError("it holds no options")
+        raise TypeError("it has no options")
     return kept
 
 

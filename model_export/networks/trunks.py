@@ -36,10 +36,10 @@ def batchnorm(image: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _convolution(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
-    """Conv · BatchNorm · ReLU (Ioffe and Szegedy 2015); the normalisation brings the bias.
+    """Conv · BatchNorm · ReLU (Ioffe and Szegedy 2015); the normalisation has the bias.
 
-    The momentum lets the running statistics follow within some ten steps, so that a small data set is judged by
-    the network it has trained and not by one of many steps ago.
+    With this momentum, the running statistics follow the weights within about ten steps, so that validation measures
+    the current network even on a small data set.
     """
     x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv_{name}")(x)
     x = layers.BatchNormalization(momentum=0.9, name=f"norm_{name}")(x)
@@ -59,19 +59,19 @@ def application(
 ) -> tuple[keras.KerasTensor, keras.Model]:
     """Put a network of ``keras.applications``, without its classifier, on an image of 0 to 255.
 
-    What the network expects of its input is done inside the graph. It reads three channels: grey is repeated, and any
-    other number is brought to three by a learned 1×1 convolution.
+    The input scaling of the network is inside the graph. It reads three channels: grey is repeated, and any other
+    number is reduced to three by a learned 1×1 convolution.
 
     Args:
         image: ``float32 [N, H, W, C]`` of 0 to 255.
         weights: ``none``, ``imagenet`` (downloaded by Keras) or a file of weights without the top.
-        read: Whether to fetch them now; not where others take their place.
+        read: Whether to load them now; not if others will replace them.
 
     Returns:
         Its last feature map, and the network itself.
 
     Raises:
-        MissingInput: The weights cannot be had.
+        MissingInput: The weights cannot be read or downloaded.
         BadData: The weights do not fit, or the images are too small for this network.
     """
     make = applications()[name]
@@ -79,7 +79,7 @@ def application(
     if read and weights not in ("none", "imagenet"):
         _read_weights(trunk, weights)
     prepared = sys.modules[make.__module__].preprocess_input(_three_channels(image, shape.channels))
-    # Pretrained statistics of batch normalisation stay as they are, in fine-tuning too.
+    # The pretrained statistics of batch normalisation do not change, not even in fine-tuning.
     features = trunk(prepared, training=None if weights == "none" else False)
     return layers.Activation("linear", name=FEATURE_MAP)(features), trunk
 

@@ -1,4 +1,4 @@
-"""What a comparison shows, in words that go no further than the figures."""
+"""The conclusions of a comparison, in words, as far as the figures support them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from scipy.stats import t as student
 if TYPE_CHECKING:
     from model_export.comparison import Trained
 
-_ERROR = 0.05  # how often chance alone may be taken for a difference
+_ERROR = 0.05  # how often chance alone may look like a difference
 _MARGIN = 0.01
 
 
 def ranking(trained: list[Trained], images: int) -> list[str]:
-    """Say which validated best on so many images, and which of the others can be told apart from it."""
+    """Say which architecture has the highest mean validation accuracy, and which others it is clearly better than."""
     names = list(dict.fromkeys(each.architecture for each in trained))
     means = {name: statistics.mean(_accuracies(trained, name)) for name in names}
     best = max(names, key=means.__getitem__)
@@ -28,21 +28,21 @@ def ranking(trained: list[Trained], images: int) -> list[str]:
         lines = [f"{names_tied} share the highest mean validation accuracy, {means[best]:.4f}."]
     else:
         lines = [f"`{best}` has the highest mean validation accuracy, {means[best]:.4f}."]
-    apart = _told_apart(trained, names, images)
+    apart = _clearly_different(trained, names, images)
     for name in sorted(set(names) - {best}, key=means.__getitem__, reverse=True):
         difference, low, high = paired(trained, best, name, images)
         if {best, name} in apart:
             verdict = "clearly better"
         elif low > 0:
-            verdict = f"which may be chance where {math.comb(len(names), 2)} pairs can be compared"
+            verdict = f"which may be chance when {math.comb(len(names), 2)} pairs are compared"
         else:
-            verdict = "not to be told apart with these seeds and images"
+            verdict = "no clear difference with these seeds and images"
         lines.append(f"`{best}` against `{name}`: {_interval(difference, low, high)}, {verdict}.")
     return lines
 
 
 def pooling_against_dense(trained: list[Trained], images: int) -> list[str]:
-    """Judge the claim that global average pooling does without dense layers, where both were trained.
+    """Judge the claim that global average pooling needs no dense layers, if both were trained.
 
     "At least as well" is taken as: no more than one point worse, with 95 % confidence.
     """
@@ -73,21 +73,21 @@ def pooling_against_dense(trained: list[Trained], images: int) -> list[str]:
 
 
 def resolution(trained: list[Trained], images: int) -> str:
-    """Say how far chance alone moves an accuracy measured on so many images (binomial standard error)."""
+    """Say how much chance alone changes an accuracy on this number of images (binomial standard error)."""
     accuracy = statistics.mean(each.validation_accuracy for each in trained)
     error = math.sqrt(accuracy * (1 - accuracy) / images)
     return (
-        f"The validation split has {images:,} images: another {images:,} would move each accuracy by about "
-        f"{100 * error:.1f} points. Intervals, where there are any above, contain that."
+        f"The validation split has {images:,} images: another {images:,} would change each accuracy by about "
+        f"{100 * error:.1f} points. The intervals above, if there are any, contain that."
     )
 
 
-def _told_apart(trained: list[Trained], names: list[str], images: int) -> set[frozenset[str]]:
-    """Find the pairs of architectures whose difference is clear although one could pick among all pairs.
+def _clearly_different(trained: list[Trained], names: list[str], images: int) -> set[frozenset[str]]:
+    """Find the pairs of architectures that differ clearly, corrected for comparing all pairs.
 
-    Each pair is tested at an equal part of the 5 %, and those that are told apart leave a larger part to the others
-    (Holm, "A simple sequentially rejective multiple test procedure", 1979). All pairs count, and not only those with
-    the best one, for which one that would be was not known before.
+    Each pair is tested at an equal part of the 5 %, and those that differ leave a larger part to the others (Holm, "A
+    simple sequentially rejective multiple test procedure", 1979). All pairs count, not only those with the best one,
+    because which one is the best was not known before.
     """
     left, found = set(map(frozenset, combinations(names, 2))), set()
     while clear := {pair for pair in left if _is_clear(*paired(trained, *pair, images, _ERROR / len(left)))}:

@@ -1,4 +1,4 @@
-"""All that a published model says about itself: a page for people, one JSON document for scripts."""
+"""The metadata of a published model: as a page for people, as one JSON document for scripts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROUNDING = 1e-5
 
 
 def describe(path: Path, model: Model) -> dict[str, Any]:
-    """Collect all that a published artifact says about itself, and how its head compares with a dense one."""
+    """Collect the metadata of a published artifact, and compare its head with dense layers."""
     return {
         "file": str(path),
         "bytes": path.stat().st_size,
@@ -33,7 +33,7 @@ def describe(path: Path, model: Model) -> dict[str, Any]:
 
 
 def head(model: Model) -> dict[str, Any]:
-    """Tell whether the head is centred, and count what global pooling saves: its weights against dense layers.
+    """Say whether the head is centred, and compare its number of weights with that of dense layers.
 
     The comparison is that of Lin, Chen and Yan 2014: a map of 7×7×64 pooled globally leaves 64 numbers, while a
     dense layer of 500 on the flattened map takes 7·7·64·500 = 1,568,000 weights.
@@ -50,7 +50,7 @@ def head(model: Model) -> dict[str, Any]:
 
 
 def centred(head: Head) -> bool:
-    """Tell whether weights and bias sum to zero over the classes, as far as float32 can (:mod:`.centring`)."""
+    """Whether weights and bias sum to zero over the classes, up to rounding (:mod:`model_export.artifact.centring`)."""
     weights = np.vstack([head.kernel, head.bias])
     return bool(np.abs(weights.sum(1, dtype=float)).max() <= _ROUNDING * np.abs(weights).sum(1).max())
 
@@ -107,7 +107,7 @@ def _print_parity(parity: list[dict[str, Any]], precision: str) -> None:
 
 
 def _lines(record: dict[str, Any], within: str = "") -> Iterator[str]:
-    """Write a record line by line, ``name: value``; what is in a part of it under both names, and nothing empty."""
+    """Write a record line by line, ``name: value``; nested parts with both names, empty values not at all."""
     for key, value in record.items():
         if isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
             yield from _lines(value, f"{within}{key} ")

@@ -1,4 +1,4 @@
-"""What the commands print for people when they are done, on standard output: tables, and what can be done next."""
+"""What the commands print for people at the end, on standard output: tables, and the commands to use next."""
 
 from __future__ import annotations
 
@@ -26,16 +26,14 @@ out = Output(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def print_training(published: Published, run: Path, data: str) -> None:
-    """Print what came out of a training run, and what can be done next."""
+    """Print the result of a training run, and the commands to use next."""
     reduced, found = published.reduced, published.calibration
     out.print(metrics_table(published.metrics))
     if reduced is None:
         out.print(differences_table(published.differences))
     else:
         out.print(roundings_table(published.differences, reduced.precision))
-        out.print(
-            f"{reduced.precision} rounds, so such differences are to be expected; it is judged by what it answers:"
-        )
+        out.print(f"{reduced.precision} rounds, so such differences are normal; it is judged by its answers:")
         out.print(f"{reduced.judgement()}; {reduced.speed:g} times as fast on this CPU at batch 32")
         out.print(reduced.resolution(round(published.metrics["validation"]["images"])))
     out.print(found.setting())
@@ -59,20 +57,20 @@ def print_verification(
     difference: float | None,
     measured: Measured,
 ) -> None:
-    """Print what came out of checking a published file."""
+    """Print the result of checking a published file."""
     out.print(f"{path} is valid")
     if difference is not None:
         tolerance = model.metadata.probe.tolerance
         out.print(f"golden probe: largest difference {difference:.1e}, {tolerance:g} is allowed")
     if measured.metrics:
         out.print(metrics_table(measured.metrics))
-        split, found = list(measured.classes.items())[-1]  # of its images, the model has seen least
+        split, found = list(measured.classes.items())[-1]  # the split that the model has seen least of
         for line in classes.lines(split, found.document(), measured.metrics[split], found.mistakes()):
             out.print(line)
         out.print(_what_was_seen(measured, model))
     if missing := measured.missing:
         out.print(
-            f"not measured: {len(missing)} of {len(model.metadata.labels)} classes, of which there are no images: "
+            f"not measured: {len(missing)} of {len(model.metadata.labels)} classes, which have no images: "
             + ", ".join(missing),
         )
 
@@ -95,7 +93,7 @@ def differences_table(differences: list[Difference]) -> Table:
 
 
 def roundings_table(differences: list[Difference], precision: str) -> Table:
-    """Show the same of a smaller precision, where a number alone says nothing: against the output's largest value."""
+    """Show the same for a smaller precision, relative to the largest value of the output."""
     title = f"Keras and {precision}: largest difference, in % of the output's largest value (median in brackets)"
     return _by_output(title, [(d, f"{100 * d.largest / d.scale:.2g}{_typical(d)}") for d in differences])
 
@@ -123,11 +121,11 @@ def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
 
 
 def next_commands(published: Path, data: str, change: str = "") -> str:
-    """Name the commands that follow a training run, and say what changed with its model.
+    """List the commands to use after a training run, and say how the accuracy of its model changed.
 
     Args:
         published: The folder of the new version.
-        data: The data set, as it is named on the command line.
+        data: The data set, as on the command line.
         change: In words; see :meth:`model_export.artifact.succession.Predecessor.change`.
     """
     name, version = published.parent.name, int(published.name)

@@ -1,4 +1,4 @@
-"""What is said on the way, on standard error: how training went, and what to beware of."""
+"""Messages about training, on standard error: how it went, and warnings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.drift import WINDOW, chance
-from model_export.console.counting import counted
+from model_export.console.numbers import counted
 from model_export.console.progress import say
 
 if TYPE_CHECKING:
@@ -22,14 +22,18 @@ _FEW = 100
 
 
 def say_network(arguments: argparse.Namespace, network: Network, run: Run) -> None:
-    """Say what is trained, and where its run is kept."""
+    """Say what is trained, and in which run folder."""
     count = network.model.count_params()
     say(f"{arguments.architecture} on trunk {arguments.trunk}: {count:,} parameters; run {run.folder}")
 
 
 def say_outcome(outcome: Outcome, budget: Budget) -> None:
     """Say how training ended and which weights were kept."""
-    early = f", stopped early after {budget.patience} without a better one" if outcome.epochs < budget.epochs else ""
+    early = ""
+    if outcome.diverged:
+        early = f", diverged in epoch {outcome.epochs} (a smaller --learning-rate may help)"
+    elif outcome.epochs < budget.epochs:
+        early = f", stopped early after {budget.patience} without a better one"
     say(
         f"trained {counted(outcome.epochs, 'epoch')} in {outcome.seconds:.0f} s{early}; "
         f"kept the weights of epoch {outcome.best_epoch}, with the lowest validation loss"
@@ -37,7 +41,7 @@ def say_outcome(outcome: Outcome, budget: Budget) -> None:
 
 
 def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset, trunk: str) -> None:
-    """Warn when the model is no better than guessing."""
+    """Warn if the model is no better than guessing."""
     validation = dataset.splits["validation"].labels
     guess = np.bincount(validation).max() / len(validation)
     if metrics["validation"]["accuracy"] <= guess:
@@ -49,15 +53,15 @@ def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset, trunk: str
 
 
 def say_default(name: str, before: str) -> None:
-    """Warn when requests that name no model are answered by another one from now on."""
+    """Warn if requests without ``model=`` now get another model."""
     say(
-        f"warning: {name!r} is the first model by name now: a service answers requests without model= by it, no longer "
-        f"by {before!r}; to have that stay, start it with MULTIPOOL_DEFAULT_MODEL={before}"
+        f"warning: {name!r} is now the first model by name: a service uses it for requests without model=, no longer "
+        f"{before!r}; to keep {before!r}, start the service with MULTIPOOL_DEFAULT_MODEL={before}"
     )
 
 
 def say_speed(reduced: Reduced) -> None:
-    """Warn where a smaller precision is slower, which it was not chosen for."""
+    """Warn if a smaller precision is slower."""
     if reduced.speed < 1:
         advice = "; float16 is for GPUs" if reduced.precision == "float16" else ""
         say(
@@ -67,7 +71,7 @@ def say_speed(reduced: Reduced) -> None:
 
 
 def say_held_out(images: int) -> None:
-    """Say what little can be told of strange images where few were held out to compare them with, if any were."""
+    """Say how much familiarity and drift can show if there are only few validation images."""
     if 0 < images < _FEW:
         least, by_chance = 1 / (images + 1), chance(images, WINDOW)
         told = f"of up to {by_chance:.2f} may be chance" if by_chance < 1 - least else "cannot be told from chance"

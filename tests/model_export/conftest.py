@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model_export.console.quiet import quiet
+from model_export.console.streams import quiet
 from tests import toys
 
 with quiet():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import resource
 import shutil
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from model_export.__main__ import main
-from model_export.figures.answers import COLUMNS
+from model_export.figures.answers import COLUMNS, Answers, write
 from tests import toys
 
 KINDS = dict(zip(COLUMNS, (str, str, str, str, float, float, "True".__eq__), strict=True))
@@ -41,7 +42,7 @@ def test_every_image_has_a_row_from_which_the_figures_follow(folder, tmp_path, c
     said = json.loads(captured.out)
     rows = tabulated(tmp_path / f"answers.{suffix}")
 
-    assert f"answers.{suffix}: what was answered for each of 78 images" in captured.err
+    assert f"answers.{suffix}: a row for each of 78 images" in captured.err
     assert all(tuple(row) == COLUMNS for row in rows)
     for split in ("train", "test"):
         part = [row for row in rows if row["split"] == split]
@@ -87,6 +88,20 @@ def test_what_cannot_be_written_is_said_before_anything_is_measured(folder, tmp_
         assert captured.err == f"error: {words}\n"
         assert captured.out == ""
     assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+def test_a_table_that_cannot_be_finished_leaves_nothing(tmp_path):
+    answers = {"test": Answers(("a.png",) * 2000, np.zeros((2000, 2), np.float32), np.zeros(2000, np.int64))}
+    before = sorted(tmp_path.iterdir())
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write(tmp_path / "answers.csv", answers, ("dark", "bright"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize(

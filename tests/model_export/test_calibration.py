@@ -60,7 +60,7 @@ def test_a_temperature_that_was_not_set_is_not_said_to_be():
     fitted = calibration.Calibration(0.7294, 1790, {}, {}, folds=5)
 
     assert fitted.setting() == "a temperature of 0.7294, fitted to 1,790 validation images, is folded into the head"
-    assert replace(fitted, temperature=1.0).setting().startswith("no temperature is set, for none lowers ")
+    assert replace(fitted, temperature=1.0).setting().startswith("no temperature is set, because none lowers ")
 
 
 def test_no_image_is_judged_by_a_temperature_that_knew_its_label():

@@ -251,7 +251,7 @@ def test_whoever_publishes_what_answers_every_request_without_a_name_is_told(pub
 
     assert publish("luminous") == []  # "light" comes before it
     (line,) = publish("bright")
-    assert line.startswith("warning: 'bright' is the first model by name now: ")
+    assert line.startswith("warning: 'bright' is now the first model by name: ")
     assert line.endswith("MULTIPOOL_DEFAULT_MODEL=light")
     with serving(repository) as client:
         assert client.get("/models").json()["default"] == "bright"
@@ -307,7 +307,7 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     out = capsys.readouterr().out
     assert "Keras and int8: largest difference, in % of the output's largest value" in out
     assert "Keras and ONNX: largest difference" not in out
-    assert re.search(r"judged by what it answers:\n1\.0000 of the validation images are right, 1\.0000 in float32", out)
+    assert re.search(r"judged by its answers:\n1\.0000 of the validation images are right, 1\.0000 in float32", out)
     assert "(none lost, 0.005 allowed); for 1.0000 both name the same class; " in out
     assert (
         "4 validation images are too few to show a loss of 0.5 points of accuracy (one image is 25): "
@@ -316,7 +316,7 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     assert re.search(r"logits +│ [\d.]+ \([\d.e-]+\) +│", out)
     assert f"published {repository / 'light' / '2'}, the newest version of light: from now on it answers" in out
     assert f"go back   rm -r {repository / 'light' / '2'}, or ask for ?model=light:1" in out
-    none = "o temperature is set, for none lowers the cross-entropy of images that it was not fitted to"
+    none = "o temperature is set, because none lowers the cross-entropy of images that it was not fitted to"
     assert f"\nn{none}\ncalibration error of the validation images: " in out
     assert re.search(r" [\d.]+ as trained, [\d.]+ as published in int8\n", out)
     assert {name: (Path(said["run"]) / name).read_bytes() for name in pictures} == pictures
@@ -366,7 +366,7 @@ def test_a_bad_successor_is_published_only_when_asked_for(published, folder, mon
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: light:1, which it would replace, is clearly better on the same 4 validation images")
     assert sorted(path.name for path in (repository / "light").iterdir()) == [".highest", "1"]
-    command = shlex.split(error.partition("all the same: ")[2])
+    command = shlex.split(error.partition("anyway: ")[2])
     assert command[-4:] == ["model_export", "publish", "runs/light/2", "--replace-anyway"]
     assert main(command[-3:]) == 0
     out = capsys.readouterr().out
@@ -545,7 +545,7 @@ def test_an_interrupt_publishes_nothing(finished, monkeypatch, capsys):
         patch.setattr(verification, "verify", interrupt)
 
         assert main(["train", "--resume", run]) == 130
-        assert "interrupted; nothing was published; go on with: " in capsys.readouterr().err
+        assert "interrupted; nothing was published; continue with: " in capsys.readouterr().err
         assert list(repository.iterdir()) == []
         assert main(["publish", run]) == 130
         assert capsys.readouterr().err.splitlines()[-1] == "interrupted; nothing was published"
@@ -573,7 +573,7 @@ def ended(tmp_path_factory):
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     said = (root / "said").read_text()
-    command = [*shlex.split(said.splitlines()[-1].partition("go on with: ")[2]), "--json"]
+    command = [*shlex.split(said.splitlines()[-1].partition("continue with: ")[2]), "--json"]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
     return said, done
 
@@ -583,7 +583,7 @@ def test_ctrl_c_names_the_command_that_goes_on(ended):
 
     assert "Traceback" not in said
     last = said.splitlines()[-1]
-    assert last.startswith("interrupted; nothing was published; go on with: ")
+    assert last.startswith("interrupted; nothing was published; continue with: ")
     assert last.endswith("python -m model_export train --resume runs/light/1")
     assert json.loads(done.stdout)["published"] == "models/light/1"
     assert "epoch   1 of 3" not in done.stderr
@@ -631,12 +631,26 @@ def test_an_interrupted_comparison_names_the_command_that_goes_on(folder, monkey
     given = ["compare", str(folder), "--epochs", "1", "--seeds", "1", "--architectures", "gap"]
     monkeypatch.setattr(comparison, "run", interrupt)
     assert main(given) == 130
-    command = capsys.readouterr().err.splitlines()[-1].partition("interrupted; go on with: ")[2]
+    command = capsys.readouterr().err.splitlines()[-1].partition("interrupted; continue with: ")[2]
     _, _, again = command.partition("-m model_export ")
     assert shlex.split(again) == [*given, "--report", "comparisons/data/1"]
 
     assert main(shlex.split(again)) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == f"interrupted; go on with: {command}"
+    assert capsys.readouterr().err.splitlines()[-1] == f"interrupted; continue with: {command}"
+
+
+def test_a_full_disk_is_told_with_the_command_that_continues(folder, capsys):
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # enough for the options, not for the weights
+    try:
+        assert main(["train", str(folder), "--epochs", "1"]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: [Errno 27] File too large; continue with: ")
+    assert last.endswith("-m model_export train --resume runs/data-regions/1")
+    assert [path.name for path in Path("runs/data-regions/1").iterdir()] == ["args.yaml"]
 
 
 def test_an_interrupted_check_says_so(folder, tmp_path, monkeypatch, capsys):

@@ -3,13 +3,16 @@
 import json
 import math
 import re
+import resource
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
+from model_export import comparison
 from model_export.__main__ import main
 from model_export.comparison import Trained, read
 from model_export.errors import BadData
@@ -38,7 +41,7 @@ def test_a_difference_that_all_seeds_agree_on():
     assert "validates better" in sentence
     assert "920,000 parameters fewer" in sentence
     assert "clearly better" in conclusions.ranking(runs, 2000)[1]
-    assert "not to be told apart with these seeds and images" in conclusions.ranking(runs, 100)[1]
+    assert "no clear difference with these seeds and images" in conclusions.ranking(runs, 100)[1]
 
 
 def test_over_the_seeds_the_interval_is_that_of_the_paired_t_test():
@@ -93,7 +96,7 @@ def test_two_seeds_that_agree_by_accident_prove_nothing():
 
     _, low, high = conclusions.paired(runs, "gap", "regions", 33)
     assert -1 < low < 0 < high < 1
-    assert "not to be told apart" in conclusions.ranking(runs, 33)[1]
+    assert "no clear difference" in conclusions.ranking(runs, 33)[1]
     perfect = trained(gap=(1.0, 1.0), regions=(0.99, 0.99))
     assert conclusions.paired(perfect, "gap", "regions", 100)[1] < 0
 
@@ -116,7 +119,7 @@ def test_of_five_equally_good_ones_the_luckiest_is_called_clearly_better_as_rare
 
     said = [conclusions.ranking(trained(**dict(zip(names, each, strict=True))), 2000) for each in accuracies.tolist()]
     assert sum("clearly better" in line for lines in said for line in lines) <= 0.05 * len(said)
-    assert any("may be chance where 10 pairs can be compared" in line for lines in said for line in lines)
+    assert any("may be chance when 10 pairs are compared" in line for lines in said for line in lines)
 
 
 def test_what_is_told_apart_leaves_the_others_a_milder_test():
@@ -190,9 +193,23 @@ def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_pa
     assert "had another batch_size; compare into another --report" in capsys.readouterr().err
 
 
+def test_a_full_disk_leaves_the_lines_of_the_finished_runs(tmp_path):
+    finished = [asdict(each) for each in trained(gap=[0.9, 0.8])]
+    comparison._write(tmp_path / "runs.csv", finished)
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "runs.csv").stat().st_size + 9, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            comparison._write(tmp_path / "runs.csv", [*finished, finished[0]])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+
+    assert [asdict(each) for each in comparison.read(tmp_path)] == finished
+
+
 def test_a_report_that_is_damaged_is_named(folder, tmp_path, capsys):
     (tmp_path / "runs.csv").write_text("architecture,seed,parameters\ngap,0,29154\ngap,1,2")
-    with pytest.raises(BadData, match=r"runs\.csv cannot be read: .*; remove what is no whole line"):
+    with pytest.raises(BadData, match=r"runs\.csv cannot be read: .*; remove the incomplete lines"):
         read(tmp_path)
     (tmp_path / "common.json").write_text("{")
     assert main(["compare", str(folder), "--report", str(tmp_path)]) == 65

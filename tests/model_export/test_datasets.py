@@ -15,8 +15,7 @@ from model_export import datasets
 from model_export.__main__ import main
 from model_export.data import sources
 from model_export.errors import BadData
-from model_export.figures import summary
-from model_export.reporting import remarks
+from model_export.reporting import remarks, summary
 from tests import toys
 
 
@@ -211,7 +210,7 @@ def test_a_class_that_train_has_not(folder, tmp_path):
     folder.rename(tmp_path / "split" / "train")
     (tmp_path / "split" / "validation" / "grey").mkdir(parents=True)
 
-    with pytest.raises(BadData, match="classes that 'train' has not: 'grey'"):
+    with pytest.raises(BadData, match="classes that 'train' does not have: 'grey'"):
         datasets.load(str(tmp_path / "split"))
 
 
@@ -341,10 +340,13 @@ def test_options_of_training_are_advised_only_where_they_can_be_given(folder, ca
     for path in sorted((folder / "dark").iterdir())[3:]:
         path.unlink()
     (folder / "dark" / "01.png").write_bytes((folder / "bright" / "01.png").read_bytes())
+    np.save(folder / "bright" / "float.npy", np.zeros((16, 16, 3), np.float32))
     dataset = datasets.load(str(folder))
 
     summary.say_dataset(dataset, training=True)
-    assert "--class-weights makes" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--class-weights makes" in said
+    assert "note: --value-range LOW HIGH says which values become 0 and 255\n" in said
     summary.say_dataset(dataset)
     said = capsys.readouterr().err
     assert "warning: 1 image is in two classes" in said

@@ -1,10 +1,18 @@
 """Decoded once into a cache on disk, then streamed from it: the same images, without their memory."""
 
+import io
+import os
+import resource
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
+from app.images import Shape
 from model_export import datasets
 from model_export.data import decoding
+from model_export.data.sources.listing import File
 from model_export.fitting.batches import InOrder, Shuffled
 
 
@@ -18,6 +26,12 @@ def same(first, second):
         assert (split.names, split.digests, split.headers) == tuple(
             getattr(second.splits[name], field) for field in ("names", "digests", "headers")
         )
+
+
+def npy(image):
+    buffer = io.BytesIO()
+    np.save(buffer, image)
+    return buffer.getvalue()
 
 
 def test_a_cache_holds_what_memory_would(folder, tmp_path):
@@ -53,6 +67,82 @@ def test_a_cache_that_was_not_finished_is_made_again(folder, tmp_path):
         index.unlink()
 
     same(first, datasets.load(str(folder), cache=tmp_path / "cache"))
+
+
+def test_other_content_of_the_same_size_and_time_is_decoded_again(tmp_path):
+    """As archives unpack it that give all their files one time."""
+    for version, value in enumerate((10, 200)):
+        for label in ("a", "b"):
+            (tmp_path / "data" / label).mkdir(parents=True, exist_ok=True)
+            for index in range(3):
+                path = tmp_path / "data" / label / f"{index}.npy"
+                np.save(path, np.full((8, 8, 3), value, np.uint8))
+                os.utime(path, (1, 1))
+        split = datasets.load(str(tmp_path / "data"), cache=tmp_path / "cache").splits["train"]
+
+        assert np.unique(split.images) == [value], version
+
+
+def test_two_commands_that_decode_the_same_data_at_once_do_not_disturb_each_other(tmp_path):
+    """The second begins when the first is nearly done, and takes its time."""
+    begun, done = threading.Event(), threading.Event()
+    count = 2 + decoding._AHEAD
+
+    def files(*, first):
+        def read(index):
+            if first and index == count - 1:
+                begun.set()
+                done.wait(2)
+            if not first:
+                done.set()
+                finished.wait(10)
+            return npy(np.full((8, 8, 3), 1 + index, np.uint8))
+
+        return {"train": [File(f"{i}.npy", 0, lambda i=i: read(i), "stamp") for i in range(count)]}
+
+    finished = threading.Event()
+    shape, cache = Shape(8, 8, 3), tmp_path / "cache"
+    with ThreadPoolExecutor(1) as pool:
+
+        def second():
+            begun.wait(10)
+            return decoding.decode(files(first=False), shape, None, cache)
+
+        other = pool.submit(second)
+        splits, _ = decoding.decode(files(first=True), shape, None, cache)
+        taken = splits["train"].images[:, 0, 0, 0].copy()
+        finished.set()
+        again, _ = other.result()
+
+    expected = 1 + np.arange(count)
+    np.testing.assert_array_equal(taken, expected)
+    np.testing.assert_array_equal(again["train"].images[:, 0, 0, 0], expected)
+
+
+def test_the_cache_has_its_place_on_the_disk_before_anything_is_decoded(tmp_path):
+    """On a disk that fills up later, writing into a mapped file would end the process."""
+    taken = []
+
+    def read():
+        (array,) = (tmp_path / "cache").rglob("images.npy")
+        taken.append(array.stat().st_blocks * 512)
+        return npy(np.zeros((64, 64, 3), np.uint8))
+
+    decoding.decode({"train": [File("0.npy", 0, read)] * 20}, Shape(64, 64, 3), None, tmp_path / "cache")
+
+    assert min(taken) >= 20 * 64 * 64 * 3
+
+
+def test_a_disk_without_room_for_the_cache_is_told_before_anything_is_decoded(tmp_path):
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"0\.2 MB of images do not fit.*choose another --cache") as told:
+            decoding.decode({"train": [File("0.npy", 0, bytes)] * 20}, Shape(64, 64, 3), None, tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    assert "images.npy" not in str(told.value)
+    assert not list((tmp_path / "cache").rglob("images.npy"))
 
 
 def test_batches_are_copies_of_a_few_rows(folder, tmp_path):

@@ -33,7 +33,7 @@ def test_some_of_the_classes_are_a_test_set(folder, capsys):
     assert (said["metrics"]["all"]["images"], said["metrics"]["all"]["accuracy"]) == (40, 1)
     assert said["classes_without_images"] == ["striped"]
     assert main(["verify", "toy", str(folder)]) == 0
-    assert "not measured: 1 of 3 classes, of which there are no images: striped\n" in capsys.readouterr().out
+    assert "not measured: 1 of 3 classes, which have no images: striped\n" in capsys.readouterr().out
 
 
 def test_what_is_said_first_is_what_the_table_shows(committed, capsys):
@@ -121,7 +121,7 @@ def test_a_class_that_the_model_does_not_know_is_refused(folder, capsys):
     assert main(["verify", "toy", str(folder)]) == 65
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: the model knows none of the classes 'dim', 'dull', only dark, bright, striped; ")
-    assert error.endswith("or name a folder with links to those alone that it knows")
+    assert error.endswith("or name a folder with links to only those classes")
     (folder / "dim").rename(folder / "dark")
     (folder.with_name("links")).mkdir()
     (folder.with_name("links") / "dark").symlink_to(folder / "dark")

@@ -12,7 +12,7 @@ from model_export import datasets
 from model_export.__main__ import main
 from model_export.data.decoding import Split
 from model_export.data.leakage import find_contradictions, find_leaks
-from model_export.figures import summary
+from model_export.reporting import summary
 from tests import toys
 
 

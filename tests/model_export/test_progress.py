@@ -2,7 +2,7 @@
 
 import pytest
 
-from model_export.console.progress import lasting
+from model_export.console.numbers import lasting
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests import toys
 
 WEIGHTS = b"weights"
 CALIBRATION = asdict(Calibration(1.0, 8, {"validation": 0.1}, {"validation": 0.1}))
-OUTCOME = Outcome([{"val_loss": 1.0}] * 7)
+HISTORY = [{"val_loss": 1.0}] * 7
 
 
 @pytest.fixture
@@ -24,6 +24,7 @@ def run(tmp_path):
     """A run of seven epochs."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "best.keras").write_bytes(WEIGHTS)
+    (tmp_path / "run" / "results.csv").write_text("epoch,val_loss\n" + "1,1\n" * 7)
     return Run(tmp_path / "run")
 
 
@@ -36,7 +37,7 @@ def publish(repository, name, version, weights=WEIGHTS, epochs=7):
 def found(repository, run, name="toy", precision="float32"):
     """The folder of the version that is known again."""
     arguments = argparse.Namespace(output=repository, name=name, precision=precision)
-    again = published.find(arguments, run, OUTCOME)
+    again = published.find(arguments, Outcome(HISTORY, run.digest()))
     return again and again.folder
 
 

@@ -53,6 +53,7 @@ def test_the_command_that_repeats_a_run_asks_for_the_same(line):
 def test_a_run_of_a_version_that_knew_fewer_options_is_not_taken_for_one_with_the_defaults(tmp_path, capsys):
     (tmp_path / "args.yaml").write_text("data: digits\nname: old\nepochs: 40\n")
     (tmp_path / "best.keras").write_bytes(b"")
+    (tmp_path / "results.csv").write_text("epoch,val_loss\n1,0.5\n")
 
     for command in (["publish", str(tmp_path)], ["train", "--resume", str(tmp_path)]):
         assert main(command) == 65
@@ -77,6 +78,7 @@ def test_a_run_whose_data_has_changed_is_not_gone_on_with(folder, tmp_path, caps
     given.surroundings, given.fingerprint = {}, datasets.load(str(folder)).fingerprint()
     run = Run.create(tmp_path / "runs", "light", given)
     (run.folder / "best.keras").write_bytes(b"")
+    (run.folder / "results.csv").write_text("epoch,val_loss\n1,0.5\n")
     (folder / "dark" / "00.png").unlink()
 
     assert main([*command, str(run.folder)]) == 65

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from keras import layers
 
 from app.errors import MissingInput
 from model_export import training
+from model_export.__main__ import main
 from model_export.architectures import build
+from model_export.arguments import parse
 from model_export.errors import BadData
 from model_export.fitting.runs import Run
 from model_export.networks import trunks
+from model_export.reporting import remarks
 from model_export.training import Budget
 from tests.model_export.test_training import SHAPE, dataset
 
@@ -24,9 +28,9 @@ def arguments(**changes):
     return argparse.Namespace(**{"data": "toy", "size": (8, 8), "value_range": None, "json": True, **changes})
 
 
-def network():
+def network(architecture="regions"):
     training.seed(0)
-    return build("regions", "plain", SHAPE, 2)
+    return build(architecture, "plain", SHAPE, 2)
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -44,18 +48,35 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("averaging", [0.0, 0.9])
-def test_a_resumed_run_ends_like_one_that_was_not_interrupted(tmp_path, averaging):
+class Crash(keras.callbacks.Callback):
+    """Stop when an epoch has been validated, before its figures are written."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self._epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):  # noqa: ARG002
+        self._now = epoch == self._epoch
+
+    def on_test_end(self, logs=None):  # noqa: ARG002
+        if self._now:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("architecture", "averaging"), [("regions", 0.0), ("regions", 0.9), ("flatten-dense-dropout", 0.9)]
+)
+def test_a_resumed_run_ends_like_one_that_was_not_interrupted(tmp_path, architecture, averaging):
     data = dataset()
     budget = Budget(epochs=4, batch_size=8, augmentation="shift", averaging=averaging)
-    whole = network()
+    whole = network(architecture)
     expected = training.train(whole, data, budget)
     run = Run.create(tmp_path, "toy", arguments())
     with pytest.raises(KeyboardInterrupt):
-        training.train(network(), data, budget, run, callbacks=[Interrupt(2)])
+        training.train(network(architecture), data, budget, run, callbacks=[Interrupt(2)])
     assert len(run.history()) == 2
 
-    resumed = network()
+    resumed = network(architecture)
     outcome = training.train(resumed, data, budget, run)
 
     assert [row["epoch"] for row in outcome.history] == [1, 2, 3, 4]
@@ -64,6 +85,108 @@ def test_a_resumed_run_ends_like_one_that_was_not_interrupted(tmp_path, averagin
         np.testing.assert_allclose(found, wanted, rtol=1e-3)
     for one, other in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_crash_after_validation_leaves_the_best_weights_of_the_finished_epochs(tmp_path):
+    """What is published from such a run names the epoch that its weights are of."""
+    data, budget = dataset(), Budget(epochs=4, batch_size=8, augmentation="none")
+    run = Run.create(tmp_path, "toy", arguments())
+    with pytest.raises(KeyboardInterrupt):
+        training.train(network(), data, budget, run, callbacks=[Crash(2)])
+
+    recalled = network()
+    outcome = training.recall(recalled, run)
+
+    assert outcome.epochs == outcome.best_epoch == 2
+    loss = training.evaluate(recalled, data.splits["validation"])["loss"]
+    assert loss == pytest.approx(outcome.history[1]["val_loss"], abs=1e-5)
+    resumed = network()
+    assert training.train(resumed, data, budget, run).best_epoch == 4
+    recalled = network()
+    training.recall(recalled, run)
+    for one, other in zip(resumed.model.get_weights(), recalled.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_without_a_finished_epoch_there_is_nothing_to_publish(tmp_path, capsys):
+    run = Run.create(tmp_path, "toy", arguments())
+    with pytest.raises(KeyboardInterrupt):
+        training.train(network(), dataset(), Budget(epochs=2, batch_size=8), run, callbacks=[Crash(0)])
+
+    assert main(["publish", str(run.folder)]) == 66
+    assert "no epoch of it has finished; train it with --resume" in capsys.readouterr().err
+
+
+def test_two_trainings_never_share_a_run(tmp_path, capsys):
+    asked = parse(["train", "no-such-data"])
+    asked.fingerprint, asked.surroundings = "", {}
+    run = Run.create(tmp_path, "toy", asked)
+
+    with run.locked():
+        assert main(["train", "--resume", str(run.folder)]) == 1
+    assert f"another process is training in {run.folder}; wait until it ends" in capsys.readouterr().err
+    assert main(["train", "--resume", str(run.folder)]) == 66
+    assert "no-such-data is not a folder" in capsys.readouterr().err
+
+
+def test_what_is_published_names_the_weights_that_were_read_though_the_run_goes_on(tmp_path):
+    run = Run.create(tmp_path, "toy", arguments())
+    trained = network().model
+    history = [{"epoch": epoch, "val_loss": 1 / epoch} for epoch in (1, 2)]
+    run.save_best(trained, 1)
+    run.save_epoch(trained, history[:1])
+    before = hashlib.sha256((run.folder / "best.keras").read_bytes()).hexdigest()
+
+    outcome = training.recall(network(), run)
+    trained.set_weights([weight + 1 for weight in trained.get_weights()])
+    run.save_best(trained, 2)
+    run.save_epoch(trained, history)
+
+    assert (outcome.best_epoch, outcome.checkpoint) == (1, before)
+    assert run.digest() != before
+
+
+def test_the_figures_of_an_epoch_are_read_as_they_were_written(tmp_path):
+    """Losses that differ in the seventh digit still say which epoch is the best."""
+    run = Run.create(tmp_path, "toy", arguments())
+    image = keras.Input((2,))
+    losses = [0.69314718, 0.69314714, 0.69314716]
+    history = [{"epoch": number, "seconds": 0.1, "val_loss": loss} for number, loss in enumerate(losses, start=1)]
+
+    run.save_epoch(keras.Model(image, image), history)
+
+    assert run.history() == history
+    assert (run.folder / "results.csv").read_text().splitlines()[1] == "1,0.1,0.69314718"
+
+
+class Diverge(keras.callbacks.Callback):
+    """Let the weights become numbers no longer."""
+
+    def on_epoch_begin(self, epoch, logs=None):  # noqa: ARG002
+        if epoch == 1:
+            self.model.set_weights([weight * np.nan for weight in self.model.get_weights()])
+
+
+@pytest.mark.parametrize("frozen", [0, 3])
+def test_a_run_that_diverges_late_keeps_its_best_weights_and_is_not_gone_on_with(tmp_path, capsys, frozen):
+    data, budget = dataset(), Budget(epochs=6, freeze_epochs=frozen, batch_size=8, augmentation="none")
+    run = Run.create(tmp_path, "toy", arguments())
+
+    outcome = training.train(network(), data, budget, run, callbacks=[Diverge()])
+    remarks.say_outcome(outcome, budget)
+
+    assert (outcome.epochs, outcome.best_epoch) == (2, 1)
+    said = capsys.readouterr().err
+    assert "diverged in epoch 2" in said
+    assert "stopped early" not in said
+    assert training.train(network(), data, budget, run).epochs == 2
+
+
+def test_a_run_that_diverged_at_once_says_so_again(tmp_path):
+    (tmp_path / "results.csv").write_text("epoch,val_loss\n1,nan\n")
+
+    with pytest.raises(BadData, match=r"has no best\.keras, although 1 epoch has finished: training diverged"):
+        Run(tmp_path).best()
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
@@ -186,6 +309,7 @@ def test_damaged_files_of_a_run_are_named(tmp_path):
 
 @pytest.mark.parametrize("damage", ["other", "half", "changed"])
 def test_damaged_weights_of_a_run_are_named(tmp_path, damage):
+    (tmp_path / "results.csv").write_text("epoch,val_loss\n1,0.5\n")
     network().model.save(tmp_path / "best.keras")
     whole = (tmp_path / "best.keras").read_bytes()
     middle = len(whole) // 2

@@ -55,7 +55,7 @@ def test_splits_and_names_of_a_npz_file_are_kept(tmp_path, split):
     chosen = datasets.load(str(tmp_path / "data.npz"), labels=("dog", "cat", "bird"))
     assert chosen.labels == ("dog", "cat", "bird")
     assert chosen.splits["validation"].labels.tolist() == [1, 0, 2, 1, 0, 2]
-    with pytest.raises(BadData, match="beside dog, cat: bird"):
+    with pytest.raises(BadData, match="the classes are dog, cat, but y also has bird"):
         sources.find(str(tmp_path / "data.npz"), ("dog", "cat"))
 
 

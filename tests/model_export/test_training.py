@@ -172,7 +172,7 @@ def test_only_what_is_no_better_than_guessing_is_warned_of(capsys):
 
 @pytest.mark.parametrize(("planned", "early"), [(3, False), (4, True)])
 def test_training_that_stopped_early_is_told_from_one_that_took_all_its_epochs(planned, early, capsys):
-    history = [{"val_loss": loss, "seconds": 2.0} for loss in (0.5, 0.3, 0.4)]
+    history = [{"loss": loss, "val_loss": loss, "seconds": 2.0} for loss in (0.5, 0.3, 0.4)]
 
     remarks.say_outcome(training.Outcome(history), Budget(epochs=planned))
 

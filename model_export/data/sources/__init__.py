@@ -17,18 +17,18 @@ def find(data: str, labels: tuple[str, ...] | None = None, *, measuring: bool = 
     Args:
         data: ``digits``, ``tfds:NAME``, a ``.npz`` file, a folder of IDX files, or a folder of class folders.
         labels: Names of the classes of a source that only numbers them.
-        measuring: Nothing is to be trained, so that a folder may lack classes, and the split for training.
+        measuring: For measuring only: a folder may lack classes, and the training split.
 
     Raises:
         MissingInput: There is no such data set, or no image in it.
         BadData: It cannot be trained on.
         InvalidUsage: It names its classes itself.
     """
-    # Each is imported when it is asked for: some take long, one needs a package of its own.
+    # Imported when needed: some are slow, and one needs an extra package.
     from model_export.data.sources import arrays, digits, folder, idx, tfds  # noqa: PLC0415
 
     path = Path(data)
-    if not data:  # of which a path would be this folder
+    if not data:  # as a path, this would be the current folder
         raise MissingInput("DATA is empty; name a folder of images, or the built-in data set 'digits'")
     if numbered(data):
         return (arrays if path.suffix == ".npz" else idx).listing(path, labels)

@@ -93,6 +93,6 @@ def _decoded(names: NDArray[Any], path: Path) -> NDArray[Any]:
 def _positions(names: NDArray[Any], labels: tuple[str, ...]) -> NDArray[np.int64]:
     unknown = sorted({str(name) for name in names} - set(labels))
     if unknown:
-        raise BadData(f"there are classes beside {', '.join(labels)}: {', '.join(unknown)}")
+        raise BadData(f"the classes are {', '.join(labels)}, but y also has {', '.join(unknown)}")
     positions = {label: index for index, label in enumerate(labels)}
     return np.array([positions[str(name)] for name in names], np.int64)

@@ -17,7 +17,7 @@ _SPLIT_FOLDERS = {
     "valid": "validation",
     "test": "test",
 }
-_MACOS = "__MACOSX"  # what its archives hold beside the files
+_MACOS = "__MACOSX"  # in its archives, beside the files
 
 _Classes = dict[str, list[Path]]
 """By name, the folders of each class of one split: names that look the same are one class."""
@@ -28,7 +28,7 @@ def listing(root: Path, *, measuring: bool = False) -> Listing:
 
     Args:
         root: The folder.
-        measuring: Nothing is to be trained: one class is enough, and ``train`` may be missing.
+        measuring: For measuring only: one class is enough, and ``train`` may be missing.
 
     Raises:
         MissingInput: There is no such folder, or no image in it.
@@ -70,7 +70,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 
 def _left_out(root: Path, splits: dict[str, Path]) -> list[str]:
-    """Name the folders beside those of the splits, which nobody reads."""
+    """Name the folders beside those of the splits, which are not read."""
     others = [path.name for path in _subfolders(root) if splits and path not in splits.values()]
     if not others:
         return []
@@ -96,10 +96,10 @@ def _labels(classes: dict[str, _Classes], folders: dict[str, Path]) -> tuple[str
 
 
 def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str, ...]) -> tuple[list[File], list[str]]:
-    """List the files of one split, class by class, and the links that lead to none."""
+    """List the files of one split, class by class, and the links that are not read."""
     unknown = set(classes) - set(labels)
     if unknown:
-        raise BadData(f"{folder} has classes that 'train' has not: {_names(sorted(unknown))}")
+        raise BadData(f"{folder} has classes that 'train' does not have: {_names(sorted(unknown))}")
     files, skipped = [], []
     for index, label in enumerate(labels):
         for path in (path for home in classes.get(label, []) for path in _visible(home)):
@@ -113,7 +113,7 @@ def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str,
 
 
 def _stray(root: Path, folders: set[Path]) -> list[str]:
-    """Name the images that belong to no class."""
+    """Name the images that are in no class folder."""
     return [
         f"{path.relative_to(root)}: it is next to the class folders, not in one of them"
         for folder in sorted(folders)
@@ -123,7 +123,7 @@ def _stray(root: Path, folders: set[Path]) -> list[str]:
 
 
 def _merged(classes: dict[str, _Classes], labels: tuple[str, ...]) -> list[str]:
-    """Tell of classes that are made of several folders."""
+    """Name the classes that consist of several folders."""
     notes = []
     for label in labels:
         homes = [home for of_split in classes.values() for home in of_split.get(label, [])]

@@ -30,7 +30,7 @@ class File:
     stamp: str = ""
     """Changes when the content does; see :func:`stamp_of`."""
     size: int = 0
-    """In bytes; 0 where it is not known before it is read."""
+    """In bytes; 0 if it is not known before reading."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,17 @@ class Listing:
     skipped: tuple[str, ...] = ()
     """Images that are of no class or cannot be opened, each with the reason."""
     notes: tuple[str, ...] = ()
-    """What whoever laid out the data may not have meant."""
+    """What may be a mistake in the layout of the data."""
 
 
 def stamp_of(path: Path) -> str:
-    """Tell a file from what it was before it was written again: its size and its time."""
+    """Describe the state of a file: another content gives another stamp.
+
+    Size and modification time are not enough, because archives may give all files the same time. The time of the last
+    change is added, which cannot be set.
+    """
     found = path.stat()
-    return f"{found.st_size} {found.st_mtime_ns}"
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 def of_arrays(split: str, images: NDArray[Any], numbers: NDArray[np.integer[Any]], stamp: str = "") -> list[File]:
@@ -103,16 +107,16 @@ def name_classes(numbers: NDArray[Any], labels: tuple[str, ...] | None) -> tuple
 
 
 def clean(name: str) -> str:
-    """Write a class's name in one way: in Unicode's form NFC, where macOS uses NFD, and without outer spaces."""
+    """Normalise the name of a class: to Unicode NFC (macOS uses NFD), without outer spaces."""
     return unicodedata.normalize("NFC", name).strip()
 
 
 def check_names(names: Iterable[str]) -> None:
-    """See that the names of classes, in the form that :func:`clean` gives them, can be shown to people.
+    """Check that the names of classes, normalised by :func:`clean`, can be printed.
 
     Raises:
-        BadData: One cannot.
+        BadData: One cannot be printed.
     """
     for name in names:
-        if not name or not name.isprintable():  # nor is what is not UTF-8
+        if not name or not name.isprintable():  # names that are not UTF-8 are not printable either
             raise BadData(f"the class {name!r} has a name that cannot be printed; rename it")

@@ -1,7 +1,7 @@
 """Data sets of tensorflow-datasets: ``tfds:NAME``, ``tfds:NAME/CONFIG`` or ``tfds:NAME:VERSION``.
 
-The files are taken as they were published, still encoded, and laid into a folder once; from then on the data set is a
-folder like any other, decoded by the same function as every image.
+The files are written once into a folder, encoded as they were published. From then on, the data set is a folder like
+any other, decoded by the same function.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def listing(name: str) -> Listing:
     try:
         builder = tfds.builder(name)
         builder.download_and_prepare()
-    except Exception as error:  # noqa: BLE001  # whatever a data set's own script does wrong
+    except Exception as error:  # noqa: BLE001  # the script of a data set can fail in any way
         reason = str(error).strip().partition("\n")[0]
         raise MissingInput(f"tensorflow-datasets cannot prepare {name!r}: {reason}") from None
     image, label = _features(tfds, builder.info.features, name)
@@ -61,7 +61,7 @@ def _features(tfds: Any, features: Any, name: str) -> tuple[str, str]:
 
 
 def _unpack(tfds: Any, builder: Any, image: str, label: str, target: Path) -> None:
-    """Write ``<split>/<class>/<index>.<ending>``; the folder appears whole or not at all."""
+    """Write ``<split>/<class>/<index>.<ending>``; the folder appears complete or not at all."""
     names = builder.info.features[label].names
     staged = Path(tempfile.mkdtemp(prefix=".files-", dir=target.parent))
     try:

@@ -1,4 +1,4 @@
-"""Finds a published model where the command line names it, and loads it as the service does."""
+"""Published files: found as the command line names them, and loaded as the service does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.model import Model
 from app.registry.artifacts import FILE, Found, discover, select
 
 REPOSITORY = Path("models")
-"""Where a model that is named without a folder is looked for."""
+"""Where a model is searched for that is named without a folder."""
 
 
 def open_model(given: Path) -> tuple[Path, Model]:
@@ -32,10 +32,10 @@ def open_model(given: Path) -> tuple[Path, Model]:
 def find(given: Path) -> Path:
     """Find the file: given itself, its version's folder, its model's folder, or a name in the model repository.
 
-    A model stands for its highest version. What lies at the path given goes before the repository.
+    The name of a model means its highest version. An existing path takes precedence over the repository.
 
     Raises:
-        MissingInput: There is no such file; says where it was looked for.
+        MissingInput: There is no such file; the message says where it was searched for.
     """
     if file := _file(given):
         return file
@@ -51,6 +51,13 @@ def find(given: Path) -> Path:
             f"{str(given)!r} is neither a {FILE}, nor the folder of a version or of a model, nor NAME, NAME:VERSION "
             f"or NAME/VERSION in {str(REPOSITORY)!r}: {error}"
         ) from None
+
+
+def read(path: Path) -> Model | None:
+    """Load a published file; None if it is damaged."""
+    with suppress(OSError, InvalidArtifact):
+        return Model.load(path.read_bytes(), device="cpu")
+    return None
 
 
 def _file(place: Path) -> Path | None:

@@ -1,11 +1,12 @@
-"""What is said of a data set on the way: its size, its classes, what was left out, what to beware of."""
+"""The report on a data set: its size, its classes, skipped files and warnings."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from model_export.console.counting import counted
+from model_export import datasets
+from model_export.console.numbers import counted
 from model_export.console.progress import say
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ _IMBALANCED = 3
 def say_dataset(
     dataset: Dataset, counts: dict[str, NDArray[np.int64]] | None = None, *, training: bool = False
 ) -> None:
-    """Say what was loaded: sizes, kinds, classes, what was left out, and what is in two classes or splits.
+    """Report sizes, kinds of files, classes, skipped files, and images in two classes or splits.
 
     Args:
         dataset: What was loaded.
-        counts: Images per split and class, where it is cut otherwise than it was loaded.
-        training: The options of training can still be chosen, so that they are worth naming.
+        counts: Images per split and class, if it is split differently from how it was loaded.
+        training: Whether training options can still be chosen, and so are suggested.
     """
     counts = counts or dataset.counts_of_classes()
     size = "×".join(str(side) for side in dataset.shape)
@@ -40,6 +41,8 @@ def say_dataset(
     _say_first([f"skipped {line}" for line in dataset.skipped])
     if dataset.skipped:
         say(f"skipped {counted(len(dataset.skipped), 'file')} in all")
+    if training and (advice := datasets.advice(dataset.skipped)):
+        say(f"note: {advice}")
     _say_contradictions(dataset)
     _say_leaks(dataset, training=training)
 
@@ -55,7 +58,7 @@ def _say_kinds(dataset: Dataset) -> None:
 
 
 def _say_first(lines: list[str]) -> None:
-    """Say the first lines, and how many there are besides."""
+    """Print the first lines, and the number of the others."""
     for line in lines[:_MOST_NAMED]:
         say(line)
     if len(lines) > _MOST_NAMED:

@@ -1,4 +1,4 @@
-"""What TensorFlow's libraries write is held back, and told when something goes wrong."""
+"""What TensorFlow's libraries write is held back, and printed if something fails."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from tests.conftest import ROOT
 
 SCRIPT = """
 import os
-from model_export.console.quiet import quiet
+from model_export.console.streams import quiet
 
 def written(words, end=None):
     try:

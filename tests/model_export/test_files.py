@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import Input, Model
 
-from model_export import replacing
+from model_export import files
 from model_export.data.decoding import Split, _write
 from model_export.fitting.runs import Run
 from tests.model_export.test_runs import arguments
@@ -35,7 +35,7 @@ def events(monkeypatch):
 def test_bytes_are_safe_before_the_rename_and_the_rename_after_it(tmp_path, events):
     (tmp_path / "file").write_text("old")
 
-    replacing.write(tmp_path / "file", b"new")
+    files.write(tmp_path / "file", b"new")
 
     assert events == [("safe", ".file.part"), ("renamed", "file"), ("safe", tmp_path.name)]
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"new")]
@@ -48,9 +48,9 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("old")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        replacing.write(tmp_path / "file", b"new")
+        files.write(tmp_path / "file", b"new")
 
-    assert (tmp_path / "file").read_text() == "old"
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
 
 
 def test_whatever_a_run_leaves_is_safe_before_it_is_named(tmp_path, events):
@@ -58,16 +58,17 @@ def test_whatever_a_run_leaves_is_safe_before_it_is_named(tmp_path, events):
     run = Run.create(tmp_path, "toy", arguments())
     image = Input((2,))
 
-    run.save_best(Model(image, image))
+    run.save_best(Model(image, image), epoch=1)
     run.save_epoch(Model(image, image), [{"epoch": 1, "val_loss": 0.5}])
     _write(tmp_path / "index.json", Split(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64)), [])
 
     named = [index for index, (what, _) in enumerate(events) if what == "renamed"]
     assert [events[index][1] for index in named] == [
         "args.yaml",
-        "best.keras",
+        "best-0001.keras",
         "epoch-0001.keras",
         "results.csv",
+        "best.keras",
         "index.json",
     ]
     assert all(events[index - 1][0] == events[index + 1][0] == "safe" for index in named)

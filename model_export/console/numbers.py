@@ -1,0 +1,15 @@
+"""Numbers and durations in words."""
+
+from __future__ import annotations
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Write a number with its noun in the singular or plural: 1 epoch, 2,000 epochs."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def lasting(seconds: float) -> str:
+    """Write roughly how long something takes: 90 s, 12 min, 2.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

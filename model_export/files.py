@@ -1,0 +1,63 @@
+"""Files that are whole or as they were, even if the machine stops in between, and that one process writes at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file, or replace the one that is there."""
+    with staged(path) as part:
+        part.write_bytes(content)
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """Give the path to write a file to; it is renamed to ``path`` at the end, and removed if the block fails."""
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        yield part
+        replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def replace(part: Path, path: Path) -> None:
+    """Rename a finished file to another name on the same disk, and return when both have reached the disk."""
+    sync(part)
+    part.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, have reached the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock of a file, which is created if it is missing; the system releases it when the process ends.
+
+    Some clusters have file systems without locks: there, every process goes on as if it held it.
+
+    Yields:
+        Whether the lock is held; false if another process holds it, and ``wait`` is false.
+    """
+    with path.open("ab") as file:
+        held = True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            held = not isinstance(error, BlockingIOError)
+        yield held
