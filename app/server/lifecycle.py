@@ -101,6 +101,8 @@ class Server(uvicorn.Server):
         await self._close_with_each_answer()
         await asyncio.sleep(_LAST_REQUESTS_S)  # those of connections that were just taken are on their way
         await super().shutdown(sockets)
+        if self.force_exit:  # after a second Ctrl-C, uvicorn leaves this out and would log a traceback
+            await self.lifespan.shutdown()
 
     async def _be_a_lame_duck(self) -> None:
         log.info("draining for %g s", self._lame_duck_s)
