@@ -539,7 +539,10 @@ def test_a_reader_that_has_seen_enough(models, folder, options):
         (["examples/digit.png", "--explain", "why.jpg"], (2, "writes a PNG")),
         (["examples/digit.png", "--explain", "why.png", "--label", "x"], (2, "'x'; there are dark, bright")),
         (["examples/digit.png", "--explain", "why.png", "--branch", "x"], (2, "'x'; there are top_left, ")),
-        (["examples/digit.png", "--label", "dark"], (2, "add --explain")),
+        (["examples/digit.png", "--explain", "/dev/full"], (1, "/dev/full cannot be written: No space left on device")),
+        (["examples/digit.png", "--explain", "nowhere/why.png"], (66, "no folder nowhere to write why.png into")),
+        (["examples/digit.png", "--explain", "why.png", "--output", "a.csv"], (2, "leave out one of them")),
+        (["examples/digit.png", "--model", "nothing", "--label", "dark"], (2, "add --explain")),  # before it is loaded
         (["examples/digit.png", "--contributions"], (2, "add --json, or --output TABLE")),
         (["examples/digit.png", "--model", "brightness:9"], (66, "'brightness' has 1, 2")),
         (["examples/digit.png", "--model", "brightness/2"], (66, "write 'brightness:2'")),
@@ -563,6 +566,13 @@ def test_what_cannot_be_done_is_said(models, monkeypatch, capsys, arguments, exp
     code, words = expected
     said = capsys.readouterr().err
     assert (found, words in said) == (code, True), said
+
+
+def test_options_that_do_not_go_together_draw_nothing(predict, tmp_path):
+    done = predict("examples/digit.png", "--explain", tmp_path / "why.png", "--contributions")
+
+    assert (done.returncode, "add --json, or --output TABLE" in done.stderr) == (2, True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_parquet_without_pyarrow_says_what_to_install(predict, tmp_path):
