@@ -1,5 +1,6 @@
 // Asks for the key where the service wants one, on every page with the same card.
 
+import * as focus from "./focus.js";
 import { hasKey, useKey } from "./service.js";
 
 const $ = (id) => document.getElementById(id);
@@ -13,8 +14,7 @@ export function ask() {
 
 /** Take the card away, and put the keyboard where the page goes on. */
 export function dismiss() {
-  if ($("key-card").contains(document.activeElement)) document.querySelector("main").focus();
-  $("key-card").hidden = true;
+  focus.keep(document.querySelector("main"), () => ($("key-card").hidden = true));
 }
 
 /** Try again with every key that is given. */

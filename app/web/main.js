@@ -2,6 +2,7 @@
 
 import * as answer from "./answer.js";
 import * as choice from "./choice.js";
+import * as focus from "./focus.js";
 import * as key from "./key.js";
 import { say } from "./message.js";
 import * as picture from "./picture.js";
@@ -14,7 +15,7 @@ const RETRY_MS = 1000;
 
 const camera = new Camera($("video"));
 const pad = new Pad($("pad"), (file) => series.give([file], "pad"));
-const series = new Series({ previous: $("previous"), next: $("next"), take });
+const series = new Series({ previous: $("previous"), next: $("next"), rest: $("pick"), take });
 
 let image = null; // the file that was given last
 let resting = "drop"; // how the stage shows it when nothing else is going on there
@@ -54,10 +55,11 @@ function offerDrawing() {
 // What is on the stage: one of drop, preview, nopreview, video, pad
 
 function show(name) {
-  const focused = document.activeElement;
-  for (const id of ["drop", "preview", "nopreview", "video", "pad"]) $(id).hidden = id !== name;
-  $("shoot").hidden = name !== "video";
-  $("clear").hidden = name !== "pad";
+  focus.keep($("pick"), () => {
+    for (const id of ["drop", "preview", "nopreview", "video", "pad"]) $(id).hidden = id !== name;
+    $("shoot").hidden = name !== "video";
+    $("clear").hidden = name !== "pad";
+  });
   $("draw").setAttribute("aria-pressed", name === "pad");
   $("camera").setAttribute("aria-pressed", name === "video");
   if (name !== "video") camera.stop();
@@ -65,7 +67,6 @@ function show(name) {
   const other = name !== at && ["pad", "video"].includes(name);
   $("answer").classList.toggle("elsewhere", other);
   $("given").hidden = other;
-  if (focused.closest("[hidden]")) $("pick").focus(); // not back to the top of the page
 }
 
 async function take(file, { place, stage }) {
@@ -142,7 +143,8 @@ async function explain(told, label) {
     drawMaps = () => answer.maps(maps, { grey, size: input, regions, shared: $("shared").checked });
     drawMaps();
   } catch (error) {
-    if (error.name !== "AbortError") say(`The maps are missing: ${error.message}`, () => explain(told, label));
+    if (error.status === 401) complain(error);
+    else if (error.name !== "AbortError") say(`The maps are missing: ${error.message}`, () => explain(told, label));
   }
 }
 
@@ -213,7 +215,8 @@ $("save-picture").addEventListener("click", async () => {
   try {
     saving.save(await service.picture(told.image, told.reference, told.explained), saving.name(told, "png"));
   } catch (error) {
-    say(`The picture is missing: ${error.message}`);
+    if (error.status === 401) complain(error);
+    else say(`The picture is missing: ${error.message}`);
   }
 });
 key.onGiven(load);

@@ -1,5 +1,7 @@
 // Says what went wrong, on every page in the same place, and offers to try again where that may help.
 
+import * as focus from "./focus.js";
+
 const place = document.getElementById("message");
 
 let retry; // what was asked last, though it was said of what was asked before
@@ -12,11 +14,10 @@ export function say(text, again) {
   const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Try again" });
   button.addEventListener("click", () => {
     const now = retry;
-    document.querySelector("main").focus(); // the button goes
     say("");
     now();
   });
-  place.replaceChildren(text, ...(again ? [button] : []));
+  focus.keep(document.querySelector("main"), () => place.replaceChildren(text, ...(again ? [button] : [])));
   place.hidden = !text;
   if (text) place.scrollIntoView({ block: "nearest" });
 }
