@@ -392,7 +392,7 @@ def test_an_interrupted_table_goes_on_where_it_was(predict, models, tmp_path):
     assert [row["label"] for row in resumed] == [row["label"] for row in at_once]
     again = predict(tmp_path, "--output", path)
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
-    assert "a finished table is not touched; remove it, or name another --output" in again.stderr
+    assert "a finished table is never changed; remove it, or name another --output" in again.stderr
 
 
 @pytest.mark.parametrize(
@@ -581,4 +581,4 @@ def test_parquet_without_pyarrow_says_what_to_install(predict, tmp_path):
     done = predict("examples/digit.png", "--output", tmp_path / "a.parquet", python_path=tmp_path)
 
     assert done.returncode == 2
-    assert f"takes pyarrow: {interpreter.command()} -m pip install pyarrow, or name" in done.stderr
+    assert f"needs pyarrow: {interpreter.command()} -m pip install pyarrow, or name" in done.stderr
