@@ -102,7 +102,7 @@ def find(named: list[Path]) -> list[Path]:
     for path in chain.from_iterable(_listed() if path == _LISTED else [path] for path in named):
         if not path.exists():
             raise MissingInput(f"{path} does not exist; name an image, or a folder of images")
-        found = sorted(one for one in path.rglob("*") if _is_image(one, path)) if path.is_dir() else [path]
+        found = _images_in(path) if path.is_dir() else [path]
         if not found:
             raise MissingInput(f"{path} holds no image; images end in {', '.join(sorted(SUFFIXES))}")
         files += found
@@ -118,10 +118,23 @@ def _listed() -> list[Path]:
     return paths
 
 
-def _is_image(path: Path, folder: Path) -> bool:
+def _images_in(folder: Path) -> list[Path]:
+    """List the images in a folder, hidden ones excepted, and the folders in it that cannot be read.
+
+    Such a folder is then reported like an image that cannot be read, instead of being left out.
+    """
+    found: list[Path] = []
+    errors: list[OSError] = []
+    for root, folders, names in os.walk(folder, onerror=errors.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [path for name in names if _is_image(path := Path(root, name))]
+    return sorted([*found, *(Path(error.filename) for error in errors)])
+
+
+def _is_image(path: Path) -> bool:
     """Tell whether a path is an image: by its suffix or, if there is none, by its first bytes; hidden files are not."""
     is_file = path.is_file() or (path.is_symlink() and not path.exists())  # a broken link gets an error of its own
-    if any(part.startswith(".") for part in path.relative_to(folder).parts) or not is_file:
+    if path.name.startswith(".") or not is_file:
         return False
     if path.suffix:
         return path.suffix.lower() in SUFFIXES | _NOT_READ

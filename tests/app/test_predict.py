@@ -10,7 +10,9 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,9 @@ from PIL import Image
 from app import interpreter
 from app.__main__ import main
 from app.offline import tables
+from app.offline.answering import Offline, open_version
+from app.offline.predict import find
+from app.settings import Settings
 from tests import toys
 from tests.conftest import ROOT
 
@@ -566,6 +571,29 @@ def test_what_cannot_be_done_is_said(models, monkeypatch, capsys, arguments, exp
     code, words = expected
     said = capsys.readouterr().err
     assert (found, words in said) == (code, True), said
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(models):
+    settings = Settings(models_dir=models, default_model="brightness", device="cpu")
+    offline = Offline(open_version(settings, None), settings)
+    with tempfile.TemporaryDirectory() as root:
+        closed = Path(root, "closed")
+        closed.mkdir()
+        (closed / "image.png").write_bytes(toys.plain(255))
+        Path(root, "open.png").write_bytes(toys.plain(255))
+        Path(root).chmod(0o755)
+        closed.chmod(0)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # root may read everything
+        try:
+            found = dict(offline.classify(find([Path(root)]), top=None, features=False))
+        finally:
+            os.seteuid(user)
+            closed.chmod(0o700)
+
+    assert str(found[str(closed)]) == "it cannot be read: Permission denied"
+    assert found[f"{root}/open.png"]["label"] == "bright"
 
 
 def test_options_that_do_not_go_together_draw_nothing(predict, tmp_path):
