@@ -4,6 +4,7 @@ import * as familiarity from "./familiarity.js";
 import { overlay, strip } from "./picture.js";
 
 const SHOWN = 5;
+const DARK = matchMedia("(prefers-color-scheme: dark)");
 const $ = (id) => document.getElementById(id);
 
 /** A number with its sign and a real minus; zero is never negative. */
@@ -109,7 +110,9 @@ export function branches(body, statistics, explained, size) {
   for (const canvas of document.querySelectorAll(".map")) canvas.style.aspectRatio = `${size.width} / ${size.height}`;
   sums(explanation, explained);
   $("why").hidden = false;
-  for (const [i, canvas] of [...document.querySelectorAll(".strip")].entries()) strip(canvas, body.branches[i].features);
+  const strips = [...document.querySelectorAll(".strip")];
+  DARK.onchange = () => strips.forEach((canvas, i) => strip(canvas, body.branches[i].features)); // in the colour of text
+  DARK.onchange();
 }
 
 /** The class with the highest score besides this one. */
