@@ -12,7 +12,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && pip --python /opt/venv/bin/python check
 COPY app /opt/multipool/app
 COPY models /models
-# The image's user is another one than whoever checked this out, under whatever umask.
+# The user of the image is not the owner of these files, which may be unreadable for others, depending on the umask.
 RUN python -m compileall -q /opt/multipool/app && chmod -R a+rX /opt/multipool /models
 
 FROM python:${PYTHON}-slim

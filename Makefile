@@ -4,7 +4,7 @@ BIN := .venv/bin
 LOCKED := deploy/requirements
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 
-# An environment that is there keeps its interpreter: asked for another one, say so.
+# An existing environment keeps its interpreter; stop if another one is asked for.
 ifeq ($(origin PYTHON),command line)
 ifeq ($(filter clean sbom,$(MAKECMDGOALS)),)
 ifneq ($(wildcard $(BIN)/python),)
@@ -52,7 +52,7 @@ lock: .venv/dev  ## resolve the dependencies again and write their hashes
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 		--group supply -o $(LOCKED)/supply.txt
 
-sbom:  ## list what the image holds: sbom.json (CycloneDX) and deploy/licences.md, after pip check
+sbom:  ## list the packages in the image: sbom.json (CycloneDX) and deploy/licences.md, after pip check
 	@rm -rf .venv-image .venv-supply
 	@$(PYTHON) -m venv .venv-image && $(PYTHON) -m venv .venv-supply
 	@$(INSTALL:$(BIN)/%=.venv-image/bin/%) -r $(LOCKED)/serve-cpu.txt
@@ -74,7 +74,7 @@ clean:  ## remove what the targets made
 	@$(INSTALL) -r $<
 	@touch $@
 
-# pip comes last into an environment: where it is missing, the environment was not finished and is made again.
+# pip is installed last: if it is missing, the environment is incomplete and is made again.
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version.split()[0] + "; name one: make PYTHON=python3.12 ...")'
 	@rm -rf .venv

@@ -1,4 +1,4 @@
-"""``python -m app``: start the service, look whether it can, or classify without one."""
+"""``python -m app``: start the service, check whether it can start, or classify without it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ EXIT_CODES: tuple[tuple[type[MultipoolError], int], ...] = (
 )
 
 TABLES = (".csv", ".jsonl", ".parquet")
-"""What predictions can be written to."""
+"""Suffixes of the tables that predictions can be written to."""
 
 
 def _exit_code(error: MultipoolError) -> int:
@@ -77,8 +77,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="serve the models over HTTP (the default)")
     doctor = commands.add_parser("doctor", help="check everything the service depends on, and say what to do")
     doctor.add_argument("--json", action="store_true", help="print the findings as a JSON document")
-    says = "Exit code 65: at least one image cannot be used; the reason is printed, and all others are answered."
-    _add_predict(commands.add_parser("predict", help="classify image files without a service", epilog=says))
+    epilog = "Exit code 65: at least one image cannot be used; the reason is printed, and all others are answered."
+    _add_predict(commands.add_parser("predict", help="classify image files without a service", epilog=epilog))
     return top
 
 
@@ -117,7 +117,7 @@ def _table(text: str) -> Path:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: a terminal need not know every character
+        sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: a terminal may lack a character
     parsed = parser().parse_args(arguments)
     try:
         with interrupts.noted():
@@ -127,8 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         resumable = parsed.command == "predict" and parsed.output is not None
         _say(parsed, f"interrupted{'; run the same command again to continue' if resumable else ''}")
         return interrupts.EXIT_CODE
-    except BrokenPipeError:  # who read the output has seen enough, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+    except BrokenPipeError:  # the reader has closed the pipe, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return 128 + signal.SIGPIPE
     except MultipoolError as error:
         _say(parsed, f"error: {error}")
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(parsed: argparse.Namespace) -> int:
     if parsed.command == "doctor":
-        from app import doctor  # noqa: PLC0415  # none of the three needs what the others import
+        from app import doctor  # noqa: PLC0415  # no command needs the imports of the others
 
         error = doctor.run(json=parsed.json)
         return 0 if error is None else _exit_code(error)
@@ -157,7 +157,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def _say(parsed: argparse.Namespace, text: str) -> None:
-    """Say why it ends; of the service, in the form that its log was to have, be the other settings as they may."""
+    """Print why the command ends; for the service, in its log format, even if other settings are invalid."""
     if parsed.command in (None, "serve") and os.environ.get(f"{PREFIX}LOG_FORMAT") == "json":
         from app import logs  # noqa: PLC0415  # as above
 

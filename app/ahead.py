@@ -1,4 +1,4 @@
-"""Work done in threads, a little ahead of whoever takes the results, which come in order."""
+"""A function called in threads, a little ahead of the consumer, with its results in order."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Result = TypeVar("Result")
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[tuple[Item, Result]]:
-    """Call a function of each item, in as many threads as there are cores.
+    """Call a function for each item, in as many threads as there are cores.
 
     Args:
         function: Called in threads.
-        items: Looked at no further than ``ahead`` of what was taken.
-        ahead: How many results may wait to be taken; memory does not grow with the number of items.
+        items: Read at most ``ahead`` items before they are needed.
+        ahead: How many results may wait; memory does not grow with the number of items.
 
     Yields:
-        Each item with what came of it.
+        Each item with its result.
 
     Raises:
-        Exception: What the function raised, when it is that item's turn.
+        Exception: The function raised it for the next item.
     """
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(cores.available()) as pool:

@@ -1,11 +1,11 @@
-"""Why an image got its logits: each branch's share, exact because nothing stands between the pools and the head.
+"""Why an image got its logits: the exact share of each branch, because there is no layer between pools and head.
 
 For class ``c`` and branch ``b`` with pooled features ``v_b`` and the head's rows ``w_b`` for them, the contribution is
 ``v_b · w_b[:, c]``, and ``logit_c = bias_c + Σ_b contribution_b,c``. A contribution is in turn the sum of a map over
-the image: what is pooled by averaging gives every position its own value times the weight, divided by their number;
-what is pooled by the maximum gives it all to where the maximum is, in equal parts where it is reached several times. No
-sampling and no gradients are involved (Zhou et al., "Learning Deep Features for Discriminative Localization", 2016;
-Lin, Chen and Yan, "Network in Network", 2014).
+the image: with average pooling, every position gets its own value times the weight, divided by the number of positions;
+with max pooling, the position of the maximum gets all of it, in equal parts if there are several. No sampling and no
+gradients are involved (Zhou et al., "Learning Deep Features for Discriminative Localization", 2016; Lin, Chen and Yan,
+"Network in Network", 2014).
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ class Head:
         return result
 
     def explains(self, features: Sequence[NDArray[np.float32]], logits: NDArray[np.float32]) -> bool:
-        """Tell whether bias and contributions really sum to the logits of one image ``[classes]``."""
+        """Whether bias and contributions really sum to the logits of one image, ``[classes]``."""
         pooled = np.concatenate(features)
         if self.kernel.shape != (len(pooled), len(logits)) or self.bias.shape != logits.shape:
             return False
-        # What float32 may lose grows with the sizes of the terms, not with their sum, in which they may cancel out.
+        # The rounding error of float32 grows with the size of the terms, which may cancel out in the sum.
         scale = 1 + np.abs(self.bias) + np.abs(pooled) @ np.abs(self.kernel)
         difference = np.abs(self.bias + self.contributions(features).sum(0) - logits)
         return bool((difference <= _TOLERANCE * scale).all())
@@ -91,11 +91,11 @@ class Head:
 
 
 def spread(pooling: str, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Tell what each position gives to the pooled features.
+    """Compute what each position contributes to the pooled features.
 
     Args:
-        pooling: ``max``, or a name for what is an average of the map: ``average`` itself, or ways of pooling whose
-            weights are in the map already, such as attention and generalised means.
+        pooling: ``max``, or any name for an average of the map: ``average`` itself, or pooling whose weights the map
+            already contains, such as attention and generalised means.
         pooled: ``float32 [h, w, width]``.
 
     Returns:
@@ -109,7 +109,7 @@ def spread(pooling: str, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def grid_of(branch: Branch, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Tell height and width of the trunk's feature map from those of the part that a branch pools."""
+    """Compute height and width of the trunk's feature map from those of the part that a branch pools."""
     top, left, bottom, right = branch.region
     return round(shape[0] / (bottom - top)), round(shape[1] / (right - left))
 
@@ -117,7 +117,7 @@ def grid_of(branch: Branch, shape: tuple[int, ...]) -> tuple[int, int]:
 def maps_add_up(
     branches: Sequence[Branch], maps: Sequence[NDArray[np.float32]], features: Sequence[NDArray[np.float32]]
 ) -> bool:
-    """Tell whether maps of one image lie on one grid, and each really pools to its branch's features."""
+    """Whether the maps of one image lie on one grid, and each really pools to its branch's features."""
     for branch, pooled, vector in zip(branches, maps, features, strict=True):
         grid = grid_of(branches[0], maps[0].shape)
         if pooled.ndim != 3 or pooled.shape[2] != len(vector) or grid_of(branch, pooled.shape) != grid:
@@ -130,10 +130,10 @@ def maps_add_up(
 
 @dataclass(frozen=True)
 class Votes:
-    """What the branches say each for itself about one image, as positions of classes.
+    """The class that each branch alone would choose for one image, as positions of classes.
 
     Attributes:
-        alone: Per branch, the class it would choose if there were no other: of the largest bias plus contribution.
+        alone: Per branch, the class it would choose without the others: the one of the largest bias plus contribution.
         without: Per branch, the class that all others would choose.
     """
 
@@ -142,5 +142,5 @@ class Votes:
 
 
 def votes(bias: NDArray[np.float32], contributions: NDArray[np.float32]) -> Votes:
-    """Ask each branch alone, and all but each; of ``[classes]`` and ``[branches, classes]``."""
+    """Find the choice of each branch alone, and of all but each, from ``[classes]`` and ``[branches, classes]``."""
     return Votes((bias + contributions).argmax(1), (bias + contributions.sum(0) - contributions).argmax(1))

@@ -1,4 +1,4 @@
-"""Make Ctrl-C arrive as an interrupt, wherever it strikes."""
+"""Ctrl-C as :class:`KeyboardInterrupt`, whatever code it interrupts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import FrameType
 from typing import NoReturn
 
 EXIT_CODE = 128 + signal.SIGINT
-"""As of a program that the signal has ended."""
+"""As of a program that was ended by the signal."""
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def noted() -> Iterator[None]:
         raise KeyboardInterrupt
 
     before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # else it is ignored, as under nohup, or somebody else's
+    if before is signal.default_int_handler:  # else it is ignored, as under nohup, or handled elsewhere
         signal.signal(signal.SIGINT, strike)
     try:
         yield

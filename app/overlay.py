@@ -2,8 +2,8 @@
 
 The colours are the middle of Crameri's diverging map "vik", which can be told apart with any kind of colour vision
 (Crameri, Shephard and Heron, "The misuse of colour in science communication", 2020): blue speaks against the class,
-brown for it. Each cell of the map is drawn as it is, in its colour; the image shows through it in a faint relief, so
-faint that colours can still be read by the legend.
+brown for it. Each cell of the map is drawn in its colour, without smoothing; the image is visible as a relief so faint
+that the colours still match the legend.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ COLOURS = (
 _LONGEST_SIDE = 384
 _MARGIN = 16
 _BAR, _TICK = 14, 6
-_RELIEF = 12  # levels, of 255, by which the image lightens or darkens the colours: to be seen, not to be mistaken
+_RELIEF = 12  # levels, of 255, by which the image lightens or darkens the colours: visible, but not misleading
 _FLAT = 127.5  # the grey that leaves colours as they are
 _PAPER, _INK = (255, 255, 255), (32, 32, 32)
 _LINE = 16
 
 
 def picture(maps: dict[str, Any], image: NDArray[np.uint8]) -> bytes:
-    """Draw the branches of an :class:`app.schemas.Maps` together, under the sum that they are part of.
+    """Draw the branches of an :class:`app.schemas.Maps` together, below the sum of their contributions.
 
     Args:
         maps: Of one label.
         image: ``uint8 [H, W, C]``, as the model saw it.
 
     Returns:
-        A PNG file, which also carries the sum as text, for those who cannot see it.
+        A PNG file, which also contains the sum as text, for people who cannot see it.
     """
     together = maps["maps"].sum(0)
     largest = float(np.abs(together).max())
@@ -103,7 +103,7 @@ def _signed(value: float) -> str:
 
 
 def _wrap(terms: list[str], width: int) -> list[str]:
-    """Set the terms in lines of so many pixels."""
+    """Break the terms into lines of at most this many pixels."""
     font = ImageFont.load_default(12)
     lines = terms[:1]
     for term in terms[1:]:
@@ -116,13 +116,13 @@ def _wrap(terms: list[str], width: int) -> list[str]:
 
 
 def seen(image: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    """Show ``uint8 [H, W, C]`` as it is, pixel by pixel: in colour where there are three channels, else in grey."""
+    """Show ``uint8 [H, W, C]`` pixel by pixel: in colour if there are three channels, else in grey."""
     drawn = Image.fromarray(image) if image.shape[2] == 3 else background(image, size)
     return drawn.resize(size, Image.Resampling.NEAREST)
 
 
 def background(image: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    """Make a grey image of ``uint8 [H, W, C]``, of whatever number of channels, with its contrast raised."""
+    """Make a grey image from ``uint8 [H, W, C]`` with any number of channels, and raise its contrast."""
     grey = (
         Image.fromarray(image).convert("L") if image.shape[2] == 3 else Image.fromarray(image.mean(2).astype(np.uint8))
     )
@@ -130,7 +130,7 @@ def background(image: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
 
 
 def blend(grey: Image.Image, values: NDArray[np.float32], largest: float) -> Image.Image:
-    """Draw each value as a cell of its colour, with a grey image as a faint relief upon it."""
+    """Draw each value as a cell in its colour, with a grey image as a faint relief on it."""
     relative = np.clip(values / (largest or 1), -1, 1).astype(np.float32)
     cells = np.asarray(Image.fromarray(relative).resize(grey.size, Image.Resampling.NEAREST))
     relief = _RELIEF * (np.asarray(grey, np.float32) / _FLAT - 1)

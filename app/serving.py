@@ -1,4 +1,4 @@
-"""The process: its socket, its signals, its logging, and one server or several workers."""
+"""The process: its socket, signals and logging, and one server or several workers."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def serve(settings: Settings) -> None:
     """Serve until told to stop.
 
     Raises:
-        MultipoolError: What keeps the service from starting.
+        MultipoolError: The service cannot start.
     """
     settings.keys()
-    # What is plainly wrong is reported before anything else.
+    # Plain mistakes are reported before anything else.
     starting.check(settings.models_dir, settings.default_model, Loader.of(settings, cores.available()))
     with listening.bind(settings.host, settings.port) as listener:  # before anything is loaded
         _prepare(settings)
@@ -58,7 +58,7 @@ def serve(settings: Settings) -> None:
 def work(
     pipe: Connection, place: Place, trusted: frozenset[str] | None, settings: Settings, listener: socket.socket
 ) -> None:
-    """Be one of several workers: say on the pipe that all is well, or what is not; end when the pipe does."""
+    """Run one of several workers: report over the pipe that it is ready, or the error; end when the pipe is closed."""
     os.setsid()  # a terminal's Ctrl-C goes to the supervisor alone, which passes it on
     _prepare(settings)
     link = Link(pipe)
@@ -72,26 +72,26 @@ def work(
 
 
 def _prepare(settings: Settings) -> None:
-    # Of a size that our own limit bounds, and of each field of a header, by the ten thousand where a client likes.
+    # Pillow warns of large images, which our own limit covers, and of header fields, as often as a client likes.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.captureWarnings(True)
     logging.config.dictConfig(logs.configuration(settings.log_level, settings.log_format))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-    # uvicorn passes the signal on after it has shut down in order; this makes that an end as it should be.
+    # uvicorn raises the signal again after its shutdown; this makes the process exit with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the supervisor, or for one process that serves
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # handled by the supervisor, or below by a single process
 
 
 def _handle_hang_up(_: Service) -> None:
-    """With one worker, SIGHUP means one of two things: renew the workers, or the terminal was closed."""
+    """Handle SIGHUP with one worker: the terminal was closed, or someone wants to renew the workers."""
     at_terminal = sys.stderr.isatty()
 
     def handle() -> None:
         if at_terminal and not sys.stderr.isatty():
-            os.kill(os.getpid(), signal.SIGTERM)  # nobody is left who could end it
+            os.kill(os.getpid(), signal.SIGTERM)  # nobody is left to end it
         else:
             log.warning(
                 "SIGHUP renews workers, and with one worker there is nothing to renew: "

@@ -1,1 +1,1 @@
-"""``python -m app predict``: files classified without a service. Knows nothing of sockets and routes."""
+"""``python -m app predict``: files classified without a service. Imports nothing of HTTP."""

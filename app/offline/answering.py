@@ -1,4 +1,4 @@
-"""A model that classifies files on the disk, by the service's own code."""
+"""A model that classifies files on the disk, with the service's own code."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ Result = tuple[str, Prediction | MultipoolError]
 
 
 def open_version(settings: Settings, reference: str | None) -> Version:
-    """Load the one model that is asked for, ``name`` or ``name:version``; None for the default.
+    """Load one model, ``name`` or ``name:version``; None for the default.
 
-    Of a model without a version, the highest that can be used, as when the service starts.
+    Without a version, the highest one that can be used is loaded, as when the service starts.
 
     Raises:
         NothingToServe, ModelNotFound, InvalidArtifact, DeviceUnavailable: See their texts.
@@ -68,7 +68,7 @@ class Offline:
     explain: bool = False
 
     def classify(self, files: Iterable[Path], *, top: int | None, features: bool) -> Iterator[Result]:
-        """Classify in batches, in order; while one is run, the next is decoded, and no more than two are in memory.
+        """Classify in batches, in order; while one runs, the next is decoded, and at most two are in memory.
 
         Yields:
             The file's name, and its prediction or why there is none.
@@ -98,7 +98,7 @@ class Offline:
                 row += 1
 
     def decode(self, file: Path) -> NDArray[np.uint8] | MultipoolError:
-        """Read a file as the model sees it, ``uint8 [H, W, C]``, or say why that cannot be done."""
+        """Read a file as the model sees it, ``uint8 [H, W, C]``, or return why that cannot be done."""
         model = self.version.model
         try:
             return images.decode(

@@ -24,15 +24,15 @@ Row = dict[str, Any]
 
 
 class Line(NamedTuple):
-    """Where in the journal an image was noted last."""
+    """Where in the journal the latest line of an image is."""
 
     offset: int
     stamp: str
-    """Of the file that was read; empty where there is no answer but an error."""
+    """Stamp of the file that was read; empty if there is an error instead of an answer."""
 
 
 class Options(NamedTuple):
-    """What decides the contents of a table, apart from the model."""
+    """What determines the contents of a table, besides the model."""
 
     features: bool
     contributions: bool
@@ -52,16 +52,16 @@ class Journal:
     lines: dict[str, Line]
 
     def has(self, image: Path) -> bool:
-        """Tell whether there is an answer for the image as it is now."""
+        """Whether there is an answer for the image as it is now."""
         line = self.lines.get(_key(image))
         return line is not None and line.stamp != "" and line.stamp == stamp(image)
 
     def knows(self, image: Path) -> bool:
-        """Tell whether the image was tried before."""
+        """Whether the image was tried before."""
         return _key(image) in self.lines
 
     def write(self, image: Path, read: str, result: Row | MultipoolError) -> None:
-        """Note one image, and the stamp that it had before it was read."""
+        """Write the result for one image, with the stamp that it had before it was read."""
         if isinstance(result, MultipoolError):
             read, row = "", {"error": str(result)}
         else:
@@ -72,7 +72,7 @@ class Journal:
         self.file.write(orjson.dumps(noted, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
 
     def rows(self, images: Iterable[Path]) -> Iterator[Row]:
-        """Go through what was noted of these images."""
+        """Read the rows of these images."""
         for image in images:
             self.file.seek(self.lines[_key(image)].offset)
             row = orjson.loads(self.file.readline())
@@ -99,23 +99,23 @@ def stamp(image: Path) -> str:
 
 
 def folders(named: Iterable[Path]) -> tuple[str, ...]:
-    """List the folders that are named, and those of the files that are."""
+    """List the named folders, and the folders of the named files."""
     return tuple(sorted({_key(one if one.is_dir() else one.parent) for one in named}))
 
 
 @contextmanager
 def open_journal(table: Path, version: Version, options: Options) -> Iterator[Journal]:
-    """Begin a journal, or go on with one.
+    """Begin a journal, or continue one.
 
     Raises:
         MissingInput: The folder of the table does not exist.
-        InvalidUsage: The table exists, or the journal was started with something else, or another run is at it.
+        InvalidUsage: The table exists, the journal was started with other options, or another run is writing it.
     """
     if not table.parent.is_dir():
         raise MissingInput(f"there is no folder {table.parent} to write {table.name} into")
     if table.exists():
         raise InvalidUsage(
-            f"{table} exists already, and a finished table is not touched; remove it, or name another --output"
+            f"{table} exists already, and a finished table is never changed; remove it, or name another --output"
         )
     path = table.with_name(f".{table.name}.journal")
     head = {
@@ -132,7 +132,7 @@ def open_journal(table: Path, version: Version, options: Options) -> Iterator[Jo
             raise InvalidUsage(f"{table} is being written by another run; name another --output") from None
         file.seek(0)
         first = file.readline()
-        was = {"contributions": False, **_parse(first)}  # an older version's says nothing of them
+        was = {"contributions": False, **_parse(first)}  # missing in the journals of older versions
         if first.endswith(b"\n") and (differences := _differences(was, head)):
             raise InvalidUsage(
                 f"{table} was started with {', '.join(differences)}; "
@@ -142,7 +142,7 @@ def open_journal(table: Path, version: Version, options: Options) -> Iterator[Jo
 
 
 def _differences(was: Row, head: Row) -> list[str]:
-    """Name what is not the same, as it was and as it is."""
+    """List what differs, with the old and the new value."""
     told = [key for key in head if was.get(key) != head[key]]
     if {"model", "version"} & set(told):
         told.remove("sha256")  # follows from them
@@ -154,7 +154,7 @@ def _said(value: object) -> str:
 
 
 def _read(file: BinaryIO, head: Row) -> dict[str, Line]:
-    """Find the lines of all images, and cut off a last one that was not finished."""
+    """Find the lines of all images, and cut off an unfinished last one."""
     lines, end = {}, 0
     file.seek(0)
     for line in file:
@@ -172,7 +172,7 @@ def _read(file: BinaryIO, head: Row) -> dict[str, Line]:
 
 
 def _parse(line: bytes) -> Row:
-    """Read a line; one that was damaged says nothing, and its image is tried again."""
+    """Read a line; a damaged one is empty, so its image is tried again."""
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:

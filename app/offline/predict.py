@@ -1,4 +1,4 @@
-"""``python -m app predict``: the answers of the service, by the same code, without a service."""
+"""``python -m app predict``: the same answers as the service, from the same code, without a service."""
 
 from __future__ import annotations
 
@@ -27,27 +27,26 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
-_NOT_READ = frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl"})  # images all the same: each is told why
+_NOT_READ = frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl"})  # images too: each is listed with an error
 BAD_DATA = 65
 _LISTED = Path("-")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Classify what the command line names; returns the exit code, 65 where an image cannot be used.
+    """Classify what the command line names; returns the exit code, which is 65 if an image cannot be used.
 
     Raises:
         MissingInput, InvalidUsage, ModelNotFound, DeviceUnavailable, InvalidArtifact: See their texts.
     """
+    _check(arguments)
     files = find(arguments.images)
+    if arguments.explain is not None and len(files) != 1:
+        raise InvalidUsage(f"--explain draws one image, and {len(files)} are named; name one")
     version = open_version(settings, arguments.model)
-    if arguments.explain is not None:
-        _explain(version, files, arguments, settings)
-    elif arguments.label is not None or arguments.branch is not None:
-        raise InvalidUsage("--label and --branch choose what --explain draws; add --explain OUT.png")
     if arguments.contributions:
-        if not arguments.json and arguments.output is None:
-            raise InvalidUsage("--contributions adds to JSON or to a table; add --json, or --output TABLE")
-        version.model.require_head()  # a model without one is told of before any image is read
+        version.model.require_head()  # before any image is read
+    if arguments.explain is not None:
+        _explain(version, files[0], arguments, settings)
     explain = arguments.contributions or (arguments.json and arguments.explain is not None)
     offline = Offline(version, settings, explain=explain)
     if arguments.output is not None:
@@ -69,8 +68,32 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     return BAD_DATA if failed else 0
 
 
+def _check(arguments: argparse.Namespace) -> None:
+    """Check the options that need no model, before anything is loaded.
+
+    Raises:
+        InvalidUsage: They do not go together.
+        MissingInput: There is no folder to write the picture into.
+    """
+    if arguments.explain is None:
+        if arguments.label is not None or arguments.branch is not None:
+            raise InvalidUsage("--label and --branch choose what --explain draws; add --explain OUT.png")
+    elif arguments.output is not None:
+        raise InvalidUsage("--explain draws one image, and --output writes a table; leave out one of them")
+    elif arguments.explain.suffix.lower() not in ("", ".png"):
+        raise InvalidUsage(f"--explain writes a PNG; give it a name that ends in .png, not {arguments.explain.name}")
+    elif not arguments.explain.parent.is_dir():
+        raise MissingInput(f"there is no folder {arguments.explain.parent} to write {arguments.explain.name} into")
+    if arguments.contributions and not arguments.json and arguments.output is None:
+        raise InvalidUsage("--contributions adds to JSON or to a table; add --json, or --output TABLE")
+    if arguments.output is not None:
+        if arguments.top is not None or arguments.json:
+            raise InvalidUsage("--output writes a table of all classes; leave out --top and --json")
+        tables.check(arguments.output)
+
+
 def find(named: list[Path]) -> list[Path]:
-    """List the images that are named, here or on standard input, and those in the folders that are, at any depth.
+    """List the named images, also from standard input, and the images at any depth in the named folders.
 
     Raises:
         MissingInput: There is no such file or folder, or no image in it.
@@ -79,7 +102,7 @@ def find(named: list[Path]) -> list[Path]:
     for path in chain.from_iterable(_listed() if path == _LISTED else [path] for path in named):
         if not path.exists():
             raise MissingInput(f"{path} does not exist; name an image, or a folder of images")
-        found = sorted(one for one in path.rglob("*") if _is_image(one, path)) if path.is_dir() else [path]
+        found = _images_in(path) if path.is_dir() else [path]
         if not found:
             raise MissingInput(f"{path} holds no image; images end in {', '.join(sorted(SUFFIXES))}")
         files += found
@@ -95,38 +118,48 @@ def _listed() -> list[Path]:
     return paths
 
 
-def _is_image(path: Path, folder: Path) -> bool:
-    """Tell an image by its name or, where that ends in nothing, by its first bytes; hidden ones are none."""
-    is_file = path.is_file() or (path.is_symlink() and not path.exists())  # a broken link is answered as such
-    if any(part.startswith(".") for part in path.relative_to(folder).parts) or not is_file:
+def _images_in(folder: Path) -> list[Path]:
+    """List the images in a folder, hidden ones excepted, and the folders in it that cannot be read.
+
+    Such a folder is then reported like an image that cannot be read, instead of being left out.
+    """
+    found: list[Path] = []
+    errors: list[OSError] = []
+    for root, folders, names in os.walk(folder, onerror=errors.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [path for name in names if _is_image(path := Path(root, name))]
+    return sorted([*found, *(Path(error.filename) for error in errors)])
+
+
+def _is_image(path: Path) -> bool:
+    """Tell whether a path is an image: by its suffix or, if there is none, by its first bytes; hidden files are not."""
+    is_file = path.is_file() or (path.is_symlink() and not path.exists())  # a broken link gets an error of its own
+    if path.name.startswith(".") or not is_file:
         return False
     if path.suffix:
         return path.suffix.lower() in SUFFIXES | _NOT_READ
     return formats.begins_an_image(path)
 
 
-def _explain(version: Version, files: list[Path], arguments: argparse.Namespace, settings: Settings) -> None:
-    """Draw where in the one image a class gets its logit from."""
-    if len(files) != 1 or arguments.output is not None:
-        raise InvalidUsage("--explain draws one image; name one, without --output")
-    if arguments.explain.suffix.lower() not in ("", ".png"):
-        raise InvalidUsage(f"--explain writes a PNG; give it a name that ends in .png, not {arguments.explain.name}")
+def _explain(version: Version, file: Path, arguments: argparse.Namespace, settings: Settings) -> None:
+    """Draw where in the image a class gets its logit from."""
     chosen = {"label": arguments.label, "branch": arguments.branch}
     metadata = version.model.metadata
     for option, there in (("label", metadata.labels), ("branch", [branch.name for branch in metadata.branches])):
         if chosen[option] is not None and chosen[option] not in there:
             raise InvalidUsage(f"--{option}: there is no {chosen[option]!r}; there are {', '.join(there)}")
-    image = Offline(version, settings).decode(files[0])
-    if not isinstance(image, MultipoolError):
-        maps = answers.maps(version, version.model.run_with_maps(image[None]), answers.Asked.of(version, **chosen))
+    image = Offline(version, settings).decode(file)
+    if isinstance(image, MultipoolError):
+        return  # the classification that follows reports it
+    maps = answers.maps(version, version.model.run_with_maps(image[None]), answers.Asked.of(version, **chosen))
+    try:
         arguments.explain.write_bytes(overlay.picture(maps, image))
+    except OSError as error:
+        raise MultipoolError(f"{arguments.explain} cannot be written: {error.strerror}") from None
 
 
 def _tabulate(offline: Offline, files: list[Path], arguments: argparse.Namespace) -> int:
-    """Write a table, image by image, going on where an earlier run was interrupted; returns how many cannot be used."""
-    if arguments.top is not None or arguments.json:
-        raise InvalidUsage("--output writes a table of all classes; leave out --top and --json")
-    tables.check(arguments.output)
+    """Write a table, image by image, continuing an interrupted run; returns how many images cannot be used."""
     files = list(dict.fromkeys(files))
     options = journal.Options(
         arguments.features,
@@ -160,7 +193,7 @@ def _count(files: list[Path], failed: int) -> str:
 
 
 def _going_on(noted: Journal, files: list[Path], done: int) -> str:
-    """Say what becomes of the lines of an earlier run."""
+    """Say which lines of an earlier run are used, and which images are tried again or left out."""
     known = sum(noted.knows(file) for file in files)
     again = f"; {known - done:,} that could not be used, or have changed, are tried again" if known > done else ""
     gone = len(noted.lines) - known
@@ -174,7 +207,7 @@ def _print_json(version: Version, results: list[Result], *, alone: bool) -> int:
     def body(result: Prediction | MultipoolError) -> dict[str, Any]:
         if not isinstance(result, MultipoolError):
             return result
-        return problems.body(problems.kind_of(result), str(result), {})  # of no request, so without its id
+        return problems.body(problems.kind_of(result), str(result), {})  # no request, so no request id
 
     document: dict[str, Any] = {"model": version.name, "version": version.number}
     if alone and len(results) == 1:
@@ -208,5 +241,5 @@ def _lowest(version: Version) -> float:
 
 
 def _figure(familiarity: np.float32, lowest: float) -> str:
-    """Write a familiarity down; of the lowest one it is only known that it is no higher."""
+    """Format a familiarity; the lowest one that a model can give is only an upper bound."""
     return f"≤ {lowest:.2g}" if familiarity <= np.float32(lowest) else f"{familiarity:.2f}"

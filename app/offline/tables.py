@@ -1,4 +1,4 @@
-"""Tables of predictions (CSV, JSON Lines, Parquet), made of a journal (:mod:`app.offline.journal`) at the end."""
+"""Tables of predictions (CSV, JSON Lines, Parquet), made from a finished journal (:mod:`app.offline.journal`)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _ROWS = 1024
 
 
 def check(table: Path) -> None:
-    """See that its format can be written.
+    """Check that its format can be written.
 
     Raises:
-        InvalidUsage: It takes a package that is not installed.
+        InvalidUsage: The format needs a package that is not installed.
     """
     if table.suffix == ".parquet" and not _has_pyarrow():
         raise InvalidUsage(
-            f"writing Parquet takes pyarrow: {interpreter.command()} -m pip install pyarrow, or name an --output of "
+            f"writing Parquet needs pyarrow: {interpreter.command()} -m pip install pyarrow, or name an --output of "
             ".csv or .jsonl"
         )
 
@@ -39,7 +39,7 @@ def _has_pyarrow() -> bool:
 
 
 def finish(journal: Journal, images: Sequence[Path]) -> None:
-    """Make the table, a row for each image in this order; it appears by rename, and the journal goes."""
+    """Make the table, a row for each image in this order; it appears by rename, and the journal is deleted."""
     part = journal.table.with_name(f".{journal.table.name}.part")
     write = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}[journal.table.suffix]
     write(journal, ({**dict.fromkeys(_PLAIN), **row} for row in journal.rows(images)), part)
@@ -48,7 +48,7 @@ def finish(journal: Journal, images: Sequence[Path]) -> None:
 
 
 def _shares(journal: Journal) -> list[str]:
-    """Name the columns that add up to the logit of the most probable class, if they are wanted."""
+    """Name the columns that add up to the logit of the most probable class, if the table has them."""
     branches = journal.version.model.metadata.branches
     return ["bias", *(f"contribution_{branch.name}" for branch in branches)] if journal.options.contributions else []
 
@@ -75,7 +75,7 @@ def _write_csv(journal: Journal, rows: Iterator[Row], part: Path) -> None:
                 if journal.options.contributions:
                     values += [row["bias"], *row["contributions"].values()]
                 values += [value for branch in branches for value in row["features"][branch.name]]
-            writer.writerow(values + [None] * (len(header) - len(values)))  # of an unusable image, all are empty
+            writer.writerow(values + [None] * (len(header) - len(values)))  # for an unusable image, the rest is empty
 
 
 def _write_parquet(journal: Journal, rows: Iterator[Row], part: Path) -> None:

@@ -1,4 +1,4 @@
-"""The page, and the description of the interface: files that come with the package, and nothing from elsewhere."""
+"""The page and the description of the interface, made only of files of this package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ router = APIRouter(include_in_schema=False)
 
 INDEX, DOCS = "index.html", "docs.html"
 HEADERS = {
-    # Only files of this very service, and pictures and pixels that the page itself has made.
+    # Only files of this service, and images that the page itself has made.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -27,7 +27,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
-    # Always asked for again, and answered with 304 as long as it is the same.
+    # Always revalidated, and answered with 304 while unchanged.
     "Cache-Control": "no-cache",
 }
 
@@ -54,19 +54,19 @@ def assets() -> dict[str, Asset]:
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def page(request: Request) -> Response:
-    """Show the page."""
+    """Return the page."""
     return _respond(request, INDEX)
 
 
 @router.api_route("/docs", methods=["GET", "HEAD"])
 async def docs(request: Request) -> Response:
-    """Show what ``/openapi.json`` describes."""
+    """Return the page that shows what ``/openapi.json`` describes."""
     return _respond(request, DOCS)
 
 
 @router.api_route("/web/{name}", methods=["GET", "HEAD"])
 async def asset(request: Request, name: str) -> Response:
-    """Give a file of the page."""
+    """Return a file of the page."""
     if name not in assets():
         raise HTTPException(404)
     return _respond(request, name)

@@ -1,9 +1,9 @@
-"""Connections taken from the listening socket, and dealt evenly where several workers share it.
+"""Connections accepted from the listening socket, and distributed evenly among the workers that share it.
 
-Left to themselves, whoever wakes up first takes all that have come: of sixteen connections at once, one of two workers
-gets fifteen, and keeps them for as long as a proxy keeps its connections. So every worker tells the others how many it
-has, in memory that they share, and leaves the next one to a worker that has fewer: for a moment only, because that one
-may be stuck. A worker that is not held back takes all there are; libuv would take one in each turn of the event loop.
+Otherwise the worker that wakes up first accepts all waiting connections: of sixteen at once, one of two workers gets
+fifteen, and keeps them for as long as a proxy keeps its connections. So every worker publishes in shared memory how
+many it has, and leaves the next one to a worker that has fewer, but only for a moment, because that one may be stuck.
+A worker that need not wait accepts all there are; libuv would accept one in each iteration of the event loop.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any, Self
 
 log = logging.getLogger("app")
 
-_SLOTS = 256  # workers, and those that are about to end
+_SLOTS = 256  # workers, including those that are about to end
 _ABSENT = 2**31 - 1
-_CLOSED = _ABSENT - 1  # not yet, or no more: none is left to it
+_CLOSED = _ABSENT - 1  # accepts none, yet or any more, so nobody waits for it
 _MOMENT_S = 0.001
 _MOMENTS = 10
 _AT_ONCE = 100
@@ -29,7 +29,7 @@ _NO_DESCRIPTORS_S = 0.1
 
 
 class Places:
-    """How many connections each worker has, in memory that all of them share; the supervisor deals the places out."""
+    """How many connections each worker has, in memory that all of them share; the supervisor assigns the places."""
 
     def __init__(self) -> None:
         self._fd = os.memfd_create("connections")
@@ -42,13 +42,13 @@ class Places:
         self.counts = memoryview(mmap.mmap(self._fd, 4 * _SLOTS)).cast("i")
 
     def take(self) -> Place:
-        """Give a new worker its place."""
+        """Assign a place to a new worker."""
         slot = next((slot for slot in range(_SLOTS) if self.counts[slot] == _ABSENT), _SLOTS - 1)
         self.counts[slot] = _CLOSED
         return Place(self, slot)
 
     def __reduce__(self) -> tuple[Callable[[Any], Places], tuple[object]]:
-        """Travel to a worker with the memory."""
+        """Pickle for a worker process, with the shared memory."""
         return self._arrive, (reduction.DupFd(self._fd),)
 
     @classmethod
@@ -60,32 +60,32 @@ class Places:
 
 
 class Place:
-    """One worker's own."""
+    """The place of one worker."""
 
     def __init__(self, places: Places, slot: int) -> None:
         self._places = places
         self._slot = slot
 
     def tell(self, connections: int) -> None:
-        """Let the others know."""
+        """Publish the number of connections."""
         self._places.counts[self._slot] = connections
 
     def close(self) -> None:
-        """Take no more connections; the place is kept."""
+        """Accept no more connections; the place stays assigned."""
         self.tell(_CLOSED)
 
     def leave(self) -> None:
-        """Be no worker any more; for the supervisor, who may give the place to another."""
+        """Free the place for another worker; called by the supervisor."""
         self.tell(_ABSENT)
 
     def may_have_more(self, connections: int) -> bool:
-        """Tell whether no other worker has clearly fewer."""
+        """Whether no other worker has clearly fewer connections."""
         least = min(self._places.counts)
         return connections <= least + 1 + least // 16
 
 
 class Acceptor:
-    """Takes connections as one of several; stands in for the server that uvicorn would have made of the socket."""
+    """Accepts connections as one of several workers, in place of the asyncio server that uvicorn would create."""
 
     def __init__(
         self,
@@ -95,14 +95,14 @@ class Acceptor:
         create_protocol: Callable[[], asyncio.Protocol],
         backlog: int,
     ) -> None:
-        """Begin.
+        """Start accepting.
 
         Args:
-            listener: Bound; shared with the others.
-            place: Where to tell the others.
+            listener: Bound, and shared with the other workers.
+            place: Where to publish the number of connections.
             connections: Those that are open.
-            create_protocol: Makes what speaks on a new connection.
-            backlog: How many may wait to be taken.
+            create_protocol: Makes the protocol of a new connection.
+            backlog: How many connections may wait to be accepted.
         """
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -118,18 +118,18 @@ class Acceptor:
         self._resume()
 
     def tell(self) -> None:
-        """Let the others know how many connections are open; to be called now and then, as they also end."""
+        """Publish how many connections are open; to be called regularly, because they also end."""
         self._place.tell(self._count())
 
     def close(self) -> None:
-        """Take no more."""
+        """Accept no more."""
         self._loop.remove_reader(self._listener)
         if self._paused is not None:
             self._paused.cancel()
         self._place.close()
 
     async def wait_closed(self) -> None:
-        """Do nothing: who closes connections sees them close."""
+        """Do nothing: the connections are closed elsewhere."""
 
     def _count(self) -> int:
         return len(self._connections) + len(self._opening)
@@ -143,7 +143,7 @@ class Acceptor:
         self._paused = self._loop.call_later(seconds, self._resume)
 
     def _take_all(self) -> None:
-        """Take what has come, or leave it to others, unless they have let it wait for too long."""
+        """Accept the waiting connections, or leave them to others, unless they have waited too long for those."""
         for _ in range(_AT_ONCE):
             if self._place.may_have_more(self._count()):
                 self._moments = _MOMENTS
@@ -156,7 +156,7 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return  # there are no more
             except OSError as error:
-                log.error("a connection cannot be taken: %s", error.strerror)  # noqa: TRY400  # a line for the operator
+                log.error("a connection cannot be accepted: %s", error.strerror)  # noqa: TRY400  # a line for the operator
                 self._pause(_NO_DESCRIPTORS_S)
                 return
             self._open(connection)

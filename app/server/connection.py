@@ -1,11 +1,10 @@
-"""One connection: how long each of its states may last, and how a request is refused and the connection closed.
+"""One connection: how long each of its states may last, and how requests are refused and the connection is closed.
 
-uvicorn waits for ever for the rest of a request. Here every state has an end: a header has to be complete in time, a
-body has to keep coming, an answer has to be fetched. What takes too long is answered with a problem (RFC 9457) where
+uvicorn waits without limit for the rest of a request. Here every state has a time limit: a header must be complete in
+time, a body must keep arriving, and an answer must be read. A request that takes too long gets a problem (RFC 9457), if
 HTTP still allows an answer, and the connection is closed.
 
-A client that leaves takes its request with it: the task that would have answered is cancelled, so that its images are
-dropped before they reach the model.
+If a client disconnects, the task of its request is cancelled, so that its images never reach the model.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from app.server.refusals import Refusals
 
 
 class Connection(HttpToolsProtocol):
-    """Watches over time. Its limits come from the application's state, where the lifespan puts them."""
+    """Enforces the time limits, which come from the application's state, where the lifespan puts them."""
 
     def __init__(
         self,
@@ -47,7 +46,7 @@ class Connection(HttpToolsProtocol):
         self._began = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """Count the connection; from now on the header is awaited."""
+        """Accept the connection, unless there are too many, and start the deadline for the header."""
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections and not self._idle.close_one():
             self._refuse(Fault(503, f"{self._limits.connections} connections are open already; try again in a moment"))
@@ -56,7 +55,7 @@ class Connection(HttpToolsProtocol):
             self._await_header()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Drop the work for a client that is gone."""
+        """Cancel the work for a client that has disconnected."""
         self._unset_keepalive_if_required()
         self._deadline.clear()
         self.resume_writing()
@@ -87,18 +86,18 @@ class Connection(HttpToolsProtocol):
             self._refuse(Fault(408, "the body stopped coming, or came too slowly; send it again"))
 
     def pause_writing(self) -> None:
-        """Give the client a time to fetch its answer."""
+        """Start the deadline for the client to read its answer."""
         super().pause_writing()
         if not self._write_deadline.is_set:
             self._write_deadline.set(self._limits.write_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on: the answer is being fetched."""
+        """Clear that deadline: the client is reading."""
         super().resume_writing()
         self._write_deadline.clear()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, with what was not fetched if need be."""
+        """Close an idle connection, even if the client has not read all of its answer."""
         self._unset_keepalive_if_required()
         super().timeout_keep_alive_handler()
         self.loop.call_later(self._limits.linger_s, self.transport.abort)
@@ -116,12 +115,12 @@ class Connection(HttpToolsProtocol):
     # Refusal
 
     def _refuse(self, fault: Fault) -> None:
-        """Answer with a problem if the request has no answer yet, and close once the client had time to read it."""
+        """Answer with a problem if the request has no answer yet, and close after the client had time to read it."""
         self._fault = fault
         self._deadline.clear()
         running = self._running[0] if self._running and not self._running[0].response_complete else None
         if running is not None and not (self._incoming.in_body and running is self.cycle):
-            running.keep_alive = False  # the fault is in what was sent after it, and is dropped with the connection
+            running.keep_alive = False  # the fault is in what was sent after this request; its answer is the last one
             return
         if not (self._incoming.in_body and self.cycle.response_started):
             self._write(fault, self._received(), close=True)
@@ -131,10 +130,10 @@ class Connection(HttpToolsProtocol):
         self.loop.call_later(self._limits.linger_s, self.transport.abort)
 
     def _received(self) -> Mapping[str, Any]:
-        """Give the request that is coming in, as far as it has come."""
+        """Describe the request that is being received, as far as it is known."""
         if self.scope is None or not (self._incoming.in_header or self._incoming.in_body):
             return {"client": self.client}
-        # The parser knows the method once the address has begun.
+        # The parser knows the method as soon as the address has begun.
         return {"method": self.parser.get_method().decode() if self.url else "other", **self.scope}
 
     def _write(self, fault: Fault, scope: Mapping[str, Any], *, close: bool) -> None:
@@ -142,7 +141,7 @@ class Connection(HttpToolsProtocol):
         self.transport.write(self._refusals.answer(fault, scope, common, seconds=seconds, close=close))
 
     def _cancel(self) -> None:
-        """End the task of a request that nobody waits for."""
+        """Cancel the task of a request that no client waits for."""
         if self._running is None:
             return
         cycle, task = self._running

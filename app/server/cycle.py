@@ -1,6 +1,6 @@
-"""One request and its answer, as uvicorn has them, except that the head of an answer leaves together with its body.
+"""One request and its answer, as in uvicorn, except that the head of an answer is written together with its body.
 
-uvicorn writes one after the other: two system calls, two packets, and a client that is woken up twice.
+uvicorn writes them separately: two system calls, two packets, and a client that wakes up twice.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class Cycle(RequestResponseCycle):
-    """Writes an answer at once if its length is announced and its body comes in one part, and else as uvicorn does.
+    """Writes an answer in one piece if its length is declared and its body comes in one part.
 
-    So it does, too, where uvicorn's own access log is on.
+    All other answers are written as uvicorn does, and so are all if its own access log is on.
     """
 
     _head = b""
-    """What waits for the body."""
+    """Head of the answer, until the body is there."""
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Take the next part of the answer."""
+        """Send the next part of the answer."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
@@ -45,14 +45,14 @@ class Cycle(RequestResponseCycle):
         await super().send(message)
 
     def _compose(self, message: HTTPResponseStartEvent) -> bytes:
-        """Write the head of an answer; nothing if its length is not announced.
+        """Build the head of an answer; empty if its length is not declared.
 
         Raises:
-            RuntimeError: A field holds a control character; the end of a line could forge another field.
+            RuntimeError: A field contains a control character; a line break could forge another field.
         """
         length, closing = -1, False
         lines = [STATUS_LINE[message["status"]]]
-        for name, value in (*self.default_headers, *message.get("headers", ())):  # in lower case, as ASGI has them
+        for name, value in (*self.default_headers, *message.get("headers", ())):  # in lower case, as ASGI requires
             if name == b"content-length":
                 length = int(value)
             elif name == b"connection":
@@ -66,11 +66,11 @@ class Cycle(RequestResponseCycle):
         self.chunked_encoding, self.expected_content_length = False, length
         head = b"".join([*lines, b"\r\n"])
         if _CONTROL.search(head) or not head.count(b"\r") == head.count(b"\n") == len(lines) // 4 + 2:
-            raise RuntimeError("a header of the answer holds a control character")
+            raise RuntimeError("a header of the answer contains a control character")
         return head
 
     def _complete(self, head: bytes, message: HTTPResponseBodyEvent) -> bool:
-        """Write head and body together, and be done; tells whether that was all of it."""
+        """Write head and body together and end the answer; False if that is not possible."""
         body = message.get("body", b"")
         is_head = self.scope["method"] == "HEAD"
         if message.get("more_body", False) or not (is_head or len(body) == self.expected_content_length):

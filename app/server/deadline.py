@@ -1,4 +1,4 @@
-"""A timer that can be set again."""
+"""A timer that can be reset."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Deadline:
-    """Calls back once its time is over, unless it is cleared, or set again, before."""
+    """Calls back when its time is over, unless it is cleared or set again before."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -15,16 +15,16 @@ class Deadline:
 
     @property
     def is_set(self) -> bool:
-        """Whether it was set, and not cleared since."""
+        """Whether it was set and not cleared since."""
         return self._timer is not None
 
     def set(self, seconds: float, callback: Callable[[], object]) -> None:
-        """Call back in so many seconds, and not when it would have been."""
+        """Call back after this many seconds, instead of at the time set before."""
         self.clear()
         self._timer = self._loop.call_later(seconds, callback)
 
     def clear(self) -> None:
-        """Do not call back."""
+        """Cancel the call."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""Idle connections: the first to be closed when there are too many."""
+"""Idle connections, which are closed first when there are too many."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ Close = Callable[[], None]
 
 
 class Idle:
-    """Connections between two requests, the one that has been idle for longest first."""
+    """Connections between two requests; the one that has been idle longest comes first."""
 
     def __init__(self) -> None:
         self._waiting: dict[Close, None] = {}
 
     def add(self, close: Close) -> None:
-        """Note a connection, by what closes it; it has just been answered."""
+        """Add a connection that has just been answered, as the function that closes it."""
         self._waiting.pop(close, None)
         self._waiting[close] = None
 
     def discard(self, close: Close) -> None:
-        """Leave a connection alone: a request has begun, or it is closed."""
+        """Remove a connection: a request has begun, or it is closed."""
         self._waiting.pop(close, None)
 
     def close_one(self) -> bool:
-        """Close the one that has been idle for longest; tells whether there was any."""
+        """Close the connection that has been idle longest; returns whether there was one."""
         for close in self._waiting:
             close()
             return True

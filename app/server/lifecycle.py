@@ -1,9 +1,9 @@
-"""uvicorn's server with an orderly end.
+"""uvicorn's server with a graceful shutdown.
 
-Told to stop by SIGTERM, it goes on serving for a short time (a "lame duck"): not ready any more, so that a load
-balancer takes it out, and closing each connection with the answer it gives, so that no client sends a request into a
-connection that is being closed. Then it takes no more connections, finishes what it has begun, and ends, all of it
-within a bounded time. SIGINT, which a person sends, leaves out the lame duck.
+After SIGTERM, it keeps serving for a short time (as a "lame duck"). It reports that it is not ready, so that a load
+balancer stops using it, and closes each connection with its next answer, so that no client sends a request into a
+connection that is being closed. Then it accepts no more connections, finishes its requests, and ends, all within a
+bounded time. SIGINT, which a person sends, skips the lame duck.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Server(uvicorn.Server):
 
         Args:
             config: uvicorn's own.
-            place: Among the workers that take connections from the same socket.
-            lame_duck_s: How long to go on after SIGTERM.
-            on_started: Called once connections are taken.
+            place: Its place among the workers that accept connections from the same socket.
+            lame_duck_s: How long to keep serving after SIGTERM.
+            on_started: Called when connections are accepted.
         """
         super().__init__(config)
         self._lame_duck_s = lame_duck_s
@@ -56,13 +56,13 @@ class Server(uvicorn.Server):
         self._lame = self._failed = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application and take connections."""
+        """Start the application and accept connections."""
         (listener,) = sockets or []
-        await super().startup([])  # the socket is ours
+        await super().startup([])  # the socket is accepted from here
         self._acceptor = Acceptor(
             listener, self._place, self.server_state.connections, self._create_protocol, self.config.backlog
         )
-        self.servers = [self._acceptor]  # type: ignore[list-item]  # does what uvicorn asks of it
+        self.servers = [self._acceptor]  # type: ignore[list-item]  # has the two methods that uvicorn calls
         if self.started:
             self._on_started(self.lifespan.state["service"])
 
@@ -73,24 +73,24 @@ class Server(uvicorn.Server):
         return protocol
 
     async def on_tick(self, counter: int) -> bool:
-        """Do what is done ten times a second."""
+        """Run ten times a second."""
         self._acceptor.tell()
         return await super().on_tick(counter)
 
     def fail(self) -> None:
-        """Stop because the service is of no more use; soon, since nothing better is to come of waiting."""
+        """Stop because the service has failed; soon, because waiting would not help."""
         self.config.timeout_graceful_shutdown = _FAILED_S
         self._failed = self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop being ready at once; everything else follows."""
+        """Stop being ready at once; the shutdown follows."""
         self._lame = sig == signal.SIGTERM
         if self.started:
             self.lifespan.state["service"].draining.set()
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End in order, or else in time."""
+        """Shut down gracefully, within a bounded time."""
         if self._lame and self._lame_duck_s and self.lifespan.state["service"].repository.ready:
             await self._be_a_lame_duck()
         limit = (self.config.timeout_graceful_shutdown or 0) + _LAST_RESORT_S
@@ -99,8 +99,10 @@ class Server(uvicorn.Server):
         last_resort.start()
         self._acceptor.close()
         await self._close_with_each_answer()
-        await asyncio.sleep(_LAST_REQUESTS_S)  # those of connections that were just taken are on their way
+        await asyncio.sleep(_LAST_REQUESTS_S)  # connections just accepted have requests on their way
         await super().shutdown(sockets)
+        if self.force_exit:  # after a second Ctrl-C, uvicorn leaves this out and would log a traceback
+            await self.lifespan.shutdown()
 
     async def _be_a_lame_duck(self) -> None:
         log.info("draining for %g s", self._lame_duck_s)
@@ -113,9 +115,9 @@ class Server(uvicorn.Server):
     async def _close_with_each_answer(self) -> None:
         if _CLOSE not in self.config.encoded_headers:
             self.config.encoded_headers.append(_CLOSE)
-            await self.on_tick(0)  # which has requests use them
+            await self.on_tick(0)  # applies the headers
 
     def _give_up(self) -> None:
-        """End although a thread hangs in a model or a decoder, which nothing else can end."""
+        """Exit although a thread hangs in a model or a decoder; nothing else could end it."""
         log.error("a thread did not end in time; leaving it behind")
         os._exit(int(self._failed))

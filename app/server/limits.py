@@ -1,4 +1,4 @@
-"""What one connection may take: bytes and seconds, and what the header of a request has to look like."""
+"""Limits of one connection, in bytes and seconds, and the rules for the header of a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Fault(NamedTuple):
-    """Why a request is refused: the HTTP status, and words for the sender."""
+    """Why a request is refused: the HTTP status, and a text for the client."""
 
     status: int
     detail: str
@@ -18,35 +18,35 @@ class Fault(NamedTuple):
 class Limits:
     """The limits of every connection; HTTP itself sets none.
 
-    Those without a setting have the size of nginx's and HAProxy's own (32 KiB and 101 fields of header, 8 KiB of
-    address), and the times that the CIS benchmark for nginx asks for, or less.
+    Limits that are no setting are as large as those of nginx and HAProxy (32 KiB and 101 fields of header, 8 KiB of
+    address), and at most as long as the CIS benchmark for nginx demands.
     """
 
     connections: int = 1024
     """Open connections of one process."""
     is_full: Callable[[], bool] = lambda: False
-    """Asked before any work is done for a request of ``admitted``, which is refused at once where it says so."""
+    """Called before any work for a request in ``admitted``; if true, the request is refused at once."""
     admitted: frozenset[str] = frozenset()
-    """Paths of the requests that are counted."""
+    """Paths of the requests to which ``is_full`` applies."""
     body_bytes: int = 32 * 1024 * 1024
-    """Announced with ``Expect: 100-continue``, more is refused before it is sent."""
+    """A larger body that is announced with ``Expect: 100-continue`` is refused before it is sent."""
     header_s: float = 5
-    """From the first byte, or from the opening of the connection, to the end of the header."""
+    """Time from the first byte, or from the start of the connection, to the end of the header."""
     header_bytes: int = 32 * 1024
     header_fields: int = 100
     url_bytes: int = 8 * 1024
     pipelined: int = 100
-    """Requests of one connection that wait for the answer to the one before."""
+    """Requests of one connection that wait for the one before to be answered."""
     window_s: float = 5
     window_bytes: int = 5 * 1024
-    """Least that has to arrive of a body in each window of time."""
+    """Smallest part of a body that must arrive in each time window."""
     linger_s: float = 2
-    """How long what a refused client still sends is read over, so that it gets to see the answer."""
+    """How long further data from a refused client is read and discarded, so that it can read its answer."""
     write_s: float = 30
-    """How long a client may leave its answer unfetched."""
+    """How long a client may take to read its answer."""
 
     def fault(self, version: str, headers: Sequence[tuple[bytes, bytes]]) -> Fault | None:
-        """Say what is wrong with the header of a request (RFC 9112), or None."""
+        """Return what is wrong with the header of a request (RFC 9112), or None."""
         size = hosts = 0
         for name, value in headers:
             size += len(name) + len(value)
@@ -72,5 +72,5 @@ class Limits:
         return None
 
     def outweighs(self, received: int, body: int) -> bool:
-        """Tell whether most of what was received for a body is not body: tiny chunks, extensions, trailers."""
+        """Whether too much of what was received for a body is not body: tiny chunks, extensions, trailers."""
         return received - body > 64 * 1024 + body // 16

@@ -1,4 +1,4 @@
-"""A worker's end of the pipe to its supervisor: orders and counts, in both directions."""
+"""A worker's end of the pipe to its supervisor: orders and counters, in both directions."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _REPORT_S = 1.0
 
 
 class Ready(NamedTuple):
-    """The worker takes connections."""
+    """The worker accepts connections."""
 
 
 class Loaded(NamedTuple):
-    """Digests of what the worker has loaded, which a worker to come need not try first."""
+    """Digests of the models that the worker has loaded, which later workers need not try first."""
 
     trusted: frozenset[str]
 
 
 class Counts(NamedTuple):
-    """What a worker has counted; or, on the way back, what the others have."""
+    """A worker's counters; or, from the supervisor, the sum of all others'."""
 
     snapshot: Snapshot
 
 
 class Link:
-    """Speaks with the supervisor for one worker."""
+    """Exchanges messages with the supervisor, for one worker."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -44,7 +44,7 @@ class Link:
         self._orders: SimpleQueue[Order] = SimpleQueue()
 
     def start(self, service: Service) -> asyncio.Task[None]:
-        """Say that the worker is ready, listen from now on, and report again and again."""
+        """Report that the worker is ready, start to listen, and report the counters regularly."""
         self._service = service
         service.tell_others = self.send
         for work in (self._listen, self._obey):
@@ -54,17 +54,17 @@ class Link:
         return asyncio.create_task(self._report(service))
 
     def end(self) -> None:
-        """Report for the last time, once the last request is answered."""
+        """Report the counters a last time, after the last request."""
         if self._service is not None:
             self.send(Counts(self._service.metrics.snapshot()))
 
     def send(self, message: Ready | Loaded | Counts | Order | MultipoolError) -> None:
-        """Say something, if there is someone to hear it."""
+        """Send a message, if the supervisor still exists."""
         with self._lock, suppress(OSError):
             self._pipe.send(message)
 
     def _listen(self, service: Service) -> None:
-        """Hear what the supervisor says; stop when it is gone, however it went."""
+        """Receive messages; if the supervisor has ended in any way, stop the worker."""
         with suppress(OSError, EOFError):
             while True:
                 said = self._pipe.recv()
@@ -75,7 +75,7 @@ class Link:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _obey(self, service: Service) -> None:
-        """Do what operators want, one order after the other, so that the last one holds."""
+        """Carry out the operators' orders one after the other, so that the last one holds."""
         while True:
             service.obey(self._orders.get())
 

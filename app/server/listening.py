@@ -10,17 +10,17 @@ from app.settings import PREFIX
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take the address; nothing is accepted yet.
+    """Bind the address; nothing is accepted yet.
 
     Raises:
-        CannotListen: There is no such address here, it is not allowed, or something else listens there (PortInUse).
+        CannotListen: The address does not exist here or is not allowed, or another process uses it (PortInUse).
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except (OSError, TypeError) as error:  # the latter for a name that no host can have
+    except (OSError, TypeError) as error:  # TypeError: for a name that no host can have
         listener.close()
         kind = PortInUse if getattr(error, "errno", 0) == errno.EADDRINUSE else CannotListen
         reason = getattr(error, "strerror", "") or "there is no such host"
@@ -30,7 +30,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def address(listener: socket.socket) -> str:
-    """Write down what was taken, as it stands in a URL."""
+    """Format the bound address as in a URL."""
     return _written(*listener.getsockname()[:2])
 
 

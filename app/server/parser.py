@@ -1,7 +1,7 @@
-"""HTTP/1.1 as llhttp reads it, and nothing but that.
+"""llhttp's parser, with every ``Upgrade`` ignored, so that HTTP/1.1 is the only protocol.
 
-A request may offer to go on in another protocol (``Upgrade``), and a server may pay no heed (RFC 9110, section 7.8).
-llhttp itself stops there: it takes what follows the header for the other protocol, and drops the body.
+A request may ask to switch to another protocol (``Upgrade``), and a server may ignore that (RFC 9110, section 7.8).
+llhttp cannot ignore it: it takes what follows the header as the other protocol's, and drops the body.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 
 class Parser(httptools.HttpRequestParser):
-    """Reads a request that makes such an offer once more, as if it made none."""
+    """Parses the header of a request with ``Upgrade`` a second time, without that field."""
 
     def __init__(self, protocol: HttpToolsProtocol) -> None:
         """Prepare to call the protocol back."""
         super().__init__(protocol)
         self._protocol = protocol
         self.fault = "this is not an HTTP request, or a broken one"
-        """For the sender: why the parser has stopped."""
+        """Why the parser has stopped, in words for the client."""
 
     def makes_offer(self) -> bool:
-        """Tell whether the request is about to be read once more, so that nothing is to be done for it yet."""
+        """Whether the header is about to be parsed a second time, so that nothing must be done for the request yet."""
         return super().should_upgrade() and self.get_method() != b"CONNECT"
 
     def should_upgrade(self) -> bool:
-        """Tell uvicorn that no offer is ever taken up."""
+        """Tell uvicorn that the protocol is never switched."""
         return False
 
     def feed_data(self, data: bytes | bytearray | memoryview[int] | array[int]) -> None:
-        """Read on; the protocol's parser is another one afterwards if an offer was made.
+        """Parse the next bytes; after an ``Upgrade``, the protocol has a new parser.
 
         Raises:
-            httptools.HttpParserError: It is not HTTP/1.1, or asks for a tunnel.
+            httptools.HttpParserError: The bytes are not HTTP/1.1, or ask for a tunnel.
         """
         parser, rest = self, memoryview(data)
         while True:
@@ -46,12 +46,12 @@ class Parser(httptools.HttpRequestParser):
                 super(Parser, parser).feed_data(rest)
             except httptools.HttpParserUpgrade as offer:
                 if parser.get_method() == b"CONNECT":
-                    raise httptools.HttpParserError from None  # what follows is for the other end of the tunnel
+                    raise httptools.HttpParserError from None  # what follows is meant for the other end of the tunnel
                 header, rest = parser._header(), rest[offer.args[0] :]
                 parser = self._protocol.parser = Parser(self._protocol)
                 super(Parser, parser).feed_data(header)
             except httptools.HttpParserCallbackError:
-                raise  # not llhttp's, and the protocol knows better
+                raise  # not llhttp's: the protocol has set the reason
             except httptools.HttpParserError as error:
                 advice = "; write what is not ASCII as %XX" * isinstance(error, httptools.HttpParserInvalidURLError)
                 parser.fault += f": {error}{advice}"

@@ -1,7 +1,7 @@
 """HTTP/1.1 as uvicorn reads it, with the limits on size and framing that it lacks.
 
-uvicorn with httptools takes a header of any size, any number of pipelined requests, and a body in chunks of one byte.
-What breaks a limit is answered with a problem (RFC 9457), and the connection is closed.
+uvicorn with httptools accepts a header of any size, any number of pipelined requests, and a body in chunks of one byte.
+Here a request that exceeds a limit gets a problem (RFC 9457) as its answer, and the connection is closed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FULL = Fault(503, "as many images as allowed are in progress; try again in a mo
 
 
 class Protocol(Connection):
-    """Reads requests from a connection, and starts on them, one after the other."""
+    """Parses the requests of one connection, and runs them one after the other."""
 
     def __init__(
         self,
@@ -35,10 +35,10 @@ class Protocol(Connection):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.parser: Parser = Parser(self)
-        self._begun = 0  # requests, in what was received at once
+        self._begun = 0  # requests that began in the bytes received last
 
     def data_received(self, data: bytes) -> None:
-        """Have the bytes parsed, and see that a request still under way stays within its limits."""
+        """Parse the bytes, and check that a request that is still incomplete stays within its limits."""
         if self._fault is not None:
             return
         incoming = self._incoming
@@ -63,20 +63,20 @@ class Protocol(Connection):
     # Parser callbacks
 
     def on_message_begin(self) -> None:
-        """Await the header of the next request."""
+        """Prepare for the header of the next request."""
         super().on_message_begin()
         self._unset_keepalive_if_required()
         self._incoming.begin()
         self._began = self.loop.time()
 
     def on_url(self, url: bytes) -> None:
-        """Keep a part of the address."""
+        """Store a part of the address."""
         super().on_url(url)
         if len(self.url) > self._limits.url_bytes:
             self._stop(Fault(414, f"the address exceeds {self._limits.url_bytes:,} bytes"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a field of the header; trailers are read over."""
+        """Store a field of the header; trailers are ignored."""
         if self._incoming.in_body:
             return
         name = name.lower()
@@ -86,11 +86,11 @@ class Protocol(Connection):
             self._stop(Fault(431, f"the header has more than {self._limits.header_fields} fields"))
 
     def on_headers_complete(self) -> None:
-        """Start on the request, if its header is as it should be."""
+        """Start the request, if its header is valid."""
         if self.parser.makes_offer():
             return
         version = self.parser.get_http_version()
-        self.expect_100_continue &= version == "1.1"  # HTTP/1.0 knows no interim answers
+        self.expect_100_continue &= version == "1.1"  # HTTP/1.0 has no interim responses
         fault = self._limits.fault(version, self.headers)
         if fault is not None:
             self._stop(fault)
@@ -102,7 +102,7 @@ class Protocol(Connection):
         self._deadline.clear()
 
     def _start(self, version: str) -> None:
-        """Start on the request, or have it wait for the one before."""
+        """Start the request, or queue it behind the one before."""
         url = httptools.parse_url(self.url)
         scope = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
@@ -138,7 +138,7 @@ class Protocol(Connection):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Wait for nothing more of this request."""
+        """Clear the deadline: the request is complete."""
         if self.parser.makes_offer():
             return
         self._incoming.in_body = False
@@ -148,12 +148,12 @@ class Protocol(Connection):
             self._be_idle()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or await one; of a body that was answered before its end, read over the rest."""
+        """Start the next request, or wait for one; discard what is still to come of a body that was answered early."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())  # reading goes on when no other waits
+            self._start_asgi_task(*self.pipeline.pop())  # reading resumes when no other waits
             return
         self.flow.resume_reading()
         if self._incoming.in_body and self.cycle.response_complete:
@@ -164,10 +164,10 @@ class Protocol(Connection):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         scope = cycle.scope
         if scope["method"] == "POST" and scope["path"] in self._limits.admitted and self._limits.is_full():
-            # The application would say the same, at twice the cost, and when it is least affordable.
+            # The application would answer the same at twice the cost, just when the load is highest.
             self._shed(cycle)
             return
-        # As in uvicorn, which does not keep hold of the task.
+        # As in uvicorn, but the task is kept, so that it can be cancelled.
         task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
@@ -177,7 +177,7 @@ class Protocol(Connection):
 
     def _shed(self, cycle: RequestResponseCycle) -> None:
         draining = (b"connection", b"close") in self.server_state.default_headers
-        close = draining or not cycle.keep_alive or self.flow.write_paused  # who does not read gets no more
+        close = draining or not cycle.keep_alive or self.flow.write_paused  # it does not read, and gets no more
         self._write(_FULL, cycle.scope, close=close)
         cycle.response_started = cycle.response_complete = True
         if close:
@@ -185,10 +185,10 @@ class Protocol(Connection):
         self.on_response_complete()
 
     def _stop(self, fault: Fault) -> None:
-        """Have the parser stop, whereupon uvicorn calls :meth:`send_400_response`."""
+        """Stop the parser; uvicorn then calls :meth:`send_400_response`."""
         self._fault = fault
         raise ValueError(fault.detail)
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words say less
-        """Answer what the parser cannot read."""
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's text says less
+        """Refuse what the parser cannot read."""
         self._refuse(self._fault or Fault(400, self.parser.fault))

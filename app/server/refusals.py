@@ -1,6 +1,6 @@
-"""What the server answers by itself, before or without the application: written, counted and logged in one place.
+"""Answers that the server gives without the application: written, counted and logged in one place.
 
-Under load that is most of all answers, so it is done in a few steps.
+Under overload most answers come from here, so few steps are taken.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _CLOSE = (b"connection", b"close")
 
 
 class Refusals:
-    """Answers with problems (RFC 9457)."""
+    """Writes refusals as problems (RFC 9457)."""
 
     def __init__(self, metrics: Metrics | None = None, origins: Collection[str] = ()) -> None:
         """Prepare.
 
         Args:
-            metrics: Where refusals are counted.
-            origins: Those whose pages may read the answers.
+            metrics: Counts the refusals.
+            origins: Origins whose pages may read the answers.
         """
         self._metrics = metrics or Metrics()
         self._origins = origins
@@ -46,20 +46,20 @@ class Refusals:
         seconds: float,
         close: bool,
     ) -> bytes:
-        """Refuse a request, as HTTP/1.1.
+        """Write the refusal of a request as an HTTP/1.1 response.
 
         Args:
             fault: What is wrong with it.
-            scope: The request as far as it was read, in the terms of ASGI.
-            common: Headers that every answer carries.
-            seconds: Since it began.
-            close: Whether the connection ends with it.
+            scope: The request as an ASGI scope, as far as it was read.
+            common: Headers of every answer.
+            seconds: Time since the request began.
+            close: Whether the connection is closed afterwards.
         """
         asked = dict(scope.get("headers", ()))
         kind = problems.of_status(fault.status)
         state = scope.get("state", {})
         request_id = state.get("request_id")
-        if request_id is not None:  # the application is at it, and counts and logs it when it is told to end
+        if request_id is not None:  # the application handles it, and counts and logs it when it is cancelled
             state["fault"], state["problem"] = fault, kind.code
         else:
             request_id = choose_id(asked.get(b"x-request-id", b"").decode("latin-1"))

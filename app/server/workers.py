@@ -1,13 +1,14 @@
 """Several processes that share one listening socket: started, replaced when they die, renewed one by one on SIGHUP.
 
-A worker says on its pipe (:mod:`app.server.link`) that it takes connections, or why it cannot, and what it counts. One
-that dies is replaced at once; one that dies before it ever served, ever more slowly. The first one insists that
-everything is as it should be; later ones go on as a running service does, which serves what it can. Where none serves
-and the next one says why it cannot, the service ends and says so: a socket that nobody answers would leave its clients
-hanging.
+Each worker reports over its pipe (:mod:`app.server.link`) that it accepts connections, or why it cannot, and its
+counters. A worker that dies is replaced at once, or after a growing pause if it never served. The first worker refuses
+to start if anything is wrong; later ones serve what they can, as a running service does. If no worker serves and the
+next one cannot start, the service ends with that error, because clients of a socket that nobody answers would hang.
 
-The workers are forked from a process that has imported everything and started nothing, so that a new one is up in a
-fraction of a second and shares most of its memory with the others.
+The workers are forked from a process that has imported everything and started nothing (Python's "forkserver"), so a new
+one is up in a fraction of a second and shares most of its memory with the others. If the forkserver dies, for example
+by a signal to the whole process group, :mod:`multiprocessing` takes all workers for dead. So a worker counts as dead
+only when its end of the pipe is closed, which the kernel does when the process ends.
 """
 
 from __future__ import annotations
@@ -47,10 +48,20 @@ class Worker:
     place: Place
     ready: bool = False
     retired: bool = False
-    silent: bool = False
-    """Its end of the pipe is closed."""
+    """It was told to end."""
     counted: Snapshot = field(default_factory=dict)
-    """What it reported last."""
+    """Its latest report."""
+
+    def tell(self, message: Counts | Order) -> None:
+        """Send a message, unless the worker has just ended."""
+        with suppress(OSError):
+            self.pipe.send(message)
+
+    def signal(self, number: int) -> None:
+        """Send a signal, unless the worker has just ended."""
+        if self.process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
 
 class Supervisor:
@@ -60,11 +71,11 @@ class Supervisor:
         """Prepare; nothing is started yet.
 
         Args:
-            target: What a worker does; gets a pipe, speaks on it as :mod:`app.server.link` does, or says the error that
-                keeps it from starting, and ends when the pipe does; its place among those that take connections; and
-                the digests of what workers before it have loaded, None for the first.
-            arguments: What else it gets.
-            count: How many workers there are to be.
+            target: What a worker runs. It gets a pipe, on which it reports as :mod:`app.server.link` does, or sends the
+                error that keeps it from starting, and it ends when the pipe is closed; its place among the workers that
+                accept connections; and the digests of the models that earlier workers have loaded, None for the first.
+            arguments: Further arguments of the target.
+            count: Number of workers.
             limit_s: How long a worker may take to end when told to.
         """
         self._target = target
@@ -74,14 +85,14 @@ class Supervisor:
         self._context = _context(target.__module__)
         self._places = Places()
         self._workers: list[Worker] = []
-        self._orders: dict[str, Order] = {}  # the last one for each model
-        self._began = time.time()
+        self._orders: dict[str, Order] = {}  # the latest one for each model
         self._counted_before: Snapshot = {}  # by workers that have ended
+        self._began = time.time()
         self._trusted: frozenset[str] | None = None
         self._died = 0
         self._failures = 0
         self._restart_at = 0.0
-        self._stop_signal: int | None = None
+        self._stop_signals: list[int] = []
         self._renewing: list[Worker] = []
         self._bell, self._ringer = socket.socketpair()
 
@@ -89,7 +100,7 @@ class Supervisor:
         """Keep the workers running until told to stop.
 
         Raises:
-            MultipoolError: The first one could not start, or none serves any more and the next one cannot start.
+            MultipoolError: The first worker could not start, or none serves any more and the next one cannot start.
         """
         self._ringer.setblocking(False)
         signal.set_wakeup_fd(self._ringer.fileno(), warn_on_full_buffer=False)
@@ -99,17 +110,17 @@ class Supervisor:
         try:
             first = self._start()
             if first is None:
-                raise MultipoolError("no worker could be started; what is wrong is above")
-            while self._stop_signal is None and not first.ready:
+                raise MultipoolError("no worker could be started; the reason is in the log line above")
+            while not (self._stop_signals or first.ready):
                 self._turn(first)
-            while self._stop_signal is None:
+            while not self._stop_signals:
                 self._fill()
-                self._turn(None)
+                self._turn()
         finally:
             self._end()
 
     def _on_stop(self, number: int, _: object) -> None:
-        self._stop_signal = number
+        self._stop_signals.append(number)
 
     def _on_renew(self, *_: object) -> None:
         self._renewing = [worker for worker in self._workers if not worker.retired]
@@ -122,7 +133,7 @@ class Supervisor:
         process = self._context.Process(target=self._target, args=(theirs, place, self._trusted, *self._arguments))
         try:
             process.start()
-        except (OSError, EOFError) as error:  # no memory, or what workers are forked from is just dying
+        except (OSError, EOFError) as error:  # no memory, or the forkserver is just dying
             log.error("no worker could be started: %s", error)  # noqa: TRY400  # a line for the operator
             ours.close()
             place.leave()
@@ -135,66 +146,60 @@ class Supervisor:
         return worker
 
     def _fill(self) -> None:
-        """Start what is missing; while renewing, one more, and send an old one off once the new one is ready."""
+        """Start missing workers; while renewing, start one more, and retire an old one when the new one is ready."""
         current = [worker for worker in self._workers if not worker.retired]
         self._renewing = [worker for worker in self._renewing if worker in current]
         wanted = self._count + bool(self._renewing)
         if self._renewing and len(current) == wanted and all(worker.ready for worker in current):
-            self._retire(self._renewing.pop(0))
+            self._retire(self._renewing.pop(0), signal.SIGTERM)
         elif len(current) < wanted and time.monotonic() >= self._restart_at:
             for _ in range(wanted - len(current)):
                 if self._start() is None:
                     return
 
-    def _retire(self, worker: Worker) -> None:
+    def _retire(self, worker: Worker, number: int) -> None:
         worker.retired = True
-        worker.process.terminate()
+        worker.signal(number)
 
-    def _turn(self, first: Worker | None) -> None:
-        """Wait for something to happen, and take note of it; what keeps the first worker from starting is raised."""
-        pipes = {worker.pipe: worker for worker in self._workers if not worker.silent}
-        ends = {worker.process.sentinel: worker for worker in self._workers}
-        for happened in wait([self._bell, *pipes, *ends], timeout=_LONGEST_TURN_S):
-            if happened is self._bell:
+    def _turn(self, first: Worker | None = None) -> None:
+        """Wait for something to happen, and act on it; an error that keeps the first worker from starting is raised."""
+        pipes = {worker.pipe: worker for worker in self._workers}
+        for happened in wait([self._bell, *pipes], timeout=_LONGEST_TURN_S):
+            if isinstance(happened, Connection):
+                self._hear(pipes[happened], first)
+            else:
                 self._bell.recv(64)
-            elif isinstance(happened, Connection):
-                self._hear(pipes[happened])
-            elif isinstance(happened, int):
-                worker = ends[happened]
-                while not worker.silent and worker.pipe.poll():
-                    self._hear(worker)
-                self._bury(worker, first)
 
-    def _hear(self, worker: Worker) -> None:
+    def _hear(self, worker: Worker, first: Worker | None) -> None:
         try:
-            said = worker.pipe.recv()
+            message = worker.pipe.recv()
         except (EOFError, OSError):
-            worker.silent = True
+            self._bury(worker, first)
             return
-        if isinstance(said, Ready):
+        if isinstance(message, Ready):
             worker.ready = True
             self._failures = 0
-            self._tell(worker, self._others(worker))  # its totals are not to begin at nothing
+            worker.tell(self._others(worker))  # so that its totals do not begin at 0
             for order in self._orders.values():
-                self._tell(worker, order)
+                worker.tell(order)
             log.info("worker %d is ready", worker.process.pid)
-        elif isinstance(said, Loaded):
-            self._trusted = (self._trusted or frozenset()) | said.trusted
-        elif isinstance(said, Counts):
-            worker.counted = said.snapshot
-            self._tell(worker, self._others(worker))
-        elif isinstance(said, Order):
-            self._orders[said.model] = said  # for those too that are yet to come
-            for each in self._workers:  # also who sent it: all hear all orders in one order, so that the last one holds
+        elif isinstance(message, Loaded):
+            self._trusted = (self._trusted or frozenset()) | message.trusted
+        elif isinstance(message, Counts):
+            worker.counted = message.snapshot
+            worker.tell(self._others(worker))
+        elif isinstance(message, Order):
+            self._orders[message.model] = message  # also for workers that are started later
+            for each in self._workers:  # the sender too: the order that all get last holds
                 if each.ready:
-                    self._tell(each, said)
-        elif not any(other.ready for other in self._workers):
-            raise said
+                    each.tell(message)
+        elif self._stop_signals or any(other.ready for other in self._workers):
+            log.error("worker %s %s: %s", worker.process.pid, "failed" if worker.ready else "cannot start", message)
         else:
-            log.error("worker %s cannot start: %s", worker.process.pid, said)
+            raise message
 
     def _others(self, worker: Worker) -> Counts:
-        """Add up what all but one have counted, how many serve and have died, and when the service was started."""
+        """Add up the counters of all other workers, how many serve and have died, and when the service was started."""
         alive = sum(one.ready and not one.retired for one in self._workers)
         ours: Snapshot = {
             "workers_alive": {(): [float(alive)]},
@@ -203,10 +208,6 @@ class Supervisor:
         }
         others = [other.counted for other in self._workers if other is not worker]
         return Counts(add_up([ours, self._counted_before, *others]))
-
-    def _tell(self, worker: Worker, message: Counts | Order) -> None:
-        with suppress(OSError):
-            worker.pipe.send(message)
 
     def _bury(self, worker: Worker, first: Worker | None) -> None:
         """Forget a worker that has ended; :meth:`_fill` starts another."""
@@ -218,9 +219,10 @@ class Supervisor:
         if worker.retired:
             log.info("worker %s ended", worker.process.pid)
             return
-        log.error("worker %s died (%s); another takes its place", worker.process.pid, worker.process.exitcode)
         if worker is first:
-            raise MultipoolError("the service could not start; what it says is above")
+            log.error("worker %s died (%s)", worker.process.pid, worker.process.exitcode)
+            raise MultipoolError("the service could not start; the reason is in the log lines above")
+        log.error("worker %s died (%s); another takes its place", worker.process.pid, worker.process.exitcode)
         self._died += 1
         if not worker.ready:
             self._failures += 1
@@ -231,26 +233,29 @@ class Supervisor:
                 log.error("%d workers are not renewed and go on as they are; the next try is in %g s", old, pause)
 
     def _end(self) -> None:
-        """Tell all to end; who does not in time is killed."""
+        """Tell all workers to end, and pass on further signals, such as a second Ctrl-C; kill those that take long."""
+        deadline = time.monotonic() + self._limit_s
+        self._stop_signals = self._stop_signals or [signal.SIGTERM]
+        passed_on = 0
+        while self._workers and time.monotonic() < deadline:
+            new, passed_on = self._stop_signals[passed_on:], len(self._stop_signals)
+            for worker in self._workers:
+                for number in new:
+                    # A worker that does not serve yet has nothing to finish.
+                    self._retire(worker, number if worker.ready else signal.SIGKILL)
+            self._turn()
         signal.set_wakeup_fd(-1)
         for worker in self._workers:
-            if worker.process.pid is not None and worker.process.is_alive():
-                # One that does not serve yet has nothing to finish.
-                os.kill(worker.process.pid, (self._stop_signal or signal.SIGTERM) if worker.ready else signal.SIGKILL)
-        deadline = time.monotonic() + self._limit_s
-        for worker in self._workers:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            worker.signal(signal.SIGKILL)
+            worker.process.join()
         self._bell.close()
         self._ringer.close()
 
 
 def _context(module: str) -> ForkServerContext | SpawnContext:
-    """Choose how processes are made: forked from one that has imported ``module``, or anew where that cannot be."""
+    """Choose how processes are made: forked from one that has imported ``module``, or spawned where that cannot be."""
     try:
-        tempfile.gettempdir()  # the process to fork from is spoken to by a socket that lies in a folder
+        tempfile.gettempdir()  # the forkserver is reached by a socket in a temporary folder
     except FileNotFoundError:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

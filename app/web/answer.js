@@ -4,22 +4,23 @@ import * as familiarity from "./familiarity.js";
 import { overlay, strip } from "./picture.js";
 
 const SHOWN = 5;
+const DARK = matchMedia("(prefers-color-scheme: dark)");
 const $ = (id) => document.getElementById(id);
 
-/** A number with its sign, and a real minus; nothing is no less than nothing. */
+/** A number with its sign and a real minus; zero is never negative. */
 export function signed(value) {
   const size = Math.abs(value).toFixed(2);
   return `${value < 0 && Number(size) ? "−" : "+"}${size}`;
 }
 
-/** A probability in words short enough for a bar; 0 and 1 are rounded too, for a softmax reaches neither. */
+/** A probability, short enough for a bar; never 0 or 100 %, which a softmax does not reach. */
 export function percent(value) {
   if (value > 0.9995) return "> 99.9 %";
   if (value < 0.0005) return "< 0.1 %";
   return `${(100 * value).toFixed(1)} %`;
 }
 
-/** A name within a sentence, whichever way it is written: what reads from right to left must not turn the rest round. */
+/** A name within a sentence; one that is written from right to left must not reverse the rest. */
 export function isolated(name) {
   return `\u2068${name}\u2069`;
 }
@@ -31,12 +32,12 @@ function element(tag, { text, ...properties } = {}, ...children) {
   return made;
 }
 
-/** Labels, most probable first; as keys, numerals would come in numeric order. */
+/** Labels, most probable first; object keys that are numerals would come in numeric order. */
 export function ranked(probabilities) {
   return Object.keys(probabilities).sort((one, other) => probabilities[other] - probabilities[one]);
 }
 
-/** A branch's name as people write it. */
+/** A branch's name, in words. */
 export function words(name) {
   return name.replaceAll("_", " ");
 }
@@ -83,7 +84,7 @@ function bars(probabilities, labels, explained, choose) {
       return bar;
     }),
   );
-  if (focused) $("bars").querySelector("[aria-pressed=true]")?.focus(); // the button that had it is gone
+  if (focused) $("bars").querySelector("[aria-pressed=true]")?.focus(); // the focused button was replaced
   $("more").hidden = labels.length <= SHOWN;
   $("more").setAttribute("aria-expanded", all);
   $("more").textContent = all ? `Only the first ${SHOWN}` : `All ${labels.length} classes`;
@@ -93,7 +94,7 @@ function bars(probabilities, labels, explained, choose) {
   };
 }
 
-/** The cards of the branches, without their maps, which will have the shape of the model's input. */
+/** The cards of the branches; their maps, in the shape of the model's input, are drawn later. */
 export function branches(body, statistics, explained, size) {
   const { explanation } = body;
   const rival = runnerUp(explanation, explained);
@@ -109,7 +110,9 @@ export function branches(body, statistics, explained, size) {
   for (const canvas of document.querySelectorAll(".map")) canvas.style.aspectRatio = `${size.width} / ${size.height}`;
   sums(explanation, explained);
   $("why").hidden = false;
-  for (const [i, canvas] of [...document.querySelectorAll(".strip")].entries()) strip(canvas, body.branches[i].features);
+  const strips = [...document.querySelectorAll(".strip")];
+  DARK.onchange = () => strips.forEach((canvas, i) => strip(canvas, body.branches[i].features)); // in the colour of text
+  DARK.onchange();
 }
 
 /** The class with the highest score besides this one. */
@@ -148,8 +151,8 @@ function amount(place, value, size) {
 }
 
 /**
- * Draw the maps into the cards, each on a scale of its own unless they are to share one: an average spreads over the
- * whole image what a maximum has in one place, and would not be seen beside it.
+ * Draw the maps into the cards, each on its own scale unless they share one: an average spreads over the whole image
+ * what a maximum has in one place, so on a shared scale it may be invisible.
  */
 export function maps(found, { grey, size, regions, shared }) {
   const sizes = found.maps.map((map) => Math.max(...map.flat().map(Math.abs)));
@@ -188,7 +191,7 @@ function sums({ bias, branches, logits }, explained) {
 
 const STAGES = ["read", "decode", "queue", "inference"];
 
-/** Where the time went. */
+/** How long each stage took. */
 export function timing(stages, took) {
   const parts = STAGES.filter((name) => name in stages).map((name) => [name, stages[name]]);
   const inside = stages.total ?? parts.reduce((sum, [, time]) => sum + time, 0);

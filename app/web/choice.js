@@ -1,4 +1,4 @@
-// Which model and version are chosen, of those that the service offers.
+// The chosen model and version, among those that the service offers.
 
 import { isolated } from "./answer.js";
 
@@ -12,7 +12,7 @@ export const model = () => listed.models.find(({ name }) => name === $("model").
 /** The chosen model and version, as requests name them. */
 export const reference = () => `${$("model").value}:${$("version").value}`;
 
-/** Offer the models that are served; what was chosen stays so while it is among them. */
+/** Offer the models that are served; the choice is kept if it is still among them. */
 export function offer(found) {
   const [before, version] = [$("model").value, $("version").value];
   listed = found;
@@ -22,7 +22,7 @@ export function offer(found) {
   choose(kept === before ? version : null);
 }
 
-/** Call `then` after every choice that someone makes. */
+/** Call `then` after each choice by the user. */
 export function onChosen(then) {
   $("model").addEventListener("change", () => {
     choose();

@@ -130,7 +130,7 @@ function show({ info, paths, components = {} }) {
   );
 }
 
-/** Open what the address points at. */
+/** Open the section that the address points to. */
 function open() {
   const target = $(decodeURIComponent(location.hash.slice(1)));
   if (target?.matches("details")) {
@@ -145,7 +145,7 @@ async function load() {
     key.dismiss();
     say("");
     show(found);
-    if (service.hasKey()) link(found); // a plain link would send no key
+    if (service.hasKey()) link(found); // an ordinary link would send no key
     open();
   } catch (error) {
     if (error.status === 401) say(key.ask());
@@ -153,7 +153,7 @@ async function load() {
   }
 }
 
-/** Have the link lead to what was read. */
+/** Make the link open the document that was read. */
 function link(found) {
   const file = new Blob([JSON.stringify(found, null, 2)], { type: "application/json" });
   $("document").href = URL.createObjectURL(file);

@@ -1,4 +1,4 @@
-// Says how familiar an image is. With few held-out images the lowest figure is not very low, and says less.
+// Shows how familiar an image is. With few held-out images, the lowest figure is not very low, and means less.
 
 const UNUSUAL = 0.05;
 const STRANGE = 0.01;
@@ -15,13 +15,13 @@ export function figure(familiarity, statistics) {
   return lowest(familiarity, statistics) ? `≤ ${familiarity.toPrecision(2)}` : familiarity.toFixed(2);
 }
 
-/** Show that of all branches together, in words and on the meter; nothing where the model does not tell it. */
+/** Show that of all branches together, in words and on the meter; hide both if the model has none. */
 export function show(found, statistics) {
   $("familiar").hidden = !found;
   if (!found) return;
   const { joint } = found;
   $("meter").value = joint;
-  $("meter").high = lowest(joint, statistics) ? Math.max(UNUSUAL, 1.01 * joint) : UNUSUAL; // green from there on
+  $("meter").high = lowest(joint, statistics) ? Math.max(UNUSUAL, 1.01 * joint) : UNUSUAL; // green above
   $("familiar-words").textContent = compared(joint, statistics) + judged(joint, statistics);
 }
 
@@ -38,6 +38,6 @@ function compared(joint, statistics) {
 function judged(joint, statistics) {
   if (joint < STRANGE) return " The model has seen hardly any image like it, so be careful with its answer.";
   if (joint < UNUSUAL) return " It is unusual.";
-  const telling = statistics !== null && statistics.levels.at(-1) < UNUSUAL; // else it would be said of every image
+  const telling = statistics !== null && statistics.levels.at(-1) < UNUSUAL; // else it would be true of every image
   return telling ? " It is not unusual." : "";
 }

@@ -1,23 +1,23 @@
-// Asks for the key where the service wants one, on every page with the same card.
+// Asks for a key if the service wants one, with the same card on every page.
 
+import * as focus from "./focus.js";
 import { hasKey, useKey } from "./service.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** Show the card; gives what there is to say about the key that was tried, if any. */
+/** Show the card; returns a message about the key that was tried, if any. */
 export function ask() {
   $("key-card").hidden = false;
   $("key").focus();
   return hasKey() ? "The service does not know this key." : "";
 }
 
-/** Take the card away, and put the keyboard where the page goes on. */
+/** Hide the card. */
 export function dismiss() {
-  if ($("key-card").contains(document.activeElement)) document.querySelector("main").focus();
-  $("key-card").hidden = true;
+  focus.keep(document.querySelector("main"), () => ($("key-card").hidden = true));
 }
 
-/** Try again with every key that is given. */
+/** Call `retry` after each key that is entered. */
 export function onGiven(retry) {
   $("key-form").addEventListener("submit", (event) => {
     event.preventDefault();

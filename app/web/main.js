@@ -1,7 +1,8 @@
-// The page: holds what was chosen, asks the service, shows the answer.
+// The page: keeps what was chosen, asks the service and shows the answer.
 
 import * as answer from "./answer.js";
 import * as choice from "./choice.js";
+import * as focus from "./focus.js";
 import * as key from "./key.js";
 import { say } from "./message.js";
 import * as picture from "./picture.js";
@@ -14,14 +15,14 @@ const RETRY_MS = 1000;
 
 const camera = new Camera($("video"));
 const pad = new Pad($("pad"), (file) => series.give([file], "pad"));
-const series = new Series({ previous: $("previous"), next: $("next"), take });
+const series = new Series({ previous: $("previous"), next: $("next"), rest: $("pick"), take });
 
-let image = null; // the file that was given last
-let resting = "drop"; // how the stage shows it when nothing else is going on there
-let at = "drop"; // where on the stage it was given
-let shown = null; // the answer to it, and what was asked
-let asking = new AbortController(); // for what was chosen last
-let looking = new AbortController(); // for the maps of the class that was chosen last
+let image = null; // the latest file
+let resting = "drop"; // what the stage shows while neither pad nor camera is open
+let at = "drop"; // the part of the stage that the latest file came from
+let shown = null; // the answer for it, and what was asked
+let asking = new AbortController(); // for the latest choice
+let looking = new AbortController(); // for the maps of the class chosen last
 let drawMaps = () => {};
 let waiting = null;
 
@@ -54,18 +55,18 @@ function offerDrawing() {
 // What is on the stage: one of drop, preview, nopreview, video, pad
 
 function show(name) {
-  const focused = document.activeElement;
-  for (const id of ["drop", "preview", "nopreview", "video", "pad"]) $(id).hidden = id !== name;
-  $("shoot").hidden = name !== "video";
-  $("clear").hidden = name !== "pad";
+  focus.keep($("pick"), () => {
+    for (const id of ["drop", "preview", "nopreview", "video", "pad"]) $(id).hidden = id !== name;
+    $("shoot").hidden = name !== "video";
+    $("clear").hidden = name !== "pad";
+  });
   $("draw").setAttribute("aria-pressed", name === "pad");
   $("camera").setAttribute("aria-pressed", name === "video");
   if (name !== "video") camera.stop();
-  // What is on the pad or before the camera has not been asked about yet: no answer stands beside it.
+  // What is on the pad or in front of the camera was not classified yet: show no answer beside it.
   const other = name !== at && ["pad", "video"].includes(name);
   $("answer").classList.toggle("elsewhere", other);
   $("given").hidden = other;
-  if (focused.closest("[hidden]")) $("pick").focus(); // not back to the top of the page
 }
 
 async function take(file, { place, stage }) {
@@ -91,7 +92,7 @@ const size = ({ width, height }) => `${width} × ${height} pixels`;
 
 // Asking
 
-/** Give up whatever was asked before, so that nothing late is shown for what is chosen now. */
+/** Cancel all earlier requests, so that no late answer is shown for the current choice. */
 function begin() {
   asking.abort();
   looking.abort();
@@ -105,7 +106,7 @@ function begin() {
 async function classify(signal = begin()) {
   try {
     if (!image) return;
-    if (!choice.model()) return void (await load()); // which asks, once there is something to ask
+    if (!choice.model()) return void (await load()); // which classifies, once there is a model
     const asked = { image, model: choice.model(), reference: choice.reference() };
     const questions = [service.predict(image, asked.reference, signal), service.statistics(asked.reference, signal)];
     const [told, statistics] = await Promise.all(questions);
@@ -123,7 +124,7 @@ async function classify(signal = begin()) {
   }
 }
 
-/** Show an answer with the reasons for one of its classes. */
+/** Show an answer, and explain one of its classes. */
 async function explain(told, label) {
   looking.abort();
   looking = new AbortController();
@@ -142,11 +143,12 @@ async function explain(told, label) {
     drawMaps = () => answer.maps(maps, { grey, size: input, regions, shared: $("shared").checked });
     drawMaps();
   } catch (error) {
-    if (error.name !== "AbortError") say(`The maps are missing: ${error.message}`, () => explain(told, label));
+    if (error.status === 401) complain(error);
+    else if (error.name !== "AbortError") say(`The maps are missing: ${error.message}`, () => explain(told, label));
   }
 }
 
-// Saying what went wrong
+// Errors
 
 function complain(error, again) {
   if (error.name === "AbortError") return;
@@ -168,7 +170,7 @@ files({
   input: $("file"),
   stage: $("stage"),
   take: (given) => series.give(given),
-  none: () => say("What you dropped holds no image file. Save the image and drop the file, or copy the image and paste it here."),
+  none: () => say("What you dropped contains no image file. Save the image and drop the file, or copy the image and paste it here."),
 });
 $("drop").addEventListener("click", () => $("file").click());
 choice.onChosen(() => {
@@ -213,7 +215,8 @@ $("save-picture").addEventListener("click", async () => {
   try {
     saving.save(await service.picture(told.image, told.reference, told.explained), saving.name(told, "png"));
   } catch (error) {
-    say(`The picture is missing: ${error.message}`);
+    if (error.status === 401) complain(error);
+    else say(`The picture is missing: ${error.message}`);
   }
 });
 key.onGiven(load);

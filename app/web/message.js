@@ -1,22 +1,23 @@
-// Says what went wrong, on every page in the same place, and offers to try again where that may help.
+// Shows errors, in the same place on every page, with a button to try again where that may help.
+
+import * as focus from "./focus.js";
 
 const place = document.getElementById("message");
 
-let retry; // what was asked last, though it was said of what was asked before
+let retry; // the latest `again`, even if the message shown is from an earlier one
 
-/** Show a text, with a button that calls the latest `again` if that is given; an empty text takes the last one away. */
+/** Show a text, with a button that calls the latest `again` if there is one; an empty text removes the message. */
 export function say(text, again) {
   const same = place.firstChild?.textContent === text && !retry === !again;
   retry = again;
-  if (same) return; // not aloud once more
+  if (same) return; // screen readers would read it out again
   const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Try again" });
   button.addEventListener("click", () => {
     const now = retry;
-    document.querySelector("main").focus(); // the button goes
     say("");
     now();
   });
-  place.replaceChildren(text, ...(again ? [button] : []));
+  focus.keep(document.querySelector("main"), () => place.replaceChildren(text, ...(again ? [button] : [])));
   place.hidden = !text;
   if (text) place.scrollIntoView({ block: "nearest" });
 }

@@ -1,4 +1,4 @@
-// Drawing on canvases: the image, maps over it, and vectors as strips.
+// Draws on canvases: the image, maps over it, and vectors as strips.
 
 import { colour } from "./colours.js";
 
@@ -15,7 +15,7 @@ export async function decode(file) {
   }
 }
 
-/** Draw the image as it is, at most as large as the stage, over white as the model sees it; lets go of the bitmap. */
+/** Draw the image, scaled down to the stage if it is larger, on white as the model sees it; closes the bitmap. */
 export function preview(canvas, bitmap) {
   const factor = Math.min(1, 1024 / Math.max(bitmap.width, bitmap.height));
   canvas.width = Math.max(1, Math.round(bitmap.width * factor));
@@ -29,7 +29,7 @@ export function preview(canvas, bitmap) {
   bitmap.close();
 }
 
-/** Grey values 0 to 1 of a preview brought to the size the model reads, with the contrast raised; even without one. */
+/** Grey values 0 to 1 of a preview, resized to the input of the model, with raised contrast; 0.5 without a preview. */
 export function greys(preview, { height, width }) {
   const values = new Float32Array(width * height).fill(0.5);
   if (!preview) return values;
@@ -50,8 +50,8 @@ export function greys(preview, { height, width }) {
 }
 
 /**
- * Draw each cell of a map [h][w] in its colour, the image's grey values as a faint relief upon it; `largest` takes the
- * strongest colour. Outside the region, where the branch pools nothing, is the image alone, faded.
+ * Draw each cell of a map [h][w] in its colour, with the image's grey values as a faint relief; `largest` gets the
+ * strongest colour. Outside the region, where the branch pools nothing, only the image is drawn, faded.
  */
 export function overlay(canvas, { grey, size: { height, width }, map, region, largest }) {
   const factor = Math.max(1, Math.round(SIDE / Math.max(height, width)));
@@ -89,7 +89,7 @@ export function strip(canvas, values) {
   });
 }
 
-/** Draw the colours from against to for. */
+/** Draw the colours from "against" to "for". */
 export function scale(canvas) {
   const context = canvas.getContext("2d");
   for (let x = 0; x < canvas.width; x++) {

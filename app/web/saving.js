@@ -1,6 +1,6 @@
-// Takes an answer away from the page: as a file, or to the clipboard.
+// Saves an answer as a file, or copies it to the clipboard.
 
-const FETCHED_MS = 40_000; // by then the browser has read what it is to save
+const FETCHED_MS = 40_000; // by then the browser has read the blob
 
 /** Save bytes as a file. */
 export function save(blob, name) {
@@ -9,18 +9,18 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), FETCHED_MS);
 }
 
-/** Name a file after the image and the model that it is about. */
+/** Name a file after the image and the model. */
 export function name({ image, body: { model, version } }, ending) {
   return `${image.name.replace(/\.[^.]*$/, "")}-${model}-${version}.${ending}`;
 }
 
-/** Copy the text of an element; tells what came of it. */
+/** Copy the text of an element; returns what was done, in a word. */
 export async function copy(element) {
   try {
     await navigator.clipboard.writeText(element.textContent);
     return "Copied";
   } catch {
-    // Only a secure page has a clipboard: https, or this very machine.
+    // Only a secure page has a clipboard: over https, or on the same machine.
     getSelection().selectAllChildren(element);
     return document.execCommand("copy") ? "Copied" : "Selected";
   }

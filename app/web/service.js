@@ -1,12 +1,12 @@
-// Requests to the service that this page comes from. The key lives here, in memory, and nowhere else.
+// Requests to the service that this page comes from. The key is kept here, in memory, and nowhere else.
 
-const BYTES = "application/octet-stream"; // the bytes say what they are; browsers guess it by the name
+const BYTES = "application/octet-stream"; // the service detects the format from the bytes; browsers guess it from the name
 
 let key = "";
 
-/** Keep a key for the requests to come. */
+/** Send this key with all further requests. */
 export function useKey(given) {
-  key = given.replaceAll(/[^\x20-\x7e]/g, "?"); // a header takes no other characters, and no key has them
+  key = given.replaceAll(/[^\x20-\x7e]/g, "?"); // a header allows no other characters, and no key has them
 }
 
 /** Whether a key is in use. */
@@ -14,7 +14,7 @@ export function hasKey() {
   return key !== "";
 }
 
-/** What the service answered instead of what was asked for; the message is meant for people. */
+/** An error answer of the service; the message is meant for people. */
 export class Refusal extends Error {
   constructor(status, message, code) {
     super(message);
@@ -22,7 +22,7 @@ export class Refusal extends Error {
     this.code = code;
   }
 
-  /** Whether it may go better another time. */
+  /** Whether the same request may succeed later. */
   get passing() {
     return this.status === 0 || this.status === 429 || this.status >= 500 || this.code === "model_not_found";
   }
@@ -50,7 +50,7 @@ async function refusal(response) {
   return new Refusal(response.status, `${words || `The service answered ${response.status}`}.`, problem.code);
 }
 
-/** Whether what was to be sent is not there to be read any more; the browser says the same as of a service that is not. */
+/** Whether the file cannot be read any more; the browser reports that like a service that cannot be reached. */
 async function gone(file) {
   try {
     await file?.slice(0, 1).arrayBuffer();
@@ -65,25 +65,25 @@ export function description() {
   return ask("openapi.json");
 }
 
-/** All models: {default, default_version, models: [...]}, of which there is at least one. */
+/** All models: {default, default_version, models: [...]}, at least one. */
 export async function models() {
   const listed = await ask("models");
   if (!listed.models.length) throw new Refusal(200, "The service serves no model at the moment.", "model_not_found");
   return listed;
 }
 
-/** What familiarity is compared with: {held_out, levels, ...}; null where the model has none, or does not say. */
+/** What familiarity is compared with: {held_out, levels, ...}; null if the model has none, or on an error. */
 export async function statistics(model, signal) {
   try {
     return (await ask(`models/${model.replace(":", "/")}`, { signal })).statistics ?? null;
   } catch {
-    return null; // the answer stands without it, and says itself what is wrong
+    return null; // the answer is shown without it; if the service has a problem, the prediction reports it
   }
 }
 
-const unexplained = new Set(); // models whose logits are no sums: they answer all the same, only without reasons
+const unexplained = new Set(); // models that cannot be explained: they answer, but without contributions
 
-/** Classify; gives the body, also as text, the stages in milliseconds and the time the whole request took. */
+/** Classify; returns the body, also as text, the stages in milliseconds and the time of the whole request. */
 export async function predict(image, model, signal) {
   const start = performance.now();
   const explain = !unexplained.has(model);
@@ -110,7 +110,7 @@ export function picture(image, model, label) {
   return ask(explainPath(model, label), sent, (response) => response.blob());
 }
 
-/** The line that gives the same answer from a terminal. */
+/** The command that gets the same answer in a terminal. */
 export function curl(image, model, explain) {
   const lines = [
     `curl --data-binary @${quote(image.name)}`,

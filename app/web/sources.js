@@ -1,5 +1,7 @@
 // Where images come from: files (dropped, pasted, picked), the camera, the drawing pad.
 
+import * as focus from "./focus.js";
+
 /** Take files that are dropped on the page, pasted into it, or picked; `none` is called for a drop without any. */
 export function files({ button, input, stage, take, none }) {
   const given = (list, otherwise = () => {}) => (list.length ? take([...list]) : otherwise());
@@ -21,15 +23,17 @@ export function files({ button, input, stage, take, none }) {
   document.addEventListener("paste", (event) => given(event.clipboardData.files));
 }
 
-/** Files one at a time: `take` gets the first with its place among them, and the others as buttons are pressed. */
+/** Files one at a time: `take` gets the first with its place among them, and the others as the buttons are pressed. */
 export class Series {
   #files = [];
   #at = 0;
   #buttons;
+  #rest;
   #take;
 
-  constructor({ previous, next, take }) {
+  constructor({ previous, next, rest, take }) {
     this.#buttons = [previous, next];
+    this.#rest = rest;
     this.#take = take;
     previous.addEventListener("click", () => this.#step(-1));
     next.addEventListener("click", () => this.#step(1));
@@ -44,7 +48,9 @@ export class Series {
   #step(by, stage) {
     const count = this.#files.length;
     this.#at = (this.#at + by + count) % count;
-    for (const button of this.#buttons) button.hidden = count < 2;
+    focus.keep(this.#rest, () => {
+      for (const button of this.#buttons) button.hidden = count < 2;
+    });
     this.#take(this.#files[this.#at], { place: count < 2 ? "" : `${this.#at + 1} of ${count}: `, stage });
   }
 }
@@ -58,12 +64,19 @@ const TROUBLES = {
 /** The camera: start shows it in a video element, shoot takes a picture. */
 export class Camera {
   #video;
+  #starting = null;
 
   constructor(video) {
     this.#video = video;
   }
 
-  async start() {
+  /** Show the camera's picture; asked twice, as by a double click, start it once. */
+  start() {
+    this.#starting ??= this.#start().finally(() => (this.#starting = null));
+    return this.#starting;
+  }
+
+  async #start() {
     if (!navigator.mediaDevices) throw new Error("Browsers allow the camera only over https, or on the machine that runs the service.");
     this.stop();
     try {

@@ -118,6 +118,22 @@ def test_drawing_by_mouse_and_by_keyboard(page):
 
 
 @browser_needed
+def test_the_features_stay_visible_when_the_evening_makes_the_page_dark(page):
+    give(page, scene())
+    settled(page)
+    brightest = """Array.from(document.querySelectorAll(".strip"), (strip) => {
+        const copy = new OffscreenCanvas(strip.width, 1).getContext("2d", {willReadFrequently: true});
+        copy.drawImage(strip, 0, 0);
+        return Math.max(...copy.getImageData(0, 0, strip.width, 1).data.filter((_, i) => i % 4 === 0));
+    })"""
+    assert max(page.evaluate(brightest)) < 100  # dark on light
+
+    page.emulate_media(color_scheme="dark")
+
+    until(lambda: min(page.evaluate(brightest)) > 200)
+
+
+@browser_needed
 def test_switching_the_model_asks_again(page):
     give(page, scene())
     settled(page)

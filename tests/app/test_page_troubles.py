@@ -201,6 +201,29 @@ def test_what_waits_for_the_key_is_answered_once_it_is_given(chromium, models):
         assert page.input_value("#model") == "grey"
 
 
+@pytest.mark.parametrize("press", [".bar[aria-pressed=false]", "#save-picture"])
+def test_a_key_that_is_not_valid_any_more_is_asked_for_again(chromium, models, press):
+    with (
+        serving(models, DEFAULT_MODEL="brightness", API_KEYS="secret") as client,
+        opened(chromium, client.base_url) as page,
+    ):
+        page.fill("#key", "secret")
+        page.press("#key", "Enter")
+        page.wait_for_selector("#model option", state="attached")
+        give(page, toys.plain(255))
+        settled(page)
+        page.route(EXPLAIN, lambda route: route.fulfill(**refusal(401, "unauthorized", "no valid key")), times=1)
+
+        page.click(press)
+        page.wait_for_selector("#key-card:not([hidden])")
+        assert page.text_content("#message") == "The service does not know this key."
+        page.fill("#key", "secret")
+        page.press("#key", "Enter")
+
+        settled(page)
+        assert page.text_content("#label") == "bright"
+
+
 def test_a_model_that_was_removed_leaves_the_list_of_an_old_tab(chromium, tmp_path):
     for name in ("gone", "there"):
         toys.publish(tmp_path, name)

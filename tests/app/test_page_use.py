@@ -136,6 +136,54 @@ def test_by_the_keyboard_alone(page):
     assert page.evaluate("document.activeElement.id") == "pick"
 
 
+def test_the_keyboard_stays_where_it_was_when_a_button_goes(page):
+    """A pasted image takes away the buttons of the files before it; the next press of Tab is not at the top."""
+    page.set_input_files("#file", [file("a.png", 0), file("b.png", 255)])
+    settled(page)
+    page.focus("#next")
+    paste(page, "alone.png")
+    assert page.evaluate("document.activeElement.id") == "pick"
+
+    page.route(re.compile(r"/predict\?"), lambda route: route.fulfill(status=429, json={"detail": "wait"}), times=1)
+    give(page, scene(1))
+    page.get_by_role("button", name="Try again").focus()
+    paste(page, "other.png")
+    assert page.evaluate("document.activeElement.localName") == "main"
+
+
+def paste(page, name):
+    """Paste an image where the keyboard is, and wait for its answer."""
+    page.evaluate(
+        """([name, bytes]) => {
+            const files = new DataTransfer();
+            files.items.add(new File([new Uint8Array(bytes)], name, {type: "image/png"}));
+            document.activeElement.dispatchEvent(new ClipboardEvent("paste", {clipboardData: files, bubbles: true}));
+        }""",
+        [name, list(scene())],
+    )
+    expect(page.locator("#curl")).to_contain_text(name)
+
+
+def test_a_double_click_starts_the_camera_once(page):
+    page.evaluate(
+        """() => {
+            const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            globalThis.streams = [];
+            navigator.mediaDevices.getUserMedia = async (wanted) => {
+                streams.push(await ask(wanted));
+                return streams.at(-1);
+            };
+        }"""
+    )
+    page.locator("#camera").dblclick()
+    expect(page.locator("#video")).to_be_visible()
+    assert page.locator("#message").is_hidden()
+    page.click("#camera")
+
+    states = page.evaluate("streams.flatMap((stream) => stream.getTracks()).map((track) => track.readyState)")
+    assert states == ["ended"]  # no lamp of a camera stays lit
+
+
 def test_the_camera_can_be_put_away(page):
     page.click("#camera")
     until(lambda: page.locator("#video").is_visible())

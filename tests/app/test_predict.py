@@ -10,7 +10,9 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,9 @@ from PIL import Image
 from app import interpreter
 from app.__main__ import main
 from app.offline import tables
+from app.offline.answering import Offline, open_version
+from app.offline.predict import find
+from app.settings import Settings
 from tests import toys
 from tests.conftest import ROOT
 
@@ -392,7 +397,7 @@ def test_an_interrupted_table_goes_on_where_it_was(predict, models, tmp_path):
     assert [row["label"] for row in resumed] == [row["label"] for row in at_once]
     again = predict(tmp_path, "--output", path)
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
-    assert "a finished table is not touched; remove it, or name another --output" in again.stderr
+    assert "a finished table is never changed; remove it, or name another --output" in again.stderr
 
 
 @pytest.mark.parametrize(
@@ -539,7 +544,10 @@ def test_a_reader_that_has_seen_enough(models, folder, options):
         (["examples/digit.png", "--explain", "why.jpg"], (2, "writes a PNG")),
         (["examples/digit.png", "--explain", "why.png", "--label", "x"], (2, "'x'; there are dark, bright")),
         (["examples/digit.png", "--explain", "why.png", "--branch", "x"], (2, "'x'; there are top_left, ")),
-        (["examples/digit.png", "--label", "dark"], (2, "add --explain")),
+        (["examples/digit.png", "--explain", "/dev/full"], (1, "/dev/full cannot be written: No space left on device")),
+        (["examples/digit.png", "--explain", "nowhere/why.png"], (66, "no folder nowhere to write why.png into")),
+        (["examples/digit.png", "--explain", "why.png", "--output", "a.csv"], (2, "leave out one of them")),
+        (["examples/digit.png", "--model", "nothing", "--label", "dark"], (2, "add --explain")),  # before it is loaded
         (["examples/digit.png", "--contributions"], (2, "add --json, or --output TABLE")),
         (["examples/digit.png", "--model", "brightness:9"], (66, "'brightness' has 1, 2")),
         (["examples/digit.png", "--model", "brightness/2"], (66, "write 'brightness:2'")),
@@ -565,10 +573,40 @@ def test_what_cannot_be_done_is_said(models, monkeypatch, capsys, arguments, exp
     assert (found, words in said) == (code, True), said
 
 
+def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(models):
+    settings = Settings(models_dir=models, default_model="brightness", device="cpu")
+    offline = Offline(open_version(settings, None), settings)
+    with tempfile.TemporaryDirectory() as root:
+        closed = Path(root, "closed")
+        closed.mkdir()
+        (closed / "image.png").write_bytes(toys.plain(255))
+        Path(root, "open.png").write_bytes(toys.plain(255))
+        Path(root).chmod(0o755)
+        closed.chmod(0)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # root may read everything
+        try:
+            found = dict(offline.classify(find([Path(root)]), top=None, features=False))
+        finally:
+            os.seteuid(user)
+            closed.chmod(0o700)
+
+    assert str(found[str(closed)]) == "it cannot be read: Permission denied"
+    assert found[f"{root}/open.png"]["label"] == "bright"
+
+
+def test_options_that_do_not_go_together_draw_nothing(predict, tmp_path):
+    done = predict("examples/digit.png", "--explain", tmp_path / "why.png", "--contributions")
+
+    assert (done.returncode, "add --json, or --output TABLE" in done.stderr) == (2, True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_parquet_without_pyarrow_says_what_to_install(predict, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['pyarrow'] = None")
 
     done = predict("examples/digit.png", "--output", tmp_path / "a.parquet", python_path=tmp_path)
 
     assert done.returncode == 2
-    assert f"takes pyarrow: {interpreter.command()} -m pip install pyarrow, or name" in done.stderr
+    assert f"needs pyarrow: {interpreter.command()} -m pip install pyarrow, or name" in done.stderr

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -131,13 +132,51 @@ def test_no_worker_outlives_its_supervisor(models, number):
         assert not [pid for pid in before if os.path.exists(f"/proc/{pid}")]
 
 
-def test_it_outlives_the_process_that_workers_are_forked_from(models):
+def kill_forkserver(client):
+    """End the process that workers are forked from, as a signal to the whole process group does."""
+    parent = int(re.search(r"PPid:\s+(\d+)", Path(f"/proc/{workers(client)[0]}/status").read_text())[1])
+    assert parent != client.process.pid
+    os.kill(parent, signal.SIGKILL)
+
+
+def test_no_request_is_lost_with_the_process_that_workers_are_forked_from(models):
     with serving(models, WORKERS=2, DEFAULT_MODEL="brightness") as client:
         client.log.wait_for(r"(?s)is ready.*is ready")
-        parent = int(re.search(r"PPid:\s+(\d+)", Path(f"/proc/{workers(client)[0]}/status").read_text())[1])
-        assert parent != client.process.pid
-        os.kill(parent, signal.SIGKILL)
-        client.log.wait_for(r"(?s)(is ready.*){4}")
-        assert client.post("/predict", files=PHOTO).status_code == 200
+        before = workers(client)
+        with Crowd(client.base_url) as crowd:
+            kill_forkserver(client)
+            client.process.send_signal(signal.SIGHUP)
+            client.log.wait_for(r"(?s)worker \d+ ended.*worker \d+ ended")
+
+        assert crowd.failures == []
+        assert "died (" not in client.log.text
+        os.kill((set(workers(client)) - set(before)).pop(), signal.SIGKILL)
+        client.log.wait_for(r"(?s)(is ready.*){5}")
+
+
+def test_workers_are_waited_for_without_the_process_that_they_are_forked_from(models):
+    with serving(models, WORKERS=2, LAME_DUCK_S=0.5) as client:
+        client.log.wait_for(r"(?s)is ready.*is ready")
+        kill_forkserver(client)
         client.process.send_signal(signal.SIGTERM)
+
         assert client.process.wait(15) == 0
+        assert client.log.text.count("stopped") == 2
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_second_ctrl_c_waits_for_nothing(models, count):
+    """The request still under way is cut off, instead of being given the rest of its time."""
+    with serving(models, WORKERS=count, DEFAULT_MODEL="brightness") as client:
+        with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
+            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nhalf a body")
+            client.log.wait_for("is ready" if count > 1 else "ready: ")
+            time.sleep(0.5)
+            client.process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+            client.process.send_signal(signal.SIGINT)
+
+            assert client.process.wait(15) == 0
+        assert "POST /predict 503" in client.log.text
+        assert "POST /predict 408" not in client.log.text
+        assert "Traceback" not in client.log.text
