@@ -93,6 +93,7 @@ class Supervisor:
         self._failures = 0
         self._restart_at = 0.0
         self._stop_signals: list[int] = []
+        self._asked_to_renew = False
         self._renewing: list[Worker] = []
         self._bell, self._ringer = socket.socketpair()
 
@@ -123,9 +124,7 @@ class Supervisor:
         self._stop_signals.append(number)
 
     def _on_renew(self, *_: object) -> None:
-        self._renewing = [worker for worker in self._workers if not worker.retired]
-        log.info("renewing %d workers", len(self._renewing))
-        self._restart_at = 0.0  # what kept one from starting may have been mended
+        self._asked_to_renew = True  # only noted: the signal may come between any two steps of _fill
 
     def _start(self) -> Worker | None:
         ours, theirs = self._context.Pipe()
@@ -148,6 +147,11 @@ class Supervisor:
     def _fill(self) -> None:
         """Start missing workers; while renewing, start one more, and retire an old one when the new one is ready."""
         current = [worker for worker in self._workers if not worker.retired]
+        if self._asked_to_renew:
+            self._asked_to_renew = False
+            self._renewing = list(current)
+            log.info("renewing %d workers", len(current))
+            self._restart_at = 0.0  # what kept one from starting may have been mended
         self._renewing = [worker for worker in self._renewing if worker in current]
         wanted = self._count + bool(self._renewing)
         if self._renewing and len(current) == wanted and all(worker.ready for worker in current):
