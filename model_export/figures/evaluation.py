@@ -71,7 +71,7 @@ def evaluate(model: Model, data: str, labels: tuple[str, ...] | None = None) -> 
         none = "no class" if len(unknown) == 1 else "none of the classes"
         raise BadData(
             f"the model knows {none} {', '.join(map(repr, unknown))}, only {', '.join(metadata.labels)}; "
-            "give the classes the names that the model knows, or name a folder with links to those alone that it knows"
+            "rename the classes, or name a folder with those alone that the model knows (links are enough)"
         )
     positions = np.array([metadata.labels.index(label) for label in dataset.labels])
     targets = positions[labels_of_images]
