@@ -431,8 +431,8 @@ def test_all_classes_that_a_split_lacks_are_named_at_once(folder):
     with pytest.raises(BadData) as caught:
         datasets.load(str(folder))
     assert str(caught.value).startswith(
-        "3 classes have too few images: 'bright' (in validation), 'dark' (in validation), 'grey' (in train); each class "
-        "needs one in every split."
+        "3 classes have too few images: 'bright' (in validation), 'dark' (in validation), 'grey' (in train); each "
+        "class needs one in every split."
     )
 
 
