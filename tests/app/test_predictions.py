@@ -250,6 +250,13 @@ def test_an_unknown_model(server, model):
     )
 
 
+def test_a_version_that_is_named_as_its_folder(server):
+    response = server.post("/predict?model=brightness/1", files={"file": toys.plain(1)})
+
+    problem = assert_problem(response, 404, "model_not_found")
+    assert problem["detail"] == "there is no model 'brightness/1'; write 'brightness:1'"
+
+
 def test_a_form_without_a_file(server):
     assert_problem(server.post("/predict", files={"image": toys.plain(1)}), 422, "missing_file")
     assert_problem(server.post("/predict", files={"file": (None, b"text")}), 422, "missing_file")

@@ -386,12 +386,14 @@ def test_classes_of_like_size_are_no_matter(folder, capsys):
 
 @pytest.mark.parametrize(
     ("images", "words"),
-    [(2, "feature drift cannot be told from chance; with 100, "), (50, "feature drift of up to 0.27 may be chance; ")],
+    [(2, "feature drift cannot be told from chance; with 100 "), (50, "feature drift of up to 0.27 may be chance; ")],
 )
 def test_how_little_few_held_out_images_tell_of_drift(images, words, capsys):
     remarks.say_held_out(images)
 
-    assert words in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.endswith("; with 100 images, the limits are 0.0099 and 0.19\n")
     remarks.say_held_out(100)
     assert capsys.readouterr().err == ""
 
