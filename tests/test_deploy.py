@@ -9,6 +9,7 @@ import subprocess
 import time
 from contextlib import ExitStack, contextmanager
 
+import httpx
 import pytest
 import yaml
 
@@ -65,10 +66,13 @@ def test_haproxy_asks_the_other_replica_where_one_has_died(tmp_path):
 def test_haproxy_leaves_room_where_one_address_takes_all_it_gets(tmp_path):
     toys.publish(tmp_path / "models", "toy")
     with serving(tmp_path / "models") as client, haproxy(tmp_path, client.base_url.port) as port, ExitStack() as held:
-        for _ in range(80):
-            held.enter_context(socket.create_connection(("127.0.0.1", port)))
 
-        wait_until(lambda: ask(port, "GET", "/readyz") == 0)
+        def is_full():  # of many that come at once, it may turn away one too many
+            for _ in range(80):
+                held.enter_context(socket.create_connection(("127.0.0.1", port)))
+            return ask(port, "GET", "/readyz") == 0
+
+        wait_until(is_full)
         assert ask(port, "GET", "/readyz", source="127.0.0.2") == 200
 
 
@@ -118,6 +122,34 @@ def test_nginx_lets_nobody_in_from_outside(tmp_path):
         for path in ("/v2/repository/index", "/v%32/repository/index", "/v2%2frepository/index"):
             assert ask(port, "POST", path) == 403, path
         assert ask(port, "GET", "/%6dodels") == 200
+
+
+@pytest.mark.parametrize("proxy", ["haproxy", "nginx"])
+def test_what_a_proxy_itself_refuses_is_json_as_well(tmp_path, proxy):
+    if shutil.which(proxy) is None:
+        pytest.skip(f"{proxy} is not installed")
+    toys.publish(tmp_path / "models", "toy")
+    with (
+        serving(tmp_path / "models") as one,
+        {"haproxy": haproxy, "nginx": nginx}[proxy](tmp_path, one.base_url.port) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        refused = [client.get("/metrics"), client.post("/predict", content=bytes(33 * 1024 * 1024))]
+        own = client.get("/predict")
+        one.process.kill()
+        one.process.wait(10)
+        refused.append(client.get("/models"))
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in refused] == [
+        (403, "forbidden"),
+        (413, "body_too_large"),
+        {"haproxy": (503, "not_ready"), "nginx": (502, "bad_gateway")}[proxy],
+    ]
+    for answer in refused:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == answer.status_code
+        assert answer.json()["error"] == answer.json()["detail"]
+    assert (own.status_code, own.json()["code"]) == (405, "method_not_allowed")  # the service's own pass unchanged
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
