@@ -76,6 +76,7 @@ clean:  ## remove what the targets made
 
 # pip is installed last: if it is missing, the environment is incomplete and is made again.
 .venv/bin/pip:
+	@command -v $(PYTHON) > /dev/null || { echo "there is no $(PYTHON): install Python 3.11 or newer, or name it: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version.split()[0] + "; name one: make PYTHON=python3.12 ...")'
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv || { echo "no venv could be made; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf .venv; exit 1; }

@@ -68,12 +68,13 @@ def parser() -> argparse.ArgumentParser:
     settings = "\n".join(f"  {name} [{default}]\n      {meaning}" for name, default, meaning in settings_table())
     top = argparse.ArgumentParser(
         prog="python -m app",
+        usage=f"[{PREFIX}PORT=8000 ...] %(prog)s [-h] [--version] [COMMAND] ...",
         description="Serve multi-pool image classifiers over HTTP.",
         epilog=f"settings, read from the environment [default]:\n{settings}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"multipool {__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", prog=top.prog)
     commands.add_parser("serve", help="serve the models over HTTP (the default)")
     doctor = commands.add_parser("doctor", help="check everything the service depends on, and say what to do")
     doctor.add_argument("--json", action="store_true", help="print the findings as a JSON document")

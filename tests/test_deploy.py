@@ -384,3 +384,15 @@ def wait_until(is_so):
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is absent")
+def test_where_there_is_no_python_make_says_what_to_install(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copytree(ROOT / "deploy" / "requirements", tmp_path / "deploy" / "requirements")
+
+    command = ["make", "PYTHON=python3.99", "serve"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("there is no python3.99: install Python 3.11 or newer, or name it: make PYTHON=")

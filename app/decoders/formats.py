@@ -75,7 +75,7 @@ def recognise(data: bytes, media_type: str | None) -> str:
     if not unknown and declared not in MEDIA_TYPES:
         raise UnsupportedMediaType(
             f"the file was sent as {declared[:80]!r}, which is not an accepted image type; send {ACCEPTED}, "
-            "and say so, for example with the header 'Content-Type: image/jpeg'"
+            "as with curl -F file=@image.jpg, or state its type, as in 'Content-Type: image/jpeg'"
         )
     kind = sniff(data)
     if kind is None and unknown:

@@ -65,7 +65,9 @@ def parse_one(body: bytes, content_type: str | None, parameters: Collection[str]
     """
     if not is_form(content_type):
         if not body:
-            raise EmptyFile("the body is empty; send the bytes of an image, and check that the client found the file")
+            raise EmptyFile(
+                "no image arrived: the body is empty; check that the file is there, and that it is not empty"
+            )
         return Upload(body, content_type)
     several = "the form has several parts named 'file'; send one, or use POST /predict/batch"
     return _files(body, content_type, 1, several, parameters)[0]

@@ -189,7 +189,8 @@ def _tabulate(offline: Offline, files: list[Path], arguments: argparse.Namespace
 
 
 def _count(files: list[Path], failed: int) -> str:
-    return f"{len(files):,} image{'' if len(files) == 1 else 's'}, {failed:,} of which cannot be used"
+    unused = f", {failed:,} of which cannot be used" if failed else ""
+    return f"{len(files):,} image{'' if len(files) == 1 else 's'}{unused}"
 
 
 def _going_on(noted: Journal, files: list[Path], done: int) -> str:

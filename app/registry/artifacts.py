@@ -16,6 +16,7 @@ FILE = "model.onnx"
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_NO_FOLDER = (os.strerror(errno.ENOENT), os.strerror(errno.ENOTDIR))
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 """What a version's number looks like."""
 
@@ -58,7 +59,7 @@ def discover(root: Path) -> list[Found]:
     found, unreadable = _survey(root)
     for folder, reason in unreadable.items():
         instead = "set MULTIPOOL_MODELS_DIR" if folder == root else "move it away"
-        advice = instead if reason == os.strerror(errno.ENOENT) else f"let the service's user read it, or {instead}"
+        advice = instead if reason in _NO_FOLDER else f"let the service's user read it, or {instead}"
         raise NothingToServe(f"the model repository's folder {str(folder)!r} cannot be read: {reason}; {advice}")
     if not found:
         raise NothingToServe(

@@ -69,7 +69,9 @@ class References:
         if name in self._unloaded:
             raise ModelNotFound(f"model {name!r} was unloaded; {_LOAD}")
         if name not in self._entries or ":" in name:
-            raise ModelNotFound(f"there is no model {name[:80]!r}; GET /models lists those there are")
+            meant = name.replace("/", ":")  # as it lies in the repository
+            advice = f"write {meant!r}" if meant in self._entries else "GET /models lists those there are"
+            raise ModelNotFound(f"there is no model {name[:80]!r}; {advice}")
         return sorted(entry.number for reference, entry in self._entries.items() if reference.startswith(f"{name}:"))
 
     def find(self, name: str) -> Entry:

@@ -137,7 +137,7 @@ def _choose(request: Request, parameters: Parameters) -> str:
     media_type = choose(fields.joined(request.scope, b"accept"), _OFFERED)
     if media_type == NPZ and (parameters.explain or parameters.features == "base64"):
         asked = "'explain'" if parameters.explain else "'features' = 'base64'"
-        raise InvalidParameter(f"query parameter {asked}: is answered in {JSON} alone, not in {NPZ}")
+        raise InvalidParameter(f"query parameter {asked}: it is answered in {JSON} alone, not in {NPZ}")
     return media_type
 
 

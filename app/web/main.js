@@ -82,7 +82,7 @@ async function take(file, { place, stage }) {
   $("given").textContent = stage ? "" : `${place}${answer.isolated(file.name)}${bitmap ? `, ${size(bitmap)}` : ""}`;
   if (bitmap) picture.preview($("preview"), bitmap);
   $("preview").setAttribute("aria-label", `The image: ${file.name}`);
-  $("nopreview").textContent = `The browser cannot display ${answer.isolated(file.name)}, but the model may be able to read it.`;
+  $("nopreview").textContent = `The browser cannot display ${answer.isolated(file.name)}.`;
   at = stage ?? resting;
   show(at);
   await classify(signal);

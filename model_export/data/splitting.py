@@ -39,7 +39,7 @@ def check(files: dict[str, list[File]], labels: tuple[str, ...]) -> None:
     where = [[name for name in named if counts[name][index] < least[name]] for index in range(len(labels))]
     if not any(where):
         return
-    few = [f"{label!r} ({', '.join(names)})" for label, names in zip(labels, where, strict=True) if names]
+    few = [f"{label!r} (in {', '.join(names)})" for label, names in zip(labels, where, strict=True) if names]
     needed = "one in every split"
     if cut and "test" in files:
         needed = f"at least {_SMALLEST_CLASS} in train, one of them to validate with, and one in test"

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from app.decoders import formats
+from app.errors import InvalidRequest
 from model_export.data.sources.listing import File
 from model_export.errors import BadData
 
@@ -106,8 +107,17 @@ def _look(files: list[File]) -> list[Header]:
     chosen = files[:: max(1, len(files) // _LOOKED_AT)]
     found = [seen for seen in (_read(file) for file in chosen) if seen is not None]
     if not found:
-        raise BadData(f"none of {len(chosen)} files looked at, such as {chosen[0].name}, is an image that can be read")
+        raise BadData(f"none of {len(chosen)} files looked at can be read; {chosen[0].name}: {_reason(chosen[0])}")
     return found
+
+
+def _reason(file: File) -> str:
+    """Say why a file is none that can be read, and what to do, as where single files are skipped."""
+    try:
+        kind = formats.recognise(file.read(), None)
+    except (InvalidRequest, OSError) as error:
+        return str(error)
+    return f"the {kind} file is damaged or incomplete; save it again"
 
 
 def _read(file: File) -> Header | None:

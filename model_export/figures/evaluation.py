@@ -96,7 +96,7 @@ def evaluate(model: Model, matched: Matched) -> Measured:
         none = "no class" if len(unknown) == 1 else "none of the classes"
         raise BadData(
             f"the model knows {none} {', '.join(map(repr, unknown))}, only {', '.join(labels)}; "
-            "give the classes the names that the model knows, or name a folder with links to only those classes"
+            "rename the classes, or name a folder with only those that the model knows (links are enough)"
         )
     targets = np.array([labels.index(label) for label in dataset.labels])[matched.labels()]
     answers = np.concatenate([logits(model, split) for split in dataset.splits.values()])

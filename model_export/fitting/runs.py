@@ -66,8 +66,8 @@ class Run:
             MissingInput: It is not the folder of a run.
         """
         if not (folder / ARGUMENTS).is_file():
-            there = sorted((path.parent for path in folder.glob(f"*/{ARGUMENTS}")), key=lambda path: path.name.zfill(9))
-            named = f"one of its runs: {', '.join(map(str, there))}" if there else "one like runs/digits-regions/1"
+            there = _runs(folder) or _runs(folder.parent)
+            named = f"one of {', '.join(map(str, there))}" if there else "one like runs/digits-regions/1"
             raise MissingInput(f"{folder} is not the folder of a training run; name {named}")
         return cls(folder)
 
@@ -201,6 +201,11 @@ class Run:
 def _exact(value: float) -> str:
     """Write a number so that reading it gives the same number, whole ones without a point."""
     return repr(float(value)).removesuffix(".0")
+
+
+def _runs(home: Path) -> list[Path]:
+    """Find the folders of the runs in a folder, in order."""
+    return sorted((path.parent for path in home.glob(f"*/{ARGUMENTS}")), key=lambda path: path.name.zfill(9))
 
 
 def _options(text: bytes) -> dict[str, Any]:

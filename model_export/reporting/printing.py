@@ -130,6 +130,7 @@ def next_commands(published: Path, data: str, change: str = "") -> str:
     """
     name, version = published.parent.name, int(published.name)
     folder, repository = (shlex.quote(str(path)) for path in (published, published.parent.parent))
+    setting = "" if repository == "models" else f"MULTIPOOL_MODELS_DIR={repository} "  # which is the default
     newest, back = "", ""
     if before := [number for number in publishing.versions(published.parent) if number < version]:
         newest = f", the newest version of {name}: from now on it answers"
@@ -138,6 +139,6 @@ def next_commands(published: Path, data: str, change: str = "") -> str:
         f"published {published}{newest}{change and f'; {change}'}\n"
         f"  inspect   {program()} inspect {folder}\n"
         f"  verify    {program()} verify {folder} {shlex.quote(data)}\n"
-        f"  serve     MULTIPOOL_MODELS_DIR={repository} make serve\n"
+        f"  serve     {setting}make serve\n"
         f"  ask       curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}'{back}"
     )

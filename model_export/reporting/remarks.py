@@ -77,6 +77,5 @@ def say_held_out(images: int) -> None:
         told = f"of up to {by_chance:.2f} may be chance" if by_chance < 1 - least else "cannot be told from chance"
         say(
             f"note: with {counted(images, 'validation image')}, familiarity is never below {least:.2g}, and feature "
-            f"drift {told}; with {_FEW}, it can be {1 / (_FEW + 1):.2g}, and drift above "
-            f"{chance(_FEW, WINDOW):.2f} is more than chance"
+            f"drift {told}; with {_FEW} images, the limits are {1 / (_FEW + 1):.2g} and {chance(_FEW, WINDOW):.2f}"
         )

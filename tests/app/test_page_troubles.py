@@ -291,6 +291,8 @@ def test_what_a_file_is_the_bytes_say(toy_page):
 
     expect(toy_page.locator("#message")).to_contain_text("not an image of an accepted type")
     assert "header" not in toy_page.text_content("#message")
+    assert toy_page.text_content("#nopreview").startswith("The browser cannot display")
+    assert "may be able" not in toy_page.text_content("#nopreview")  # beside the message that says it is not
 
 
 def test_what_is_no_file_is_said_to_be_none(toy_page):

@@ -257,6 +257,7 @@ def test_one_broken_image_is_exit_code_65_and_a_count_however_it_is_written(pred
     for name in ("0.png", "90.png", "255.png", "noise.JPG"):
         assert f"/{name}" in written
     assert sound.returncode == 0
+    assert "cannot be used" not in sound.stderr
 
 
 def test_the_exit_code_is_told_of(capsys):

@@ -184,6 +184,16 @@ def test_an_image_that_cannot_be_used(server, how, data, media_type, answer):
     assert_problem(response, *answer)
 
 
+def test_what_curl_sends_as_a_web_form_is_answered_with_the_command_that_works(server):
+    form = {"Content-Type": "application/x-www-form-urlencoded"}  # of curl -d, and of --data-binary without a header
+
+    refused = server.post("/predict", content=toys.plain(1), headers=form).json()
+    absent = server.post("/predict", content=b"", headers=form).json()
+
+    assert "as with curl -F file=@image.jpg" in refused["detail"]
+    assert absent["detail"].startswith("no image arrived: the body is empty; check that the file is there")
+
+
 def test_bytes_of_no_known_type(server):
     response = server.post("/predict", content=b"%PDF-1.7", headers={"Content-Type": "application/octet-stream"})
 
@@ -238,6 +248,13 @@ def test_an_unknown_model(server, model):
     assert_problem(
         server.post("/predict", params={"model": model}, files={"file": toys.plain(1)}), 404, "model_not_found"
     )
+
+
+def test_a_version_that_is_named_as_its_folder(server):
+    response = server.post("/predict?model=brightness/1", files={"file": toys.plain(1)})
+
+    problem = assert_problem(response, 404, "model_not_found")
+    assert problem["detail"] == "there is no model 'brightness/1'; write 'brightness:1'"
 
 
 def test_a_form_without_a_file(server):

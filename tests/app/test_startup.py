@@ -40,7 +40,8 @@ def test_models_that_are_not_ours(tmp_path, workers):
 @pytest.mark.parametrize(
     ("settings", "code", "words"),
     [
-        ({"MODELS_DIR": "/nonexistent"}, 66, "cannot be read"),
+        ({"MODELS_DIR": "/nonexistent"}, 66, "cannot be read: No such file or directory; set MULTIPOOL_MODELS_DIR"),
+        ({"MODELS_DIR": "README.md"}, 66, "cannot be read: Not a directory; set MULTIPOOL_MODELS_DIR"),
         ({"PORT": "ninety"}, 78, "MULTIPOOL_PORT"),
         ({"COLOUR": "red"}, 78, "unknown setting MULTIPOOL_COLOUR"),
         ({"DEFAULT_MODEL": "nothing"}, 78, "there is no model 'nothing'"),
@@ -185,7 +186,10 @@ def test_help_lists_every_setting():
         assert name in done.stdout
 
 
-def test_an_unknown_command_is_a_usage_error():
-    done = subprocess.run([sys.executable, "-m", "app", "fly"], cwd=ROOT, capture_output=True, check=False)
+@pytest.mark.parametrize("arguments", [["fly"], ["--port", "8001"], ["serve", "--port", "8001"]])
+def test_a_usage_error_shows_how_settings_are_given(arguments):
+    command = [sys.executable, "-m", "app", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 2
+    assert done.stderr.startswith("usage: [MULTIPOOL_PORT=8000 ...] python -m app ")

@@ -185,7 +185,7 @@ def test_large_images_are_brought_to_128(tmp_path):
         ),
         (lambda f: [p.unlink() for p in f.rglob("*.png")], MissingInput, "no image in any class folder"),
         (lambda f: [p.unlink() for p in sorted((f / "dark").iterdir())[2:]], BadData, "'dark' \\(2\\)"),
-        (lambda f: (f / "dark").rename(f.parent / "elsewhere"), BadData, "has one class, 'bright'"),
+        (lambda f: (f / "dark").rename(f.parent / "elsewhere"), BadData, "has one class, 'bright'.* two$"),
         (lambda f: (f / "test" / "dark").mkdir(parents=True), BadData, "no folder 'train'"),
         (lambda f: (f / "dark").rename(f / "da\ark"), BadData, "'da\\\\x07rk' has a name that cannot be printed"),
         (lambda f: (f / "dark").rename(f / " "), BadData, "has a name that cannot be printed"),
@@ -201,8 +201,18 @@ def test_what_cannot_be_trained_on(folder, spoil, kind, message):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(MissingInput, match="is not a folder"):
         datasets.load(str(tmp_path / "absent"))
-    with pytest.raises(MissingInput, match="has no folder"):
+    with pytest.raises(
+        MissingInput, match="has no folders; name the folder that has a folder of images for each class"
+    ):
         datasets.load(str(tmp_path))
+
+
+def test_the_folder_that_holds_the_one_that_was_meant(folder, tmp_path):
+    (tmp_path / "unpacked").mkdir()
+    meant = folder.rename(tmp_path / "unpacked" / "photos")
+
+    with pytest.raises(BadData, match=f"has one class, 'photos'; .*; did you mean {meant}, which has folders"):
+        datasets.load(str(tmp_path / "unpacked"))
 
 
 def test_a_class_that_train_has_not(folder, tmp_path):
@@ -378,12 +388,14 @@ def test_classes_of_like_size_are_no_matter(folder, capsys):
 
 @pytest.mark.parametrize(
     ("images", "words"),
-    [(2, "feature drift cannot be told from chance; with 100, "), (50, "feature drift of up to 0.27 may be chance; ")],
+    [(2, "feature drift cannot be told from chance; with 100 "), (50, "feature drift of up to 0.27 may be chance; ")],
 )
 def test_how_little_few_held_out_images_tell_of_drift(images, words, capsys):
     remarks.say_held_out(images)
 
-    assert words in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.endswith("; with 100 images, the limits are 0.0099 and 0.19\n")
     remarks.say_held_out(100)
     assert capsys.readouterr().err == ""
 
@@ -423,8 +435,8 @@ def test_all_classes_that_a_split_lacks_are_named_at_once(folder):
     with pytest.raises(BadData) as caught:
         datasets.load(str(folder))
     assert str(caught.value).startswith(
-        "3 classes have too few images: 'bright' (validation), 'dark' (validation), 'grey' (train); each class needs "
-        "one in every split."
+        "3 classes have too few images: 'bright' (in validation), 'dark' (in validation), 'grey' (in train); each "
+        "class needs one in every split."
     )
 
 
@@ -437,8 +449,8 @@ def test_where_only_test_is_split_off_train_needs_one_more_to_validate_with(fold
 
     with pytest.raises(BadData) as caught:
         datasets.load(str(folder))
-    assert str(caught.value).startswith("13 classes have too few images: '00' (train, test), ")
-    assert "'09' (train, test), 3 more; each class needs at least 3 in train, one of them to validate with, and" in (
+    assert str(caught.value).startswith("13 classes have too few images: '00' (in train, test), ")
+    assert "'09' (in train, test), 3 more; each class needs at least 3 in train, one of them to validate with, and" in (
         str(caught.value)
     )
 

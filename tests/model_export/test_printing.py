@@ -30,6 +30,15 @@ def test_the_commands_that_follow_name_folders_with_spaces(tmp_path):
     assert shlex.split(back.partition(", or ask")[0])[-2:] == ["-r", str(published)]
 
 
+def test_a_model_in_the_default_folder_is_served_without_a_setting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    published = toys.publish(Path("models"), "light").parent
+
+    serve = printing.next_commands(published, "photos").splitlines()[3]
+
+    assert serve.split() == ["serve", "make", "serve"]
+
+
 def test_the_program_may_lie_in_a_folder_with_spaces(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "my env" / "python"))
 

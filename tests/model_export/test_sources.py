@@ -287,7 +287,7 @@ def test_names_of_a_npz_file_may_be_bytes(tmp_path):
         ({"x": np.zeros((30, 8, 8), np.float32), "y": arrays()[1]}, "--value-range LOW HIGH says which"),
         (
             {"x_train": arrays()[0], "y_train": arrays()[1], "x_val": arrays(0)[0], "y_val": arrays(0)[1]},
-            "3 classes have too few images: '0' \\(validation\\)",
+            "3 classes have too few images: '0' \\(in validation\\)",
         ),
     ],
 )

@@ -78,11 +78,19 @@ def test_half_a_header_is_none(kind):
     assert survey.header(data[:15]) is None
 
 
-def test_where_no_file_is_an_image_that_is_said(folder):
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"nothing", "the file is not an image of an accepted type; use JPEG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "the file is HEIC, which is not read; save or export it as JPEG"),
+        (toys.plain(0)[:20], "the PNG file is damaged or incomplete; save it again"),
+    ],
+)
+def test_where_no_file_can_be_read_the_reason_is_given(folder, data, reason):
     for path in folder.rglob("*.png"):
-        path.write_bytes(b"nothing")
+        path.write_bytes(data)
 
-    with pytest.raises(BadData, match=r"none of 40 files looked at, such as bright/00\.png, is an image"):
+    with pytest.raises(BadData, match=rf"none of 40 files looked at can be read; bright/00\.png: {reason}"):
         datasets.load(str(folder))
 
 

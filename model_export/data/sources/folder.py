@@ -44,7 +44,9 @@ def listing(root: Path, *, measuring: bool = False) -> Listing:
     classes = {split: _classes(folder) for split, folder in folders.items()}
     labels = _labels(classes if measuring else {"train": classes["train"]}, folders)
     if len(labels) == 1 and not measuring:
-        raise BadData(f"{folders['train']} has one class, {labels[0]!r}; a classifier needs at least two")
+        home = classes["train"][labels[0]][0]
+        deeper = f"; did you mean {home}, which has folders?" if _subfolders(home) else ""
+        raise BadData(f"{folders['train']} has one class, {labels[0]!r}; a classifier needs at least two{deeper}")
     found = {split: _class_files(root, folders[split], of_split, labels) for split, of_split in classes.items()}
     files = {split: readable for split, (readable, _) in found.items()}
     if not any(files.values()):
@@ -90,7 +92,7 @@ def _labels(classes: dict[str, _Classes], folders: dict[str, Path]) -> tuple[str
     labels = sorted({label for of_split in classes.values() for label in of_split})
     if not labels:
         first = next(iter(folders.values()))
-        raise MissingInput(f"{first} has no folder; put the images of each class into a folder of its name")
+        raise MissingInput(f"{first} has no folders; name the folder that has a folder of images for each class")
     check_names(labels)
     return tuple(labels)
 
