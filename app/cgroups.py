@@ -7,6 +7,8 @@ of the whole machine, and its own among them. What limits a group limits all bel
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -30,12 +32,12 @@ def groups(controller: str, mounted: Mounted = HERE) -> Iterator[Path]:
         controller: ``cpu`` or ``memory``. Version 1 has a hierarchy for each, version 2 one for all.
         mounted: Where to look.
     """
-    lines: list[str] = []
+    membership = b""
     with suppress(OSError):
-        lines = mounted.membership.read_text().splitlines()
+        membership = mounted.membership.read_bytes()
     paths = {"": "/", controller: "/"}
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
+    # A group's name is that of a folder: it may hold any byte but a line feed, and need not be UTF-8.
+    for controllers, path in re.findall(r"^\d+:(.*?):(.*)$", os.fsdecode(membership), re.MULTILINE):
         paths |= dict.fromkeys(controllers.split(","), path)
     for hierarchy in ("", controller):
         own = Path(paths[hierarchy].lstrip("/"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 from app.cgroups import HERE, Mounted, groups
 
@@ -20,13 +21,8 @@ def available(mounted: Mounted = HERE) -> int:
 
 def _quotas(mounted: Mounted) -> Iterator[int]:
     for group in groups("cpu", mounted):
-        try:
-            quota, period = (group / "cpu.max").read_text().split()
-        except (OSError, ValueError):
-            try:
-                quota = (group / "cpu.cfs_quota_us").read_text().strip()
-                period = (group / "cpu.cfs_period_us").read_text().strip()
-            except OSError:
-                continue
-        if quota not in ("max", "-1"):
-            yield math.ceil(int(quota) / int(period))
+        for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+            with suppress(OSError, ValueError):  # of the other version, or without a limit: "max"
+                quota, period = map(int, " ".join((group / name).read_text() for name in names).split())
+                if quota > 0:  # without a limit, -1 in version 1
+                    yield math.ceil(quota / period)

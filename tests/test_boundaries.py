@@ -105,6 +105,14 @@ def test_what_is_imported_in_a_fresh_interpreter(imported, absent):
     assert done.stdout.strip() == "[]"
 
 
+def test_packages_hold_nothing_but_code_and_the_page():
+    """No leftovers of merges or editors."""
+    kinds = {".py", ".html", ".css", ".js", ".svg"}
+    found = [path for package in ("app", "model_export") for path in (ROOT / package).rglob("*") if path.is_file()]
+
+    assert [path for path in found if path.suffix not in kinds and "__pycache__" not in path.parts] == []
+
+
 def test_no_import_goes_in_a_circle():
     done, path = set(), []
 

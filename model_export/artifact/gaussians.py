@@ -115,7 +115,8 @@ def _quantiles(values: NDArray[np.floating[Any]], levels: Sequence[float]) -> tu
     that rounding does not separate an image from a copy of it.
     """
     found = np.quantile(values, 1 - np.array(levels), method="weibull")
-    found += np.where(np.array(levels) < 1, _SAME, -_SAME) * (1 + found)
+    # By the size: the squared distance of an image near a class can be below 0, as the factors are rounded.
+    found += np.where(np.array(levels) < 1, _SAME, -_SAME) * (1 + np.abs(found))
     return tuple(float(f"{value:.6g}") for value in found)
 
 

@@ -18,6 +18,7 @@ HERE = len(os.sched_getaffinity(0))
         ("50000 100000", 1),
         pytest.param("150000 100000", 2, marks=pytest.mark.skipif(HERE < 2, reason="takes two cores")),
         ("broken", HERE),
+        ("", HERE),
     ],
 )
 def test_a_quota_of_version_2(tmp_path, quota, expected):
@@ -26,7 +27,7 @@ def test_a_quota_of_version_2(tmp_path, quota, expected):
     assert cores.available(Mounted(tmp_path, tmp_path / "none")) == expected
 
 
-@pytest.mark.parametrize(("quota", "expected"), [("-1", HERE), ("100000", 1)])
+@pytest.mark.parametrize(("quota", "expected"), [("-1", HERE), ("100000", 1), ("", HERE)])
 def test_a_quota_of_version_1(tmp_path, quota, expected):
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
@@ -55,6 +56,17 @@ def test_a_group_that_is_outside_of_what_is_seen(tmp_path):
     (tmp_path / "other" / "cpu.max").write_text("100000 100000")
 
     assert cores.available(mounted) == HERE
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", "café".encode(), b"a:b", b"a\x85b\x0cc\rd"])
+def test_a_group_may_be_named_in_any_bytes(tmp_path, name):
+    mounted = Mounted(tmp_path, tmp_path / "membership")
+    mounted.membership.write_bytes(b"0::/" + name + b"\n")
+    group = tmp_path / os.fsdecode(name)
+    group.mkdir()
+    (group / "cpu.max").write_text("100000 100000")
+
+    assert cores.available(mounted) == 1
 
 
 def test_no_control_group(tmp_path):

@@ -116,6 +116,19 @@ def test_few_held_out_images_are_no_reason_to_fail():
     assert ((scores >= 0.5 - 1e-6) & (scores <= 1)).all()
 
 
+def test_few_images_whose_features_all_move_together_are_no_reason_to_fail():
+    """With so little around the one direction in which they vary, rounded factors give squared distances below 0."""
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        direction = random.normal(size=300)
+        joined = random.normal(size=(7, 1)) * direction + 1e-4 * random.normal(size=(7, 300))
+        train, held_out = {"only": joined[:6].astype(np.float32)}, {"only": joined[6:].astype(np.float32)}
+
+        scores = Familiarity(fit(train, np.arange(6) % 2, held_out), [300]).score([held_out["only"]])
+
+        assert ((scores > 0.9) & (scores <= 1)).all()
+
+
 def test_size_grows_with_the_features_and_not_with_their_square(statistics):
     assert len(statistics.model_dump_json()) < 45 * 400
 
