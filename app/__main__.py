@@ -9,7 +9,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from app import __version__, interrupts
 from app.errors import (
@@ -26,13 +28,20 @@ from app.errors import (
     PortInUse,
 )
 
+
+def _lacks(package: str | None) -> NoReturn:
+    sys.exit(
+        f"error: {sys.executable} lacks {package}, which the service needs; run 'make serve' once, and use "
+        ".venv/bin/python; or install the project with an extra, as in: pip install '.[cpu]'"
+    )
+
+
 try:
     from app.settings import PREFIX, Settings
 except ModuleNotFoundError as lacking:
-    sys.exit(
-        f"error: {sys.executable} lacks {lacking.name}, which the service needs; run 'make serve' once, and use "
-        ".venv/bin/python"
-    )
+    _lacks(lacking.name)
+if find_spec("onnxruntime") is None:  # which of its packages is installed, the extras 'cpu' and 'cuda' decide
+    _lacks("onnxruntime")
 
 EXIT_CODES: tuple[tuple[type[MultipoolError], int], ...] = (
     (InvalidArtifact, 65),

@@ -38,7 +38,7 @@ class Watcher:
             try:
                 await asyncio.to_thread(self.look if self._repository.ready else self._start_again)
             except Exception as error:  # noqa: BLE001  # whatever went wrong, the next look may go well
-                problem = str(error)
+                problem = str(error) or repr(error)
                 unexpected = None if isinstance(error, MultipoolError | OSError) else error
             if problem and problem != self._problem:
                 log.error("nothing is loaded or removed: %s", problem, exc_info=unexpected)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import onnxruntime as ort
 import pytest
@@ -141,6 +142,25 @@ def test_an_interpreter_without_the_packages_is_told_of():
 
     assert done.returncode == 1
     assert re.fullmatch(r"error: \S+ lacks \w+, which the service needs; run 'make serve' once, .*\n", done.stderr)
+
+
+def test_an_installation_without_onnx_runtime_is_told_of(tmp_path):
+    """As after ``pip install .``, without an extra."""
+    packages = Path(ort.__file__).parents[1]
+    for package in packages.iterdir():
+        if not package.name.startswith("onnxruntime"):
+            (tmp_path / package.name).symlink_to(package)
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "app"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(tmp_path)},
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: \S+ lacks onnxruntime, .* pip install '\.\[cpu\]'\n", done.stderr)
 
 
 UVICORN = ("-m", "uvicorn", "--factory", "app.main:create_app", "--port", "0")
