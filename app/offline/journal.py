@@ -100,7 +100,7 @@ def stamp(image: Path) -> str:
 
 def folders(named: Iterable[Path]) -> tuple[str, ...]:
     """List the named folders, and the folders of the named files."""
-    return tuple(sorted({_key(one if one.is_dir() else one.parent) for one in named}))
+    return tuple(sorted({_key(one if os.path.isdir(one) else one.parent) for one in named}))
 
 
 @contextmanager

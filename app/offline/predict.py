@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -100,9 +101,13 @@ def find(named: list[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in chain.from_iterable(_listed() if path == _LISTED else [path] for path in named):
-        if not path.exists():
-            raise MissingInput(f"{path} does not exist; name an image, or a folder of images")
-        found = _images_in(path) if path.is_dir() else [path]
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingInput(f"{path} does not exist; name an image, or a folder of images") from None
+        except OSError:  # in a folder that cannot be opened: it gets an error of its own
+            is_folder = False
+        found = _images_in(path) if is_folder else [path]
         if not found:
             raise MissingInput(f"{path} holds no image; images end in {', '.join(sorted(SUFFIXES))}")
         files += found
@@ -133,7 +138,10 @@ def _images_in(folder: Path) -> list[Path]:
 
 def _is_image(path: Path) -> bool:
     """Tell whether a path is an image: by its suffix or, if there is none, by its first bytes; hidden files are not."""
-    is_file = path.is_file() or (path.is_symlink() and not path.exists())  # a broken link gets an error of its own
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # a broken link, or in a folder that cannot be opened: it gets an error of its own
+        is_file = True
     if path.name.startswith(".") or not is_file:
         return False
     if path.suffix:

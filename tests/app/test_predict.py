@@ -20,7 +20,7 @@ from PIL import Image
 
 from app import interpreter
 from app.__main__ import main
-from app.offline import tables
+from app.offline import journal, tables
 from app.offline.answering import Offline, open_version
 from app.offline.predict import find
 from app.settings import Settings
@@ -595,6 +595,33 @@ def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(models):
 
     assert str(found[str(closed)]) == "it cannot be read: Permission denied"
     assert found[f"{root}/open.png"]["label"] == "bright"
+
+
+@pytest.mark.parametrize("named", ["", "listed", "listed/image.png"])
+def test_an_image_in_a_folder_that_can_only_be_listed_does_not_end_the_run(models, named):
+    settings = Settings(models_dir=models, default_model="brightness", device="cpu")
+    offline = Offline(open_version(settings, None), settings)
+    with tempfile.TemporaryDirectory() as root:
+        listed = Path(root, "listed")
+        listed.mkdir()
+        (listed / "image.png").write_bytes(toys.plain(255))
+        Path(root, "open.png").write_bytes(toys.plain(255))
+        Path(root).chmod(0o755)
+        listed.chmod(0o444)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # root may read everything
+        try:
+            paths = [Path(root, named), Path(root, "open.png")]
+            found = dict(offline.classify(find(paths), top=None, features=False))
+            folders = journal.folders(paths)  # noted when a table is written
+        finally:
+            os.seteuid(user)
+            listed.chmod(0o700)
+
+    assert str(found[f"{root}/listed/image.png"]) == "it cannot be read: Permission denied"
+    assert found[f"{root}/open.png"]["label"] == "bright"
+    assert {root} <= set(folders) <= {root, str(listed)}
 
 
 def test_options_that_do_not_go_together_draw_nothing(predict, tmp_path):
