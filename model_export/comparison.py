@@ -53,18 +53,19 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
             files are damaged.
     """
     _check_same(folder, arguments, dataset, budget)
-    done = {(each.architecture, each.seed): each for each in read(folder)}
-    pairs = list(_pairs(arguments.architectures, arguments.seeds))
+    done, pairs = _done(folder), list(_pairs(arguments.architectures, arguments.seeds))
     say(
         f"{len(pairs)} trainings (architectures: {len(arguments.architectures)}, seeds: {arguments.seeds}) of "
         f"{counted(budget.epochs, 'epoch')} each; {sum(pair in done for pair in pairs)} done before"
     )
     for architecture, seed in pairs:
-        if (architecture, seed) not in done:
-            one = _train(arguments, architecture, dataset, _with_seed(budget, seed), folder / architecture)
-            done[architecture, seed] = one
-            with files.locked(folder / COMMON, wait=True):  # others may add to the report
-                _write(folder / RUNS, list(map(asdict, [*read(folder), one])))
+        if (architecture, seed) in _done(folder):  # read again: another process may have trained it meanwhile
+            continue
+        one = _train(arguments, architecture, dataset, _with_seed(budget, seed), folder / architecture)
+        with files.locked(folder / COMMON, wait=True):  # others may add to the report
+            done = {**_done(folder), (architecture, seed): one}
+            _write(folder / RUNS, list(map(asdict, done.values())))
+    done = _done(folder)
     return [done[pair] for pair in pairs]
 
 
@@ -102,6 +103,11 @@ def read(folder: Path) -> list[Trained]:
         raise BadData(
             f"{path} cannot be read: {error}; remove the incomplete lines; their runs are then trained again"
         ) from None
+
+
+def _done(folder: Path) -> dict[tuple[str, int], Trained]:
+    """Read the finished runs by architecture and seed."""
+    return {(each.architecture, each.seed): each for each in read(folder)}
 
 
 def next_folder(dataset: str) -> Path:

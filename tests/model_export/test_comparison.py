@@ -193,6 +193,26 @@ def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_pa
     assert "had another batch_size; compare into another --report" in capsys.readouterr().err
 
 
+def test_what_another_process_adds_to_the_report_is_not_trained_again(folder, tmp_path):
+    """The other one finishes the network that this one is training, too; each has one line."""
+    arguments = ["compare", str(folder), "--seeds", "1", "--trunk", "plain", "--epochs", "1"]
+    arguments += ["--report", str(tmp_path / "report"), "--architectures"]
+    assert main([*arguments, "gap,gmp", "--json"]) == 0
+    lines, added = tmp_path / "report" / "runs.csv", tmp_path / "added.csv"
+    lines.rename(added)
+
+    command = [sys.executable, "-m", "model_export", *arguments, "gap,gmp,regions"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while not process.stderr.readline().endswith(" 0 done before\n"):
+            assert process.poll() is None
+        added.rename(lines)
+        said = process.stderr.read()
+
+    assert process.returncode == 0, said
+    assert re.findall(r"^(\w+) seed 0 epoch", said, re.MULTILINE) == ["gap", "regions"]
+    assert [each.architecture for each in comparison.read(lines.parent)] == ["gap", "gmp", "regions"]
+
+
 def test_a_full_disk_leaves_the_lines_of_the_finished_runs(tmp_path):
     finished = [asdict(each) for each in trained(gap=[0.9, 0.8])]
     comparison._write(tmp_path / "runs.csv", finished)
