@@ -4,7 +4,9 @@ import gzip
 import os
 import struct
 import sys
+import tempfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -301,6 +303,26 @@ def test_a_npz_file_that_cannot_be_trained_on(tmp_path, content, message):
 def test_no_data_is_not_this_folder():
     with pytest.raises(MissingInput, match="DATA is empty"):
         sources.find("")
+
+
+def test_a_folder_that_cannot_be_read_is_skipped_with_its_reason():
+    with tempfile.TemporaryDirectory() as root:
+        for path in ("dark/2024/0.png", "dark/1.png", "bright/0.png"):
+            Path(root, path).parent.mkdir(parents=True, exist_ok=True)
+            Path(root, path).write_bytes(toys.plain(0))
+        Path(root).chmod(0o755)
+        Path(root, "dark/2024").chmod(0)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # root may read everything
+        try:
+            found = sources.find(root)
+        finally:
+            os.seteuid(user)
+            Path(root, "dark/2024").chmod(0o700)
+
+    assert [file.name for file in found.files["train"]] == ["bright/0.png", "dark/1.png"]
+    assert found.skipped == ("dark/2024: it cannot be read: Permission denied",)
 
 
 def test_damaged_files_are_skipped_and_told_of_in_our_own_lines_alone(folder, tmp_path, capfd):

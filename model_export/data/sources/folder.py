@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from app.decoders import formats
@@ -98,19 +100,21 @@ def _labels(classes: dict[str, _Classes], folders: dict[str, Path]) -> tuple[str
 
 
 def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str, ...]) -> tuple[list[File], list[str]]:
-    """List the files of one split, class by class, and the links that are not read."""
+    """List the files of one split, class by class, and the links that are not read and the folders that cannot be."""
     unknown = set(classes) - set(labels)
     if unknown:
         raise BadData(f"{folder} has classes that 'train' does not have: {_names(sorted(unknown))}")
     files, skipped = [], []
+    errors: list[OSError] = []
     for index, label in enumerate(labels):
-        for path in (path for home in classes.get(label, []) for path in _visible(home)):
+        for path in (path for home in classes.get(label, []) for path in _visible(home, errors.append)):
             if path.is_file():
                 name, size = str(path.relative_to(root)), path.stat().st_size
                 files.append(File(name, index, path.read_bytes, stamp_of(path), size))
             elif path.is_symlink():
                 why = "a link to a folder, which is not followed" if path.is_dir() else "broken link"
                 skipped.append(f"{path.relative_to(root)}: {why}")
+    skipped += [f"{Path(error.filename).relative_to(root)}: it cannot be read: {error.strerror}" for error in errors]
     return files, skipped
 
 
@@ -151,8 +155,13 @@ def _subfolders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not _hidden(path.name))
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if not any(map(_hidden, path.relative_to(folder).parts)))
+def _visible(folder: Path, on_error: Callable[[OSError], None] = lambda _: None) -> list[Path]:
+    """List what is in a folder at any depth and not hidden; ``on_error`` gets each folder that cannot be read."""
+    found: list[Path] = []
+    for home, folders, names in os.walk(folder, onerror=on_error):
+        folders[:] = [name for name in folders if not _hidden(name)]
+        found += [Path(home, name) for name in (*folders, *names) if not _hidden(name)]
+    return sorted(found)
 
 
 def _hidden(name: str) -> bool:
