@@ -130,6 +130,8 @@ def open_journal(table: Path, version: Version, options: Options) -> Iterator[Jo
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InvalidUsage(f"{table} is being written by another run; name another --output") from None
+        except OSError:  # a file system without locks, as some clusters have: go on as if it were held
+            pass
         file.seek(0)
         first = file.readline()
         was = {"contributions": False, **_parse(first)}  # missing in the journals of older versions

@@ -631,6 +631,18 @@ def test_options_that_do_not_go_together_draw_nothing(predict, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_table_is_written_where_the_file_system_has_no_locks(predict, folder, tmp_path):
+    code = (
+        "import errno, fcntl\ndef flock(*_): raise OSError(errno.ENOLCK, 'No locks available')\nfcntl.flock = flock\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(code)
+
+    done = predict(folder / "0.png", "--output", tmp_path / "table.csv", python_path=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert [row["label"] for row in read(tmp_path / "table.csv")] == ["dark"]
+
+
 def test_parquet_without_pyarrow_says_what_to_install(predict, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['pyarrow'] = None")
 
