@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 RUNS = "runs.csv"
 COMMON = "common.json"
+_LOCK = ".lock"  # others may add to the report
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
         BadData: The folder has runs with other data or another budget, which cannot be compared with these, or its
             files are damaged.
     """
-    _check_same(folder, arguments, dataset, budget)
+    with files.locked(folder / _LOCK, wait=True):
+        _check_same(folder, arguments, dataset, budget)
     done, pairs = _done(folder), list(_pairs(arguments.architectures, arguments.seeds))
     say(
         f"{len(pairs)} trainings (architectures: {len(arguments.architectures)}, seeds: {arguments.seeds}) of "
@@ -62,7 +64,7 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
         if (architecture, seed) in _done(folder):  # read again: another process may have trained it meanwhile
             continue
         one = _train(arguments, architecture, dataset, _with_seed(budget, seed), folder / architecture)
-        with files.locked(folder / COMMON, wait=True):  # others may add to the report
+        with files.locked(folder / _LOCK, wait=True):
             done = {**_done(folder), (architecture, seed): one}
             _write(folder / RUNS, list(map(asdict, done.values())))
     done = _done(folder)

@@ -1,22 +1,26 @@
 """A comparison trains each architecture with each seed, and concludes no more than its figures support."""
 
+import argparse
 import json
 import math
 import re
 import resource
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from model_export import comparison
+from model_export import comparison, datasets
 from model_export.__main__ import main
 from model_export.comparison import Trained, read
 from model_export.errors import BadData
 from model_export.reporting import conclusions
+from model_export.training import Budget
 from tests.conftest import ROOT
 
 
@@ -191,6 +195,23 @@ def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_pa
     assert "Global average pooling against `flatten-dense-dropout`" in page
     assert main([*arguments, "--seeds", "2", "--batch-size", "7"]) == 65
     assert "had another batch_size; compare into another --report" in capsys.readouterr().err
+
+
+def test_two_comparisons_can_begin_a_report_at_the_same_moment(folder, tmp_path):
+    data = datasets.load(str(folder))
+    arguments = argparse.Namespace(architectures=(), seeds=0, trunk="plain", weights="none", value_range=None)
+    together = threading.Barrier(2)
+
+    def begin(report):
+        together.wait()
+        return comparison.run(arguments, data, Budget(), report)
+
+    for number in range(20):
+        report = tmp_path / str(number)
+        report.mkdir()
+        with ThreadPoolExecutor(2) as threads:
+            assert list(threads.map(begin, [report] * 2)) == [[], []]
+        assert json.loads((report / "common.json").read_text())["trunk"] == "plain"
 
 
 def test_what_another_process_adds_to_the_report_is_not_trained_again(folder, tmp_path):
