@@ -116,6 +116,8 @@ def _page(
         f"| {_pm(row['gap'])} | {row['seconds_per_epoch']:.1f} | {row['inference_ms_per_image']:.3f} |"
         for row in rows
     ]
+    several = f"seeds 0 to {arguments.seeds - 1}, each with the same split and its own first weights and order"
+    seeds = "seed 0" if arguments.seeds == 1 else several
     return "\n".join(
         [
             f"# Comparison on {dataset.name}",
@@ -123,8 +125,7 @@ def _page(
             f"{counts} images of {size}; trunk `{arguments.trunk}`, {counted(budget.epochs, 'epoch')}, "
             f"batch {budget.batch_size}, learning rate {budget.learning_rate:g}, weight decay {budget.weight_decay:g}, "
             f"augmentation {budget.augmentation}, averaging {budget.averaging:g}; "
-            f"seeds 0 to {arguments.seeds - 1}, each the same split and its own first weights "
-            "and order. Measured with the weights of the last epoch, mean ± standard deviation over the seeds; gap is "
+            f"{seeds}. Measured with the weights of the last epoch, mean ± standard deviation over the seeds; gap is "
             "train minus validation accuracy; ms per image is ONNX Runtime on this CPU at batch 32.",
             "",
             head,

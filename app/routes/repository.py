@@ -59,6 +59,7 @@ async def load(request: Request, service: AnyService, name: str) -> dict[str, An
         raise MalformedRequest(
             "a load takes nothing but the model's name, no files and no config; put them into the model repository"
         )
+    _check_ready(service)
     refusal = None
     try:
         await asyncio.to_thread(service.load, name)
@@ -71,14 +72,21 @@ async def load(request: Request, service: AnyService, name: str) -> dict[str, An
 
 
 @router.post(
-    "/models/{name}/unload", openapi_extra=_json(_OBJECT), responses=problems.documented(400, 401, 404, 413, 500)
+    "/models/{name}/unload", openapi_extra=_json(_OBJECT), responses=problems.documented(400, 401, 404, 413, 500, 503)
 )
 async def unload(request: Request, service: AnyService, name: str) -> dict[str, Any]:
     """Serve no version of a model until it is loaded again, and free its memory once its last request is done."""
     await _document(request)
+    _check_ready(service)
     service.repository.unload(name)
     service.tell_others(Order("unload", name))
     return {}
+
+
+def _check_ready(service: AnyService) -> None:
+    """Refuse an order while the models of the start are being loaded: until then, nothing is known of most of them."""
+    if not service.repository.ready:
+        raise NotReady(service.repository.reason)
 
 
 async def _document(request: Request) -> Any:

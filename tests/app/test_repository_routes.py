@@ -9,7 +9,7 @@ import pytest
 from tests import toys
 from tests.app.test_metrics import scrape
 from tests.app.test_predictions import assert_problem
-from tests.conftest import serving
+from tests.conftest import serving, wait_until_ready
 
 KEY = "an admin key that is long"
 ADMIN = {"Authorization": f"Bearer {KEY}"}
@@ -181,3 +181,15 @@ def test_a_model_that_was_loaded_is_in_memory_before_the_first_request(tmp_path)
             assert client.post(f"/v2/repository/models/toy/{order}", headers=ADMIN).status_code == 200
 
         assert client.get("/models/toy").json()["loaded"]
+
+
+def test_orders_have_to_wait_for_the_models_of_the_start(tmp_path):
+    data = toys.artifact()
+    for number in range(1, 200):
+        toys.publish(tmp_path, "toy", number, data)
+    with serving(tmp_path, ready=False, ADMIN_KEY=KEY) as client:
+        for action in ("load", "unload"):
+            refused = client.post(f"/v2/repository/models/toy/{action}", headers=ADMIN)
+            assert "the models are being loaded" in assert_problem(refused, 503, "not_ready")["detail"]
+        wait_until_ready(client)
+        assert client.post("/v2/repository/models/toy/unload", headers=ADMIN).status_code == 200
