@@ -242,7 +242,8 @@ class Supervisor:
         self._stop_signals = self._stop_signals or [signal.SIGTERM]
         passed_on = 0
         while self._workers and time.monotonic() < deadline:
-            new, passed_on = self._stop_signals[passed_on:], len(self._stop_signals)
+            new = self._stop_signals[passed_on:]
+            passed_on += len(new)
             for worker in self._workers:
                 for number in new:
                     # A worker that does not serve yet has nothing to finish.
