@@ -230,7 +230,8 @@ def test_what_another_process_adds_to_the_report_is_not_trained_again(folder, tm
         said = process.stderr.read()
 
     assert process.returncode == 0, said
-    assert re.findall(r"^(\w+) seed 0 epoch", said, re.MULTILINE) == ["gap", "regions"]
+    begun = re.findall(r"^(\w+) seed 0 epoch", said, re.MULTILINE)
+    assert begun in (["gap", "regions"], ["regions"])  # the second if it had not begun with the first one yet
     assert [each.architecture for each in comparison.read(lines.parent)] == ["gap", "gmp", "regions"]
 
 
