@@ -21,6 +21,7 @@ from app.server.deadline import Deadline
 from app.server.idle import Idle
 from app.server.incoming import Incoming
 from app.server.limits import Fault, Limits
+from app.server.parser import Parser
 from app.server.refusals import Refusals
 
 
@@ -35,6 +36,7 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.parser: Parser = Parser(self)
         self._limits: Limits = app_state.get("limits") or Limits()
         self._refusals: Refusals = app_state.get("refusals") or Refusals()
         self._idle: Idle = app_state.get("idle") or Idle()

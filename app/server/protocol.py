@@ -11,14 +11,11 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-from uvicorn.server import ServerState
 
 from app.server.connection import Connection
 from app.server.cycle import Cycle
 from app.server.limits import Fault
-from app.server.parser import Parser
 
 _FULL = Fault(503, "as many images as allowed are in progress; try again in a moment")
 
@@ -26,16 +23,7 @@ _FULL = Fault(503, "as many images as allowed are in progress; try again in a mo
 class Protocol(Connection):
     """Parses the requests of one connection, and runs them one after the other."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.parser: Parser = Parser(self)
-        self._begun = 0  # requests that began in the bytes received last
+    _begun = 0  # requests that began in the bytes received last
 
     def data_received(self, data: bytes) -> None:
         """Parse the bytes, and check that a request that is still incomplete stays within its limits."""
