@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import stat
 import sys
 from collections import deque
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +14,8 @@ import orjson
 from tqdm import tqdm
 
 from app import answers, overlay, problems
-from app.decoders import formats
 from app.errors import InvalidUsage, MissingInput, MultipoolError
-from app.offline import journal, tables
+from app.offline import finding, journal, tables
 from app.offline.answering import Offline, Prediction, Result, open_version
 from app.offline.journal import Journal
 from app.registry.versions import Version
@@ -27,10 +23,7 @@ from app.registry.versions import Version
 if TYPE_CHECKING:
     from app.settings import Settings
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
-_NOT_READ = frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl"})  # images too: each is listed with an error
 BAD_DATA = 65
-_LISTED = Path("-")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -40,7 +33,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         MissingInput, InvalidUsage, ModelNotFound, DeviceUnavailable, InvalidArtifact: See their texts.
     """
     _check(arguments)
-    files = find(arguments.images)
+    files = finding.find(arguments.images)
     if arguments.explain is not None and len(files) != 1:
         raise InvalidUsage(f"--explain draws one image, and {len(files)} are named; name one")
     version = open_version(settings, arguments.model)
@@ -91,62 +84,6 @@ def _check(arguments: argparse.Namespace) -> None:
         if arguments.top is not None or arguments.json:
             raise InvalidUsage("--output writes a table of all classes; leave out --top and --json")
         tables.check(arguments.output)
-
-
-def find(named: list[Path]) -> list[Path]:
-    """List the named images, also from standard input, and the images at any depth in the named folders.
-
-    Raises:
-        MissingInput: There is no such file or folder, or no image in it.
-    """
-    files: list[Path] = []
-    for path in chain.from_iterable(_listed() if path == _LISTED else [path] for path in named):
-        try:
-            is_folder = stat.S_ISDIR(path.stat().st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            raise MissingInput(f"{path} does not exist; name an image, or a folder of images") from None
-        except OSError:  # in a folder that cannot be opened: it gets an error of its own
-            is_folder = False
-        found = _images_in(path) if is_folder else [path]
-        if not found:
-            raise MissingInput(f"{path} holds no image; images end in {', '.join(sorted(SUFFIXES))}")
-        files += found
-    return files
-
-
-def _listed() -> list[Path]:
-    """Read paths from standard input, one per line or, as of ``find -print0``, each ended by a zero byte."""
-    data = sys.stdin.buffer.read()
-    paths = [Path(os.fsdecode(path)) for path in data.split(b"\0" if b"\0" in data else b"\n") if path]
-    if not paths:
-        raise MissingInput("standard input names no image; write one path per line, as find does")
-    return paths
-
-
-def _images_in(folder: Path) -> list[Path]:
-    """List the images in a folder, hidden ones excepted, and the folders in it that cannot be read.
-
-    Such a folder is then reported like an image that cannot be read, instead of being left out.
-    """
-    found: list[Path] = []
-    errors: list[OSError] = []
-    for root, folders, names in os.walk(folder, onerror=errors.append):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [path for name in names if _is_image(path := Path(root, name))]
-    return sorted([*found, *(Path(error.filename) for error in errors)])
-
-
-def _is_image(path: Path) -> bool:
-    """Tell whether a path is an image: by its suffix or, if there is none, by its first bytes; hidden files are not."""
-    try:
-        is_file = stat.S_ISREG(path.stat().st_mode)
-    except OSError:  # a broken link, or in a folder that cannot be opened: it gets an error of its own
-        is_file = True
-    if path.name.startswith(".") or not is_file:
-        return False
-    if path.suffix:
-        return path.suffix.lower() in SUFFIXES | _NOT_READ
-    return formats.begins_an_image(path)
 
 
 def _explain(version: Version, file: Path, arguments: argparse.Namespace, settings: Settings) -> None:

@@ -22,7 +22,7 @@ from app import interpreter
 from app.__main__ import main
 from app.offline import journal, tables
 from app.offline.answering import Offline, open_version
-from app.offline.predict import find
+from app.offline.finding import find
 from app.settings import Settings
 from tests import toys
 from tests.conftest import ROOT
