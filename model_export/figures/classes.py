@@ -6,6 +6,7 @@ The figures are those of scikit-learn's ``classification_report``; see :func:`mo
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ Figures = dict[str, dict[str, float | None]]
 Mistake = tuple[int, str, str]
 """Number of images, their class, and the predicted class."""
 
+_COLUMNS = ("class", "images", "precision", "recall", "F1")
+_MARKDOWN = re.compile(r"([\\`*_|<>\[\]])")
 _MOST_CLASSES = 20
 _MOST_MISTAKES = 3
 
@@ -70,21 +73,51 @@ def lines(
         overall: Of the split; see :func:`model_export.figures.metrics.figures`.
         mistakes: See :meth:`Classes.mistakes`.
     """
+    title, rows, rest = _shown(split, figures)
+    table = Table(*_COLUMNS, title=title)
+    for row in rows:
+        table.add_row(*row)
+    yield table
+    if rest:
+        yield rest
+    yield _means(overall)
+    if mistakes:
+        named = "; ".join(f"{true} taken for {predicted} ({count:,})" for count, true, predicted in mistakes)
+        yield f"most frequent mistakes: {named}"
+
+
+def markdown(split: str, figures: Figures, overall: dict[str, float]) -> Iterator[str]:
+    """Describe a split as :func:`lines` does, in Markdown: a title, a table, the means."""
+    title, rows, rest = _shown(split, figures)
+    yield f"{title[0].upper()}{title[1:]}:"
+    rows = [[escaped(label), *cells] for label, *cells in rows]
+    yield "\n".join(f"| {' | '.join(row)} |" for row in (_COLUMNS, ["---"] * len(_COLUMNS), *rows))
+    means = _means(overall)
+    yield f"{rest}. {means[0].upper()}{means[1:]}." if rest else f"{means[0].upper()}{means[1:]}."
+
+
+def _shown(split: str, figures: Figures) -> tuple[str, list[list[str]], str]:
+    """Choose the classes to show; returns a title, their rows, and what to say of those left out."""
     known = [(label, each) for label, each in figures.items() if each["images"]]
     shown, title = known, f"{split}: each class"
     if len(known) > _MOST_CLASSES:
         shown = sorted(known, key=lambda item: item[1]["recall"])[:_MOST_CLASSES]
         title = f"{split}: the {_MOST_CLASSES} classes with the lowest recall"
-    table = Table("class", "images", "precision", "recall", "F1", title=title)
-    for label, each in shown:
-        table.add_row(label, f"{each['images']:,.0f}", *(_cell(each[name]) for name in ("precision", "recall", "f1")))
-    yield table
-    if more := len(known) - len(shown):
-        yield f"… and {more:,} more, with a recall of at least {shown[-1][1]['recall']:.4f}"
-    yield f"balanced accuracy (mean recall) {overall['balanced_accuracy']:.4f}, macro F1 {overall['macro_f1']:.4f}"
-    if mistakes:
-        named = "; ".join(f"{true} taken for {predicted} ({count:,})" for count, true, predicted in mistakes)
-        yield f"most frequent mistakes: {named}"
+    rows = [
+        [label, f"{each['images']:,.0f}", *(_cell(each[name]) for name in ("precision", "recall", "f1"))]
+        for label, each in shown
+    ]
+    more = len(known) - len(shown)
+    return title, rows, f"… and {more:,} more, with a recall of at least {shown[-1][1]['recall']:.4f}" if more else ""
+
+
+def _means(overall: dict[str, float]) -> str:
+    return f"balanced accuracy (mean recall) {overall['balanced_accuracy']:.4f}, macro F1 {overall['macro_f1']:.4f}"
+
+
+def escaped(label: str) -> str:
+    """Write the name of a class in Markdown as it is, whatever characters it has."""
+    return _MARKDOWN.sub(r"\\\1", label)
 
 
 def _number(value: float, digits: int | None) -> float | None:

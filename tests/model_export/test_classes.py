@@ -39,6 +39,27 @@ def test_few_classes_stay_in_their_order_and_those_without_images_are_left_out(c
     }
 
 
+def test_markdown_has_the_same_table_with_names_that_stay_as_they_are():
+    found = Classes(("a|b", "_c_"), np.array([[3, 1], [2, 2]]))
+
+    assert list(classes.markdown("test", found.document(), OVERALL)) == [
+        "Test: each class:",
+        "| class | images | precision | recall | F1 |\n| --- | --- | --- | --- | --- |\n"
+        "| a\\|b | 4 | 0.6000 | 0.7500 | 0.6667 |\n| \\_c\\_ | 4 | 0.6667 | 0.5000 | 0.5714 |",
+        "Balanced accuracy (mean recall) 0.5000, macro F1 0.2500.",
+    ]
+
+
+def test_markdown_of_many_classes_counts_those_left_out():
+    found = Classes(tuple(f"class {label}" for label in range(25)), np.eye(25, dtype=int))
+
+    title, table, means = classes.markdown("test", found.document(), OVERALL)
+
+    assert title == "Test: the 20 classes with the lowest recall:"
+    assert len(table.splitlines()) == 2 + 20
+    assert means.startswith("… and 5 more, with a recall of at least 1.0000. Balanced accuracy")
+
+
 def test_of_many_classes_the_worst_are_shown_and_the_others_counted(capsys):
     """Of class n, 25 - n of 30 images are right, and all others taken for the next class."""
     matrix = np.zeros((25, 25), int)

@@ -99,6 +99,9 @@ def test_from_a_folder_to_an_answer_over_http(published):
         "--precision float32 --name light`",
         "running average of the weights 0.99",
         "4 of 4 epochs",
+        "Test: each class:\n\n| class | images | precision | recall | F1 |\n| --- | --- | --- | --- | --- |\n"
+        "| bright | 2 | 1.0000 | 1.0000 | 1.0000 |\n| dark | 2 | 1.0000 | 1.0000 | 1.0000 |\n\n"
+        "Balanced accuracy (mean recall) 1.0000, macro F1 1.0000.",
     ):
         assert said_of_training in card
     for name in re.findall(r"\]\((.*?\.png)\)", card):
@@ -343,7 +346,7 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     assert "| split | as trained, in float32 | as published, in int8 |" in card
     assert f"| {measured:.4f} |" in card.split("as published, in int8")[1]
     assert "1.0000 of the validation images are right, 1.0000 in float32 (none lost, 0.005 allowed)" in card
-    assert re.search(r"by at most [\d.]+% of the largest value of each, and in the median by at most [\d.]+%", card)
+    assert re.search(r"by at most [\d.]+% of the largest value of each, in the median by at most [\d.]+%", card)
     for picture, same in (("curves.png", True), ("reliability.png", False)):
         assert ((inspected / picture).read_bytes() == (repository / "light" / "1" / picture).read_bytes()) == same
     assert main(["inspect", str(inspected)]) == 0
