@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import math
 import os
 import signal
 import sys
@@ -105,6 +106,8 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
         "--output", type=_table, metavar="TABLE", help="write a table instead: .csv, .jsonl or .parquet; can be resumed"
     )
     add("--top", type=_positive, metavar="K", help="show only the K most probable classes")
+    text = "below this probability, name no label; default: MULTIPOOL_MIN_CONFIDENCE"
+    add("--min-confidence", type=_probability, metavar="P", help=text)
     text = "leave out the pooled features, which are most of a table"
     add("--no-features", dest="features", action="store_false", help=text)
     text = "with --json: add each branch's contribution to every logit; with --output: to that of the label"
@@ -115,6 +118,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
+
+
+def _probability(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
 
 
 def _table(text: str) -> Path:
@@ -159,6 +172,8 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.command == "predict":
         from app.offline import predict  # noqa: PLC0415
 
+        if parsed.min_confidence is not None:
+            settings = settings.model_copy(update={"min_confidence": parsed.min_confidence})
         return predict.run(parsed, settings)
     from app.serving import serve  # noqa: PLC0415
 

@@ -145,6 +145,7 @@ async def _http(request: Request, error: Exception) -> Response:
         headers["Allow"] = ", ".join(sorted({*allowed, "HEAD"}))  # answered wherever GET is, see app.http.application
     details = {
         404: f"there is no {request.scope['path'][:200]!r} here; GET /docs lists what there is",
-        405: f"{request.method} is not possible here; use {headers.get('Allow', 'another method')}",
+        405: f"{request.method} is not possible here; use {headers.get('Allow', 'another method')}"
+        + ("; images are classified by POST /predict" if request.scope["path"] == "/" else ""),
     }
     return response(kind, details.get(error.status_code, str(error.detail)), request.scope, headers)

@@ -138,10 +138,10 @@ def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, n
     epoch = batches.described(len(dataset.splits["train"]), budget.batch_size)
     say(f"{epoch}; at most {counted(budget.epochs, 'epoch')}")
     outcome = training.train(network, dataset, budget, run)
+    remarks.say_outcome(outcome, budget)
     if outcome.epochs == before and (found := published.find(arguments, outcome)):
         say(f"{run.folder} is finished, and is published already: {found.folder}; nothing new was published")
         return _result(found, run, dataset)
-    remarks.say_outcome(outcome, budget)
     return _export(arguments, run, dataset, network, outcome)
 
 

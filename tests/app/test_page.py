@@ -31,7 +31,9 @@ def test_every_file_is_served_with_headers_that_keep_it_to_itself(server):
         assert server.head(path).status_code == 200
     assert server.get("/web/../settings.py").status_code == 404
     assert server.get("/web/nothing.js").status_code == 404
-    assert server.post("/").status_code == 405
+    refused = server.post("/")
+    assert refused.status_code == 405
+    assert refused.json()["detail"] == "POST is not possible here; use GET, HEAD; images are classified by POST /predict"
 
 
 def test_no_file_names_another_host():

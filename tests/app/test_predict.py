@@ -302,6 +302,24 @@ def test_every_row_of_a_csv_has_a_field_for_each_column(predict, folder, tmp_pat
     ]
 
 
+def test_the_lowest_probability_of_a_label_can_be_named_as_in_a_request(predict, server):
+    said = predict("examples/digit.png", "--json", "--min-confidence", "1", MIN_CONFIDENCE=0.5)
+    with open("examples/digit.png", "rb") as file:
+        answer = server.post("/predict", params={"min_confidence": 1}, files={"file": file}).json()
+
+    assert json.loads(said.stdout)["uncertain"] is answer["uncertain"] is True
+    assert json.loads(said.stdout)["label"] is answer["label"] is None
+    assert "uncertain" not in predict("examples/digit.png", "--json", "--min-confidence", "0", MIN_CONFIDENCE=1).stdout
+
+
+@pytest.mark.parametrize("least", ["1.1", "-0.1", "nan", "half"])
+def test_a_lowest_probability_that_is_none_is_refused(predict, least):
+    done = predict("examples/digit.png", f"--min-confidence={least}")
+
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"argument --min-confidence: '{least}' is not a number from 0 to 1\n")
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_the_contributions_in_a_table_are_the_services_and_add_up_to_the_logit(predict, server, folder, tmp_path, kind):
     """Of an image whose label is uncertain too: they are those of the most probable class, as its probability is."""
