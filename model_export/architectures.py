@@ -21,6 +21,7 @@ from app.images import Shape
 from app.metadata import Branch
 from model_export.choices import SIDE, too_small
 from model_export.errors import BadData
+from model_export.networks import initial
 from model_export.networks.heads import HEADS, Source
 from model_export.networks.trunks import TRUNKS, application
 
@@ -52,11 +53,13 @@ def build(
         trunk: One of :data:`model_export.networks.trunks.TRUNKS`, or a network of ``keras.applications``.
         shape: Height, width and channels of the images.
         classes: Number of labels.
-        weights: Where the weights of a ``keras.applications`` trunk come from.
+        weights: Where the initial weights of the trunk come from: ``none``, the ``.keras`` file of a network with the
+            same trunk, or for ``keras.applications`` also ``imagenet`` or a file of weights without the top.
         read: Whether to load them now; not if those of a run will replace them.
 
     Raises:
-        BadData: The images are too small for the trunk, or for what the architecture cuts out of its feature map.
+        BadData: The images are too small for the trunk, or for what the architecture cuts out of its feature map, or
+            the weights do not fit.
         MissingInput: The weights cannot be read or downloaded.
     """
     image = keras.Input(tuple(shape), name="image", dtype="uint8")  # (N, H, W, C)
@@ -73,6 +76,8 @@ def build(
                 f"the feature map of {trunk!r} is {height}×{width} for images of {shape.height}×{shape.width}, too "
                 f"small for {architecture!r}; choose a larger --size"
             )
+    if read and initial.is_network(weights):
+        initial.read_network(keras.Model(image, features), weights)
     return assemble(image, features, HEADS[architecture](features), classes, architecture, pretrained)
 
 

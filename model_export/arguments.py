@@ -62,14 +62,16 @@ def _complete(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     for architecture in architectures if parsed.size is not None and parsed.trunk in TRUNKS else ():
         if reason := choices.too_small(architecture, parsed.trunk, *parsed.size):
             top.error(f"argument --size: {reason}")
-    if parsed.weights != "none" and parsed.trunk in TRUNKS:
+    if parsed.trunk in TRUNKS and parsed.weights != "none" and not parsed.weights.endswith(".keras"):
         top.error(
-            f"argument --weights: the trunk {parsed.trunk!r} has no pretrained weights; name one of keras.applications"
+            f"argument --weights: the trunk {parsed.trunk!r} takes its initial weights from best.keras of a run, not "
+            f"from {parsed.weights!r}; or name a --trunk of keras.applications"
         )
     if parsed.freeze_epochs is None:
-        parsed.freeze_epochs = 0 if parsed.weights == "none" else min(5, parsed.epochs // 2)
+        from_start = parsed.weights == "none" or parsed.trunk in TRUNKS
+        parsed.freeze_epochs = 0 if from_start else min(5, parsed.epochs // 2)
     if parsed.freeze_epochs and parsed.trunk in TRUNKS:
-        top.error(f"argument --freeze-epochs: the trunk {parsed.trunk!r} has no pretrained weights to freeze")
+        top.error(f"argument --freeze-epochs: the trunk {parsed.trunk!r} is never frozen; leave it out")
     if parsed.freeze_epochs > parsed.epochs:
         top.error(
             f"argument --freeze-epochs: {parsed.freeze_epochs} is more than all {parsed.epochs} --epochs; freeze the "
@@ -180,9 +182,12 @@ def _add_network(command: argparse.ArgumentParser) -> None:
     add = command.add_argument_group("network").add_argument
     text = f"{', '.join(TRUNKS)}, or a network of keras.applications such as efficientnetv2b0 (default: batchnorm)"
     add("--trunk", type=choices.trunk, default="batchnorm", help=text)
-    text = "for a keras.applications trunk: none, imagenet (downloads), or a file without the top (default: none)"
-    add("--weights", default="none", help=text)
-    text = "of all epochs, the first ones, with the trunk frozen (default: up to 5 with initial weights, else 0)"
+    text = (
+        "initial weights of the trunk: none (default), best.keras of an earlier run with the same trunk, or for "
+        "keras.applications also imagenet (downloads) or a file without the top"
+    )
+    add("--weights", default="none", metavar="FROM", help=text)
+    text = "of all epochs, the first ones, with a keras.applications trunk frozen (default: 0; 5 with initial weights)"
     add("--freeze-epochs", type=choices.whole, help=text)
 
 

@@ -137,7 +137,8 @@ def _training(document: Metadata) -> str:
 
 def _method(record: dict[str, Any]) -> str:
     """Describe how the weights were trained."""
-    pretrained = f"initial weights of the trunk: {record['weights']}" if record["weights"] != "none" else ""
+    weights = "from a file" if record["weights"] == "file" else record["weights"]
+    pretrained = f"initial weights of the trunk: {weights}" if weights != "none" else ""
     digest = f" (SHA-256 `{record['weights_sha256']}`)" if "weights_sha256" in record else ""
     frozen = f", frozen for {counted(record['freeze_epochs'], 'epoch')}" if record["freeze_epochs"] else ""
     parts = [

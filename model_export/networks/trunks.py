@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import sys
-import warnings
-import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import keras
 from keras import layers
@@ -14,6 +11,7 @@ from keras import layers
 from app.errors import MissingInput
 from app.images import Shape
 from model_export.errors import BadData
+from model_export.networks import initial
 
 FEATURE_MAP = "feature_map"
 """Name of the layer whose output the branches share."""
@@ -64,7 +62,8 @@ def application(
 
     Args:
         image: ``float32 [N, H, W, C]`` of 0 to 255.
-        weights: ``none``, ``imagenet`` (downloaded by Keras) or a file of weights without the top.
+        weights: ``none``, ``imagenet`` (downloaded by Keras), a file of weights without the top, or the ``.keras`` file
+            of a network with this trunk, which the caller reads (:mod:`model_export.networks.initial`).
         read: Whether to load them now; not if others will replace them.
 
     Returns:
@@ -76,8 +75,8 @@ def application(
     """
     make = applications()[name]
     trunk = _make(make, (shape.height, shape.width, 3), "imagenet" if read and weights == "imagenet" else None)
-    if read and weights not in ("none", "imagenet"):
-        _read_weights(trunk, weights)
+    if read and weights not in ("none", "imagenet") and not initial.is_network(weights):
+        initial.read_trunk(trunk, weights)
     prepared = sys.modules[make.__module__].preprocess_input(_three_channels(image, shape.channels))
     # The pretrained statistics of batch normalisation do not change, not even in fine-tuning.
     features = trunk(prepared, training=None if weights == "none" else False)
@@ -95,18 +94,6 @@ def _make(make: Callable[..., keras.Model], shape: tuple[int, int, int], weights
         raise MissingInput(
             f"the weights of {make.__name__} could not be downloaded ({error}); give a file with --weights, or none"
         ) from None
-
-
-def _read_weights(trunk: keras.Model, path: str) -> None:
-    if not Path(path).is_file():
-        raise MissingInput(f"--weights {path}: there is no such file; write none, imagenet or a file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Keras only warns when it leaves layers as they are
-            trunk.load_weights(path)
-    except (ValueError, OSError, KeyError, RuntimeError, UserWarning, zipfile.BadZipFile) as error:
-        reason = str(error).partition("\n")[0]
-        raise BadData(f"--weights {path} does not fit {trunk.name} without its top: {reason}") from None
 
 
 def _three_channels(image: keras.KerasTensor, channels: int) -> keras.KerasTensor:

@@ -33,7 +33,9 @@ def test_every_file_is_served_with_headers_that_keep_it_to_itself(server):
     assert server.get("/web/nothing.js").status_code == 404
     refused = server.post("/")
     assert refused.status_code == 405
-    assert refused.json()["detail"] == "POST is not possible here; use GET, HEAD; images are classified by POST /predict"
+    assert (
+        refused.json()["detail"] == "POST is not possible here; use GET, HEAD; images are classified by POST /predict"
+    )
 
 
 def test_no_file_names_another_host():

@@ -201,11 +201,63 @@ def test_weights_of_a_trunk_come_from_a_file(tmp_path):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(BadData, match="does not fit"):
         build("gap", "mobilenetv2", Shape(64, 64, 3), 2, str(tmp_path / "trunk.weights.h5"))
-    (tmp_path / "trunk.keras").write_bytes(b"damaged")
-    with pytest.raises(BadData, match=r"trunk\.keras does not fit"):
-        build("gap", "mobilenetv3small", Shape(64, 64, 3), 2, str(tmp_path / "trunk.keras"))
+    (tmp_path / "damaged.h5").write_bytes(b"damaged")
+    with pytest.raises(BadData, match=r"damaged\.h5 does not fit"):
+        build("gap", "mobilenetv3small", Shape(64, 64, 3), 2, str(tmp_path / "damaged.h5"))
     with pytest.raises(MissingInput, match="no such file"):
         build("gap", "mobilenetv2", Shape(64, 64, 3), 2, str(tmp_path / "absent.h5"))
+
+
+@pytest.mark.parametrize("trunk", ["plain", "batchnorm", "mobilenetv3small"])
+def test_a_trunk_begins_with_the_weights_of_a_network_that_has_the_same(tmp_path, trunk):
+    """For other classes, branches and sizes of images too; all that is not the trunk begins anew."""
+    source = build("separable", trunk, Shape(64, 64, 3), 3)
+    source.model.set_weights([weight + 0.5 for weight in source.model.get_weights()])
+    source.model.save(tmp_path / "best.keras")
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+
+    network = build("regions", trunk, Shape(64, 64, 3), 5, str(tmp_path / "best.keras"))
+    larger = build("separable", trunk, Shape(96, 80, 3), 3, str(tmp_path / "best.keras"))
+
+    maps, expected = (
+        keras.Model(each.model.input, each.model.get_layer("feature_map").output)(images) for each in (network, source)
+    )
+    np.testing.assert_array_equal(maps, expected)
+    own, others = (each.model.get_layer("logits").get_weights()[0] for each in (larger, source))
+    assert own.max() < 0.5 < others.max()
+    unread = build("regions", trunk, Shape(64, 64, 3), 5, str(tmp_path / "moved.keras"), read=False)
+    assert unread.model.count_params() == network.model.count_params()
+
+
+def test_a_network_by_itself_gives_its_weights_too(tmp_path):
+    source = applications()["mobilenetv3small"](include_top=False, weights=None, input_shape=(64, 64, 3))
+    source.save(tmp_path / "trunk.keras")
+
+    network = build("gap", "mobilenetv3small", Shape(64, 64, 3), 2, str(tmp_path / "trunk.keras"))
+
+    for one, other in zip(source.get_weights(), network.trunk.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_weights_of_another_trunk_or_other_channels_are_refused(tmp_path):
+    path = tmp_path / "best.keras"
+    build("regions", "batchnorm", Shape(32, 32, 3), 2).model.save(path)
+
+    with pytest.raises(
+        BadData, match="its layer 'conv_1' has weights of 3×3×3×32, and here it has weights of 3×3×3×32, "
+    ):
+        build("regions", "plain", Shape(32, 32, 3), 2, str(path))
+    with pytest.raises(
+        BadData, match="3×3×3×32, and here it has weights of 3×3×4×32; choose the --trunk and --channels"
+    ):
+        build("regions", "batchnorm", Shape(32, 32, 4), 2, str(path))
+    with pytest.raises(BadData, match=r"its layer 'mobilenetv2_1\.00_64' has no weights, and here it has weights of "):
+        build("gap", "mobilenetv2", Shape(64, 64, 3), 2, str(path))
+    path.write_bytes(b"damaged")
+    with pytest.raises(BadData, match=r"best\.keras cannot be read: "):
+        build("regions", "batchnorm", Shape(32, 32, 3), 2, str(path))
+    with pytest.raises(MissingInput, match="no such file"):
+        build("regions", "batchnorm", Shape(32, 32, 3), 2, str(tmp_path / "absent.keras"))
 
 
 def test_an_image_too_small_for_a_network_of_keras_applications():

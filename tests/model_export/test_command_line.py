@@ -1,5 +1,6 @@
 """``python -m model_export``: the whole way from a folder to a served model, and its exit codes."""
 
+import hashlib
 import io
 import json
 import os
@@ -106,6 +107,30 @@ def test_from_a_folder_to_an_answer_over_http(published):
         assert said_of_training in card
     for name in re.findall(r"\]\((.*?\.png)\)", card):
         assert (repository / "light" / "1" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_model_begins_with_the_trunk_of_an_earlier_run_and_its_card_says_so(published, folder):
+    """At this learning rate the trunk stays what it was."""
+    said, repository = published
+    best = Path(said["run"]) / "best.keras"
+    options = ["--trunk", "plain", "--weights", str(best), "--architecture", "gap", "--averaging", "0"]
+
+    line = ["train", str(folder), *options, "--epochs", "1", "--learning-rate", "1e-12", "--name", "warm"]
+    assert main([*line, "--output", str(repository)]) == 0
+
+    before, after = (keras.saving.load_model(path) for path in (best, "runs/warm/1/best.keras"))
+    for one, other in zip(
+        before.get_layer("conv_2").get_weights(), after.get_layer("conv_2").get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    digest = hashlib.sha256(best.read_bytes()).hexdigest()
+    card = (repository / "warm" / "1" / "README.md").read_text()
+    assert f"; initial weights of the trunk: from a file (SHA-256 `{digest}`)\n" in card
+    origin = Model.load((repository / "light" / "1" / "model.onnx").read_bytes(), device="cpu").metadata.training
+    assert origin["checkpoint_sha256"] == digest
+    assert f" --trunk plain --weights {best} --freeze-epochs 0 " in card
+    shutil.rmtree(said["run"])
+    assert main(["train", "--resume", "runs/warm/1"]) == 0
 
 
 def test_three_images_of_each_class_are_published_without_statistics(folder, tmp_path, capsys):
@@ -459,6 +484,8 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["train", "--resume", "runs/x/1", "--precision", "int8"],
         ["train", "digits", "--trunk", "resnet51"],
         ["train", "digits", "--weights", "imagenet"],
+        ["train", "digits", "--weights", "trunk.weights.h5"],
+        ["train", "digits", "--weights", "best.keras", "--freeze-epochs", "1"],
         ["train", "digits", "--freeze-epochs", "3"],
         ["train", "digits", "--trunk", "mobilenetv2", "--epochs", "3", "--freeze-epochs", "4"],
         ["compare", "digits", "--trunk", "mobilenetv2", "--freeze-epochs", "11"],
