@@ -1,4 +1,4 @@
-"""A loaded artifact: its sessions with its metadata; checks itself, warms up, runs."""
+"""A loaded artifact: its sessions with its metadata."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime as ort
 
-from app import digest, sessions
+from app import digest, selfcheck, sessions
 from app.buckets import Buckets
 from app.devices import first_line
 from app.drift import Drift
 from app.errors import InvalidArtifact, InvalidParameter
-from app.explanation import BIAS, KERNEL, Head, grid_of, maps_add_up
+from app.explanation import BIAS, KERNEL, Head
 from app.familiarity import JOINT, Familiarity
 from app.images import Shape
 from app.metadata import Metadata
@@ -170,11 +170,10 @@ class Model:
         return sorted({1, min(2, largest)})
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """Run once per batch size, so that no request pays for it, and check that its head explains its logits.
+        """Run once per batch size, so that no request pays for it, and check what is answered.
 
         Raises:
-            InvalidArtifact: The model fails, answers with numbers that are not finite, carries a wrong head, or does
-                not answer its golden probe as it did when it was verified.
+            InvalidArtifact: The model fails, or does not pass what :mod:`app.selfcheck` checks.
         """
         try:
             self._warm_up(batch_sizes)
@@ -184,21 +183,16 @@ class Model:
             raise InvalidArtifact(f"it does not run: {first_line(error)}") from None
 
     def _warm_up(self, batch_sizes: Sequence[int]) -> None:
-        random = np.random.default_rng(0)
         self.head = self._read_head()
-        noise = [random.integers(0, 256, (size, *self.shape), np.uint8) for size in batch_sizes]
-        answers = [self.run(batch, alone=alone) for batch in noise for alone in self._ways]
-        self._replay_probe()
-        if self._buckets is None:
-            self.run_s = min(self._time(noise[0]) for _ in range(_TIMED_RUNS))
-        for outputs in answers:
-            if not np.isfinite(outputs.logits).all():
-                raise InvalidArtifact("it answers noise with numbers that are not finite")
-            features = [vectors[0] for vectors in outputs.features]
-            if self.head is not None and not self.head.explains(features, outputs.logits[0]):
-                raise InvalidArtifact("the head it carries does not add up to its logits")
+        batches = [selfcheck.noise(size, self.shape) for size in batch_sizes]
+        answers = [self.run(batch, alone=alone) for batch in batches for alone in self._ways]
+        selfcheck.check_probe(self.metadata, self.shape, lambda batch: self.run(batch).probabilities)
+        selfcheck.check_answers(answers, self.head)
+        single = selfcheck.noise(1, self.shape)
         if self.has_maps:
-            self._check_maps(random.integers(0, 256, (1, *self.shape), np.uint8))
+            selfcheck.check_maps(self.metadata, self.shape, self.run_with_maps(single))
+        if self._buckets is None:
+            self.run_s = min(self._time(single) for _ in range(_TIMED_RUNS))
         if (statistics := self.metadata.statistics) is not None:
             self.drift = Drift([JOINT, *statistics.branches], statistics.held_out)
 
@@ -206,26 +200,6 @@ class Model:
         start = time.monotonic()
         self.run(batch)
         return time.monotonic() - start
-
-    def _check_maps(self, batch: NDArray[np.uint8]) -> None:
-        outputs, maps = self.run_with_maps(batch)
-        rows, columns = grid_of(self.metadata.branches[0], maps[0].shape[1:])
-        if rows > self.shape.height or columns > self.shape.width:
-            raise InvalidArtifact("the regions of its branches make a feature map that is larger than its input")
-        features = [vectors[0] for vectors in outputs.features]
-        if not maps_add_up(self.metadata.branches, [pooled[0] for pooled in maps], features):
-            raise InvalidArtifact("the maps it carries do not pool to its features")
-
-    def _replay_probe(self) -> None:
-        """Ask the golden probe again, where the artifact carries one."""
-        probe = self.metadata.probe
-        if probe is None:
-            return
-        if probe.shape[3] != self.shape.channels or {len(row) for row in probe.probabilities} != {
-            len(self.metadata.labels)
-        }:
-            raise InvalidArtifact("its golden probe does not fit its input and its labels; export it again")
-        probe.replay(lambda batch: self.run(batch).probabilities, self.shape.height, self.shape.width)
 
     def _read_head(self) -> Head | None:
         """Fetch the constants of the head, which the graph carries as outputs."""
