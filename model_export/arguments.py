@@ -188,8 +188,8 @@ def _add_network(command: argparse.ArgumentParser) -> None:
     )
     add("--weights", default="none", metavar="FROM", help=text)
     text = (
-        "epochs at the beginning in which a keras.applications trunk is frozen (default: 5 with initial weights, but at "
-        "most half of --epochs; otherwise 0)"
+        "epochs at the beginning in which a keras.applications trunk is frozen (default: 5 with initial weights, but "
+        "at most half of --epochs; otherwise 0)"
     )
     add("--freeze-epochs", type=choices.whole, help=text)
 
