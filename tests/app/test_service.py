@@ -70,6 +70,7 @@ def test_the_documentation_describes_every_route_and_error(server):
                 else:
                     assert set(response["content"]) == {"application/problem+json"}, (operation["summary"], status)
     assert "`too_many_pixels`" in predict["responses"]["422"]["description"]
+    assert "null" not in json.dumps([one["schema"] for one in predict["parameters"]])  # no query string can hold it
     assert server.get("/docs").status_code == 200
 
 
