@@ -159,7 +159,7 @@ def _kept_together(same: Mapping[str, str]) -> list[str]:
     pair = " and ".join([name for name, digest in same.items() if digest == first][:2])
     return [
         f"{len(same):,} files are the same as another of their class, such as {pair}: copies were kept together in one "
-        "split"
+        "split, unless their class has too few files that differ"
     ]
 
 
