@@ -12,7 +12,7 @@ Network", 2014 (arXiv:1312.4400).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 from keras import layers
@@ -41,6 +41,14 @@ class Network:
     feature_map: tuple[int, int, int]
     trunk: keras.Model | None = None
     """A trunk of ``keras.applications``, whose weights can be frozen; None for our own."""
+    pretrained: bool = False
+    """Whether the trunk keeps the statistics that its batch normalisation had at first."""
+
+    @property
+    def normalizations(self) -> list[layers.BatchNormalization]:
+        """The batch normalisations whose statistics are taken over the training images."""
+        inside = self.trunk.layers if self.trunk is not None and not self.pretrained else []
+        return [layer for layer in [*self.model.layers, *inside] if isinstance(layer, layers.BatchNormalization)]
 
 
 def build(
@@ -63,13 +71,13 @@ def build(
         MissingInput: The weights cannot be read or downloaded.
     """
     image = keras.Input(tuple(shape), name="image", dtype="uint8")  # (N, H, W, C)
-    pretrained = None
+    whole = None
     if trunk in TRUNKS:
         if reason := too_small(architecture, trunk, shape.height, shape.width):
             raise BadData(reason)
         features = TRUNKS[trunk](layers.Rescaling(1 / 255, name="scale")(image))
     else:
-        features, pretrained = application(layers.Rescaling(1.0, name="scale")(image), trunk, shape, weights, read=read)
+        features, whole = application(layers.Rescaling(1.0, name="scale")(image), trunk, shape, weights, read=read)
         height, width = features.shape[1:3]
         if min(height, width) < SIDE.get(architecture, 1):
             raise BadData(
@@ -78,7 +86,8 @@ def build(
             )
     if read and initial.is_network(weights):
         initial.read_network(keras.Model(image, features), weights)
-    return assemble(image, features, HEADS[architecture](features), classes, architecture, pretrained)
+    network = assemble(image, features, HEADS[architecture](features), classes, architecture, whole)
+    return replace(network, pretrained=whole is not None and weights != "none")
 
 
 def assemble(
