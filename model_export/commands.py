@@ -51,7 +51,7 @@ def _resume(now: argparse.Namespace) -> dict[str, Any]:
     arguments = _arguments_of(run, now)
     with interrupts.resumable("train", "--resume", str(run.folder)), run.locked():
         dataset = _load_again(arguments)
-        network = _build(arguments, dataset, read=not run.history())
+        network = _build(arguments, dataset, run if run.history() else None)
         return _fit_and_export(arguments, run, dataset, network)
 
 
@@ -64,7 +64,7 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
     arguments.name, arguments.data_licence = now.name or arguments.name, now.data_licence or arguments.data_licence
     arguments.replace_anyway = now.replace_anyway
     dataset = _load_again(arguments)
-    network = _build(arguments, dataset, read=False)
+    network = _build(arguments, dataset, run)
     from model_export import training  # noqa: PLC0415
     from model_export.artifact import published  # noqa: PLC0415
 
@@ -114,8 +114,8 @@ def _load_again(arguments: argparse.Namespace) -> Dataset:
     return dataset
 
 
-def _build(arguments: argparse.Namespace, dataset: Dataset, *, read: bool = True) -> Network:
-    """Check that it can be published, and build the network; ``read`` its initial weights from their file."""
+def _build(arguments: argparse.Namespace, dataset: Dataset, run: Run | None = None) -> Network:
+    """Check that it can be published, and build the network: that of a run with finished epochs, or a new one."""
     publishing.check(arguments.output, arguments.name)
     with quiet():  # everything that needs TensorFlow, so that a missing package is found before training
         from model_export import architectures, training  # noqa: PLC0415
@@ -123,7 +123,12 @@ def _build(arguments: argparse.Namespace, dataset: Dataset, *, read: bool = True
 
     training.seed(arguments.seed)
     return architectures.build(
-        arguments.architecture, arguments.trunk, dataset.shape, len(dataset.labels), arguments.weights, read=read
+        arguments.architecture,
+        arguments.trunk,
+        dataset.shape,
+        len(dataset.labels),
+        arguments.weights,
+        run.best() if run else None,
     )
 
 
