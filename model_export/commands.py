@@ -35,9 +35,9 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.resume is not None:
         return _resume(arguments)
     arguments.together = True  # recorded in the run; older runs do not have it
+    arguments.surroundings = provenance.surroundings(arguments.weights)
     dataset = _load(arguments)
     arguments.published_by, arguments.fingerprint = arguments.command_line, dataset.fingerprint()
-    arguments.surroundings = provenance.surroundings(arguments.weights)
     if not arguments.replace_anyway and (before := succession.find(arguments.output, arguments.name)):
         before.check_kind(dataset.labels, dataset.shape, succession.otherwise(arguments))  # accuracy comes later
     network = _build(arguments, dataset)  # wrong arguments fail here, and leave no run
@@ -50,8 +50,10 @@ def _resume(now: argparse.Namespace) -> dict[str, Any]:
     run = Run.open(now.resume)
     arguments = _arguments_of(run, now)
     with interrupts.resumable("train", "--resume", str(run.folder)), run.locked():
+        if not (begun := bool(run.history())):
+            _check_weights(arguments)
         dataset = _load_again(arguments)
-        network = _build(arguments, dataset, run if run.history() else None)
+        network = _build(arguments, dataset, run if begun else None)
         return _fit_and_export(arguments, run, dataset, network)
 
 
@@ -112,6 +114,16 @@ def _load_again(arguments: argparse.Namespace) -> Dataset:
             "restore them, or train again"
         )
     return dataset
+
+
+def _check_weights(arguments: argparse.Namespace) -> None:
+    """Check that a run that has no epoch yet begins with the initial weights that it was started with."""
+    recorded = arguments.surroundings.get("weights_sha256")
+    if provenance.initial(arguments.weights).get("weights_sha256") != recorded:
+        raise BadData(
+            f"{arguments.weights} has changed since {arguments.resume} was started with its weights; restore it, or "
+            "train again"
+        )
 
 
 def _build(arguments: argparse.Namespace, dataset: Dataset, run: Run | None = None) -> Network:
@@ -182,6 +194,7 @@ def _result(published: Published, run: Run, dataset: Dataset) -> dict[str, Any]:
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train several architectures with several seeds at the same budget, and write a report."""
+    provenance.initial(arguments.weights)  # if the file is missing, it says so before the data is loaded
     dataset = _load(arguments)
     with quiet():
         from model_export import comparison, report, training  # noqa: PLC0415

@@ -133,6 +133,33 @@ def test_a_model_begins_with_the_trunk_of_an_earlier_run_and_its_card_says_so(pu
     assert main(["train", "--resume", "runs/warm/1"]) == 0
 
 
+def test_a_run_begins_with_the_weights_that_it_was_started_with_or_not_at_all(published, folder, monkeypatch, capsys):
+    """Else its metadata would name others."""
+    said, _ = published
+    best = Path(said["run"]) / "best.keras"
+    line = ["train", str(folder), "--trunk", "plain", "--weights", str(best), "--epochs", "1", "--name", "warm"]
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "fit", interrupt)
+        assert main(line) == 130
+    weights = best.read_bytes()
+    changed = keras.saving.load_model(best)
+    changed.save(best)
+
+    assert main(["train", "--resume", "runs/warm/1"]) == 65
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        error == f"error: {best} has changed since runs/warm/1 was started with its weights; restore it, or train again"
+    )
+    best.write_bytes(weights)
+    assert main(["train", "--resume", "runs/warm/1"]) == 0
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_file_of_weights_that_is_missing_is_told_before_the_data_is_loaded(command, capsys):
+    assert main([command, "no-such-data", "--weights", "absent.keras"]) == 66
+    assert capsys.readouterr().err == "error: --weights absent.keras: there is no such file\n"
+
+
 def test_three_images_of_each_class_are_published_without_statistics(folder, tmp_path, capsys):
     """One of them is trained on: no class has two that could differ."""
     for path in [path for label in ("bright", "dark") for path in sorted((folder / label).iterdir())[3:]]:
