@@ -11,7 +11,7 @@ import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from model_export import datasets, publishing
+from model_export import datasets, files, publishing
 from model_export.artifact import provenance, repeating, succession
 from model_export.artifact.opening import open_model
 from model_export.console import interrupts
@@ -61,6 +61,7 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
     """Publish the best weights of a run so far, finished or not."""
     run = Run.open(now.run)
     run.best()
+    files.check(run.folder)  # where its pictures are drawn
     arguments = _arguments_of(run, now)
     arguments.output, arguments.precision = now.output or arguments.output, now.precision or arguments.precision
     arguments.name, arguments.data_licence = now.name or arguments.name, now.data_licence or arguments.data_licence

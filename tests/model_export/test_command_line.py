@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
@@ -295,6 +296,24 @@ def test_a_run_leaves_what_is_needed_to_look_at_it_and_to_publish_it_again(publi
     assert training["command"].startswith("python -m model_export train ")
     assert training["published"]["command"].startswith(f"python -m model_export publish {run} --precision int8")
     assert training["repeat"].endswith("--precision int8 --name light")
+
+
+def test_a_run_in_a_folder_that_cannot_be_written_is_not_measured_first(published, capsys):
+    said, _ = published
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o755)
+        run = shutil.copytree(said["run"], Path(root, "run"))
+        run.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # root may write everything
+        try:
+            code = main(["publish", str(run)])
+        finally:
+            os.seteuid(user)
+            run.chmod(0o755)
+
+    assert (code, capsys.readouterr().err) == (1, f"error: [Errno 13] Permission denied: '{run}'\n")
 
 
 def test_whoever_publishes_what_answers_every_request_without_a_name_is_told(published, capsys):
