@@ -76,6 +76,15 @@ def read_tiff(
     return to_uint8(array, value_range)  # (H, W, C)
 
 
+def is_grey(data: bytes, channels: int) -> bool:
+    """Tell whether a TIFF file is a grey image, and not a stack of pages, one for each of several channels."""
+    import tifffile  # noqa: PLC0415  # as above
+
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page: Any = tiff.pages[0]
+        return page.samplesperpixel == 1 and (channels == 1 or len(tiff.series[0].shape) == 2)
+
+
 def describe_tiff(data: bytes) -> str:
     """Say how many bands of what the first page of a TIFF file has; a broken file raises what tifffile raises."""
     import tifffile  # noqa: PLC0415  # as above

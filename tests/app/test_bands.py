@@ -89,6 +89,33 @@ def test_a_value_range_maps_onto_all_of_0_to_255():
     assert pixels[0, 0, :4].tolist() == [0, 128, 255, 255]
 
 
+@pytest.mark.parametrize("pages", [1, 2])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
+def test_a_value_range_holds_for_a_grey_tiff_whatever_pages_follow(dtype, pages):
+    image = np.full((6, 8), 1000, dtype)
+    image[0, 1], image[1, 0] = 2000, 0
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        for page in (image, image[::2, ::2])[:pages]:  # the second is a thumbnail
+            file.write(page, photometric="minisblack")
+
+    for channels in (1, 3):
+        pixels = images.decode(buffer.getvalue(), Shape(6, 8, channels), value_range=(0, 2000))
+
+        assert pixels[:2, :2].tolist() == [[[128] * channels, [255] * channels], [[0] * channels, [128] * channels]]
+
+
+def test_a_stack_of_grey_pages_is_one_image_of_a_model_of_as_many_channels():
+    image = np.random.default_rng(0).integers(0, 2000, (8, 8, 3)).astype(np.uint16)
+    data = tiff(np.moveaxis(image, -1, 0).copy(), planarconfig=None)
+
+    of_three = images.decode(data, Shape(8, 8, 3), value_range=(0, 2000))
+    of_one = images.decode(data, Shape(8, 8, 1), value_range=(0, 2000))
+
+    np.testing.assert_array_equal(of_three, np.rint(image * (255 / 2000)))
+    np.testing.assert_array_equal(of_one, of_three[..., :1])
+
+
 @pytest.mark.parametrize("dtype", ["<u2", ">u2", "<i2", "i1", "<u4", "<i4", "<f4", ">f8"])
 def test_values_of_every_type_are_mapped_by_the_same_line(dtype):
     low, high = 10, 61
