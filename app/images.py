@@ -46,6 +46,8 @@ _ORIENTATION = 0x0112
 _SAMPLES_PER_PIXEL = 277
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _WHITE = (255, 255, 255, 255)
+_FIRST_TO = {"La": "LA", "LAB": "RGB"}
+"""Modes, of TIFF files alone, that Pillow converts to one other only."""
 
 
 def _ample(_: int) -> AbstractContextManager[None]:
@@ -193,6 +195,8 @@ def _to_mode(image: Image.Image, mode: str, value_range: tuple[float, float] | N
     """Convert to ``L``, ``RGB`` or ``RGBA``: 16 bits are scaled, not clipped; alpha is laid over white."""
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(bands.to_uint8(np.asarray(image), value_range))
+    if image.mode in _FIRST_TO:
+        image = image.convert(_FIRST_TO[image.mode])
     if image.has_transparency_data and mode != "RGBA":
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
