@@ -47,7 +47,7 @@ def _listed() -> list[Path]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """List the images in a folder, hidden ones excepted, and the folders in it that cannot be read.
+    """List the images in a folder, hidden ones excepted, and the folders in it that cannot be read, or are links.
 
     Such a folder is then reported like an image that cannot be read, instead of being left out.
     """
@@ -56,6 +56,7 @@ def _images_in(folder: Path) -> list[Path]:
     for root, folders, names in os.walk(folder, onerror=errors.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [path for name in names if _is_image(path := Path(root, name))]
+        found += [path for name in folders if (path := Path(root, name)).is_symlink()]  # which os.walk does not follow
     return sorted([*found, *(Path(error.filename) for error in errors)])
 
 

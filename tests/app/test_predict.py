@@ -230,6 +230,22 @@ def test_a_broken_link_is_not_passed_over(predict, tmp_path):
     assert "No such file" in bad["error"]["detail"]
 
 
+def test_a_link_to_a_folder_is_not_passed_over(predict, folder, tmp_path):
+    root = tmp_path / "linked"
+    root.mkdir()
+    (root / "sound.png").write_bytes(toys.plain(1))
+    (root / "elsewhere").symlink_to(folder)
+
+    done = predict(root, "--json")
+    named = predict(root / "elsewhere", "--json")
+
+    bad, good = json.loads(done.stdout)["results"]
+    assert done.returncode == 65
+    assert good["label"] == "dark"
+    assert "a link to a folder, which is not followed; name the folder itself" in bad["error"]["detail"]
+    assert len(json.loads(named.stdout)["results"]) == 5
+
+
 def test_a_model_answers_with_its_highest_version_that_can_be_used(predict, tmp_path, folder):
     root = tmp_path / "repository"
     toys.publish(root, "toy", 1)
@@ -504,6 +520,16 @@ def test_what_failed_changed_or_went_is_as_it_is_now(predict, folder, interrupte
     labels = [(name, label) for name, label, error in rows if error is None and name != "noise.JPG"]
     assert labels == [("0.png", "bright"), ("255.png", "bright"), ("broken.png", "bright"), ("new.png", "dark")]
     assert len(rows) == 5
+
+
+def test_an_image_named_in_two_ways_is_one_row_and_counted_once(predict, folder, interrupted):
+    again = folder / "deep" / ".."
+
+    done = predict(folder, again, "--output", interrupted, "--model", "brightness:1")
+
+    assert "continuing after 4 finished images; 1 that could not be used" in done.stderr
+    assert "left out" not in done.stderr
+    assert len(read(interrupted)) == 5
 
 
 def test_a_damaged_line_of_the_journal_is_made_again(predict, folder, interrupted):
