@@ -11,7 +11,9 @@ from pathlib import Path
 from app.decoders import formats
 from app.errors import MissingInput
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"}
+)
 _NOT_READ = frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl"})  # images too: each is listed with an error
 _LISTED = Path("-")
 

@@ -201,7 +201,7 @@ def test_several_images_fail_alone(predict, folder):
 
 
 def test_every_image_of_a_folder_is_answered_or_told_why_not(predict, tmp_path):
-    for name in ("good.png", "no suffix", "._good.png", "notes"):
+    for name in ("good.png", "saved by a browser.jfif", "no suffix", "._good.png", "notes"):
         (tmp_path / name).write_bytes(b"BMW, Audi" if name == "notes" else toys.plain(255))
     (tmp_path / "notes").rename(tmp_path / "notes.txt")
     (tmp_path / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
@@ -214,6 +214,7 @@ def test_every_image_of_a_folder_is_answered_or_told_why_not(predict, tmp_path):
         "good.png": "bright",
         "no suffix": "bright",
         "phone.HEIC": None,
+        "saved by a browser.jfif": "bright",
     }
     assert "HEIC, which is not read; save or export it as JPEG" in told["phone.HEIC"]["error"]["detail"]
 
@@ -520,6 +521,23 @@ def test_what_failed_changed_or_went_is_as_it_is_now(predict, folder, interrupte
     labels = [(name, label) for name, label, error in rows if error is None and name != "noise.JPG"]
     assert labels == [("0.png", "bright"), ("255.png", "bright"), ("broken.png", "bright"), ("new.png", "dark")]
     assert len(rows) == 5
+
+
+def test_an_image_that_an_archive_has_replaced_is_tried_again(predict, folder, tmp_path):
+    """It may give all files the same time, and those of some formats have the same size."""
+    image, table = folder / "image.bmp", tmp_path / "answers.jsonl"
+    image.write_bytes(toys.plain(0, kind="BMP"))
+    os.utime(image, (1e9, 1e9))
+    (tmp_path / ".answers.jsonl.part").mkdir()
+    assert predict(image, "--output", table).returncode == 1
+    (tmp_path / ".answers.jsonl.part").rmdir()
+
+    image.write_bytes(toys.plain(255, kind="BMP"))
+    os.utime(image, (1e9, 1e9))
+    done = predict(image, "--output", table)
+
+    assert "1 that could not be used, or have changed, are tried again" in done.stderr
+    assert [row["label"] for row in read(table)] == ["bright"]
 
 
 def test_an_image_named_in_two_ways_is_one_row_and_counted_once(predict, folder, interrupted):
