@@ -22,15 +22,16 @@ def find(named: list[Path]) -> list[Path]:
     """List the named images, also from standard input, and the images at any depth in the named folders.
 
     Raises:
-        MissingInput: There is no such file or folder, or no image in it.
+        MissingInput: There is no such file or folder, or no image in it. What a list names may have gone since: it gets
+            an error of its own.
     """
     files: list[Path] = []
     for path in chain.from_iterable(_listed() if path == _LISTED else [path] for path in named):
         try:
             is_folder = stat.S_ISDIR(path.stat().st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            raise MissingInput(f"{path} does not exist; name an image, or a folder of images") from None
-        except OSError:  # in a folder that cannot be opened: it gets an error of its own
+        except OSError as error:  # it may be in a folder that cannot be opened, and gets an error of its own
+            if isinstance(error, FileNotFoundError | NotADirectoryError) and path in named:
+                raise MissingInput(f"{path} does not exist; name an image, or a folder of images") from None
             is_folder = False
         found = _images_in(path) if is_folder else [path]
         if not found:

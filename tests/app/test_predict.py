@@ -142,7 +142,8 @@ def test_paths_come_from_standard_input(models, folder, end):
     odd = os.fsencode(folder / "not \xe9 UTF-8 ").replace(b"\xc3\xa9", b"\xe9")
     with open(odd, "wb") as file:
         file.write(toys.plain(255))
-    paths = b"".join(path + end for path in (odd, os.fsencode(folder / "0.png")))
+    gone = folder / "deleted since it was listed.png"
+    paths = b"".join(path + end for path in (odd, os.fsencode(gone), os.fsencode(folder / "0.png")))
 
     done = subprocess.run(
         [sys.executable, "-m", "app", "predict", "-", "--json"],
@@ -153,8 +154,10 @@ def test_paths_come_from_standard_input(models, folder, end):
         check=False,
     )
 
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert [one["label"] for one in json.loads(done.stdout)["results"]] == ["bright", "dark"]
+    assert (done.returncode, done.stderr) == (65, b"3 images, 1 of which cannot be used\n")
+    results = json.loads(done.stdout)["results"]
+    assert [one.get("label") for one in results] == ["bright", None, "dark"]
+    assert "No such file" in results[1]["error"]["detail"]
 
 
 def test_no_paths_on_standard_input_are_said(models, monkeypatch, capsys):
