@@ -28,7 +28,8 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], ahead: i
         Exception: The function raised it for the next item.
     """
     waiting: deque[tuple[Item, Future[Result]]] = deque()
-    with ThreadPoolExecutor(cores.available()) as pool:
+    pool = ThreadPoolExecutor(cores.available())
+    try:
         for item in items:
             waiting.append((item, pool.submit(function, item)))
             if len(waiting) > ahead:
@@ -37,3 +38,5 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], ahead: i
         while waiting:
             first, future = waiting.popleft()
             yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # of large images, those that wait take minutes

@@ -46,6 +46,8 @@ _ORIENTATION = 0x0112
 _SAMPLES_PER_PIXEL = 277
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _WHITE = (255, 255, 255, 255)
+_FIRST_TO = {"La": "LA", "LAB": "RGB"}
+"""Modes, of TIFF files alone, that Pillow converts to one other only."""
 
 
 def _ample(_: int) -> AbstractContextManager[None]:
@@ -74,7 +76,8 @@ def decode(
     Args:
         data: The bytes of a JPEG, PNG, WebP, BMP, GIF or TIFF file (first frame), or of a ``.npy`` array
             ``[H, W, C]``. Models of 1 and 3 channels read any of them as grey and colour; all others read TIFF band
-            by band as it is stored (as do models with a ``value_range``), and only 4 channels (RGBA) other formats.
+            by band as it is stored (as do models with a ``value_range``, unless it is grey), and only 4 channels
+            (RGBA) other formats.
         shape: Height, width and channels to return.
         media_type: What the sender declared; None or ``application/octet-stream`` when unknown.
         value_range: Values of more than 8 bits that become 0 and 255; None for the full range of their type.
@@ -105,7 +108,9 @@ def _read(
     if kind == "NPY":
         array = bands.read_npy(data, shape.channels, value_range, max_pixels)
         return bands.resize(array, shape.height, shape.width)
-    if kind == "TIFF" and (shape.channels not in (1, 3) or value_range is not None):
+    # Of several samples of more than 8 bits, Pillow keeps 8.
+    exactly = value_range is not None and kind == "TIFF" and not bands.is_grey(data, shape.channels)
+    if kind == "TIFF" and (shape.channels not in (1, 3) or exactly):
         with room(max_pixels):  # what a TIFF file takes is known only to who reads it
             array = bands.read_tiff(data, shape.channels, value_range, max_pixels)
         return bands.resize(array, shape.height, shape.width)
@@ -190,6 +195,8 @@ def _to_mode(image: Image.Image, mode: str, value_range: tuple[float, float] | N
     """Convert to ``L``, ``RGB`` or ``RGBA``: 16 bits are scaled, not clipped; alpha is laid over white."""
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(bands.to_uint8(np.asarray(image), value_range))
+    if image.mode in _FIRST_TO:
+        image = image.convert(_FIRST_TO[image.mode])
     if image.has_transparency_data and mode != "RGBA":
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)

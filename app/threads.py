@@ -28,30 +28,31 @@ class Threads:
         self._count = count
         self._lock = threading.Lock()  # guards what is below
         self._calls: deque[Callable[[], object]] = deque()
-        self._at_work = 0
+        self._at_work = 0  # threads, and those that the executor has promised
         self._closed = False
+        self._started = False  # whether there is any thread
 
     def submit(self, call: Callable[[], object]) -> None:
         """Have a call done, by a thread that is free or else by the first that will be.
 
         Raises:
-            RuntimeError: They are closed; or none is at work, and none can be started.
+            RuntimeError: They are closed; or there is none yet, and none can be started.
         """
         with self._lock:
             if self._closed:
                 raise RuntimeError("the threads are closed")
             self._calls.append(call)
-            if self._at_work == self._count:
+            if self._started and self._at_work >= self._count:
                 return
             self._at_work += 1
         try:
             self._executor.submit(self._work)
-        except RuntimeError:
-            with self._lock:
-                self._at_work -= 1
-                if not self._at_work and call in self._calls:
+            self._started = True
+        except RuntimeError:  # no thread could be started; the executor keeps the work for those there are
+            if not self._started:
+                with self._lock:
                     self._calls.remove(call)
-                    raise
+                raise
 
     async def run(self, call: Callable[[], Result]) -> Result:
         """Have a call done, and wait for what it returns or raises; one whose caller leaves before is dropped."""

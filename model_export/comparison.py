@@ -74,6 +74,7 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
 def _check_same(folder: Path, arguments: argparse.Namespace, dataset: Dataset, budget: Budget) -> None:
     """Record what all runs of a folder have in common, or check that it is the same."""
     common = {**asdict(budget), "trunk": arguments.trunk, "weights": arguments.weights, "size": [*dataset.shape]}
+    common |= provenance.initial(arguments.weights)
     common |= {"value range": arguments.value_range and [*arguments.value_range], "data": dataset.fingerprint()}
     path = folder / COMMON
     if not path.is_file():

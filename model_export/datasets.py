@@ -117,7 +117,7 @@ def load(
     if measuring:
         files = _as_found(listing.files)
     else:
-        check(listing.files, listing.labels)
+        check(listing.files, listing.labels, listing.skipped)
         same = copies(listing.files) if together else {}
         files = split(listing.files, listing.labels, seed, same)
         notes = (*notes, *_kept_together(same))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from app.decoders import scans
 from app.errors import TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -66,14 +70,25 @@ def read_tiff(
             stack: Any = tiff.series[0]
             axis = 0 if stack.shape[0] == channels else -1
             _check_size(_band_last(stack.shape, axis), channels, max_pixels)
-            array = np.moveaxis(stack.asarray(), axis, -1)
+            _check_jpegs(data, page, stack.pages, max_pixels)
+            array = np.moveaxis(stack.asarray(maxworkers=1), axis, -1)
         else:
             _check_size((page.imagelength, page.imagewidth, page.samplesperpixel), channels, max_pixels)
+            _check_jpegs(data, page, [page], max_pixels)
             axis = 0 if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE else -1
-            array = np.moveaxis(page.asarray(), axis, -1)
+            array = np.moveaxis(page.asarray(maxworkers=1), axis, -1)
     if array.ndim != 3 or array.shape[-1] != channels:
         raise UndecodableImage("the TIFF file is not one flat image; save its bands in one page")
     return to_uint8(array, value_range)  # (H, W, C)
+
+
+def is_grey(data: bytes, channels: int) -> bool:
+    """Tell whether a TIFF file is a grey image, and not a stack of pages, one for each of several channels."""
+    import tifffile  # noqa: PLC0415  # as above
+
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page: Any = tiff.pages[0]
+        return page.samplesperpixel == 1 and (channels == 1 or len(tiff.series[0].shape) == 2)
 
 
 def describe_tiff(data: bytes) -> str:
@@ -93,6 +108,25 @@ def _check_compression(page: Any) -> None:
     name = getattr(page.compression, "name", str(page.compression))
     if name not in _COMPRESSIONS:
         raise UndecodableImage(f"TIFF compression {name} is not read; save it with LZW or deflate")
+
+
+def _check_jpegs(data: bytes, first: Any, pages: Sequence[Any], max_pixels: int) -> None:
+    """Refuse strips and tiles with a JPEG that is larger than they are, or of more scans than an image may have.
+
+    Pillow's libtiff refuses the former itself; tifffile decodes all of it.
+    """
+    if first.compression.name != "JPEG":
+        return
+    size = first.tilelength * first.tilewidth if first.is_tiled else first.rowsperstrip * first.imagewidth
+    # By place and length; blank tiles may share one, but overlapping ones would be read again and again.
+    places = (where for page in pages for where in zip(page.dataoffsets, page.databytecounts, strict=False))
+    segments = Counter(where for where in places if where[1])  # there are empty ones in sparse files
+    if sum(length for _, length in segments) <= len(data):
+        found = {(start, length): scans.work(data[start : start + length]) for start, length in segments}
+        passes = sum(times * math.prod(found[where]) for where, times in segments.items())
+        if all(0 < pixels <= size for pixels, _ in found.values()) and passes <= scans.passes(max_pixels):
+            return
+    raise TooManyPixels("the TIFF file holds JPEGs of more pixels or scans than itself; save it with LZW or deflate")
 
 
 def to_uint8(array: NDArray[Any], value_range: tuple[float, float] | None) -> NDArray[np.uint8]:

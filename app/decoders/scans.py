@@ -24,6 +24,7 @@ _MAX_FILL_BYTES = 64 * 1024
 _UNCHECKED_BYTES = 64 * 1024
 """A file this small is read in no time, whatever it holds."""
 _START_OF_SCAN, _END = 0xDA, 0xD9
+_STARTS_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Nor do those below 0xC0 have one that counts: libjpeg skips them where it expects a restart.
 _WITHOUT_LENGTH = frozenset((*range(0xC0), 0xC8, 0xD8, 0xD9, *range(0xF0, 0xFE)))
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not what stands for a 0xFF of the data, or for a restart
@@ -59,13 +60,32 @@ def check(data: bytes, pixels: int, max_pixels: int) -> None:
     Raises:
         TooManyPixels: Its scans together go over too many pixels.
     """
-    most = min(_MAX_SCANS_OF_LARGEST * max_pixels // pixels, _MAX_SCANS)
+    most = min(passes(max_pixels) // pixels, _MAX_SCANS)
     # Counting bytes is quick, but it also counts what is in a thumbnail or behind the end.
     if data.count(b"\xff\xda") > most and _has_more_scans(data, most):
         raise TooManyPixels(
             f"the JPEG goes over its {pixels:,} pixels more than {most} times, which takes too long; "
             "save it again, not progressive"
         )
+
+
+def work(data: bytes) -> tuple[int, int]:
+    """Read the height times width of a JPEG without a thumbnail, 0 if it does not say, and count its scans.
+
+    Raises:
+        UndecodableImage: As :func:`check_header`.
+    """
+    check_header(data)
+    for start, _, marker in _markers(data, 2):
+        if marker in _STARTS_OF_FRAME:  # length, precision, height, width
+            height, width = data[start + 5 : start + 7], data[start + 7 : start + 9]
+            return int.from_bytes(height, "big") * int.from_bytes(width, "big"), data.count(b"\xff\xda")
+    return 0, 0
+
+
+def passes(pixels: int) -> int:
+    """Compute how many pixels all scans together may go over, if an image may have so many."""
+    return _MAX_SCANS_OF_LARGEST * pixels
 
 
 def _has_more_scans(data: bytes, most: int) -> bool:

@@ -109,5 +109,7 @@ class Offline:
             )
         except InvalidRequest as error:
             return error
+        except IsADirectoryError:
+            return UndecodableImage("it is a link to a folder, which is not followed; name the folder itself")
         except OSError as error:
             return UndecodableImage(f"it cannot be read: {error.strerror}")

@@ -11,7 +11,9 @@ from pathlib import Path
 from app.decoders import formats
 from app.errors import MissingInput
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"}
+)
 _NOT_READ = frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl"})  # images too: each is listed with an error
 _LISTED = Path("-")
 
@@ -20,15 +22,16 @@ def find(named: list[Path]) -> list[Path]:
     """List the named images, also from standard input, and the images at any depth in the named folders.
 
     Raises:
-        MissingInput: There is no such file or folder, or no image in it.
+        MissingInput: There is no such file or folder, or no image in it. What a list names may have gone since: it gets
+            an error of its own.
     """
     files: list[Path] = []
     for path in chain.from_iterable(_listed() if path == _LISTED else [path] for path in named):
         try:
             is_folder = stat.S_ISDIR(path.stat().st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            raise MissingInput(f"{path} does not exist; name an image, or a folder of images") from None
-        except OSError:  # in a folder that cannot be opened: it gets an error of its own
+        except OSError as error:  # it may be in a folder that cannot be opened, and gets an error of its own
+            if isinstance(error, FileNotFoundError | NotADirectoryError) and path in named:
+                raise MissingInput(f"{path} does not exist; name an image, or a folder of images") from None
             is_folder = False
         found = _images_in(path) if is_folder else [path]
         if not found:
@@ -47,7 +50,7 @@ def _listed() -> list[Path]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """List the images in a folder, hidden ones excepted, and the folders in it that cannot be read.
+    """List the images in a folder, hidden ones excepted, and the folders in it that cannot be read, or are links.
 
     Such a folder is then reported like an image that cannot be read, instead of being left out.
     """
@@ -56,6 +59,7 @@ def _images_in(folder: Path) -> list[Path]:
     for root, folders, names in os.walk(folder, onerror=errors.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [path for name in names if _is_image(path := Path(root, name))]
+        found += [path for name in folders if (path := Path(root, name)).is_symlink()]  # which os.walk does not follow
     return sorted([*found, *(Path(error.filename) for error in errors)])
 
 

@@ -95,7 +95,8 @@ def stamp(image: Path) -> str:
         status = image.stat()
     except OSError:
         return ""
-    return f"{status.st_mtime_ns}:{status.st_size}"
+    # The time of the last change cannot be set, as archives do with the others.
+    return f"{status.st_mtime_ns}:{status.st_size}:{status.st_ctime_ns}"
 
 
 def folders(named: Iterable[Path]) -> tuple[str, ...]:

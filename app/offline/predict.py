@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -105,7 +106,7 @@ def _explain(version: Version, file: Path, arguments: argparse.Namespace, settin
 
 def _tabulate(offline: Offline, files: list[Path], arguments: argparse.Namespace) -> int:
     """Write a table, image by image, continuing an interrupted run; returns how many images cannot be used."""
-    files = list(dict.fromkeys(files))
+    files = list({os.path.abspath(file): file for file in files}.values())  # a row for each, however often it is named
     options = journal.Options(
         arguments.features,
         arguments.contributions,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import logging
 import os
 import re
@@ -144,8 +145,7 @@ def passed_over(root: Path) -> list[str]:
     Each line ends with what to do.
     """
     names, versions = set(), set()
-    for file in root.glob(f"[!.]*/[!.]*/{FILE}"):
-        version = file.parent
+    for version in (path.parent for path in _matching(root, f"[!.]*/[!.]*/{FILE}") if os.path.exists(path)):
         if _NAME.fullmatch(version.parent.name) is None:
             names.add(version.parent.name)
         elif VERSION.fullmatch(version.name) is None:
@@ -169,12 +169,14 @@ def passed_over(root: Path) -> list[str]:
 
 
 def _broken_links(root: Path) -> list[Path]:
-    """List the models, versions and files that are links to nothing: in a container, often to what is outside.
-
-    With a ``*`` at its end, a pattern finds links themselves; without, only what they lead to.
-    """
-    places = (path for place in ("[!.]*", "[!.]*/[!.]*", f"[!.]*/[!.]*/{FILE}*") for path in root.glob(place))
+    """List the models, versions and files that are links to nothing: in a container, often to what is outside."""
+    places = (path for place in ("[!.]*", "[!.]*/[!.]*", f"[!.]*/[!.]*/{FILE}") for path in _matching(root, place))
     return sorted(path for path in places if os.path.islink(path) and not os.path.exists(path))
+
+
+def _matching(root: Path, pattern: str) -> list[Path]:
+    """List what matches, links to nothing too, where folders can be read; ``root.glob`` raises where one cannot."""
+    return [root / name for name in glob.glob(pattern, root_dir=root)]
 
 
 def select(found: list[Found], reference: str) -> Found:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from app.errors import MissingInput
 from app.metadata import Metadata, Recipe
 from app.probe import Probe, enlarge
 from model_export.artifact import repeating
@@ -36,15 +37,28 @@ _PROBE_SIDE = 16
 
 
 def surroundings(weights: str = "none") -> dict[str, Any]:
-    """Record the date, the versions of the packages, and the digest of the file with the initial weights."""
+    """Record the date, the versions of the packages, and the initial weights."""
     distributions = packages_distributions()
-    file = Path(weights)
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": ".".join(map(str, sys.version_info[:3])),
         "packages": {(name := distributions[module][0]): version(name) for module in _MODULES},
-        **({"weights_sha256": hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {}),
+        **initial(weights),
     }
+
+
+def initial(weights: str) -> dict[str, str]:
+    """Record the digest of the file with the initial weights, if they come from one.
+
+    Raises:
+        MissingInput: There is no such file.
+    """
+    if weights in ("none", "imagenet"):
+        return {}
+    file = Path(weights)
+    if not file.is_file():
+        raise MissingInput(f"--weights {weights}: there is no such file")
+    return {"weights_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
 def document(network: Network, dataset: Dataset, architecture: str, arguments: argparse.Namespace) -> Metadata:

@@ -7,10 +7,12 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from app import images
 from app.errors import TooManyPixels, UndecodableImage, UnsupportedMediaType, WrongChannels
 from app.images import Shape
+from tests import toys
 
 BANDS = Shape(8, 8, 13)
 
@@ -87,6 +89,33 @@ def test_a_value_range_maps_onto_all_of_0_to_255():
     pixels = images.decode(tiff(image), BANDS, value_range=(0, 1))
 
     assert pixels[0, 0, :4].tolist() == [0, 128, 255, 255]
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
+def test_a_value_range_holds_for_a_grey_tiff_whatever_pages_follow(dtype, pages):
+    image = np.full((6, 8), 1000, dtype)
+    image[0, 1], image[1, 0] = 2000, 0
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        for page in (image, image[::2, ::2])[:pages]:  # the second is a thumbnail
+            file.write(page, photometric="minisblack")
+
+    for channels in (1, 3):
+        pixels = images.decode(buffer.getvalue(), Shape(6, 8, channels), value_range=(0, 2000))
+
+        assert pixels[:2, :2].tolist() == [[[128] * channels, [255] * channels], [[0] * channels, [128] * channels]]
+
+
+def test_a_stack_of_grey_pages_is_one_image_of_a_model_of_as_many_channels():
+    image = np.random.default_rng(0).integers(0, 2000, (8, 8, 3)).astype(np.uint16)
+    data = tiff(np.moveaxis(image, -1, 0).copy(), planarconfig=None)
+
+    of_three = images.decode(data, Shape(8, 8, 3), value_range=(0, 2000))
+    of_one = images.decode(data, Shape(8, 8, 1), value_range=(0, 2000))
+
+    np.testing.assert_array_equal(of_three, np.rint(image * (255 / 2000)))
+    np.testing.assert_array_equal(of_one, of_three[..., :1])
 
 
 @pytest.mark.parametrize("dtype", ["<u2", ">u2", "<i2", "i1", "<u4", "<i4", "<f4", ">f8"])
@@ -191,6 +220,58 @@ def test_a_tiff_waits_for_room_for_all_that_it_may_hold():
 def test_a_compression_that_only_experts_write_is_refused():
     with pytest.raises(UndecodableImage, match="compression LZMA is not read; save it with LZW or deflate"):
         images.decode(tiff(numbered(), compression="lzma"), BANDS)
+
+
+def jpegs(content, bands=13, side=8):
+    """A TIFF of which each band is this JPEG."""
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        layout = {"photometric": "minisblack", "planarconfig": "separate", "rowsperstrip": side}
+        file.write(iter([content] * bands), shape=(bands, side, side), dtype=np.uint8, compression="jpeg", **layout)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("options", [{}, {"tile": (16, 16)}, {"rowsperstrip": 8}])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_what_encoders_make_of_jpegs_in_a_tiff_is_read(planar, options):
+    shape = Shape(30, 20, 4) if planar == "contig" else Shape(30, 20, 13)
+    stored = np.full(shape, 90, np.uint8)
+    stored = stored if planar == "contig" else np.moveaxis(stored, -1, 0).copy()
+
+    data = tiff(stored, planarconfig=planar, compression="jpeg", **options)
+
+    np.testing.assert_allclose(images.decode(data, shape, max_pixels=30 * 20 * 4), 90, atol=5)
+
+
+def test_jpegs_in_a_tiff_that_are_larger_than_it_are_refused():
+    """A progressive one of a few hundred bytes would take gigabytes."""
+    jpeg = toys.save(Image.new("L", (64, 64)), "JPEG", progressive=True)
+    size = jpeg.index(b"\xff\xc2") + 5
+    huge = jpeg[:size] + (60_000).to_bytes(2, "big") * 2 + jpeg[size + 4 :]
+
+    assert images.decode(jpegs(jpeg, side=64), BANDS).shape == BANDS
+    with pytest.raises(TooManyPixels, match="save it with LZW or deflate"):
+        images.decode(jpegs(huge, side=64), BANDS)
+    with pytest.raises(TooManyPixels, match="save it with LZW or deflate"):
+        images.decode(jpegs(jpeg), BANDS)
+
+
+def test_jpegs_in_a_tiff_may_not_have_more_scans_than_an_image():
+    data = jpegs(toys.scans(Image.new("L", (8, 8)), 50))
+
+    assert images.decode(data, BANDS, max_pixels=13 * 64 * 3).shape == BANDS
+    with pytest.raises(TooManyPixels, match="save it with LZW or deflate"):
+        images.decode(data, BANDS, max_pixels=13 * 64 * 2)
+
+
+def test_a_tiff_is_decoded_in_the_thread_that_asks(monkeypatch):
+    """There are as many of those as cores, which tifffile may count differently."""
+    image = np.random.default_rng(0).integers(0, 256, (256, 256, 13), np.uint8)
+    data = tiff(image, compression="deflate", tile=(64, 64))
+    monkeypatch.setattr(tifffile.TIFF, "MAXWORKERS", 8)
+    monkeypatch.setattr(tifffile.tifffile, "ThreadPoolExecutor", lambda _: pytest.fail("it started threads"))
+
+    assert images.decode(data, BANDS).shape == BANDS
 
 
 @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"0"])

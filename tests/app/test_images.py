@@ -131,6 +131,17 @@ def test_a_grey_model_gets_luminance():
     assert colour(toys.save(Image.new("I;16", (8, 8), 32896)), GREY) == (128,)
 
 
+def test_modes_of_tiff_files_alone():
+    data = io.BytesIO()
+    pixels = np.broadcast_to(np.array([50, 128], np.uint8), (8, 8, 2))  # grey, multiplied by its alpha
+    tifffile.imwrite(data, pixels, photometric="minisblack", planarconfig="contig", extrasamples=["assocalpha"])
+    lab = toys.save(Image.new("LAB", (8, 8), (255, 128, 128)), "TIFF")
+
+    assert colour(data.getvalue()) == (177, 177, 177)
+    assert colour(data.getvalue(), GREY) == (177,)
+    assert colour(lab, GREY)[0] == pytest.approx(np.mean(colour(lab)), abs=2)
+
+
 def test_a_four_channel_model_keeps_alpha():
     shape = Shape(8, 8, 4)
 

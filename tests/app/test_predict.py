@@ -142,7 +142,8 @@ def test_paths_come_from_standard_input(models, folder, end):
     odd = os.fsencode(folder / "not \xe9 UTF-8 ").replace(b"\xc3\xa9", b"\xe9")
     with open(odd, "wb") as file:
         file.write(toys.plain(255))
-    paths = b"".join(path + end for path in (odd, os.fsencode(folder / "0.png")))
+    gone = folder / "deleted since it was listed.png"
+    paths = b"".join(path + end for path in (odd, os.fsencode(gone), os.fsencode(folder / "0.png")))
 
     done = subprocess.run(
         [sys.executable, "-m", "app", "predict", "-", "--json"],
@@ -153,8 +154,10 @@ def test_paths_come_from_standard_input(models, folder, end):
         check=False,
     )
 
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert [one["label"] for one in json.loads(done.stdout)["results"]] == ["bright", "dark"]
+    assert (done.returncode, done.stderr) == (65, b"3 images, 1 of which cannot be used\n")
+    results = json.loads(done.stdout)["results"]
+    assert [one.get("label") for one in results] == ["bright", None, "dark"]
+    assert "No such file" in results[1]["error"]["detail"]
 
 
 def test_no_paths_on_standard_input_are_said(models, monkeypatch, capsys):
@@ -201,7 +204,7 @@ def test_several_images_fail_alone(predict, folder):
 
 
 def test_every_image_of_a_folder_is_answered_or_told_why_not(predict, tmp_path):
-    for name in ("good.png", "no suffix", "._good.png", "notes"):
+    for name in ("good.png", "saved by a browser.jfif", "no suffix", "._good.png", "notes"):
         (tmp_path / name).write_bytes(b"BMW, Audi" if name == "notes" else toys.plain(255))
     (tmp_path / "notes").rename(tmp_path / "notes.txt")
     (tmp_path / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
@@ -214,6 +217,7 @@ def test_every_image_of_a_folder_is_answered_or_told_why_not(predict, tmp_path):
         "good.png": "bright",
         "no suffix": "bright",
         "phone.HEIC": None,
+        "saved by a browser.jfif": "bright",
     }
     assert "HEIC, which is not read; save or export it as JPEG" in told["phone.HEIC"]["error"]["detail"]
 
@@ -228,6 +232,22 @@ def test_a_broken_link_is_not_passed_over(predict, tmp_path):
     assert done.returncode == 65
     assert good["label"] == "dark"
     assert "No such file" in bad["error"]["detail"]
+
+
+def test_a_link_to_a_folder_is_not_passed_over(predict, folder, tmp_path):
+    root = tmp_path / "linked"
+    root.mkdir()
+    (root / "sound.png").write_bytes(toys.plain(1))
+    (root / "elsewhere").symlink_to(folder)
+
+    done = predict(root, "--json")
+    named = predict(root / "elsewhere", "--json")
+
+    bad, good = json.loads(done.stdout)["results"]
+    assert done.returncode == 65
+    assert good["label"] == "dark"
+    assert "a link to a folder, which is not followed; name the folder itself" in bad["error"]["detail"]
+    assert len(json.loads(named.stdout)["results"]) == 5
 
 
 def test_a_model_answers_with_its_highest_version_that_can_be_used(predict, tmp_path, folder):
@@ -504,6 +524,33 @@ def test_what_failed_changed_or_went_is_as_it_is_now(predict, folder, interrupte
     labels = [(name, label) for name, label, error in rows if error is None and name != "noise.JPG"]
     assert labels == [("0.png", "bright"), ("255.png", "bright"), ("broken.png", "bright"), ("new.png", "dark")]
     assert len(rows) == 5
+
+
+def test_an_image_that_an_archive_has_replaced_is_tried_again(predict, folder, tmp_path):
+    """It may give all files the same time, and those of some formats have the same size."""
+    image, table = folder / "image.bmp", tmp_path / "answers.jsonl"
+    image.write_bytes(toys.plain(0, kind="BMP"))
+    os.utime(image, (1e9, 1e9))
+    (tmp_path / ".answers.jsonl.part").mkdir()
+    assert predict(image, "--output", table).returncode == 1
+    (tmp_path / ".answers.jsonl.part").rmdir()
+
+    image.write_bytes(toys.plain(255, kind="BMP"))
+    os.utime(image, (1e9, 1e9))
+    done = predict(image, "--output", table)
+
+    assert "1 that could not be used, or have changed, are tried again" in done.stderr
+    assert [row["label"] for row in read(table)] == ["bright"]
+
+
+def test_an_image_named_in_two_ways_is_one_row_and_counted_once(predict, folder, interrupted):
+    again = folder / "deep" / ".."
+
+    done = predict(folder, again, "--output", interrupted, "--model", "brightness:1")
+
+    assert "continuing after 4 finished images; 1 that could not be used" in done.stderr
+    assert "left out" not in done.stderr
+    assert len(read(interrupted)) == 5
 
 
 def test_a_damaged_line_of_the_journal_is_made_again(predict, folder, interrupted):

@@ -67,20 +67,33 @@ def test_a_call_that_fails_takes_no_thread_with_it(threads, caplog, failure):
     assert failure.__name__ in caplog.text
 
 
-def test_where_no_more_threads_can_be_had_those_there_are_do_the_work(threads, monkeypatch):
-    begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
+def refuse(_):
+    raise RuntimeError("can't start new thread")
 
-    def refuse(_):
-        raise RuntimeError("can't start new thread")
 
-    threads.submit(lambda: (begun.set(), wait_for(go_on)))
-    wait_for(begun)
-    with monkeypatch.context() as full:
-        full.setattr(threading.Thread, "start", refuse)
+def test_where_no_more_threads_can_be_had_those_there_are_do_the_work_again_and_again(threads, monkeypatch):
+    for _ in range(5):
+        begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
+        threads.submit(lambda begun=begun, go_on=go_on: (begun.set(), wait_for(go_on)))
+        wait_for(begun)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
         threads.submit(done.set)
-    go_on.set()
+        go_on.set()
 
-    wait_for(done)
+        wait_for(done)
+
+
+def test_where_no_thread_can_be_had_it_is_said_until_one_can(monkeypatch):
+    done = threading.Event()
+    with closing(Threads(1, "test")) as alone:
+        with monkeypatch.context() as full:
+            full.setattr(threading.Thread, "start", refuse)
+            for _ in range(2):
+                with pytest.raises(RuntimeError, match="can't start new thread"):
+                    alone.submit(lambda: pytest.fail("it was refused"))
+        alone.submit(done.set)
+
+        wait_for(done)
 
 
 def test_what_a_call_returns_or_raises_reaches_who_waits(threads):

@@ -217,13 +217,14 @@ def test_at_the_start_a_bad_version_is_passed_over_where_there_is_a_good_one(tmp
         assert "not a multi-pool artifact" in refused(client)[2]
 
 
-def test_a_folder_that_cannot_be_read_holds_up_nothing_else(tmp_path):
+@pytest.mark.parametrize("target", ["other", "too-long" * 50])
+def test_a_folder_that_cannot_be_read_holds_up_nothing_else(tmp_path, target):
     toys.publish(tmp_path, "other", 1)
     toys.publish(tmp_path, "toy", 1)
     other, aside = tmp_path / "other", tmp_path / ".aside"
     with serving(tmp_path, MODELS_POLL_S=0.05) as client:
         other.rename(aside)
-        other.symlink_to(other)  # which nobody can read, not even root
+        other.symlink_to(target)  # which nobody can read, not even root
         client.log.wait_for(f"{other} cannot be read: .*; nothing is loaded or removed there")
         assert scrape(client)["multipool_unreadable_folders",] == 1
         appear(tmp_path, "toy", 2, toys.artifact(offset=0.25))

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
@@ -131,6 +132,33 @@ def test_a_model_begins_with_the_trunk_of_an_earlier_run_and_its_card_says_so(pu
     assert f" --trunk plain --weights {best} --freeze-epochs 0 " in card
     shutil.rmtree(said["run"])
     assert main(["train", "--resume", "runs/warm/1"]) == 0
+
+
+def test_a_run_begins_with_the_weights_that_it_was_started_with_or_not_at_all(published, folder, monkeypatch, capsys):
+    """Else its metadata would name others."""
+    said, _ = published
+    best = Path(said["run"]) / "best.keras"
+    line = ["train", str(folder), "--trunk", "plain", "--weights", str(best), "--epochs", "1", "--name", "warm"]
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "fit", interrupt)
+        assert main(line) == 130
+    weights = best.read_bytes()
+    changed = keras.saving.load_model(best)
+    changed.save(best)
+
+    assert main(["train", "--resume", "runs/warm/1"]) == 65
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        error == f"error: {best} has changed since runs/warm/1 was started with its weights; restore it, or train again"
+    )
+    best.write_bytes(weights)
+    assert main(["train", "--resume", "runs/warm/1"]) == 0
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_file_of_weights_that_is_missing_is_told_before_the_data_is_loaded(command, capsys):
+    assert main([command, "no-such-data", "--weights", "absent.keras"]) == 66
+    assert capsys.readouterr().err == "error: --weights absent.keras: there is no such file\n"
 
 
 def test_three_images_of_each_class_are_published_without_statistics(folder, tmp_path, capsys):
@@ -268,6 +296,24 @@ def test_a_run_leaves_what_is_needed_to_look_at_it_and_to_publish_it_again(publi
     assert training["command"].startswith("python -m model_export train ")
     assert training["published"]["command"].startswith(f"python -m model_export publish {run} --precision int8")
     assert training["repeat"].endswith("--precision int8 --name light")
+
+
+def test_a_run_in_a_folder_that_cannot_be_written_is_not_measured_first(published, capsys):
+    said, _ = published
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o755)
+        run = shutil.copytree(said["run"], Path(root, "run"))
+        run.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # root may write everything
+        try:
+            code = main(["publish", str(run)])
+        finally:
+            os.seteuid(user)
+            run.chmod(0o755)
+
+    assert (code, capsys.readouterr().err) == (1, f"error: [Errno 13] Permission denied: '{run}'\n")
 
 
 def test_whoever_publishes_what_answers_every_request_without_a_name_is_told(published, capsys):
