@@ -36,8 +36,8 @@ def batchnorm(image: keras.KerasTensor) -> keras.KerasTensor:
 def _convolution(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
     """Conv · BatchNorm · ReLU (Ioffe and Szegedy 2015); the normalisation has the bias.
 
-    With this momentum, the running statistics follow the weights within about ten steps, so that validation measures
-    the current network even on a small data set.
+    With this momentum, the running statistics follow the weights within about ten steps. Averaged weights get others
+    (:mod:`model_export.fitting.normalizing`).
     """
     x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv_{name}")(x)
     x = layers.BatchNormalization(momentum=0.9, name=f"norm_{name}")(x)
