@@ -181,6 +181,23 @@ def test_three_images_of_each_class_are_published_without_statistics(folder, tmp
     assert "familiarity" not in answer
 
 
+def test_paths_need_not_be_text_and_a_terminal_may_lack_letters(folder, tmp_path):
+    """Neither is known before the end, when it would cost a whole training."""
+    data = folder.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    line = ["train", str(data), "--trunk", "plain", "--epochs", "1", "--name", "light", "--data-licence", data.name]
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+
+    command = [sys.executable, "-m", "model_export", *line]
+    done = subprocess.run(command, env={**os.environ, **ascii_alone}, capture_output=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert b"published models/light/1\n" in done.stdout
+    card = (tmp_path / "models" / "light" / "1" / "README.md").read_text(encoding="utf-8")
+    assert "- data: caf\\\\udce9 (32 train, 4 validation, 4 test)" in card
+    assert "16×16 pixels" in card
+    assert main(["publish", "runs/light/1", "--precision", "float16"]) == 0
+
+
 def test_a_second_run_publishes_the_next_version(published, folder):
     _, repository = published
 
