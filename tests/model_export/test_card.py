@@ -134,7 +134,8 @@ def test_what_else_is_known_is_said():
         "The file contains 4 small images with the probabilities that they got.",
         "refuses it if a probability differs by more than 0.01.\n",
         "A temperature of 0.9, fitted to 150 validation images, is folded into the head. Expected calibration error "
-        "over 15 bins (validation: cross-fitted in 5 folds):\n\n| split | as trained | as published |\n| --- | --- | --- |\n"
+        "over 15 bins (validation: cross-fitted in 5 folds):\n\n| split | as trained | as published |\n"
+        "| --- | --- | --- |\n"
         "| train | 0.0300 | 0.0100 |\n| validation | 0.0400 | 0.0200 |\n",
         "Validation: each class:\n\n| class |",
         "- pixel values of more than 8 bits: 0 becomes 0 and 4000.5 becomes 255\n",

@@ -473,8 +473,13 @@ def test_too_small_a_precision_publishes_nothing(published, monkeypatch, capsys)
     monkeypatch.setattr(precision, "LARGEST_FALL", -1.0)
 
     assert main(["publish", said["run"], "--precision", "float16", "--output", str(repository)]) == 65
-    assert "float16 loses too much" in capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: float16 loses too much: ")
     assert sorted(path.name for path in (repository / "light").iterdir()) == [".highest", "1"]
+    command = error.partition("; nothing was published: ")[2].removesuffix(" publishes it as it is")
+    assert shlex.split(command)[-3:] == [str(repository), "--precision", "float32"]
+    assert main(shlex.split(command.partition(" -m model_export ")[2])) == 0
+    assert "published already" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_the_old_version_as_it_is(published, monkeypatch, capsys):
