@@ -547,6 +547,8 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["train", "digits", "--learning-rate", "nan"],
         ["train", "digits", "--seed", "-1"],
         ["train", "digits", "--value-range", "5", "5"],
+        ["train", "digits", "--value-range", "0", "inf"],
+        ["train", "digits", "--value-range", "-inf", "1"],
         ["train", "digits", "--resume", "runs/x/1"],
         ["train", "--resume", "runs/x/1", "--epochs", "9"],
         ["train", "--resume", "runs/x/1", "--precision", "int8"],
@@ -590,6 +592,14 @@ def test_the_least_and_the_largest_values_are_taken(tmp_path):
     assert arguments.parse(["train", "x", "--size", "3", "--trunk", "MobileNetV2"]).trunk == "mobilenetv2"
     frozen = "train x --trunk mobilenetv2 --epochs 4 --freeze-epochs 4"
     assert arguments.parse(frozen.split()).freeze_epochs == 4
+    for options, epochs in (
+        ("--trunk mobilenetv2 --weights imagenet", 5),
+        ("--trunk mobilenetv2 --weights runs/x/1/best.keras --epochs 3", 1),
+        ("--trunk mobilenetv2", 0),
+        ("--trunk plain --weights runs/x/1/best.keras", 0),
+    ):
+        for command in ("train", "compare"):
+            assert arguments.parse([command, "x", *options.split()]).freeze_epochs == epochs
     for kind in ("none", "aerial"):
         assert arguments.parse(["train", "digits", "--augmentation", kind]).augmentation == kind
 
