@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -41,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     # Damaged files are reported once, by name, where they are skipped.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
     warnings.filterwarnings("ignore", module=r"PIL\b")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: a terminal may lack a character
     parsed = parse(arguments)
     try:
         with noted():

@@ -210,7 +210,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         trained = comparison.run(arguments, dataset, budget, folder)
         document = report.write(folder, arguments, dataset, budget, trained)
     if not arguments.json:
-        printing.out.print((folder / "README.md").read_text())
+        printing.out.print((folder / "README.md").read_text(encoding="utf-8"))
         say(f"report {folder / 'README.md'}")
     return {"report": str(folder), **document}
 

@@ -57,8 +57,8 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
         _check_same(folder, arguments, dataset, budget)
     done, pairs = _done(folder), list(_pairs(arguments.architectures, arguments.seeds))
     say(
-        f"{len(pairs)} trainings (architectures: {len(arguments.architectures)}, seeds: {arguments.seeds}) of "
-        f"{counted(budget.epochs, 'epoch')} each; {sum(pair in done for pair in pairs)} done before"
+        f"{counted(len(pairs), 'training')} (architectures: {len(arguments.architectures)}, seeds: {arguments.seeds}) "
+        f"of {counted(budget.epochs, 'epoch')} each; {sum(pair in done for pair in pairs)} done before"
     )
     for architecture, seed in pairs:
         if (architecture, seed) in _done(folder):  # read again: another process may have trained it meanwhile

@@ -17,6 +17,7 @@ import numpy as np
 from app.errors import InvalidUsage
 from app.images import Shape
 from model_export.choices import MOST_CHANNELS
+from model_export.console.invocation import readable
 from model_export.data import decoding, sources, survey
 from model_export.data.decoding import Split
 from model_export.data.leakage import Leak, find_contradictions, find_leaks
@@ -132,7 +133,7 @@ def load(
         _check_classes(splits["train"], listing.labels, skipped)
     held_out = files.get("test") or files.get("validation") or next(iter(files.values()))
     return Dataset(
-        listing.name,
+        readable(listing.name),
         listing.labels,
         shape,
         splits,

@@ -17,7 +17,7 @@ from app.errors import MissingInput
 from app.metadata import Metadata, Recipe
 from app.probe import Probe, enlarge
 from model_export.artifact import repeating
-from model_export.console.invocation import recorded
+from model_export.console.invocation import readable, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ def training_record(
     return {
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint(),
-        "licence": arguments.data_licence,
+        "licence": readable(arguments.data_licence),
         "images": dataset.counts(),
         "skipped": len(dataset.skipped),
         "leaks": {kind: kinds.count(kind) for kind in ("exact", "near")},
@@ -97,10 +97,10 @@ def training_record(
         "seconds": round(outcome.seconds),
         "checkpoint_sha256": outcome.checkpoint,
         "weights": arguments.weights if arguments.weights in ("none", "imagenet") else "file",
-        "command": f"{recorded()} {arguments.command_line}",
+        "command": recorded(arguments.command_line),
         "repeat": repeating.command(arguments, dataset.shape),
         **arguments.surroundings,
-        "published": {"command": f"{recorded()} {arguments.published_by}", **surroundings()},
+        "published": {"command": recorded(arguments.published_by), **surroundings()},
     }
 
 

@@ -181,6 +181,23 @@ def test_three_images_of_each_class_are_published_without_statistics(folder, tmp
     assert "familiarity" not in answer
 
 
+def test_paths_need_not_be_text_and_a_terminal_may_lack_letters(folder, tmp_path):
+    """Neither is known before the end, when it would cost a whole training."""
+    data = folder.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    line = ["train", str(data), "--trunk", "plain", "--epochs", "1", "--name", "light", "--data-licence", data.name]
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+
+    command = [sys.executable, "-m", "model_export", *line]
+    done = subprocess.run(command, env={**os.environ, **ascii_alone}, capture_output=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert b"published models/light/1\n" in done.stdout
+    card = (tmp_path / "models" / "light" / "1" / "README.md").read_text(encoding="utf-8")
+    assert "- data: caf\\\\udce9 (32 train, 4 validation, 4 test)" in card
+    assert "16×16 pixels" in card
+    assert main(["publish", "runs/light/1", "--precision", "float16"]) == 0
+
+
 def test_a_second_run_publishes_the_next_version(published, folder):
     _, repository = published
 
@@ -456,8 +473,13 @@ def test_too_small_a_precision_publishes_nothing(published, monkeypatch, capsys)
     monkeypatch.setattr(precision, "LARGEST_FALL", -1.0)
 
     assert main(["publish", said["run"], "--precision", "float16", "--output", str(repository)]) == 65
-    assert "float16 loses too much" in capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: float16 loses too much: ")
     assert sorted(path.name for path in (repository / "light").iterdir()) == [".highest", "1"]
+    command = error.partition("; nothing was published: ")[2].removesuffix(" publishes it as it is")
+    assert shlex.split(command)[-3:] == [str(repository), "--precision", "float32"]
+    assert main(shlex.split(command.partition(" -m model_export ")[2])) == 0
+    assert "published already" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_the_old_version_as_it_is(published, monkeypatch, capsys):
@@ -525,6 +547,8 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["train", "digits", "--learning-rate", "nan"],
         ["train", "digits", "--seed", "-1"],
         ["train", "digits", "--value-range", "5", "5"],
+        ["train", "digits", "--value-range", "0", "inf"],
+        ["train", "digits", "--value-range", "-inf", "1"],
         ["train", "digits", "--resume", "runs/x/1"],
         ["train", "--resume", "runs/x/1", "--epochs", "9"],
         ["train", "--resume", "runs/x/1", "--precision", "int8"],
@@ -568,6 +592,14 @@ def test_the_least_and_the_largest_values_are_taken(tmp_path):
     assert arguments.parse(["train", "x", "--size", "3", "--trunk", "MobileNetV2"]).trunk == "mobilenetv2"
     frozen = "train x --trunk mobilenetv2 --epochs 4 --freeze-epochs 4"
     assert arguments.parse(frozen.split()).freeze_epochs == 4
+    for options, epochs in (
+        ("--trunk mobilenetv2 --weights imagenet", 5),
+        ("--trunk mobilenetv2 --weights runs/x/1/best.keras --epochs 3", 1),
+        ("--trunk mobilenetv2", 0),
+        ("--trunk plain --weights runs/x/1/best.keras", 0),
+    ):
+        for command in ("train", "compare"):
+            assert arguments.parse([command, "x", *options.split()]).freeze_epochs == epochs
     for kind in ("none", "aerial"):
         assert arguments.parse(["train", "digits", "--augmentation", kind]).augmentation == kind
 

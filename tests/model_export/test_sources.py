@@ -287,6 +287,11 @@ def test_names_of_a_npz_file_may_be_bytes(tmp_path):
     [
         ({"x": arrays(shape=(8, 8, 300))[0], "y": arrays()[1]}, "300 channels; networks are made for 1 to 200"),
         ({"x": np.zeros((30, 8, 8), np.float32), "y": arrays()[1]}, "--value-range LOW HIGH says which"),
+        ({"x": np.array(5), "y": arrays()[1]}, r"data\.npz has no images but 30 labels"),
+        (
+            {"x": arrays()[0], "y": ["sea "] * 30},
+            r"y in .*data\.npz names one class, 'sea'; a classifier needs at least",
+        ),
         (
             {"x_train": arrays()[0], "y_train": arrays()[1], "x_val": arrays(0)[0], "y_val": arrays(0)[1]},
             "3 classes have too few images: '0' \\(in validation\\)",
