@@ -30,7 +30,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from app.decoders import bands, blocks, chunks, formats, scans
+from app.decoders import bands, blocks, chunks, formats, quiet, scans
 from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 50_000_000
 _LARGE = 1_000_000  # smaller images need not wait for room
+
+quiet.hush()
 
 Room = Callable[[int], AbstractContextManager[None]]
 

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import sys
-import warnings
 from importlib.util import find_spec
 from typing import Any
 
@@ -38,9 +37,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of how Keras calls it
-    # Damaged files are reported once, by name, where they are skipped.
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
-    warnings.filterwarnings("ignore", module=r"PIL\b")
     parsed = parse(arguments)
     try:
         with noted():
