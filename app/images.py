@@ -30,7 +30,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from app.decoders import bands, blocks, chunks, formats, quiet, scans
+from app.decoders import bands, blocks, chunks, formats, quiet, scans, strips
 from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ def _read(
     if kind == "NPY":
         array = bands.read_npy(data, shape.channels, value_range, max_pixels)
         return bands.resize(array, shape.height, shape.width)
+    if kind == "TIFF":
+        strips.check(data)
     # Of several samples of more than 8 bits, Pillow keeps 8.
     exactly = value_range is not None and kind == "TIFF" and not bands.is_grey(data, shape.channels)
     if kind == "TIFF" and (shape.channels not in (1, 3) or exactly):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from app.decoders import scans
+from app.decoders import scans, strips
 from app.errors import TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def read_tiff(
         pages = alike(tiff)
         if len(pages) > _MOST_PAGES:
             raise UndecodableImage("the TIFF file has too many pages; save its bands in one page")
+        strips.check_number(math.prod(page.chunked) * len(pages))  # that there should be, which are made up if need be
         if len(pages) > 1:
             size = (len(pages), *page.shape)
             axis = -1 if len(pages) != channels and size[-1] == channels else 0
