@@ -30,7 +30,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from app.decoders import bands, blocks, chunks, formats, quiet, scans, strips
+from app.decoders import bands, blocks, chunks, formats, quiet, runs, scans, strips
 from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -136,6 +136,8 @@ def _decode_with_pillow(
         chunks.check(data)
     elif kind == "GIF":
         blocks.check(data)
+    elif kind == "BMP":
+        runs.check(data)
     with _open(data, kind) as image:
         if image.width * image.height > max_pixels:
             raise TooManyPixels(
