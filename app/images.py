@@ -30,7 +30,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from app.decoders import bands, blocks, chunks, formats, scans
+from app.decoders import bands, blocks, chunks, formats, quiet, runs, scans, strips
 from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 50_000_000
 _LARGE = 1_000_000  # smaller images need not wait for room
+
+quiet.hush()
 
 Room = Callable[[int], AbstractContextManager[None]]
 
@@ -108,6 +110,8 @@ def _read(
     if kind == "NPY":
         array = bands.read_npy(data, shape.channels, value_range, max_pixels)
         return bands.resize(array, shape.height, shape.width)
+    if kind == "TIFF":
+        strips.check(data)
     # Of several samples of more than 8 bits, Pillow keeps 8.
     exactly = value_range is not None and kind == "TIFF" and not bands.is_grey(data, shape.channels)
     if kind == "TIFF" and (shape.channels not in (1, 3) or exactly):
@@ -132,6 +136,8 @@ def _decode_with_pillow(
         chunks.check(data)
     elif kind == "GIF":
         blocks.check(data)
+    elif kind == "BMP":
+        runs.check(data)
     with _open(data, kind) as image:
         if image.width * image.height > max_pixels:
             raise TooManyPixels(

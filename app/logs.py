@@ -62,6 +62,5 @@ def configuration(level: str, style: str) -> dict[str, Any]:
         "loggers": {
             "app": {"level": level.upper()},
             "uvicorn": {"level": "ERROR"},  # its warnings repeat what the protocol answers
-            "tifffile": {"level": "CRITICAL"},
         },
     }

@@ -10,7 +10,6 @@ import resource
 import signal
 import socket
 import sys
-import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -72,8 +71,6 @@ def work(
 
 
 def _prepare(settings: Settings) -> None:
-    # Pillow warns of large images, which our own limit covers, and of header fields, as often as a client likes.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.captureWarnings(True)
     logging.config.dictConfig(logs.configuration(settings.log_level, settings.log_format))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

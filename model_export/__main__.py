@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import sys
-import warnings
 from importlib.util import find_spec
 from typing import Any
 
@@ -39,9 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of how Keras calls it
-    # Damaged files are reported once, by name, where they are skipped.
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
-    warnings.filterwarnings("ignore", module=r"PIL\b")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: a terminal may lack a character
     parsed = parse(arguments)

@@ -6,12 +6,13 @@ import io
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from app.decoders import scans
+from app.decoders import scans, strips
 from app.errors import TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _BANDS_AT_FULL_SIZE = 4
 _LOOKED_UP = 2  # bytes of an integer of which every value fits into a table
+_SEPARATE = 2  # value of the tag PlanarConfiguration
+_MOST_PAGES = 4096  # the rows of an image that was written page by page
 _AT_ONCE = 1_000_000  # values in float64 at a time: a file of less than a megabyte may hold hundreds of millions
 # What geographic software writes; everything else in the TIFF world stays out of reach of a sender.
 _COMPRESSIONS = {"NONE", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "ZSTD", "JPEG"}
@@ -53,50 +56,72 @@ def read_tiff(
 ) -> NDArray[np.uint8]:
     """Read a TIFF file with all its bands as ``uint8 [H, W, C]``.
 
-    The bands are the samples of the first page or, where that has one, the pages of the first series: a file with
-    one page per band, or an array ``[H, W, C]`` written page by page.
+    The bands are the samples of the first page or, where that has one, the pages that follow it and are like it: a file
+    with one page per band, or an array ``[H, W, C]`` written page by page.
 
     Raises:
         UndecodableImage, TooManyPixels, WrongChannels: See their texts; a broken file raises what tifffile raises.
     """
-    import tifffile  # noqa: PLC0415  # a tenth of a second that only models of many channels need
-
-    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-        page: Any = tiff.pages[0]
+    with open_tiff(data) as tiff:
+        page = tiff.pages[0]
         _check_compression(page)
         if page.is_tiled:
             _check_size((page.tilelength, page.tilewidth, page.samplesperpixel), page.samplesperpixel, max_pixels)
-        if page.samplesperpixel == 1 and len(tiff.pages) > 1:
-            stack: Any = tiff.series[0]
-            axis = 0 if stack.shape[0] == channels else -1
-            _check_size(_band_last(stack.shape, axis), channels, max_pixels)
-            _check_jpegs(data, page, stack.pages, max_pixels)
-            array = np.moveaxis(stack.asarray(maxworkers=1), axis, -1)
+        pages = alike(tiff)
+        if len(pages) > _MOST_PAGES:
+            raise UndecodableImage("the TIFF file has too many pages; save its bands in one page")
+        strips.check_number(math.prod(page.chunked) * len(pages))  # that there should be, which are made up if need be
+        if len(pages) > 1:
+            size = (len(pages), *page.shape)
+            axis = -1 if len(pages) != channels and size[-1] == channels else 0
+            _check_size(_band_last(size, axis), channels, max_pixels)
+            _check_jpegs(data, pages, max_pixels)
+            array = np.empty(size, page.dtype)
+            for plane, one in zip(array, pages, strict=True):
+                plane[...] = one.asarray(maxworkers=1)
         else:
             _check_size((page.imagelength, page.imagewidth, page.samplesperpixel), channels, max_pixels)
-            _check_jpegs(data, page, [page], max_pixels)
-            axis = 0 if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE else -1
-            array = np.moveaxis(page.asarray(maxworkers=1), axis, -1)
+            _check_jpegs(data, pages, max_pixels)
+            axis = 0 if page.planarconfig == _SEPARATE else -1
+            array = page.asarray(maxworkers=1)
+        array = np.moveaxis(array, axis, -1)
     if array.ndim != 3 or array.shape[-1] != channels:
         raise UndecodableImage("the TIFF file is not one flat image; save its bands in one page")
     return to_uint8(array, value_range)  # (H, W, C)
 
 
+def open_tiff(data: bytes) -> Any:
+    """Open a ``tifffile.TiffFile``; formats of microscopes, of which it reads all pages at once, as any other file."""
+    import tifffile  # noqa: PLC0415  # a tenth of a second that only models of many channels need
+
+    return tifffile.TiffFile(io.BytesIO(data), is_lsm=False, is_ndpi=False, is_scanimage=False)
+
+
+def alike(tiff: Any) -> list[Any]:
+    """List the first page and, where it has one sample, those that follow and are like it.
+
+    No more are looked at: tifffile goes round a circle of pages for ever, and what it makes of their descriptions can
+    take any time and memory.
+    """
+    first = tiff.pages[0]
+    if first.samplesperpixel > 1:
+        return [first]
+    like = first.hash
+    following = islice(takewhile(lambda page: page.hash == like, tiff.pages), _MOST_PAGES + 1)
+    return list({page.offset: page for page in following}.values())
+
+
 def is_grey(data: bytes, channels: int) -> bool:
     """Tell whether a TIFF file is a grey image, and not a stack of pages, one for each of several channels."""
-    import tifffile  # noqa: PLC0415  # as above
-
-    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-        page: Any = tiff.pages[0]
-        return page.samplesperpixel == 1 and (channels == 1 or len(tiff.series[0].shape) == 2)
+    with open_tiff(data) as tiff:
+        page = tiff.pages[0]
+        return page.samplesperpixel == 1 and (channels == 1 or len(alike(tiff)) == 1)
 
 
 def describe_tiff(data: bytes) -> str:
     """Say how many bands of what the first page of a TIFF file has; a broken file raises what tifffile raises."""
-    import tifffile  # noqa: PLC0415  # as above
-
-    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-        page: Any = tiff.pages[0]
+    with open_tiff(data) as tiff:
+        page = tiff.pages[0]
         return f"{page.samplesperpixel} bands of {page.dtype or 'an unknown type'}"
 
 
@@ -110,11 +135,12 @@ def _check_compression(page: Any) -> None:
         raise UndecodableImage(f"TIFF compression {name} is not read; save it with LZW or deflate")
 
 
-def _check_jpegs(data: bytes, first: Any, pages: Sequence[Any], max_pixels: int) -> None:
+def _check_jpegs(data: bytes, pages: Sequence[Any], max_pixels: int) -> None:
     """Refuse strips and tiles with a JPEG that is larger than they are, or of more scans than an image may have.
 
     Pillow's libtiff refuses the former itself; tifffile decodes all of it.
     """
+    first = pages[0]
     if first.compression.name != "JPEG":
         return
     size = first.tilelength * first.tilewidth if first.is_tiled else first.rowsperstrip * first.imagewidth

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from app.decoders import formats
+from app.decoders import bands, formats
 from app.errors import InvalidRequest
 from model_export.data.sources.listing import File
 from model_export.errors import BadData
@@ -55,17 +55,15 @@ def _npy(data: bytes) -> Header:
 
 
 def _tiff(data: bytes) -> Header:
-    import tifffile  # noqa: PLC0415  # slow to import
-
-    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+    with bands.open_tiff(data) as tiff:
         page = tiff.pages[0]
-        bands = page.samplesperpixel if page.samplesperpixel > 1 else len(tiff.pages)
+        count = page.samplesperpixel if page.samplesperpixel > 1 else len(bands.alike(tiff))
         # Every model reads grey and colour; for more bands, the model must be made.
-        channels = bands if bands not in (1, 4) else 3
+        channels = count if count not in (1, 4) else 3
         # Only grey and colour are turned, see app.images.
         orientation = int(page.tags.valueof(_ORIENTATION, 1)) if channels == 3 else 1
         height, width = _turned(page.imagelength, page.imagewidth, orientation)
-        return Header(height, width, channels, f"TIFF {page.dtype} × {bands}")
+        return Header(height, width, channels, f"TIFF {page.dtype} × {count}")
 
 
 def _orientation(image: Image.Image) -> int:

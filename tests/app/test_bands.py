@@ -1,6 +1,7 @@
 """Images of many channels: every band arrives where it belongs, scaled and not clipped."""
 
 import io
+import struct
 import tracemalloc
 from contextlib import nullcontext
 
@@ -220,6 +221,51 @@ def test_a_tiff_waits_for_room_for_all_that_it_may_hold():
 def test_a_compression_that_only_experts_write_is_refused():
     with pytest.raises(UndecodableImage, match="compression LZMA is not read; save it with LZW or deflate"):
         images.decode(tiff(numbered(), compression="lzma"), BANDS)
+
+
+def test_pages_of_another_kind_are_left_out():
+    image = numbered()
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        for band in range(13):
+            file.write(image[..., band], photometric="minisblack", contiguous=False)
+        file.write(image[::2, ::2, 0], photometric="minisblack")  # a thumbnail
+
+    np.testing.assert_array_equal(images.decode(buffer.getvalue(), BANDS), image)
+
+
+@pytest.mark.parametrize("tag", [None, 34412, 65420], ids=["plain", "lsm", "ndpi"])
+def test_a_circle_of_pages_is_not_gone_round(tag):
+    """150 empty pages, the last of which is followed by the one before it."""
+    tags = {256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 273: 8, 277: 1, 278: 8, 279: 64, **({tag: 1} if tag else {})}
+    entries = b"".join(struct.pack("<HHII", number, 4, 1, value) for number, value in tags.items())
+    begin = 72 + 2 + len(entries) + 4
+    circle = b"".join(struct.pack("<HI", 0, begin + 6 * min(index + 1, 148)) for index in range(150))
+    data = b"II*\0" + struct.pack("<I64xH", 72, len(tags)) + entries + struct.pack("<I", begin) + circle
+
+    with pytest.raises(WrongChannels, match="has 1 channels"):
+        images.decode(data, BANDS)
+
+
+def test_what_a_description_says_of_the_number_of_pages_is_not_believed():
+    """The format of microscopes would reserve memory for all of them."""
+    pixels = '<Pixels DimensionOrder="XYCZT" SizeC="1" SizeT="1" SizeX="8" SizeY="8" SizeZ="1000000" Type="uint8">'
+    words = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image>{pixels}</Pixels></Image></OME>'
+    image = numbered(shape=Shape(8, 8, 2))
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        for band in range(2):
+            layout = {"photometric": "minisblack", "contiguous": False, "metadata": None}
+            file.write(image[..., band], description=words, **layout)
+
+    np.testing.assert_array_equal(images.decode(buffer.getvalue(), Shape(8, 8, 2)), image)
+
+
+def test_more_pages_than_an_image_has_rows_are_refused():
+    data = tiff(np.zeros((5000, 8, 13), np.uint8), planarconfig=None)
+
+    with pytest.raises(UndecodableImage, match="too many pages; save its bands in one page"):
+        images.decode(data, BANDS)
 
 
 def jpegs(content, bands=13, side=8):

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from tests import toys
 from tests.app.test_predictions import assert_problem
@@ -102,10 +103,13 @@ def test_keys_are_asked_for_everywhere_but_for_health_and_the_pages(models, tmp_
 
 
 def test_json_logs_are_one_object_per_line(models):
+    sound = toys.save(Image.new("RGB", (8, 8)), "TIFF", compression="tiff_lzw")
+    damaged = sound[:8] + b"\xff" * 4 + sound[12:]
     with serving(models, LOG_FORMAT="json") as client:
+        assert client.post("/predict?model=grey", content=damaged).status_code == 422  # of which libtiff would print
         client.get("/models", headers={"X-Request-ID": "find-me"})
         client.log.wait_for("find-me")
-        lines = [json.loads(line) for line in client.log.text.splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in client.log.text.splitlines()]
 
     (line,) = [line for line in lines if line.get("request_id") == "find-me"]
     assert re.fullmatch(r"GET /models 200 \d+\.\d ms 127\.0\.0\.1", line["message"])

@@ -1,0 +1,20 @@
+"""What decoders print and warn of, as often as a sender likes: a file that cannot be used is told of once, by name."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import warnings
+from contextlib import suppress
+
+from PIL import _imaging
+
+
+def hush() -> None:
+    """Have Pillow, tifffile, and the libtiff in Pillow, keep to their errors."""
+    warnings.filterwarnings("ignore", module=r"PIL\b")
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+    pillow = ctypes.CDLL(_imaging.__file__)
+    for handler in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):  # they print to standard error
+        with suppress(AttributeError):  # a Pillow that is built otherwise
+            getattr(pillow, handler)(None)

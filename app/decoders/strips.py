@@ -1,0 +1,47 @@
+"""A limit on the strips and tiles of a TIFF: Pillow and tifffile go through them one by one, in Python.
+
+They hold the interpreter lock meanwhile, and take some hundred bytes for each, of which the file need have only a few.
+TIFF revision 6.0, section 2 (header and directory); in BigTIFF, numbers that were of 2 or 4 bytes have 8.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from app.errors import UndecodableImage
+
+_MOST = 50_000
+"""More than rows in any image, or tiles of 32 by 32 in the largest; read in about a second."""
+_OFFSETS = (273, 324)  # the tags StripOffsets and TileOffsets
+
+
+def check(data: bytes) -> None:
+    """Refuse a TIFF whose first directory lists more strips or tiles than encoders write, before Pillow reads it.
+
+    Raises:
+        UndecodableImage: There are too many.
+    """
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
+    is_big = int.from_bytes(data[2:4], order) == 43
+    width, short = (8, 8) if is_big else (4, 2)
+    first = int.from_bytes(data[width : 2 * width], order)
+    count = int.from_bytes(data[first : first + short], order)
+    code = "<" if order == "little" else ">"
+    entry = np.dtype(
+        [("tag", f"{code}u2"), ("type", f"{code}u2"), ("count", f"{code}u{width}"), ("value", f"V{width}")]
+    )
+    listed = memoryview(data)[first + short :]
+    entries = np.frombuffer(listed, entry, min(count, len(listed) // entry.itemsize))
+    check_number(int(entries["count"][np.isin(entries["tag"], _OFFSETS)].max(initial=0)))
+
+
+def check_number(parts: int) -> None:
+    """Refuse a TIFF of so many strips or tiles.
+
+    Raises:
+        UndecodableImage: They are too many.
+    """
+    if parts > _MOST:
+        raise UndecodableImage("the TIFF file has too many strips or tiles; save it again, with larger ones")

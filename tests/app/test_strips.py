@@ -1,0 +1,56 @@
+"""A TIFF has as many strips and tiles as encoders write, not as many as it likes."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import tifffile
+
+from app.errors import UndecodableImage
+from app.images import Shape, decode
+
+
+def tiff(rows, listed, *, order="<", big=False, bands=1, compression=1):
+    """A TIFF of one column and one row per strip, with so many places of strips, which are all the same."""
+    short, number = ("Q", "Q") if big else ("H", "I")
+    header = struct.pack(f"{order}2sH", b"II" if order == "<" else b"MM", 43 if big else 42)
+    header += struct.pack(f"{order}HHQ", 8, 0, 16) if big else struct.pack(f"{order}I", 8)
+    places, lengths = struct.pack(f"{order}I", 8) * listed, struct.pack(f"{order}I", 2) * listed
+    tags = {256: (1, 1), 257: (1, rows), 258: (1, 8), 259: (1, compression), 262: (1, 1), 277: (1, bands), 278: (1, 1)}
+    end = len(header) + struct.calcsize(f"={short}{number}") + (len(tags) + 2) * struct.calcsize(f"=HH2{number}")
+    tags |= {273: (listed, end), 279: (listed, end + len(places))}
+    entries = [struct.pack(f"{order}HH2{number}", tag, 4, *tags[tag]) for tag in sorted(tags)]
+    directory = [struct.pack(f"{order}{short}", len(tags)), *entries, struct.pack(f"{order}{number}", 0)]
+    return b"".join([header, *directory, places, lengths])
+
+
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True), (">", True)])
+def test_a_file_that_lists_too_many_is_refused(order, big):
+    with pytest.raises(UndecodableImage, match="too many strips or tiles; save it again, with larger ones"):
+        decode(tiff(60_000, 60_000, order=order, big=big), Shape(8, 8, 3))
+
+
+def test_a_file_of_many_is_read():
+    assert decode(tiff(5000, 5000), Shape(8, 8, 3)).shape == (8, 8, 3)
+
+
+def test_strips_that_are_not_listed_are_not_made_up_without_end():
+    """A model of many channels would get an image of tens of millions of empty rows from two hundred bytes."""
+    with pytest.raises(UndecodableImage, match="too many strips or tiles"):
+        decode(tiff(40_000_000, 2, bands=2, compression=8), Shape(8, 8, 2))
+
+
+@pytest.mark.parametrize("options", [{"rowsperstrip": 1}, {"tile": (16, 16)}])
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize("channels", [1, 3, 13])
+def test_what_encoders_make_is_read(channels, compression, options):
+    image = np.full((600, 100, channels), 7, np.uint8)
+    buffer = io.BytesIO()
+    layout = {
+        "photometric": "rgb" if channels == 3 else "minisblack",
+        "planarconfig": "contig" if channels > 1 else None,
+    }
+    tifffile.imwrite(buffer, image if channels > 1 else image[..., 0], compression=compression, **layout, **options)
+
+    assert (decode(buffer.getvalue(), Shape(8, 8, channels)) == 7).all()
