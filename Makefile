@@ -1,4 +1,4 @@
-# Every target makes what it needs in .venv; PYTHON chooses the interpreter (3.11 or newer).
+# Every target makes what it needs in .venv; PYTHON chooses the interpreter (3.11 to 3.13; newer for the service alone).
 PYTHON ?= python3
 BIN := .venv/bin
 LOCKED := deploy/requirements
@@ -70,6 +70,7 @@ clean:  ## remove what the targets made
 .venv/export: $(LOCKED)/export.txt | .venv/bin/pip
 .venv/dev: $(LOCKED)/dev.txt | .venv/bin/pip
 .venv/serve .venv/export .venv/dev:
+	@$(BIN)/python -c 'import sys; sys.exit("$@" != ".venv/serve" and sys.version_info >= (3, 14) and "TensorFlow needs Python 3.13 or older; run '"'make clean'"' and name one: make PYTHON=python3.13 ...")'
 	@echo "installing $<"
 	@$(INSTALL) -r $<
 	@touch $@

@@ -105,10 +105,10 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
     add(
         "--output", type=_table, metavar="TABLE", help="write a table instead: .csv, .jsonl or .parquet; can be resumed"
     )
-    add("--top", type=_positive, metavar="K", help="show only the K most probable classes")
+    add("--top", type=_positive, metavar="K", help="with --json: only the K most probable classes")
     text = "below this probability, name no label; default: MULTIPOOL_MIN_CONFIDENCE"
     add("--min-confidence", type=_probability, metavar="P", help=text)
-    text = "leave out the pooled features, which are most of a table"
+    text = "with --json or --output: leave out the pooled features, which are most of a table"
     add("--no-features", dest="features", action="store_false", help=text)
     text = "with --json: add each branch's contribution to every logit; with --output: to that of the label"
     add("--contributions", action="store_true", help=text)

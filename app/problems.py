@@ -29,6 +29,7 @@ class Kind(NamedTuple):
 
 
 _RETRY = {"Retry-After": "1"}
+_REFUSED = Kind(422, "model_refused", "Model refused")
 
 KINDS: dict[type[Exception], Kind] = {
     errors.MalformedRequest: Kind(400, "malformed_request", "Malformed request"),
@@ -44,7 +45,7 @@ KINDS: dict[type[Exception], Kind] = {
     errors.TooManyPixels: Kind(422, "too_many_pixels", "Too many pixels"),
     errors.WrongChannels: Kind(422, "wrong_channels", "Wrong number of channels"),
     errors.RateLimited: Kind(429, "rate_limited", "Too many requests", _RETRY),
-    errors.InvalidArtifact: Kind(422, "model_refused", "Model refused"),
+    errors.InvalidArtifact: _REFUSED,
     errors.Overloaded: Kind(503, "overloaded", "Overloaded", _RETRY),
     errors.NotReady: Kind(503, "not_ready", "Not ready", _RETRY),
     errors.DeviceFailed: Kind(503, "not_ready", "Not ready", _RETRY),
@@ -119,9 +120,13 @@ def handle(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe error responses for the OpenAPI document: every code that a status may carry."""
+def documented(*statuses: int, loading: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Describe error responses for the OpenAPI document: every code that a status may carry.
+
+    Where a model is being loaded, 422 is about that model; everywhere else it is about the request.
+    """
     kinds = [*KINDS.values(), *_OF_STATUS.values(), _INTERNAL]
+    kinds = [kind for kind in kinds if kind.status != 422 or (kind is _REFUSED) is loading]
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         status: {

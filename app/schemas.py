@@ -29,7 +29,7 @@ class _Body(BaseModel):
 
 
 class Problem(_Body):
-    """An error, as RFC 9457 has it."""
+    """An error (RFC 9457)."""
 
     type: str
     title: str

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from app.upload import Upload
 
 MAX_PIXELS = 128 * 128
-_MAX_BYTES = 16 * 1024  # decoded in 0.3 ms; the worst that fits, a JPEG of as many segments as possible, takes some 15
+_MAX_BYTES = 16 * 1024  # decoded in 0.3 ms; a JPEG of as many segments as fit takes 15
 _PACKED = (b"zTXt", b"iTXt", b"iCCP")  # parts of a PNG that may unpack to a thousand times their size
 _QUICK_S = 0.0002
 _SHORT_S = 0.001

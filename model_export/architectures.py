@@ -12,7 +12,8 @@ Network", 2014 (arXiv:1312.4400).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import keras
 from keras import layers
@@ -21,8 +22,8 @@ from app.images import Shape
 from app.metadata import Branch
 from model_export.choices import SIDE, too_small
 from model_export.errors import BadData
-from model_export.networks import initial
 from model_export.networks.heads import HEADS, Source
+from model_export.networks.initial import Trained, is_network
 from model_export.networks.trunks import TRUNKS, application
 
 ARCHITECTURES = HEADS
@@ -41,10 +42,18 @@ class Network:
     feature_map: tuple[int, int, int]
     trunk: keras.Model | None = None
     """A trunk of ``keras.applications``, whose weights can be frozen; None for our own."""
+    pretrained: bool = False
+    """Whether the trunk keeps the statistics that its batch normalisation had at first."""
+
+    @property
+    def normalizations(self) -> list[layers.BatchNormalization]:
+        """The batch normalisations whose statistics are taken over the training images."""
+        inside = self.trunk.layers if self.trunk is not None and not self.pretrained else []
+        return [layer for layer in [*self.model.layers, *inside] if isinstance(layer, layers.BatchNormalization)]
 
 
 def build(
-    architecture: str, trunk: str, shape: Shape, classes: int, weights: str = "none", *, read: bool = True
+    architecture: str, trunk: str, shape: Shape, classes: int, weights: str = "none", saved: Path | None = None
 ) -> Network:
     """Build a network by name.
 
@@ -55,7 +64,8 @@ def build(
         classes: Number of labels.
         weights: Where the initial weights of the trunk come from: ``none``, the ``.keras`` file of a network with the
             same trunk, or for ``keras.applications`` also ``imagenet`` or a file of weights without the top.
-        read: Whether to load them now; not if those of a run will replace them.
+        saved: The file of this network in a run, whose weights will replace all others: a trunk of
+            ``keras.applications`` has the layers that it has there, and no initial weights are read.
 
     Raises:
         BadData: The images are too small for the trunk, or for what the architecture cuts out of its feature map, or
@@ -63,22 +73,27 @@ def build(
         MissingInput: The weights cannot be read or downloaded.
     """
     image = keras.Input(tuple(shape), name="image", dtype="uint8")  # (N, H, W, C)
-    pretrained = None
+    whole = trained = None
+    if saved is None and is_network(weights):
+        trained = Trained.read(weights)
+    elif saved is not None and trunk not in TRUNKS:
+        trained = Trained.read(str(saved))
     if trunk in TRUNKS:
         if reason := too_small(architecture, trunk, shape.height, shape.width):
             raise BadData(reason)
         features = TRUNKS[trunk](layers.Rescaling(1 / 255, name="scale")(image))
     else:
-        features, pretrained = application(layers.Rescaling(1.0, name="scale")(image), trunk, shape, weights, read=read)
+        features, whole = application(layers.Rescaling(1.0, name="scale")(image), trunk, shape, weights, trained)
         height, width = features.shape[1:3]
         if min(height, width) < SIDE.get(architecture, 1):
             raise BadData(
                 f"the feature map of {trunk!r} is {height}×{width} for images of {shape.height}×{shape.width}, too "
                 f"small for {architecture!r}; choose a larger --size"
             )
-    if read and initial.is_network(weights):
-        initial.read_network(keras.Model(image, features), weights)
-    return assemble(image, features, HEADS[architecture](features), classes, architecture, pretrained)
+    if trained is not None:
+        trained.copy(keras.Model(image, features))
+    network = assemble(image, features, HEADS[architecture](features), classes, architecture, whole)
+    return replace(network, pretrained=whole is not None and weights != "none")
 
 
 def assemble(

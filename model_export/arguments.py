@@ -114,7 +114,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     )
     _add_data(command)
     _add_network(command)
-    _add_budget(command, epochs=30)
+    _add_budget(command, "most epochs to train", epochs=30)
     _add_publishing(command, name="data set and architecture")
     add(
         "--seed",
@@ -137,7 +137,7 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
     add("--seeds", type=choices.positive, default=3, help="runs of each architecture, with seeds 0, 1, … (default: 3)")
     _add_data(command)
     _add_network(command)
-    _add_budget(command, epochs=10)
+    _add_budget(command, "epochs to train", epochs=10)
     add(
         "--report",
         type=choices.folder,
@@ -187,13 +187,16 @@ def _add_network(command: argparse.ArgumentParser) -> None:
         "keras.applications also imagenet (downloads) or a file without the top"
     )
     add("--weights", default="none", metavar="FROM", help=text)
-    text = "of all epochs, the first ones, with a keras.applications trunk frozen (default: 0; 5 with initial weights)"
+    text = (
+        "epochs at the beginning in which a keras.applications trunk is frozen (default: 5 with initial weights, but "
+        "at most half of --epochs; otherwise 0)"
+    )
     add("--freeze-epochs", type=choices.whole, help=text)
 
 
-def _add_budget(command: argparse.ArgumentParser, epochs: int) -> None:
+def _add_budget(command: argparse.ArgumentParser, what: str, epochs: int) -> None:
     add = command.add_argument_group("training").add_argument
-    text = "most epochs to train; each has at least 30 steps, however few the images (default: %(default)s)"
+    text = f"{what}; each has at least 30 steps, however few the images (default: %(default)s)"
     add("--epochs", type=choices.positive, default=epochs, help=text)
     add("--batch-size", type=choices.positive, default=64, help="images per step (default: %(default)s)")
     add("--learning-rate", type=choices.rate, default=2e-3, help="peak of the schedule (default: %(default)s)")

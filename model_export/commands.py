@@ -11,7 +11,7 @@ import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from model_export import datasets, publishing
+from model_export import datasets, files, publishing
 from model_export.artifact import provenance, repeating, succession
 from model_export.artifact.opening import open_model
 from model_export.console import interrupts
@@ -35,9 +35,9 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.resume is not None:
         return _resume(arguments)
     arguments.together = True  # recorded in the run; older runs do not have it
+    arguments.surroundings = provenance.surroundings(arguments.weights)
     dataset = _load(arguments)
     arguments.published_by, arguments.fingerprint = arguments.command_line, dataset.fingerprint()
-    arguments.surroundings = provenance.surroundings(arguments.weights)
     if not arguments.replace_anyway and (before := succession.find(arguments.output, arguments.name)):
         before.check_kind(dataset.labels, dataset.shape, succession.otherwise(arguments))  # accuracy comes later
     network = _build(arguments, dataset)  # wrong arguments fail here, and leave no run
@@ -50,8 +50,10 @@ def _resume(now: argparse.Namespace) -> dict[str, Any]:
     run = Run.open(now.resume)
     arguments = _arguments_of(run, now)
     with interrupts.resumable("train", "--resume", str(run.folder)), run.locked():
+        if not (begun := bool(run.history())):
+            _check_weights(arguments)
         dataset = _load_again(arguments)
-        network = _build(arguments, dataset, read=not run.history())
+        network = _build(arguments, dataset, run if begun else None)
         return _fit_and_export(arguments, run, dataset, network)
 
 
@@ -59,12 +61,13 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
     """Publish the best weights of a run so far, finished or not."""
     run = Run.open(now.run)
     run.best()
+    files.check(run.folder)  # where its pictures are drawn
     arguments = _arguments_of(run, now)
     arguments.output, arguments.precision = now.output or arguments.output, now.precision or arguments.precision
     arguments.name, arguments.data_licence = now.name or arguments.name, now.data_licence or arguments.data_licence
     arguments.replace_anyway = now.replace_anyway
     dataset = _load_again(arguments)
-    network = _build(arguments, dataset, read=False)
+    network = _build(arguments, dataset, run)
     from model_export import training  # noqa: PLC0415
     from model_export.artifact import published  # noqa: PLC0415
 
@@ -114,8 +117,18 @@ def _load_again(arguments: argparse.Namespace) -> Dataset:
     return dataset
 
 
-def _build(arguments: argparse.Namespace, dataset: Dataset, *, read: bool = True) -> Network:
-    """Check that it can be published, and build the network; ``read`` its initial weights from their file."""
+def _check_weights(arguments: argparse.Namespace) -> None:
+    """Check that a run that has no epoch yet begins with the initial weights that it was started with."""
+    recorded = arguments.surroundings.get("weights_sha256")
+    if provenance.initial(arguments.weights).get("weights_sha256") != recorded:
+        raise BadData(
+            f"{arguments.weights} has changed since {arguments.resume} was started with its weights; restore it, or "
+            "train again"
+        )
+
+
+def _build(arguments: argparse.Namespace, dataset: Dataset, run: Run | None = None) -> Network:
+    """Check that it can be published, and build the network: that of a run with finished epochs, or a new one."""
     publishing.check(arguments.output, arguments.name)
     with quiet():  # everything that needs TensorFlow, so that a missing package is found before training
         from model_export import architectures, training  # noqa: PLC0415
@@ -123,7 +136,12 @@ def _build(arguments: argparse.Namespace, dataset: Dataset, *, read: bool = True
 
     training.seed(arguments.seed)
     return architectures.build(
-        arguments.architecture, arguments.trunk, dataset.shape, len(dataset.labels), arguments.weights, read=read
+        arguments.architecture,
+        arguments.trunk,
+        dataset.shape,
+        len(dataset.labels),
+        arguments.weights,
+        run.best() if run else None,
     )
 
 
@@ -177,6 +195,7 @@ def _result(published: Published, run: Run, dataset: Dataset) -> dict[str, Any]:
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train several architectures with several seeds at the same budget, and write a report."""
+    provenance.initial(arguments.weights)  # if the file is missing, it says so before the data is loaded
     dataset = _load(arguments)
     with quiet():
         from model_export import comparison, report, training  # noqa: PLC0415
@@ -191,7 +210,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         trained = comparison.run(arguments, dataset, budget, folder)
         document = report.write(folder, arguments, dataset, budget, trained)
     if not arguments.json:
-        printing.out.print((folder / "README.md").read_text())
+        printing.out.print((folder / "README.md").read_text(encoding="utf-8"))
         say(f"report {folder / 'README.md'}")
     return {"report": str(folder), **document}
 

@@ -57,8 +57,8 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
         _check_same(folder, arguments, dataset, budget)
     done, pairs = _done(folder), list(_pairs(arguments.architectures, arguments.seeds))
     say(
-        f"{len(pairs)} trainings (architectures: {len(arguments.architectures)}, seeds: {arguments.seeds}) of "
-        f"{counted(budget.epochs, 'epoch')} each; {sum(pair in done for pair in pairs)} done before"
+        f"{counted(len(pairs), 'training')} (architectures: {len(arguments.architectures)}, seeds: {arguments.seeds}) "
+        f"of {counted(budget.epochs, 'epoch')} each; {sum(pair in done for pair in pairs)} done before"
     )
     for architecture, seed in pairs:
         if (architecture, seed) in _done(folder):  # read again: another process may have trained it meanwhile
@@ -74,6 +74,7 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
 def _check_same(folder: Path, arguments: argparse.Namespace, dataset: Dataset, budget: Budget) -> None:
     """Record what all runs of a folder have in common, or check that it is the same."""
     common = {**asdict(budget), "trunk": arguments.trunk, "weights": arguments.weights, "size": [*dataset.shape]}
+    common |= provenance.initial(arguments.weights)
     common |= {"value range": arguments.value_range and [*arguments.value_range], "data": dataset.fingerprint()}
     path = folder / COMMON
     if not path.is_file():

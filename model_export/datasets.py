@@ -17,6 +17,7 @@ import numpy as np
 from app.errors import InvalidUsage
 from app.images import Shape
 from model_export.choices import MOST_CHANNELS
+from model_export.console.invocation import readable
 from model_export.data import decoding, sources, survey
 from model_export.data.decoding import Split
 from model_export.data.leakage import Leak, find_contradictions, find_leaks
@@ -117,7 +118,7 @@ def load(
     if measuring:
         files = _as_found(listing.files)
     else:
-        check(listing.files, listing.labels)
+        check(listing.files, listing.labels, listing.skipped)
         same = copies(listing.files) if together else {}
         files = split(listing.files, listing.labels, seed, same)
         notes = (*notes, *_kept_together(same))
@@ -132,7 +133,7 @@ def load(
         _check_classes(splits["train"], listing.labels, skipped)
     held_out = files.get("test") or files.get("validation") or next(iter(files.values()))
     return Dataset(
-        listing.name,
+        readable(listing.name),
         listing.labels,
         shape,
         splits,
@@ -159,7 +160,7 @@ def _kept_together(same: Mapping[str, str]) -> list[str]:
     pair = " and ".join([name for name, digest in same.items() if digest == first][:2])
     return [
         f"{len(same):,} files are the same as another of their class, such as {pair}: copies were kept together in one "
-        "split"
+        "split, unless their class has too few files that differ"
     ]
 
 

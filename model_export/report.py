@@ -36,7 +36,7 @@ def write(
     images = len(dataset.splits["validation"])
     words = [*conclusions.ranking(trained, images), *conclusions.pooling_against_dense(trained, images)]
     words.append(conclusions.resolution(trained, images))
-    (folder / "README.md").write_text(_page(arguments, dataset, budget, rows, words))
+    (folder / "README.md").write_text(_page(arguments, dataset, budget, rows, words), encoding="utf-8")
     return {"table": rows, "conclusions": words}
 
 
@@ -116,8 +116,10 @@ def _page(
         f"| {_pm(row['gap'])} | {row['seconds_per_epoch']:.1f} | {row['inference_ms_per_image']:.3f} |"
         for row in rows
     ]
-    several = f"seeds 0 to {arguments.seeds - 1}, each with the same split and its own first weights and order"
-    seeds = "seed 0" if arguments.seeds == 1 else several
+    seeds, spread, curves = "seed 0", "", ""
+    if arguments.seeds > 1:
+        seeds = f"seeds 0 to {arguments.seeds - 1}, each with the same split and its own first weights and order"
+        spread, curves = ", mean ± standard deviation over the seeds", ": mean and range of the seeds"
     return "\n".join(
         [
             f"# Comparison on {dataset.name}",
@@ -125,19 +127,19 @@ def _page(
             f"{counts} images of {size}; trunk `{arguments.trunk}`, {counted(budget.epochs, 'epoch')}, "
             f"batch {budget.batch_size}, learning rate {budget.learning_rate:g}, weight decay {budget.weight_decay:g}, "
             f"augmentation {budget.augmentation}, averaging {budget.averaging:g}; "
-            f"{seeds}. Measured with the weights of the last epoch, mean ± standard deviation over the seeds; gap is "
-            "train minus validation accuracy; ms per image is ONNX Runtime on this CPU at batch 32.",
+            f"{seeds}. Measured with the weights of the last epoch{spread}; gap is train minus validation accuracy; "
+            "ms per image is ONNX Runtime on this CPU at batch 32.",
             "",
             head,
             *lines,
             "",
-            f"![Training curves: mean and range of the seeds]({CURVES})",
+            f"![Training curves{curves}]({CURVES})",
             "",
             "## Conclusion",
             "",
             *(f"- {line}" for line in words),
             "",
-            f"    {recorded()} {arguments.command_line}",
+            f"    {recorded(arguments.command_line)}",
             "",
         ]
     )

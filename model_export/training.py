@@ -20,6 +20,7 @@ from model_export.figures.metrics import figures
 from model_export.fitting import optimizing
 from model_export.fitting.batches import InOrder, Shuffled, steps
 from model_export.fitting.callbacks import Journal, KeepBest, Reporter, SeedEpochs
+from model_export.fitting.normalizing import MeasureStatistics
 from model_export.fitting.runs import Run
 
 
@@ -141,7 +142,8 @@ def recall(network: Network, run: Run) -> Outcome:
     """
     history = run.history()
     network.model.set_weights(run.load(run.best()).get_weights())
-    return Outcome(history, run.digest())
+    outcome = Outcome(history, run.digest())
+    return outcome if run.history() == history else recall(network, run)  # an epoch has finished meanwhile
 
 
 def _fit(
@@ -159,7 +161,8 @@ def _fit(
     _compile(network, budget, frozen=start < budget.freeze_epochs, total=(stop - start) * batches.steps)
     if run is not None and first > start:
         _restore(network.model, run)
-    averaging = [keras.callbacks.SwapEMAWeights()] if budget.averaging else []
+    measuring = MeasureStatistics(network.normalizations, train, budget.augmentation, budget.seed)
+    averaging = [keras.callbacks.SwapEMAWeights(), measuring] if budget.averaging else []
     network.model.fit(
         batches,
         steps_per_epoch=batches.steps,

@@ -141,6 +141,12 @@ def test_packages_keep_to_themselves(package):
             assert not {one for one in imported if f"{one}.".startswith(f"{other}.")}, name
 
 
+def test_decoders_import_nothing_of_the_project_but_its_errors():
+    for name, imported in APP.items():
+        if name.startswith("app.decoders."):
+            assert {one for one in imported if one.startswith("app.") and "decoders" not in one} <= {"app.errors"}, name
+
+
 @pytest.mark.parametrize("package", EXPORT)
 def test_packages_of_the_export_stage_import_those_below(package):
     allowed = {package, "choices", "errors", "files", *EXPORT[package]}

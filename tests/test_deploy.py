@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from contextlib import ExitStack, contextmanager
 
@@ -396,3 +397,25 @@ def test_where_there_is_no_python_make_says_what_to_install(tmp_path):
 
     assert done.returncode == 2
     assert done.stderr.startswith("there is no python3.99: install Python 3.11 or newer, or name it: make PYTHON=")
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is absent")
+@pytest.mark.parametrize(("target", "code", "said"), [("serve", 0, ""), ("training", 2, "TensorFlow needs")])
+def test_where_python_is_too_new_for_tensorflow_make_says_so(tmp_path, target, code, said):
+    """The service alone can do without it. The interpreter only looks like Python 3.14, and installs nothing."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copytree(ROOT / "deploy" / "requirements", tmp_path / "deploy" / "requirements")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        f"#!/bin/sh\n[ $1 = -c ] || exit 0\nexec {sys.executable} -c 'import sys; sys.version_info = (3, 14); "
+        """exec(sys.argv[1])' "$2"\n"""
+    )
+    python.chmod(0o755)
+    python.with_name("pip").touch()
+
+    command = ["make", target]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith(said)

@@ -10,18 +10,25 @@ import subprocess
 import pytest
 import yaml
 
+from app import __main__ as service
 from app import problems
 from app.__main__ import EXIT_CODES as SERVICE_CODES
 from app.__main__ import settings_table
 from app.interrupts import EXIT_CODE as INTERRUPTED
+from app.routes.predictions import Parameters
 from app.settings import PREFIX, Settings
+from model_export import arguments
 from model_export.__main__ import EXIT_CODES as EXPORT_CODES
-from model_export.arguments import parser
+from model_export.console.streams import UNREAD
 from tests import toys
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
 PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+KNOWN_SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
+KNOWN_CODES = {0, 1, 2, INTERRUPTED, UNREAD} | {code for _, code in (*SERVICE_CODES, *EXPORT_CODES)}
+SUPPLIED = ["Dockerfile", "Makefile", "docker-compose*.yml", "app/web/*", "deploy/*/*.y*ml", "deploy/**/*.c*f*"]
+"""Other files with texts for operators."""
 
 
 def rows(heading):
@@ -55,7 +62,13 @@ def test_every_exit_code_is_listed():
     sentence = README.split("Exit codes: ")[1].split("\n\n")[0]
     listed = {int(number) for number in re.findall(r"\b\d+\b", sentence)}
 
-    assert listed == {0, 1, 2, INTERRUPTED} | {code for _, code in (*SERVICE_CODES, *EXPORT_CODES)}
+    assert listed == KNOWN_CODES
+
+
+def test_every_exit_code_named_elsewhere_is_listed():
+    for name, page in PAGES.items():
+        codes = re.findall(r"exit code (?:is (?:then )?)?(\d+)", page.replace("\n", " "))
+        assert set(map(int, codes)) <= KNOWN_CODES, name
 
 
 def test_every_make_target_is_listed_and_exists():
@@ -65,17 +78,61 @@ def test_every_make_target_is_listed_and_exists():
     assert {row[0] for row in rows("Commands")} == {f"`make {target}`" for target in targets}
 
 
-def test_the_export_commands_parse():
+@pytest.mark.parametrize(("program", "parser"), [("model_export", arguments.parser), ("app", service.parser)])
+def test_the_commands_parse(program, parser):
     commands = [
         command
         for page in PAGES.values()
-        for command in re.findall(r"python -m model_export ([a-z][^`|\n]*)", page)
+        for command in re.findall(rf"python -m {program} ([a-z]+ [^`|\n]*)", page)
         if "--help" not in command
     ]
 
-    assert len(commands) >= 8
+    assert len(commands) >= 4
     for command in commands:
         parser().parse_args(shlex.split(command))
+
+
+def test_every_setting_named_anywhere_exists():
+    texts = {str(path): path.read_text() for pattern in SUPPLIED for path in ROOT.glob(pattern)} | PAGES
+
+    assert len(texts) > 20
+    for name, text in texts.items():
+        named = set(re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", text))
+        assert named <= KNOWN_SETTINGS, name
+    without_prefix = set(re.findall(r"`([A-Z]+_[A-Z_]+)(?:=\S+)?`", PAGES["reliability.md"]))
+    assert {PREFIX + name for name in without_prefix if not name.startswith("OTEL_")} <= KNOWN_SETTINGS
+
+
+def test_every_option_named_in_the_text_exists():
+    """Of the two programs and the benchmarks; others are of curl, pip and the like."""
+    sources = [
+        ROOT / "app" / "__main__.py",
+        ROOT / "model_export" / "arguments.py",
+        *(ROOT / "benchmarks").glob("*.py"),
+    ]
+    known = set(re.findall(r'"(--[a-z-]+)"', "".join(path.read_text() for path in sources)))
+    others = {"--data-binary", "--limit-concurrency", "--http", "--help", "--version"}
+
+    for name, page in PAGES.items():
+        assert set(re.findall(r"`(--[a-z-]+)", page)) <= known | others, name
+
+
+def test_the_routes_and_their_parameters_are_listed(server):
+    paths = server.get("/openapi.json").json()["paths"]
+    routes = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    listed = "".join(rows("HTTP")[index][0] for index in range(10))
+
+    assert {f"`{route}`" for route in routes} <= set(re.findall(r"`[^`]+`", listed))
+    parameters = README.split("\n| parameter of ")[1].split("\n\n")[0]
+    assert set(re.findall(r"`(\w+)=", parameters.replace("branch[", ""))) == set(Parameters.model_fields)
+
+
+def test_every_series_named_exists(server):
+    there = set(re.findall(r"# TYPE (\S+)", server.get("/metrics").text))
+
+    for name, page in PAGES.items():
+        named = set(re.findall(r"\bmultipool_[a-z_]+\b", page))
+        assert named <= there, name
 
 
 def test_every_module_named_and_every_page_linked_exists():
@@ -85,6 +142,23 @@ def test_every_module_named_and_every_page_linked_exists():
         for target in re.findall(r'(?:\]\(|src(?:set)?=")([^)#"]+)', page):
             folder = ROOT if name == "README.md" else ROOT / "docs"
             assert (folder / target).exists(), f"{name}: {target}"
+        for page_linked, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", page):
+            assert anchor in anchors(PAGES[page_linked.rpartition("/")[2] or name]), f"{name}: {page_linked}#{anchor}"
+        for path in re.findall(r"(?<![(/\w.-])(?:app|benchmarks|deploy|docs|model_export|tests)/[\w./-]*\w", page):
+            assert (ROOT / path).exists(), f"{name}: {path}"
+
+
+def anchors(page):
+    """The headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.*)", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_comparison_with_other_servers_is_the_same_on_both_pages():
+    """Of small images."""
+    table = re.search(r"(\| server \| .*?)\n\n", README, re.DOTALL)[1]
+
+    assert table in PAGES["performance.md"]
 
 
 def test_the_curl_line_gives_the_printed_answer(published):

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.context import failed
 from app.http.paths import HEALTH
+from app.problems import MEDIA_TYPE
 
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
@@ -22,7 +23,8 @@ _SCHEMES = {
 class Application(FastAPI):
     """FastAPI behind the layers of ours, which predictions pass straight through (see :mod:`app.routes.direct`).
 
-    Its document lacks the 422 that FastAPI adds for every path parameter, which these routes never give.
+    Its document lacks what FastAPI adds and these routes never give: a 422 for every path parameter, and errors in
+    plain JSON.
     """
 
     around: Sequence[Callable[[ASGIApp], ASGIApp]] = ()
@@ -48,6 +50,9 @@ class Application(FastAPI):
             for operation in operations.values():
                 if "HTTPValidationError" in str(operation["responses"].get("422")):
                     del operation["responses"]["422"]
+                for response in operation["responses"].values():
+                    if MEDIA_TYPE in response.get("content", {}):
+                        response["content"].pop("application/json", None)
                 if path in HEALTH and self.asks_for_keys:
                     operation["security"] = []
         for name in ("HTTPValidationError", "ValidationError"):

@@ -29,6 +29,13 @@ Name = Annotated[str, Field(min_length=1)]
 """Of something that may be left out, but is not empty."""
 
 
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Leave out null, by which pydantic describes a parameter that may be absent."""
+    rest = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
+    options = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    return rest | (options[0] if len(options) == 1 else {"anyOf": options} if options else {})
+
+
 class Query(BaseModel):
     """Query parameters of a route, each of which may be left out.
 
@@ -75,5 +82,4 @@ class Query(BaseModel):
     @classmethod
     @cache
     def _schemas(cls) -> dict[str, dict[str, Any]]:
-        properties: dict[str, dict[str, Any]] = cls.model_json_schema()["properties"]
-        return properties
+        return {name: _without_null(schema) for name, schema in cls.model_json_schema()["properties"].items()}

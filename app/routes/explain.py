@@ -38,7 +38,7 @@ class Parameters(Query):
     "/explain",
     responses={
         200: {
-            "description": "The maps, drawn over the image or as numbers, by `Accept`.",
+            "description": "The maps, as a picture or as numbers, by `Accept`.",
             "content": {
                 PNG: {"schema": BINARY},
                 JSON: {"schema": {"$ref": "#/components/schemas/Maps"}},
@@ -55,7 +55,7 @@ async def explain(request: Request, service: ReadyService) -> Response:
     """Show where in the image each branch's contribution to a class's logit comes from.
 
     The values of a map sum to the branch's contribution; bias and contributions sum to the logit. Answers `image/png`
-    (the map over the image as the model saw it), `application/json`, or `application/x-npy`, an array
+    (the image as the model saw it, and the map beside it), `application/json`, or `application/x-npy`, an array
     `float32 [branches, h, w]`.
     """
     start = time.monotonic()

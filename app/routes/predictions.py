@@ -45,7 +45,7 @@ class Parameters(Query):
     )
     explain: bool = Field(False, description="Whether to return each branch's contribution to every logit.")
     min_confidence: float | None = Field(
-        None, ge=0, le=1, description="Lowest probability at which a label is named; absent: as the service is set."
+        None, ge=0, le=1, description="Lowest probability at which a label is named; else `MULTIPOOL_MIN_CONFIDENCE`."
     )
 
     def contents(self, min_confidence: float) -> dict[str, Any]:

@@ -51,7 +51,7 @@ async def index(request: Request, service: AnyService) -> list[dict[str, str]]:
 @router.post(
     "/models/{name}/load",
     openapi_extra=_json(_NAME_ALONE),
-    responses=problems.documented(400, 401, 404, 413, 422, 500, 503),
+    responses=problems.documented(400, 401, 404, 413, 422, 500, 503, loading=True),
 )
 async def load(request: Request, service: AnyService, name: str) -> dict[str, Any]:
     """Serve what is in the folder of a model, at once and with its highest version in memory."""

@@ -62,7 +62,7 @@ function agreement({ explanation, branches, label }) {
   const agreeing = explanation.agreement.map(words);
   const count = `${agreeing.length} of ${branches.length} branches`;
   if (agreeing.length === branches.length) return `Each of the ${branches.length} branches alone would choose this class.`;
-  if (agreeing.length === 0) return "No branch alone would choose this class, only all of them together.";
+  if (agreeing.length === 0) return "No branch alone would choose this class; together they do.";
   return `${count} alone would choose this class: ${agreeing.join(", ")}.`;
 }
 

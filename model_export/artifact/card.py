@@ -121,7 +121,7 @@ def _training(document: Metadata) -> str:
     skipped = f", {counted(record['skipped'], 'file')} skipped" if record["skipped"] else ""
     low, high = document.recipe.value_range or (None, None)
     lines = [
-        f"- data: {record['dataset']} ({counts}{skipped}); fingerprint `{record['fingerprint']}`",
+        f"- data: {classes.escaped(record['dataset'])} ({counts}{skipped}); fingerprint `{record['fingerprint']}`",
         f"- pixel values of more than 8 bits: {low:g} becomes 0 and {high:g} becomes 255" if low is not None else "",
         f"- licence of the data: {record['licence'] or 'not given'}",
         f"- trained {record['date'][:10]}: {record['epochs']} of {counted(record['epochs_planned'], 'epoch')} in "
@@ -195,7 +195,7 @@ def _use(name: str, version: int, document: Metadata) -> str:
         f"    .venv/bin/python -m model_export inspect models/{name}/{version}\n\n"
         "Any image gets one of these classes, even if it shows something else; its probabilities mean nothing then. "
         f"{_UNUSUAL if document.statistics else ''}Images from other cameras, places or times than those of "
-        f"{document.training['dataset']} may be classified less accurately. Measure it: "
+        f"{classes.escaped(document.training['dataset'])} may be classified less accurately. Measure it: "
         f"`.venv/bin/python -m model_export verify models/{name}/{version} DATA`."
     )
 
@@ -207,4 +207,4 @@ def _pictures(published: tuple[str, ...], file: str, caption: str) -> list[str]:
 def write(folder: Path, name: str, document: Metadata, shape: Shape, version: int) -> None:
     """Write the card into a staged folder, with the pictures that are there."""
     published = tuple(file for file in PLOTS if (folder / file).is_file())
-    (folder / FILE).write_text(card(name, version, document, shape, published))
+    (folder / FILE).write_text(card(name, version, document, shape, published), encoding="utf-8")

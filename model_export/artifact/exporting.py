@@ -15,6 +15,7 @@ from model_export import conversion, publishing, training, verification
 from model_export.artifact import calibration, card, centring, feature_statistics, precision, provenance, succession
 from model_export.artifact.published import Published
 from model_export.console.streams import quiet
+from model_export.errors import PrecisionFailure
 from model_export.figures import evaluation, plots
 from model_export.figures.classes import Classes
 from model_export.figures.metrics import confusion, figures
@@ -63,7 +64,11 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
             shutil.copyfile(run.folder / name, folder / name)
         proto, document = _convert(network, dataset, document, folder / FILE)
         if arguments.precision != "float32":
-            proto, document, answers = _reduce(proto, document, network, dataset, arguments.precision, out_of_fold)
+            try:
+                proto, document, answers = _reduce(proto, document, network, dataset, arguments.precision, out_of_fold)
+            except PrecisionFailure as error:
+                whole = succession.again(arguments, run, "--precision float32")
+                raise PrecisionFailure(f"{error}; nothing was published: {whole} publishes it as it is") from None
             plots.answers(folder, dataset, trained, answers)
         conversion.describe(proto, document)
         conversion.save(proto, folder / FILE)

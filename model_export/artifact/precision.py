@@ -91,9 +91,7 @@ def reduce(proto: onnx.ModelProto, precision: str, dataset: Dataset) -> tuple[on
         reduced = _measure(proto, smaller, precision, dataset.splits["validation"])
         if reduced.fall <= reduced.largest_fall:
             return smaller, reduced
-    raise PrecisionFailure(
-        f"{precision} loses too much: {reduced.judgement()}; nothing was published: choose another --precision"
-    )
+    raise PrecisionFailure(f"{precision} loses too much: {reduced.judgement()}")
 
 
 def _measure(proto: onnx.ModelProto, smaller: onnx.ModelProto, precision: str, split: Split) -> Reduced:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from app.errors import MissingInput
 from app.metadata import Metadata, Recipe
 from app.probe import Probe, enlarge
 from model_export.artifact import repeating
-from model_export.console.invocation import recorded
+from model_export.console.invocation import readable, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,15 +37,28 @@ _PROBE_SIDE = 16
 
 
 def surroundings(weights: str = "none") -> dict[str, Any]:
-    """Record the date, the versions of the packages, and the digest of the file with the initial weights."""
+    """Record the date, the versions of the packages, and the initial weights."""
     distributions = packages_distributions()
-    file = Path(weights)
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": ".".join(map(str, sys.version_info[:3])),
         "packages": {(name := distributions[module][0]): version(name) for module in _MODULES},
-        **({"weights_sha256": hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {}),
+        **initial(weights),
     }
+
+
+def initial(weights: str) -> dict[str, str]:
+    """Record the digest of the file with the initial weights, if they come from one.
+
+    Raises:
+        MissingInput: There is no such file.
+    """
+    if weights in ("none", "imagenet"):
+        return {}
+    file = Path(weights)
+    if not file.is_file():
+        raise MissingInput(f"--weights {weights}: there is no such file")
+    return {"weights_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
 def document(network: Network, dataset: Dataset, architecture: str, arguments: argparse.Namespace) -> Metadata:
@@ -72,7 +86,7 @@ def training_record(
     return {
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint(),
-        "licence": arguments.data_licence,
+        "licence": readable(arguments.data_licence),
         "images": dataset.counts(),
         "skipped": len(dataset.skipped),
         "leaks": {kind: kinds.count(kind) for kind in ("exact", "near")},
@@ -83,10 +97,10 @@ def training_record(
         "seconds": round(outcome.seconds),
         "checkpoint_sha256": outcome.checkpoint,
         "weights": arguments.weights if arguments.weights in ("none", "imagenet") else "file",
-        "command": f"{recorded()} {arguments.command_line}",
+        "command": recorded(arguments.command_line),
         "repeat": repeating.command(arguments, dataset.shape),
         **arguments.surroundings,
-        "published": {"command": f"{recorded()} {arguments.published_by}", **surroundings()},
+        "published": {"command": recorded(arguments.published_by), **surroundings()},
     }
 
 

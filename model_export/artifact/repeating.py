@@ -45,7 +45,7 @@ def command(arguments: argparse.Namespace, shape: Shape) -> str:
     words = ["train", given["data"]]
     for name in SHAPING:
         words += _words(name, given[name])
-    return f"{recorded()} {shlex.join([*words, '--name', given['name']])}"
+    return recorded(shlex.join([*words, "--name", given["name"]]))
 
 
 def check(arguments: argparse.Namespace) -> None:

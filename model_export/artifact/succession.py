@@ -105,9 +105,16 @@ def otherwise(arguments: argparse.Namespace, run: Run | None = None) -> str:
     """Say how to publish anyway: before training with other options, afterwards from the run."""
     if run is None:
         return "choose another --name, or --replace-anyway"
+    return (
+        f"publish it under another --name, or replace that version anyway: {again(arguments, run, '--replace-anyway')}"
+    )
+
+
+def again(arguments: argparse.Namespace, run: Run, options: str) -> str:
+    """Write the command that publishes a run as was tried now, but with other options."""
     by = arguments.published_by
     command = by if by.startswith("publish ") else f"publish {shlex.quote(str(run.folder))}"
-    return f"publish it under another --name, or replace that version anyway: {program()} {command} --replace-anyway"
+    return f"{program()} {command} {options}"
 
 
 def _named(classes: Iterable[str], most: int = 10) -> str:

@@ -15,9 +15,14 @@ def program() -> str:
     return f"{interpreter.command()} -m model_export"
 
 
-def recorded() -> str:
-    """Name this program for published files, without a path that exists only on this machine."""
-    return f"{interpreter.command() if interpreter.is_here() else 'python'} -m model_export"
+def recorded(command: str) -> str:
+    """Write a command line of this program for published files, without a path that exists only on this machine."""
+    return f"{interpreter.command() if interpreter.is_here() else 'python'} -m model_export {readable(command)}"
+
+
+def readable(text: str) -> str:
+    """Write a text that need not be UTF-8, such as a path, with all its other bytes escaped."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def lacks(package: str) -> str:

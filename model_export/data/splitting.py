@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -26,11 +26,16 @@ _Group = list[File]
 """Files with the same bytes."""
 
 
-def check(files: dict[str, list[File]], labels: tuple[str, ...]) -> None:
+def check(files: dict[str, list[File]], labels: tuple[str, ...], skipped: Iterable[str] = ()) -> None:
     """Check that every class has images in every split, and enough of them to split.
 
+    Args:
+        files: As they were found, per split.
+        labels: The classes.
+        skipped: What is missing because it cannot be opened, each with the reason.
+
     Raises:
-        BadData: Some classes have not; the message names them all.
+        BadData: Some classes have not; the message names them, and what is missing of them.
     """
     cut = "validation" not in files
     least = {name: _SMALLEST_CLASS if cut and name == "train" else 1 for name in files}
@@ -46,12 +51,15 @@ def check(files: dict[str, list[File]], labels: tuple[str, ...]) -> None:
     elif cut:
         few = [f"{label!r} ({counts['train'][index]:,})" for index, label in enumerate(labels) if where[index]]
         needed = f"at least {_SMALLEST_CLASS}, one of them to validate with and one to test"
+    short = [label for label, names in zip(labels, where, strict=True) if names]
+    missing = [line for line in skipped if any(f"/{label}{end}" in f"/{line}" for label in short for end in "/:")]
     classes = counted(len(few), "class has", "classes have")
     if len(few) > _MOST_NAMED:
         few = [*few[:_MOST_NAMED], f"{len(few) - _MOST_NAMED} more"]
     raise BadData(
         f"{classes} too few images: {', '.join(few)}; each class needs {needed}. Add images, or remove the folders of "
         f"{'that class' if classes.startswith('1 ') else 'those classes'}"
+        + "".join(f"; skipped {line}" for line in missing[:_MOST_NAMED])
     )
 
 

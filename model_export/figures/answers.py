@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,11 +63,7 @@ def check(table: Path) -> None:
         raise MissingInput(f"there is no folder {table.parent} to write {table.name} into; make it first")
     if table.exists():
         raise InvalidUsage(f"{table} exists already; remove it, or name another --output")
-    try:
-        with TemporaryFile(dir=table.parent):
-            pass
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(table)) from None
+    files.check(table.parent)
 
 
 def write(table: Path, answers: dict[str, Answers], labels: tuple[str, ...]) -> None:

@@ -26,7 +26,7 @@ Mistake = tuple[int, str, str]
 """Number of images, their class, and the predicted class."""
 
 _COLUMNS = ("class", "images", "precision", "recall", "F1")
-_MARKDOWN = re.compile(r"([\\`*_|<>\[\]])")
+_MARKDOWN = re.compile(r"([\\`*_|<>\[\]&~$])")
 _MOST_CLASSES = 20
 _MOST_MISTAKES = 3
 
@@ -115,9 +115,9 @@ def _means(overall: dict[str, float]) -> str:
     return f"balanced accuracy (mean recall) {overall['balanced_accuracy']:.4f}, macro F1 {overall['macro_f1']:.4f}"
 
 
-def escaped(label: str) -> str:
-    """Write the name of a class in Markdown as it is, whatever characters it has."""
-    return _MARKDOWN.sub(r"\\\1", label)
+def escaped(name: str) -> str:
+    """Write a name in Markdown as it is, whatever characters it has."""
+    return _MARKDOWN.sub(r"\\\1", name)
 
 
 def _number(value: float, digits: int | None) -> float | None:

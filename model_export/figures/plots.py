@@ -60,7 +60,7 @@ def curves(history: list[dict[str, float]], path: Path) -> None:
     """Draw loss and accuracy of every epoch, for training and validation, and where validation loss was lowest."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     epochs = [row["epoch"] for row in history]
-    best = 1 + int(np.argmin([row["val_loss"] for row in history]))
+    best = 1 + int(np.nanargmin([row["val_loss"] for row in history]))  # NaN where training diverged
     for axes, name, title in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), ("Cross-entropy", "Accuracy"), strict=True
     ):
@@ -157,6 +157,7 @@ def _visible(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _short(text: str, length: int = 20) -> str:
     short = text if len(text) <= length else f"{text[: length - 1]}…"
+    short = short.encode(errors="replace").decode()  # the name of a file need not be UTF-8
     return short.replace("$", r"\$")  # else what stands between two of them is read as a formula
 
 

@@ -18,8 +18,9 @@ _LEAST_STEPS = 30
 def steps(images: int, batch_size: int) -> int:
     """Count the batches of one epoch of training.
 
-    An epoch has at least 30 steps, so a small data set is repeated in each. With fewer steps, the running statistics of
-    batch normalisation would lag behind the weights, and validation would measure another network.
+    An epoch has at least 30 steps, so a small data set is repeated in each. Otherwise validating and saving would take
+    longer than training, and patience would be over after a few steps; and without averaged weights, the running
+    statistics of batch normalisation would lag behind the weights that are validated.
     """
     return max(_LEAST_STEPS, math.ceil(images / batch_size))
 

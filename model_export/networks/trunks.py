@@ -11,7 +11,7 @@ from keras import layers
 from app.errors import MissingInput
 from app.images import Shape
 from model_export.errors import BadData
-from model_export.networks import initial
+from model_export.networks.initial import Trained, read_trunk
 
 FEATURE_MAP = "feature_map"
 """Name of the layer whose output the branches share."""
@@ -36,8 +36,8 @@ def batchnorm(image: keras.KerasTensor) -> keras.KerasTensor:
 def _convolution(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
     """Conv · BatchNorm · ReLU (Ioffe and Szegedy 2015); the normalisation has the bias.
 
-    With this momentum, the running statistics follow the weights within about ten steps, so that validation measures
-    the current network even on a small data set.
+    With this momentum, the running statistics follow the weights within about ten steps. Averaged weights get others
+    (:mod:`model_export.fitting.normalizing`).
     """
     x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv_{name}")(x)
     x = layers.BatchNormalization(momentum=0.9, name=f"norm_{name}")(x)
@@ -53,7 +53,7 @@ def applications() -> dict[str, Callable[..., keras.Model]]:
 
 
 def application(
-    image: keras.KerasTensor, name: str, shape: Shape, weights: str, *, read: bool = True
+    image: keras.KerasTensor, name: str, shape: Shape, weights: str, trained: Trained | None = None
 ) -> tuple[keras.KerasTensor, keras.Model]:
     """Put a network of ``keras.applications``, without its classifier, on an image of 0 to 255.
 
@@ -63,8 +63,8 @@ def application(
     Args:
         image: ``float32 [N, H, W, C]`` of 0 to 255.
         weights: ``none``, ``imagenet`` (downloaded by Keras), a file of weights without the top, or the ``.keras`` file
-            of a network with this trunk, which the caller reads (:mod:`model_export.networks.initial`).
-        read: Whether to load them now; not if others will replace them.
+            of a network with this trunk.
+        trained: A network with this trunk, from which it is taken; no weights are read then.
 
     Returns:
         Its last feature map, and the network itself.
@@ -74,9 +74,12 @@ def application(
         BadData: The weights do not fit, or the images are too small for this network.
     """
     make = applications()[name]
-    trunk = _make(make, (shape.height, shape.width, 3), "imagenet" if read and weights == "imagenet" else None)
-    if read and weights not in ("none", "imagenet") and not initial.is_network(weights):
-        initial.read_trunk(trunk, weights)
+    imagenet = "imagenet" if weights == "imagenet" and trained is None else None
+    trunk = _make(make, (shape.height, shape.width, 3), imagenet)
+    if trained is not None:
+        trunk = trained.application(trunk)
+    elif weights not in ("none", "imagenet"):
+        read_trunk(trunk, weights)
     prepared = sys.modules[make.__module__].preprocess_input(_three_channels(image, shape.channels))
     # The pretrained statistics of batch normalisation do not change, not even in fine-tuning.
     features = trunk(prepared, training=None if weights == "none" else False)

@@ -243,7 +243,7 @@ def test_the_interface_is_described_without_asking_anyone_else(chromium, server)
             assert all(code in shown for code in re.findall(r"`([a-z_]+)`", answer["description"]))
         for media_type in predict["requestBody"]["content"]:
             assert media_type in shown
-        assert "integer ≥ 1 or null, in query" in shown
+        assert "integer ≥ 1, in query" in shown
         assert "boolean, in query, default false" in shown
         assert 'boolean or "base64", in query, default true' in shown
         page.locator(".route").first.get_by_role("link", name="Prediction").click()

@@ -103,20 +103,19 @@ def test_only_with_the_admin_key(tmp_path):
         assert client.post("/v2/repository/index", headers=ADMIN).status_code == 200
 
 
-def test_the_document_says_what_an_order_may_carry(tmp_path):
+def test_the_document_says_what_an_order_may_carry_and_how_it_may_fail(tmp_path):
     toys.publish(tmp_path, "toy")
     with serving(tmp_path, ADMIN_KEY=KEY) as client:
         document = client.get("/openapi.json").json()
-    index, load, unload = (
-        document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
-        for path in sorted(document["paths"])
-        if path.startswith("/v2/")
-    )
+    orders = [document["paths"][path]["post"] for path in sorted(document["paths"]) if path.startswith("/v2/")]
+    index, load, unload = (order["requestBody"]["content"]["application/json"]["schema"] for order in orders)
 
     assert index["properties"].keys() == {"ready"}
     assert index["additionalProperties"] is False
     assert load["properties"]["parameters"]["maxProperties"] == 0
     assert unload == {"type": "object"}
+    assert orders[1]["responses"]["422"]["description"].endswith(": `model_refused`")
+    assert "model_refused" not in document["paths"]["/predict"]["post"]["responses"]["422"]["description"]
 
 
 def test_there_is_no_such_route_without_one(server):

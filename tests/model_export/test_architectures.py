@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras.src.utils import file_utils
 
 from app.errors import MissingInput
 from app.images import Shape
@@ -208,7 +209,7 @@ def test_weights_of_a_trunk_come_from_a_file(tmp_path):
         build("gap", "mobilenetv2", Shape(64, 64, 3), 2, str(tmp_path / "absent.h5"))
 
 
-@pytest.mark.parametrize("trunk", ["plain", "batchnorm", "mobilenetv3small"])
+@pytest.mark.parametrize("trunk", ["plain", "batchnorm", "mobilenetv3small", "mobilenetv2"])
 def test_a_trunk_begins_with_the_weights_of_a_network_that_has_the_same(tmp_path, trunk):
     """For other classes, branches and sizes of images too; all that is not the trunk begins anew."""
     source = build("separable", trunk, Shape(64, 64, 3), 3)
@@ -225,8 +226,32 @@ def test_a_trunk_begins_with_the_weights_of_a_network_that_has_the_same(tmp_path
     np.testing.assert_array_equal(maps, expected)
     own, others = (each.model.get_layer("logits").get_weights()[0] for each in (larger, source))
     assert own.max() < 0.5 < others.max()
-    unread = build("regions", trunk, Shape(64, 64, 3), 5, str(tmp_path / "moved.keras"), read=False)
-    assert unread.model.count_params() == network.model.count_params()
+    saved = build("separable", trunk, Shape(64, 64, 3), 3, str(tmp_path / "moved.keras"), tmp_path / "best.keras")
+    assert saved.model.count_params() == source.model.count_params()
+
+
+def test_what_keras_makes_of_other_layers_for_imagenet_weights_stays_as_it_was_trained(tmp_path, monkeypatch):
+    """EfficientNet scales its normalised input once more; a run must not go on, or be published, without that."""
+    source = applications()["efficientnetb0"](include_top=False, weights=None, input_shape=(32, 32, 3))
+    (normalise,) = (layer for layer in source.layers if isinstance(layer, keras.layers.Normalization))
+    normalise.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]), np.array(1)])
+    source.save_weights(tmp_path / "imagenet.weights.h5")
+    monkeypatch.setattr(file_utils, "get_file", lambda *_, **__: str(tmp_path / "imagenet.weights.h5"))
+    trained = build("gap", "efficientnetb0", Shape(32, 32, 3), 2, "imagenet")
+    trained.model.save(tmp_path / "best.keras")
+    batch = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+
+    again = build("gap", "efficientnetb0", Shape(32, 32, 3), 2, "imagenet", tmp_path / "best.keras")
+    again.model.set_weights(keras.saving.load_model(tmp_path / "best.keras").get_weights())
+    begun = build("gap", "efficientnetb0", Shape(32, 32, 3), 5, str(tmp_path / "best.keras"))
+    larger = build("regions", "efficientnetb0", Shape(64, 80, 3), 5, str(tmp_path / "best.keras"))
+
+    np.testing.assert_array_equal(np.asarray(again.model(batch)), np.asarray(trained.model(batch)))
+    maps, expected = (
+        keras.Model(each.model.input, each.model.get_layer("feature_map").output)(batch) for each in (begun, trained)
+    )
+    np.testing.assert_array_equal(maps, expected)
+    assert larger.feature_map[:2] == (2, 3)
 
 
 def test_a_network_by_itself_gives_its_weights_too(tmp_path):
@@ -251,7 +276,7 @@ def test_weights_of_another_trunk_or_other_channels_are_refused(tmp_path):
         BadData, match="3×3×3×32, and here it has weights of 3×3×4×32; choose the --trunk and --channels"
     ):
         build("regions", "batchnorm", Shape(32, 32, 4), 2, str(path))
-    with pytest.raises(BadData, match=r"its layer 'mobilenetv2_1\.00_64' has no weights, and here it has weights of "):
+    with pytest.raises(BadData, match=r"its trunk is not mobilenetv2_1\.00_64; choose the --trunk"):
         build("gap", "mobilenetv2", Shape(64, 64, 3), 2, str(path))
     path.write_bytes(b"damaged")
     with pytest.raises(BadData, match=r"best\.keras cannot be read: "):

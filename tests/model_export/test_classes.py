@@ -40,12 +40,12 @@ def test_few_classes_stay_in_their_order_and_those_without_images_are_left_out(c
 
 
 def test_markdown_has_the_same_table_with_names_that_stay_as_they_are():
-    found = Classes(("a|b", "_c_"), np.array([[3, 1], [2, 2]]))
+    found = Classes(("a|b", "_c&amp;_"), np.array([[3, 1], [2, 2]]))
 
     assert list(classes.markdown("test", found.document(), OVERALL)) == [
         "Test: each class:",
         "| class | images | precision | recall | F1 |\n| --- | --- | --- | --- | --- |\n"
-        "| a\\|b | 4 | 0.6000 | 0.7500 | 0.6667 |\n| \\_c\\_ | 4 | 0.6667 | 0.5000 | 0.5714 |",
+        "| a\\|b | 4 | 0.6000 | 0.7500 | 0.6667 |\n| \\_c\\&amp;\\_ | 4 | 0.6667 | 0.5000 | 0.5714 |",
         "Balanced accuracy (mean recall) 0.5000, macro F1 0.2500.",
     ]
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
@@ -133,6 +134,33 @@ def test_a_model_begins_with_the_trunk_of_an_earlier_run_and_its_card_says_so(pu
     assert main(["train", "--resume", "runs/warm/1"]) == 0
 
 
+def test_a_run_begins_with_the_weights_that_it_was_started_with_or_not_at_all(published, folder, monkeypatch, capsys):
+    """Else its metadata would name others."""
+    said, _ = published
+    best = Path(said["run"]) / "best.keras"
+    line = ["train", str(folder), "--trunk", "plain", "--weights", str(best), "--epochs", "1", "--name", "warm"]
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "fit", interrupt)
+        assert main(line) == 130
+    weights = best.read_bytes()
+    changed = keras.saving.load_model(best)
+    changed.save(best)
+
+    assert main(["train", "--resume", "runs/warm/1"]) == 65
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        error == f"error: {best} has changed since runs/warm/1 was started with its weights; restore it, or train again"
+    )
+    best.write_bytes(weights)
+    assert main(["train", "--resume", "runs/warm/1"]) == 0
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_file_of_weights_that_is_missing_is_told_before_the_data_is_loaded(command, capsys):
+    assert main([command, "no-such-data", "--weights", "absent.keras"]) == 66
+    assert capsys.readouterr().err == "error: --weights absent.keras: there is no such file\n"
+
+
 def test_three_images_of_each_class_are_published_without_statistics(folder, tmp_path, capsys):
     """One of them is trained on: no class has two that could differ."""
     for path in [path for label in ("bright", "dark") for path in sorted((folder / label).iterdir())[3:]]:
@@ -151,6 +179,23 @@ def test_three_images_of_each_class_are_published_without_statistics(folder, tmp
         answer = client.post("/predict", files={"file": toys.plain(230, (16, 16))}).json()
     assert answer["label"] in ("bright", "dark")
     assert "familiarity" not in answer
+
+
+def test_paths_need_not_be_text_and_a_terminal_may_lack_letters(folder, tmp_path):
+    """Neither is known before the end, when it would cost a whole training."""
+    data = folder.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    line = ["train", str(data), "--trunk", "plain", "--epochs", "1", "--name", "light", "--data-licence", data.name]
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+
+    command = [sys.executable, "-m", "model_export", *line]
+    done = subprocess.run(command, env={**os.environ, **ascii_alone}, capture_output=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert b"published models/light/1\n" in done.stdout
+    card = (tmp_path / "models" / "light" / "1" / "README.md").read_text(encoding="utf-8")
+    assert "- data: caf\\\\udce9 (32 train, 4 validation, 4 test)" in card
+    assert "16×16 pixels" in card
+    assert main(["publish", "runs/light/1", "--precision", "float16"]) == 0
 
 
 def test_a_second_run_publishes_the_next_version(published, folder):
@@ -268,6 +313,24 @@ def test_a_run_leaves_what_is_needed_to_look_at_it_and_to_publish_it_again(publi
     assert training["command"].startswith("python -m model_export train ")
     assert training["published"]["command"].startswith(f"python -m model_export publish {run} --precision int8")
     assert training["repeat"].endswith("--precision int8 --name light")
+
+
+def test_a_run_in_a_folder_that_cannot_be_written_is_not_measured_first(published, capsys):
+    said, _ = published
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o755)
+        run = shutil.copytree(said["run"], Path(root, "run"))
+        run.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # root may write everything
+        try:
+            code = main(["publish", str(run)])
+        finally:
+            os.seteuid(user)
+            run.chmod(0o755)
+
+    assert (code, capsys.readouterr().err) == (1, f"error: [Errno 13] Permission denied: '{run}'\n")
 
 
 def test_whoever_publishes_what_answers_every_request_without_a_name_is_told(published, capsys):
@@ -410,8 +473,13 @@ def test_too_small_a_precision_publishes_nothing(published, monkeypatch, capsys)
     monkeypatch.setattr(precision, "LARGEST_FALL", -1.0)
 
     assert main(["publish", said["run"], "--precision", "float16", "--output", str(repository)]) == 65
-    assert "float16 loses too much" in capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: float16 loses too much: ")
     assert sorted(path.name for path in (repository / "light").iterdir()) == [".highest", "1"]
+    command = error.partition("; nothing was published: ")[2].removesuffix(" publishes it as it is")
+    assert shlex.split(command)[-3:] == [str(repository), "--precision", "float32"]
+    assert main(shlex.split(command.partition(" -m model_export ")[2])) == 0
+    assert "published already" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_the_old_version_as_it_is(published, monkeypatch, capsys):
@@ -479,6 +547,8 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["train", "digits", "--learning-rate", "nan"],
         ["train", "digits", "--seed", "-1"],
         ["train", "digits", "--value-range", "5", "5"],
+        ["train", "digits", "--value-range", "0", "inf"],
+        ["train", "digits", "--value-range", "-inf", "1"],
         ["train", "digits", "--resume", "runs/x/1"],
         ["train", "--resume", "runs/x/1", "--epochs", "9"],
         ["train", "--resume", "runs/x/1", "--precision", "int8"],
@@ -522,6 +592,14 @@ def test_the_least_and_the_largest_values_are_taken(tmp_path):
     assert arguments.parse(["train", "x", "--size", "3", "--trunk", "MobileNetV2"]).trunk == "mobilenetv2"
     frozen = "train x --trunk mobilenetv2 --epochs 4 --freeze-epochs 4"
     assert arguments.parse(frozen.split()).freeze_epochs == 4
+    for options, epochs in (
+        ("--trunk mobilenetv2 --weights imagenet", 5),
+        ("--trunk mobilenetv2 --weights runs/x/1/best.keras --epochs 3", 1),
+        ("--trunk mobilenetv2", 0),
+        ("--trunk plain --weights runs/x/1/best.keras", 0),
+    ):
+        for command in ("train", "compare"):
+            assert arguments.parse([command, "x", *options.split()]).freeze_epochs == epochs
     for kind in ("none", "aerial"):
         assert arguments.parse(["train", "digits", "--augmentation", kind]).augmentation == kind
 

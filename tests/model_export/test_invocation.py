@@ -29,7 +29,7 @@ def test_the_command_that_repeats_a_training_works_outside_of_an_environment(env
     monkeypatch.setattr(sys, "executable", str(environment))
 
     assert shlex.split(repeated())[:5] == [".venv/bin/python", "-m", "model_export", "train", "my photos"]
-    assert invocation.recorded() == invocation.program() == ".venv/bin/python -m model_export"
+    assert invocation.recorded("train") == f"{invocation.program()} train" == ".venv/bin/python -m model_export train"
 
 
 def test_what_is_published_names_no_folder_of_this_machine(monkeypatch):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from model_export.data.decoding import Split
@@ -51,3 +52,24 @@ def test_names_that_are_no_formulas_and_letters_that_no_font_has(tmp_path):
     plots.confusion(logits, split.labels, names, tmp_path / "confusion.png")
 
     assert plots.mistakes(split, logits, names, tmp_path / "mistakes.png") == 24
+
+
+def test_the_name_of_a_file_need_not_be_text(tmp_path):
+    split, logits = results()
+    named = Split(split.images, split.labels, ("dark/caf\udce9.png",) * len(split))
+
+    assert plots.mistakes(named, logits, ("a", "b", "c"), tmp_path / "mistakes.png") == 24
+
+
+def test_the_curves_of_a_training_that_diverged_mark_the_epoch_that_was_kept(tmp_path, monkeypatch):
+    losses = (3.0, 1.0, 2.0, float("nan"))
+    history = [
+        {"epoch": epoch, "loss": loss, "accuracy": 0.5, "val_loss": loss, "val_accuracy": 0.5}
+        for epoch, loss in enumerate(losses, start=1)
+    ]
+    marked = []
+    monkeypatch.setattr(Axes, "axvline", lambda _, epoch, **options: marked.append((epoch, options["label"])))
+
+    plots.curves(history, tmp_path / "curves.png")
+
+    assert marked == [(2, "lowest validation loss (2)")] * 2

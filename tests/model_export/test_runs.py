@@ -146,6 +146,31 @@ def test_what_is_published_names_the_weights_that_were_read_though_the_run_goes_
     assert run.digest() != before
 
 
+def test_an_epoch_that_finishes_while_the_weights_are_read_counts(tmp_path, monkeypatch):
+    """Else the digest would be that of other weights than those that are published."""
+    run = Run.create(tmp_path, "toy", arguments())
+    trained, read = network().model, Run.load
+    history = [{"epoch": epoch, "val_loss": 1 / epoch} for epoch in (1, 2)]
+    run.save_best(trained, 1)
+    run.save_epoch(trained, history[:1])
+
+    def slowly(path, **options):
+        found = read(path, **options)
+        if len(run.history()) == 1:
+            trained.set_weights([weight + 1 for weight in trained.get_weights()])
+            run.save_best(trained, 2)
+            run.save_epoch(trained, history)
+        return found
+
+    monkeypatch.setattr(Run, "load", staticmethod(slowly))
+    recalled = network()
+    outcome = training.recall(recalled, run)
+
+    assert (outcome.epochs, outcome.checkpoint) == (2, run.digest())
+    for one, other in zip(trained.get_weights(), recalled.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_the_figures_of_an_epoch_are_read_as_they_were_written(tmp_path):
     """Losses that differ in the seventh digit still say which epoch is the best."""
     run = Run.create(tmp_path, "toy", arguments())

@@ -287,6 +287,11 @@ def test_names_of_a_npz_file_may_be_bytes(tmp_path):
     [
         ({"x": arrays(shape=(8, 8, 300))[0], "y": arrays()[1]}, "300 channels; networks are made for 1 to 200"),
         ({"x": np.zeros((30, 8, 8), np.float32), "y": arrays()[1]}, "--value-range LOW HIGH says which"),
+        ({"x": np.array(5), "y": arrays()[1]}, r"data\.npz has no images but 30 labels"),
+        (
+            {"x": arrays()[0], "y": ["sea "] * 30},
+            r"y in .*data\.npz names one class, 'sea'; a classifier needs at least",
+        ),
         (
             {"x_train": arrays()[0], "y_train": arrays()[1], "x_val": arrays(0)[0], "y_val": arrays(0)[1]},
             "3 classes have too few images: '0' \\(in validation\\)",
@@ -305,24 +310,43 @@ def test_no_data_is_not_this_folder():
         sources.find("")
 
 
-def test_a_folder_that_cannot_be_read_is_skipped_with_its_reason():
-    with tempfile.TemporaryDirectory() as root:
-        for path in ("dark/2024/0.png", "dark/1.png", "bright/0.png"):
-            Path(root, path).parent.mkdir(parents=True, exist_ok=True)
-            Path(root, path).write_bytes(toys.plain(0))
-        Path(root).chmod(0o755)
-        Path(root, "dark/2024").chmod(0)
-        user = os.geteuid()
-        if user == 0:
-            os.seteuid(65534)  # root may read everything
-        try:
-            found = sources.find(root)
-        finally:
-            os.seteuid(user)
-            Path(root, "dark/2024").chmod(0o700)
+def found_by_another_user(root, closed, mode):
+    """What someone finds in a folder, one part of which is closed to them: a listing, or the error."""
+    for path in ("dark/2024/0.png", *(f"{label}/{index}.png" for label in ("bright", "dark") for index in range(3))):
+        Path(root, path).parent.mkdir(parents=True, exist_ok=True)
+        Path(root, path).write_bytes(toys.plain(0))
+    sources.find(root)  # which imports what it needs, while all can be read
+    Path(root).chmod(0o755)
+    Path(root, closed).chmod(mode)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # root may read everything
+    try:
+        return datasets.load(root)
+    except BadData as error:
+        return str(error)
+    finally:
+        os.seteuid(user)
+        Path(root, closed).chmod(0o700)
 
-    assert [file.name for file in found.files["train"]] == ["bright/0.png", "dark/1.png"]
-    assert found.skipped == ("dark/2024: it cannot be read: Permission denied",)
+
+@pytest.mark.parametrize(("mode", "skipped"), [(0, "dark/2024"), (0o444, "dark/2024/0.png")])
+def test_a_folder_that_cannot_be_read_or_only_listed_is_skipped_with_its_reason(mode, skipped):
+    with tempfile.TemporaryDirectory() as root:
+        found = found_by_another_user(root, "dark/2024", mode)
+
+    assert sorted(name for split in found.splits.values() for name in split.names) == [
+        f"{label}/{index}.png" for label in ("bright", "dark") for index in range(3)
+    ]
+    assert found.skipped == (f"{skipped}: it cannot be read: Permission denied",)
+
+
+def test_a_class_of_which_nothing_can_be_read_is_not_just_called_empty():
+    with tempfile.TemporaryDirectory() as root:
+        found = found_by_another_user(root, "dark", 0)
+
+    assert found.startswith("1 class has too few images: 'dark' (0); ")
+    assert found.endswith("; skipped dark: it cannot be read: Permission denied")
 
 
 def test_damaged_files_are_skipped_and_told_of_in_our_own_lines_alone(folder, tmp_path, capfd):

@@ -100,3 +100,15 @@ def test_copies_in_a_folder_are_told_of_and_are_no_leakage(folder):
         assert {name: sorted(names[part]) for name, part in places.items()} == {
             name: sorted(split.names) for name, split in trained.splits.items()
         }
+
+
+def test_where_a_class_has_too_few_that_differ_its_copies_are_not_said_to_be_together(folder):
+    one = (folder / "dark" / "00.png").read_bytes()
+    for path in (folder / "dark").iterdir():
+        path.write_bytes(one)
+
+    dataset = datasets.load(str(folder))
+
+    assert dataset.leaks
+    (note,) = dataset.notes
+    assert note.endswith("kept together in one split, unless their class has too few files that differ")

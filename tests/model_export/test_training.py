@@ -114,6 +114,26 @@ def test_the_average_of_the_weights_has_forgotten_the_first_ones_by_the_end(aske
     assert (found.ema_momentum if found.use_ema else 0) == pytest.approx(momentum)
 
 
+def test_what_is_validated_and_kept_is_normalized_by_the_statistics_of_its_own_weights():
+    """At a high rate, the averaged weights are far from those that batch normalisation has seen in training."""
+    random = np.random.default_rng(0)
+    split = Split(random.integers(0, 256, (32, 16, 16, 1), np.uint8), np.arange(32) % 2)
+    data = Dataset("toy", ("odd", "even"), Shape(16, 16, 1), {"train": split, "validation": split})
+    training.seed(0)
+    network = build("regions", "batchnorm", data.shape, 2)
+
+    training.train(network, data, Budget(epochs=2, batch_size=16, learning_rate=0.02, augmentation="none"))
+
+    kept = {layer.name: np.array(layer.moving_mean) for layer in network.normalizations}
+    assert list(kept) == ["norm_1", "norm_2", "norm_3"]
+    for layer in network.normalizations:
+        layer.momentum = 0
+    network.model(split.images, training=True)
+    for layer in network.normalizations:
+        deviations = (kept[layer.name] - layer.moving_mean) / np.sqrt(layer.moving_variance)
+        assert np.abs(deviations).max() < 0.001
+
+
 def test_rare_classes_count_as_much_as_others_where_that_is_asked_for():
     """Of images without a sign of their class, the network learns how often each occurs."""
     random = np.random.default_rng(0)

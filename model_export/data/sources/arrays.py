@@ -41,6 +41,8 @@ def listing(path: Path, labels: tuple[str, ...] | None = None) -> Listing:
     if targets.dtype.kind in "US":
         labels = labels or tuple(str(name) for name in np.unique(targets))
         check_names(labels)
+        if len(labels) == 1:
+            raise BadData(f"y in {path} names one class, {labels[0]!r}; a classifier needs at least two")
         numbers = {split: _positions(part, labels) for split, (_, part) in splits.items()}
     else:
         numbers = {split: part for split, (_, part) in splits.items()}
@@ -75,8 +77,8 @@ def _one_label_each(images: NDArray[Any], targets: NDArray[Any], path: Path) -> 
             f"y in {path} has the shape {list(targets.shape)}: one label per image, [N], is needed. Several labels per "
             "image are out of scope; turn one-hot rows into numbers with y.argmax(1)"
         )
-    if len(images) != len(targets):
-        raise BadData(f"{path} has {len(images)} images but {len(targets)} labels")
+    if images.shape[:1] != targets.shape:
+        raise BadData(f"{path} has {len(images) if images.ndim else 'no'} images but {len(targets)} labels")
     if targets.dtype.kind not in "iuUS":
         raise BadData(f"y in {path} is of type {targets.dtype}; it must hold whole numbers or names")
     names = _decoded(targets, path) if targets.dtype.kind == "S" else targets

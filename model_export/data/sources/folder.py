@@ -108,12 +108,15 @@ def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str,
     errors: list[OSError] = []
     for index, label in enumerate(labels):
         for path in (path for home in classes.get(label, []) for path in _visible(home, errors.append)):
-            if path.is_file():
-                name, size = str(path.relative_to(root)), path.stat().st_size
-                files.append(File(name, index, path.read_bytes, stamp_of(path), size))
-            elif path.is_symlink():
-                why = "a link to a folder, which is not followed" if path.is_dir() else "broken link"
-                skipped.append(f"{path.relative_to(root)}: {why}")
+            try:
+                if path.is_file():
+                    name, size = str(path.relative_to(root)), path.stat().st_size
+                    files.append(File(name, index, path.read_bytes, stamp_of(path), size))
+                elif path.is_symlink():
+                    why = "a link to a folder, which is not followed" if path.is_dir() else "broken link"
+                    skipped.append(f"{path.relative_to(root)}: {why}")
+            except OSError as error:  # in a folder that can be listed, but not opened
+                errors.append(error)
     skipped += [f"{Path(error.filename).relative_to(root)}: it cannot be read: {error.strerror}" for error in errors]
     return files, skipped
 
@@ -136,7 +139,7 @@ def _merged(classes: dict[str, _Classes], labels: tuple[str, ...]) -> list[str]:
         alike = max(len(of_split.get(label, [])) for of_split in classes.values())  # splits may write it in two ways
         if alike > 1:
             notes.append(f"class {label!r} has {alike} folders, whose names look the same")
-        inside = [path.relative_to(home).parts for home in homes for path in _visible(home) if path.is_file()]
+        inside = [path.relative_to(home).parts for home in homes for path in _visible(home) if os.path.isfile(path)]
         counts = Counter(parts[0] for parts in inside if len(parts) > 1)
         if counts:
             notes.append(
