@@ -6,7 +6,6 @@ import io
 import math
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,9 +105,12 @@ def alike(tiff: Any) -> list[Any]:
     first = tiff.pages[0]
     if first.samplesperpixel > 1:
         return [first]
-    like = first.hash
-    following = islice(takewhile(lambda page: page.hash == like, tiff.pages), _MOST_PAGES + 1)
-    return list({page.offset: page for page in following}.values())
+    pages: dict[int, Any] = {}
+    for page in tiff.pages:
+        if page.hash != first.hash or page.offset in pages or len(pages) > _MOST_PAGES:
+            break
+        pages[page.offset] = page
+    return list(pages.values())
 
 
 def is_grey(data: bytes, channels: int) -> bool:
