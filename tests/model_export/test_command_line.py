@@ -193,6 +193,7 @@ def test_paths_need_not_be_text_and_a_terminal_may_lack_letters(folder, tmp_path
     assert done.returncode == 0, done.stderr
     assert b"published models/light/1\n" in done.stdout
     card = (tmp_path / "models" / "light" / "1" / "README.md").read_text(encoding="utf-8")
+    assert f"- command: `python -m model_export train '{tmp_path}/caf\\udce9' --trunk plain " in card
     assert "- data: caf\\\\udce9 (32 train, 4 validation, 4 test)" in card
     assert "16×16 pixels" in card
     assert main(["publish", "runs/light/1", "--precision", "float16"]) == 0
@@ -373,14 +374,15 @@ def test_a_finished_run_that_is_published_is_not_published_again(published, caps
     assert json.loads(resume("--json").out)["published"] == str(repository / "light" / "3")
 
 
-def test_a_run_is_published_again_in_its_own_precision(finished, capsys):
-    run, _ = finished
+def test_a_run_is_published_again_in_its_own_precision_where_it_was(finished, capsys):
+    run, repository = finished
     options = Path(run) / "args.yaml"
     options.write_text(options.read_text().replace("precision: float32", "precision: float16"))
 
     for given, expected in (((), "float16"), (("--precision", "float32"), "float32")):
         assert main(["publish", run, *given, "--json"]) == 0
         published = json.loads(capsys.readouterr().out)["published"]
+        assert Path(published).parents[1] == repository  # where the run published, as it was named
         assert main(["inspect", published, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["metadata"]["precision"] == expected
 

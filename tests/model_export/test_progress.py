@@ -1,8 +1,9 @@
-"""How long something takes is said in the unit that people would use."""
+"""How long something takes is said in the unit that people would use, and how far it is without a terminal too."""
 
 import pytest
 
-from model_export.console.numbers import lasting
+from model_export.console import progress
+from model_export.console.numbers import counted, lasting
 
 
 @pytest.mark.parametrize(
@@ -10,3 +11,17 @@ from model_export.console.numbers import lasting
 )
 def test_a_duration_is_said_roughly(seconds, words):
     assert lasting(seconds) == words
+
+
+def test_a_number_has_its_noun():
+    assert [counted(number, "epoch") for number in (0, 1, 2000)] == ["0 epochs", "1 epoch", "2,000 epochs"]
+    assert counted(2, "class", "classes") == "2 classes"
+
+
+def test_without_a_terminal_long_work_is_told_in_lines_now_and_then(monkeypatch, capsys):
+    assert list(progress.track("abc", 3, "load train")) == ["a", "b", "c"]
+    assert capsys.readouterr().err == ""  # it was done at once
+
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", -1)
+    assert list(progress.track("abc", 1234, "load train")) == ["a", "b", "c"]
+    assert capsys.readouterr().err == "".join(f"load train: {done} of 1,234\n" for done in (1, 2, 3))

@@ -2,11 +2,13 @@
 
 import gzip
 import os
+import re
 import struct
 import sys
 import tempfile
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from app.errors import InvalidUsage, MissingInput
 from model_export import datasets
 from model_export.__main__ import main
 from model_export.data import sources
-from model_export.data.sources import idx
+from model_export.data.sources import idx, tfds
 from model_export.errors import BadData
 from tests import toys
 
@@ -245,20 +247,42 @@ def test_multi_band_folders_bring_their_channels(tmp_path, kind, bands):
 
 def test_tensorflow_datasets(tmp_path):
     """The real loading code over files that tensorflow-datasets' own mock makes up."""
-    tfds = pytest.importorskip("tensorflow_datasets", reason="the extra 'tfds' is not installed")
-    info = tfds.builder("cats_vs_dogs", data_dir=tmp_path).info
-    split = tfds.core.SplitInfo(name="train", shard_lengths=[40], num_bytes=1, filename_template=None)
-    info.set_splits(tfds.core.splits.SplitDict([split]))
+    package = pytest.importorskip("tensorflow_datasets", reason="the extra 'tfds' is not installed")
+    info = package.builder("cats_vs_dogs", data_dir=tmp_path).info
+    split = package.core.SplitInfo(name="train", shard_lengths=[40], num_bytes=1, filename_template=None)
+    info.set_splits(package.core.splits.SplitDict([split]))
     metadata = tmp_path / "cats_vs_dogs" / str(info.version)
     metadata.mkdir(parents=True)
     info.write_to_directory(metadata)
     info.features.save_config(metadata)
-    with tfds.testing.mock_data(num_examples=40, data_dir=str(tmp_path)):
-        listing = sources.find("tfds:cats_vs_dogs")
+    with package.testing.mock_data(num_examples=40, data_dir=str(tmp_path)):
+        sources.find("tfds:cats_vs_dogs")
+        listing = sources.find("tfds:cats_vs_dogs")  # whose files are there already
 
+    assert listing.name.startswith("tfds cats_vs_dogs")
     assert listing.labels == ("cat", "dog")
     assert len(listing.files["train"]) == 40
     assert all(file.read().startswith(b"\x89PNG") for file in listing.files["train"])
+
+
+def test_of_tensorflow_datasets_each_example_must_be_one_image_of_one_class():
+    image, label = type("Image", (), {}), type("ClassLabel", (), {})
+    package = SimpleNamespace(features=SimpleNamespace(Image=image, ClassLabel=label))
+
+    def find(**features):
+        return tfds._features(package, features, "some")
+
+    assert find(image=image(), coarse_label=label(), label=label()) == ("image", "label")
+    assert find(picture=image(), species=label(), id=object()) == ("picture", "species")
+    for features in ({"image": image()}, {"left": image(), "right": image(), "label": label()}, {"label": label()}):
+        words = f"tfds:some does not give each image one class (it has {', '.join(features)})"
+        with pytest.raises(BadData, match=re.escape(words)):
+            find(**features)
+
+
+def test_splits_and_classes_of_tensorflow_datasets_become_folders():
+    assert [tfds._split(name) for name in ("train", "valid", "val", "test")] == ["train", *["validation"] * 2, "test"]
+    assert [tfds._safe(name) for name in ("cat", "cat/dog", "")] == ["cat", "cat-dog", "unnamed"]
 
 
 def test_tensorflow_datasets_that_is_not_installed(monkeypatch):
