@@ -76,3 +76,5 @@ class Service:
                 self.load(order.model)
         except MultipoolError as error:
             log.error("%s %s: %s", order.action, order.model, error)  # noqa: TRY400  # a line for the operator
+        except Exception:  # whatever went wrong, the next order may go well
+            log.exception("%s %s", order.action, order.model)
