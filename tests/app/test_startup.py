@@ -15,7 +15,7 @@ import pytest
 from app import digest
 from tests import toys
 from tests.app.test_predictions import assert_problem
-from tests.conftest import ROOT, serving, start, wait_until_ready
+from tests.conftest import ROOT, Log, serving, start, wait_until_ready
 
 
 def ended(process):
@@ -111,6 +111,27 @@ def test_a_port_in_use(models):
 
     assert code == 1
     assert "Address already in use" in errors[0]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_port_that_another_service_takes_meanwhile(tmp_path, workers):
+    """Two that are started at once can both bind it; only one can listen, once it has loaded its models."""
+    data = toys.artifact()
+    for version in range(1, 100):
+        toys.publish(tmp_path, "toy", version, data)
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        process = start(tmp_path, PORT=port, WORKERS=workers)
+        Log(process).wait_for("listening on")
+        taken.listen()
+        code, errors = ended(process)
+
+    assert code == 1
+    assert errors == [
+        f"error: cannot listen on 127.0.0.1:{port}: Address already in use; set MULTIPOOL_HOST or MULTIPOOL_PORT"
+    ]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
