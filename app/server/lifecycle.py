@@ -89,7 +89,7 @@ class Server(uvicorn.Server):
         """Stop being ready at once; the shutdown follows."""
         self._lame = sig == signal.SIGTERM
         if self.started:
-            self.lifespan.state["service"].draining.set()
+            self.lifespan.state["service"].draining = True
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

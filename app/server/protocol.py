@@ -91,11 +91,12 @@ class Protocol(Connection):
     def _start(self, version: str) -> None:
         """Start the request, or queue it behind the one before."""
         url = httptools.parse_url(self.url)
+        path = url.path or b"/"  # RFC 9110, section 4.2.3: http://host is http://host/
         scope = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = version
-        scope["path"] = self.root_path + unquote(url.path.decode("ascii"))
-        scope["raw_path"] = self.root_path.encode("ascii") + url.path
+        scope["path"] = self.root_path + unquote(path.decode("ascii"))
+        scope["raw_path"] = self.root_path.encode("ascii") + path
         scope["query_string"] = url.query or b""
         before, self.cycle = (
             self.cycle,

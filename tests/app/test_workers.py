@@ -221,9 +221,11 @@ def test_a_worker_is_not_ended_by_what_is_meant_for_its_supervisor(tmp_path):
         assert "died" not in client.log.text
 
 
-def test_a_service_at_a_terminal_ends_with_it(tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_service_at_a_terminal_ends_with_it(tmp_path, workers):
     toys.publish(tmp_path / "models", "toy", 1)
-    settings = {"MULTIPOOL_MODELS_DIR": str(tmp_path / "models"), "MULTIPOOL_PORT": "0", "MULTIPOOL_LAME_DUCK_S": "0"}
+    chosen = {"MODELS_DIR": tmp_path / "models", "PORT": 0, "LAME_DUCK_S": 0, "WORKERS": workers}
+    settings = {f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}
     terminal, theirs = pty.openpty()
     code = (
         "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
