@@ -74,6 +74,17 @@ def test_with_json_logs_a_failed_start_is_one_object(models, settings):
     assert not line["message"].startswith("error")
 
 
+def test_json_logs_name_a_folder_whose_name_is_not_utf_8(tmp_path):
+    root = tmp_path / os.fsdecode(b"\xff")
+    toys.publish(root, "toy", 1, b"not a model")
+    process = start(root, LOG_FORMAT="json")
+    assert process.wait(60) == 65
+    lines = [json.loads(line) for line in process.log_path.read_text().splitlines()]
+    process.log_path.unlink()
+
+    assert lines[-1]["message"].startswith(f"{tmp_path}/\\udcff/toy/1/model.onnx cannot be served: ")
+
+
 @pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="CUDA is available")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_cuda_that_cannot_be_had(models, workers):
