@@ -85,8 +85,9 @@ class Connection(HttpToolsProtocol):
         self._deadline.set(self._limits.window_s, self._end_window)
 
     def _end_window(self) -> None:
-        # While reading is paused, it is the service that is slow.
-        if self.flow.read_paused or self._incoming.in_window() >= self._limits.window_bytes:
+        # While reading is paused, or the body was not asked for, it is the service that is slow.
+        waits = self.flow.read_paused or self.cycle.waiting_for_100_continue
+        if waits or self._incoming.in_window() >= self._limits.window_bytes:
             self._await_body()
         else:
             self._refuse(Fault(408, "the body stopped coming, or came too slowly; send it again"))

@@ -124,6 +124,21 @@ def test_a_header_that_is_not_read_is_not_late(tmp_path):
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"] * 3
 
 
+def test_a_body_that_was_not_asked_for_yet_is_not_late(tmp_path):
+    """Its model is loaded first, from a file that was replaced and has to be tried."""
+    toys.publish(tmp_path, "other")
+    toys.publish(tmp_path, "toy")
+    arguments, image = ("-c", SHORT.replace("header_s", "window_s=0.1, header_s")), toys.plain(255)
+    with serving(tmp_path, arguments=arguments, MODELS_MEMORY_BYTES=1, MODELS_POLL_S=0) as client:
+        (tmp_path / "other" / "1" / "model.onnx").write_bytes(toys.artifact(offset=0.25))
+        with connect(client) as connection:
+            header = post(b"Content-Length: %d" % len(image), b"Expect: 100-continue", b"Connection: close")
+            connection.sendall(header.replace(b"/predict", b"/predict?model=other"))
+            assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(image)
+            assert b" 200 OK" in read_all(connection)
+
+
 def send_on(connection):
     """Send again and again, for no longer than any case may take."""
     deadline = time.monotonic() + 20
