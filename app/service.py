@@ -73,7 +73,5 @@ class Service:
                 self.repository.unload(order.model)
             else:
                 self.load(order.model)
-        except MultipoolError as error:
+        except (MultipoolError, OSError) as error:  # the next order may go well
             log.error("%s %s: %s", order.action, order.model, error)  # noqa: TRY400  # a line for the operator
-        except Exception:  # whatever went wrong, the next order may go well
-            log.exception("%s %s", order.action, order.model)
