@@ -22,12 +22,17 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _encodable(record.getMessage()),
         }
         line |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = _encodable(self.formatException(record.exc_info))
         return orjson.dumps(line, default=str).decode()
+
+
+def _encodable(text: str) -> str:
+    """Escape what is not Unicode: the name of a file may be any bytes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def as_json(level: int, message: str) -> str:

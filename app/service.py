@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -36,14 +35,14 @@ class Service:
     classifier: Classifier
     watcher: Watcher
     metrics: Metrics = field(default_factory=Metrics)
-    draining: threading.Event = field(default_factory=threading.Event)
-    """Set once the process has been told to stop."""
+    draining: bool = False
+    """Whether the process has been told to stop; no lock, because a signal may come while another is handled."""
     tell_others: Callable[[Order], None] = lambda _: None
     """Passes an operator's order on to the other workers."""
 
     def is_ready(self) -> bool:
         """Tell what ``/readyz`` does."""
-        return self.repository.ready and any(self.repository.served) and not self.draining.is_set()
+        return self.repository.ready and any(self.repository.served) and not self.draining
 
     def load(self, name: str) -> None:
         """Load what is new in the folder of a model, and serve it again if it was unloaded; blocks.
@@ -74,5 +73,5 @@ class Service:
                 self.repository.unload(order.model)
             else:
                 self.load(order.model)
-        except MultipoolError as error:
+        except (MultipoolError, OSError) as error:  # the next order may go well
             log.error("%s %s: %s", order.action, order.model, error)  # noqa: TRY400  # a line for the operator

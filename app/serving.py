@@ -25,6 +25,7 @@ from app.server.accepting import Place, Places
 from app.server.lifecycle import Server
 from app.server.link import Link
 from app.server.protocol import Protocol
+from app.server.terminal import Terminal
 from app.server.workers import Supervisor
 from app.service import Service
 from app.settings import Settings
@@ -84,11 +85,11 @@ def _prepare(settings: Settings) -> None:
 
 def _handle_hang_up(_: Service) -> None:
     """Handle SIGHUP with one worker: the terminal was closed, or someone wants to renew the workers."""
-    at_terminal = sys.stderr.isatty()
+    terminal = Terminal()
 
     def handle() -> None:
-        if at_terminal and not sys.stderr.isatty():
-            os.kill(os.getpid(), signal.SIGTERM)  # nobody is left to end it
+        if terminal.is_closed():
+            os.kill(os.getpid(), signal.SIGTERM)
         else:
             log.warning(
                 "SIGHUP renews workers, and with one worker there is nothing to renew: "

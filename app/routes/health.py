@@ -22,7 +22,7 @@ async def ready(service: ReadyService) -> Health:
 
     Before, while shutting down, and when every model was unloaded, answer 503 with the reason.
     """
-    if service.draining.is_set():
+    if service.draining:
         raise Draining("the service is shutting down")
     if not any(service.repository.served):
         raise NotReady(service.repository.served.why_none_answers())

@@ -16,7 +16,7 @@ from app import catalogue, problems
 from app.errors import InvalidArtifact, MalformedRequest, NotReady
 from app.http.uploads import read_body
 from app.routes.dependencies import AnyService
-from app.service import Order
+from app.service import Order, Service
 
 router = APIRouter(prefix="/v2/repository", tags=["repository"])
 
@@ -60,14 +60,7 @@ async def load(request: Request, service: AnyService, name: str) -> dict[str, An
             "a load takes nothing but the model's name, no files and no config; put them into the model repository"
         )
     _check_ready(service)
-    refusal = None
-    try:
-        await asyncio.to_thread(service.load, name)
-    except (InvalidArtifact, NotReady) as error:
-        refusal = error
-    service.tell_others(Order("load", name))  # they too serve what they can
-    if refusal is not None:
-        raise refusal
+    await asyncio.to_thread(_load, service, name)
     return {}
 
 
@@ -81,6 +74,17 @@ async def unload(request: Request, service: AnyService, name: str) -> dict[str, 
     service.repository.unload(name)
     service.tell_others(Order("unload", name))
     return {}
+
+
+def _load(service: Service, name: str) -> None:
+    """Load a model in all workers; in a thread, which goes on if the client does not wait."""
+    order = Order("load", name)
+    try:
+        service.load(name)
+    except (InvalidArtifact, NotReady):
+        service.tell_others(order)  # they too serve what they can
+        raise
+    service.tell_others(order)
 
 
 def _check_ready(service: AnyService) -> None:

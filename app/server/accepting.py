@@ -17,6 +17,8 @@ from collections.abc import Callable, Sized
 from multiprocessing import reduction
 from typing import Any, Self
 
+from app.server import listening
+
 log = logging.getLogger("app")
 
 _SLOTS = 256  # workers, including those that are about to end
@@ -103,6 +105,9 @@ class Acceptor:
             connections: Those that are open.
             create_protocol: Makes the protocol of a new connection.
             backlog: How many connections may wait to be accepted.
+
+        Raises:
+            PortInUse: Another process listens there already.
         """
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -113,7 +118,7 @@ class Acceptor:
         self._paused: asyncio.TimerHandle | None = None
         self._opening: set[asyncio.Task[Any]] = set()
         listener.setblocking(False)
-        listener.listen(backlog)
+        listening.listen(listener, backlog)
         self.tell()
         self._resume()
 

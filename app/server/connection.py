@@ -61,6 +61,8 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._deadline.clear()
         self.resume_writing()
+        self._write_deadline.clear()
+        self._idle.discard(self._give_way)
         self.pipeline.clear()
         self._cancel()
         super().connection_lost(exc)
@@ -71,7 +73,9 @@ class Connection(HttpToolsProtocol):
         self._deadline.set(self._limits.header_s, self._header_late)
 
     def _header_late(self) -> None:
-        if self._incoming.header_bytes:
+        if self.flow.read_paused:  # the rest may be there; it is the service that is slow
+            self._await_header()
+        elif self._incoming.header_bytes:
             self._refuse(Fault(408, f"no complete header came within {self._limits.header_s:g} s"))
         else:
             self.transport.close()
@@ -81,8 +85,9 @@ class Connection(HttpToolsProtocol):
         self._deadline.set(self._limits.window_s, self._end_window)
 
     def _end_window(self) -> None:
-        # While reading is paused, it is the service that is slow.
-        if self.flow.read_paused or self._incoming.in_window() >= self._limits.window_bytes:
+        # While reading is paused, or the body was not asked for, it is the service that is slow.
+        waits = self.flow.read_paused or self.cycle.waiting_for_100_continue
+        if waits or self._incoming.in_window() >= self._limits.window_bytes:
             self._await_body()
         else:
             self._refuse(Fault(408, "the body stopped coming, or came too slowly; send it again"))
@@ -94,25 +99,52 @@ class Connection(HttpToolsProtocol):
             self._write_deadline.set(self._limits.write_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Clear that deadline: the client is reading."""
+        """Clear that deadline: the client is reading; when it has read its answer, its idle time begins."""
         super().resume_writing()
-        self._write_deadline.clear()
+        if not self.transport.is_closing():
+            self._write_deadline.clear()
+        if self.timeout_keep_alive_task is not None:
+            self._be_idle()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, even if the client has not read all of its answer."""
-        self._unset_keepalive_if_required()
-        super().timeout_keep_alive_handler()
-        self.loop.call_later(self._limits.linger_s, self.transport.abort)
+        """Close an idle connection; it is not idle while the client reads its answer."""
+        if self.flow.write_paused:
+            self._be_idle()
+        else:
+            self._unset_keepalive_if_required()
+            self._close()
 
     def _be_idle(self) -> None:
         self._unset_keepalive_if_required()
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-        self._idle.add(self.timeout_keep_alive_handler)
+        if not self.flow.write_paused:
+            self._idle.add(self._give_way)
 
     def _unset_keepalive_if_required(self) -> None:
         if self.timeout_keep_alive_task is not None:
             super()._unset_keepalive_if_required()
-            self._idle.discard(self.timeout_keep_alive_handler)
+            self._idle.discard(self._give_way)
+
+    def _give_way(self) -> None:
+        """Close a connection that was answered, because another needs its place."""
+        self._unset_keepalive_if_required()
+        self._idle.discard(self._give_way)
+        self.transport.close()
+        self._write_deadline.set(self._limits.linger_s, self.transport.abort)
+
+    def _close(self) -> None:
+        """Close when the client has read its answer, or its time to do so is over."""
+        self.transport.close()
+        if not self._write_deadline.is_set:
+            self._write_deadline.set(self._limits.write_s, self.transport.abort)
+
+    def _discard_body(self, *, keep_alive: bool) -> None:
+        """Read and discard the rest of a body that was answered early: its client reads the answer only after that."""
+        self._idle.add(self._give_way)
+        if keep_alive:
+            self._deadline.set(self._limits.write_s, self._close)
+        else:
+            self._linger(self._limits.write_s)
 
     # Refusal
 
@@ -127,9 +159,13 @@ class Connection(HttpToolsProtocol):
         if not (self._incoming.in_body and self.cycle.response_started):
             self._write(fault, self._received(), close=True)
         self._cancel()
+        self._linger(self._limits.linger_s)
+
+    def _linger(self, seconds: float) -> None:
+        """Say that no other answer comes, but read on: closing while data comes takes the answer from the client."""
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.loop.call_later(self._limits.linger_s, self.transport.abort)
+        self._deadline.set(seconds, self.transport.abort)
 
     def _received(self) -> Mapping[str, Any]:
         """Describe the request that is being received, as far as it is known."""

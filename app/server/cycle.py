@@ -78,7 +78,7 @@ class Cycle(RequestResponseCycle):
         self.transport.write(head if is_head else head + body)
         self.response_complete = True
         self.message_event.set()
-        if not self.keep_alive:
+        if not (self.keep_alive or self.more_body):  # the rest of a body is read first
             self.transport.close()
         self.on_response()
         return True

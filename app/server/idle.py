@@ -8,7 +8,7 @@ Close = Callable[[], None]
 
 
 class Idle:
-    """Connections between two requests; the one that has been idle longest comes first."""
+    """Connections whose requests are answered; the one that has been idle longest comes first."""
 
     def __init__(self) -> None:
         self._waiting: dict[Close, None] = {}

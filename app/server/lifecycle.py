@@ -19,6 +19,7 @@ from types import FrameType
 
 import uvicorn
 
+from app.errors import CannotListen
 from app.server.accepting import Acceptor, Place
 from app.service import Service
 
@@ -59,12 +60,14 @@ class Server(uvicorn.Server):
         """Start the application and accept connections."""
         (listener,) = sockets or []
         await super().startup([])  # the socket is accepted from here
-        self._acceptor = Acceptor(
-            listener, self._place, self.server_state.connections, self._create_protocol, self.config.backlog
-        )
+        connections, backlog = self.server_state.connections, self.config.backlog
+        try:
+            self._acceptor = Acceptor(listener, self._place, connections, self._create_protocol, backlog)
+        except CannotListen:
+            await self.lifespan.shutdown()
+            raise
         self.servers = [self._acceptor]  # type: ignore[list-item]  # has the two methods that uvicorn calls
-        if self.started:
-            self._on_started(self.lifespan.state["service"])
+        self._on_started(self.lifespan.state["service"])
 
     def _create_protocol(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]  # as in uvicorn
@@ -86,7 +89,7 @@ class Server(uvicorn.Server):
         """Stop being ready at once; the shutdown follows."""
         self._lame = sig == signal.SIGTERM
         if self.started:
-            self.lifespan.state["service"].draining.set()
+            self.lifespan.state["service"].draining = True
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -97,8 +100,8 @@ class Server(uvicorn.Server):
         last_resort = threading.Timer(limit, self._give_up)
         last_resort.daemon = True
         last_resort.start()
-        self._acceptor.close()
         await self._close_with_each_answer()
+        self._acceptor.close()
         await asyncio.sleep(_LAST_REQUESTS_S)  # connections just accepted have requests on their way
         await super().shutdown(sockets)
         if self.force_exit:  # after a second Ctrl-C, uvicorn leaves this out and would log a traceback

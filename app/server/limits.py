@@ -43,7 +43,7 @@ class Limits:
     linger_s: float = 2
     """How long further data from a refused client is read and discarded, so that it can read its answer."""
     write_s: float = 30
-    """How long a client may take to read its answer."""
+    """How long a client may take to read its answer, or to send the rest of a body that was answered before its end."""
 
     def fault(self, version: str, headers: Sequence[tuple[bytes, bytes]]) -> Fault | None:
         """Return what is wrong with the header of a request (RFC 9112), or None."""

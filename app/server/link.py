@@ -83,4 +83,5 @@ class Link:
         while True:
             await asyncio.sleep(_REPORT_S)
             await asyncio.to_thread(self.send, Loaded(service.repository.trusted()))
-            await asyncio.to_thread(self.send, Counts(service.metrics.snapshot()))
+            with suppress(OSError):  # there may be no file descriptor left to look at the process with
+                await asyncio.to_thread(self.send, Counts(service.metrics.snapshot()))

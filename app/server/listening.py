@@ -22,11 +22,27 @@ def bind(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except (OSError, TypeError) as error:  # TypeError: for a name that no host can have
         listener.close()
-        kind = PortInUse if getattr(error, "errno", 0) == errno.EADDRINUSE else CannotListen
-        reason = getattr(error, "strerror", "") or "there is no such host"
-        raise kind(f"cannot listen on {_written(host, port)}: {reason}; set {PREFIX}HOST or {PREFIX}PORT") from None
+        raise _explained(error, _written(host, port)) from None
     listener.set_inheritable(True)
     return listener
+
+
+def listen(listener: socket.socket, backlog: int) -> None:
+    """Have so many connections wait to be accepted.
+
+    Raises:
+        PortInUse: Another process, which had bound the address before it was listened on, listens already.
+    """
+    try:
+        listener.listen(backlog)
+    except OSError as error:
+        raise _explained(error, address(listener)) from None
+
+
+def _explained(error: OSError | TypeError, where: str) -> CannotListen:
+    kind = PortInUse if getattr(error, "errno", 0) == errno.EADDRINUSE else CannotListen
+    reason = getattr(error, "strerror", "") or "there is no such host"
+    return kind(f"cannot listen on {where}: {reason}; set {PREFIX}HOST or {PREFIX}PORT")
 
 
 def address(listener: socket.socket) -> str:

@@ -85,18 +85,18 @@ class Protocol(Connection):
         self._begun += 1
         if max(self._begun, len(self.pipeline)) > self._limits.pipelined:
             self._stop(Fault(503, f"more than {self._limits.pipelined} requests came at once; await an answer first"))
-        self._start(version)
-        self._incoming.end_header()
         self._deadline.clear()
+        self._start(version)
 
     def _start(self, version: str) -> None:
         """Start the request, or queue it behind the one before."""
         url = httptools.parse_url(self.url)
+        path = url.path or b"/"  # RFC 9110, section 4.2.3: http://host is http://host/
         scope = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = version
-        scope["path"] = self.root_path + unquote(url.path.decode("ascii"))
-        scope["raw_path"] = self.root_path.encode("ascii") + url.path
+        scope["path"] = self.root_path + unquote(path.decode("ascii"))
+        scope["raw_path"] = self.root_path.encode("ascii") + path
         scope["query_string"] = url.query or b""
         before, self.cycle = (
             self.cycle,
@@ -114,6 +114,7 @@ class Protocol(Connection):
                 on_response=self.on_response_complete,
             ),
         )
+        self._incoming.end_header()
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
         else:
@@ -133,23 +134,26 @@ class Protocol(Connection):
         self._deadline.clear()
         super().on_message_complete()
         if self.cycle.response_complete:
-            self._be_idle()
+            (self._be_idle if self.cycle.keep_alive else self._close)()
 
     def on_response_complete(self) -> None:
         """Start the next request, or wait for one; discard what is still to come of a body that was answered early."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._close()
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())  # reading resumes when no other waits
             return
         self.flow.resume_reading()
         if self._incoming.in_body and self.cycle.response_complete:
-            self._deadline.set(self._limits.linger_s, self.transport.close)
+            self._discard_body(keep_alive=self.cycle.keep_alive)
         elif not self._incoming.in_part_of_header():  # of the next request, which has a deadline of its own
             self._be_idle()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self.transport.is_closing():
+            return  # the answer before was the last one
         scope = cycle.scope
         if scope["method"] == "POST" and scope["path"] in self._limits.admitted and self._limits.is_full():
             # The application would answer the same at twice the cost, just when the load is highest.
@@ -167,8 +171,9 @@ class Protocol(Connection):
         draining = (b"connection", b"close") in self.server_state.default_headers
         close = draining or not cycle.keep_alive or self.flow.write_paused  # it does not read, and gets no more
         self._write(_FULL, cycle.scope, close=close)
+        cycle.keep_alive = not close
         cycle.response_started = cycle.response_complete = True
-        if close:
+        if close and not cycle.more_body:
             self.transport.close()
         self.on_response_complete()
 

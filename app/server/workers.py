@@ -31,6 +31,7 @@ from app.errors import MultipoolError
 from app.metrics import Snapshot, add_up, without_gauges
 from app.server.accepting import Place, Places
 from app.server.link import Counts, Loaded, Ready
+from app.server.terminal import Terminal
 from app.service import Order
 
 log = logging.getLogger("app")
@@ -94,6 +95,7 @@ class Supervisor:
         self._restart_at = 0.0
         self._stop_signals: list[int] = []
         self._asked_to_renew = False
+        self._terminal = Terminal()
         self._renewing: list[Worker] = []
         self._bell, self._ringer = socket.socketpair()
 
@@ -107,7 +109,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._ringer.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGHUP, self._on_renew)
+        signal.signal(signal.SIGHUP, self._on_hang_up)
         try:
             first = self._start()
             if first is None:
@@ -123,8 +125,11 @@ class Supervisor:
     def _on_stop(self, number: int, _: object) -> None:
         self._stop_signals.append(number)
 
-    def _on_renew(self, *_: object) -> None:
-        self._asked_to_renew = True  # only noted: the signal may come between any two steps of _fill
+    def _on_hang_up(self, *_: object) -> None:
+        if self._terminal.is_closed():
+            self._stop_signals.append(signal.SIGTERM)
+        else:
+            self._asked_to_renew = True  # only noted: the signal may come between any two steps of _fill
 
     def _start(self) -> Worker | None:
         ours, theirs = self._context.Pipe()

@@ -40,14 +40,15 @@ async function ask(path, options = {}, read = (response) => response.json()) {
     if (await gone(options.body)) {
       throw new Refusal(null, "The file cannot be read: it is a folder, or it was moved or changed. Choose it again.");
     }
+    if (error instanceof SyntaxError) throw new Refusal(0, "Something between this page and the service has answered instead of it.");
     throw new Refusal(0, "The service cannot be reached. Is it still running?");
   }
 }
 
 async function refusal(response) {
-  const problem = await response.json().catch(() => ({}));
-  const words = problem.detail ? problem.detail[0].toUpperCase() + problem.detail.slice(1) : "";
-  return new Refusal(response.status, `${words || `The service answered ${response.status}`}.`, problem.code);
+  const { detail, code } = (await response.json().catch(() => null)) ?? {}; // anything at all, where a proxy has answered
+  const words = typeof detail === "string" ? detail.slice(0, 1).toUpperCase() + detail.slice(1) : "";
+  return new Refusal(response.status, `${words || `The service answered ${response.status}`}.`, code);
 }
 
 /** Whether the file cannot be read any more; the browser reports that like a service that cannot be reached. */

@@ -3,6 +3,8 @@
 import contextlib
 import re
 import time
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -16,7 +18,7 @@ SHORT = """
 import functools, sys
 import app.main
 from app.server.limits import Limits
-app.main.Limits = functools.partial(Limits, linger_s=0.3, write_s=3)
+app.main.Limits = functools.partial(Limits, header_s=0.5, linger_s=0.3, write_s=3)
 from app.__main__ import main
 sys.exit(main())
 """
@@ -56,6 +58,85 @@ def test_who_does_not_fetch_an_answer_is_cut_off_and_who_fetches_it_late_is_not(
             assert b'"not_found"' not in read_all(absent)
         late.sendall(get(b"Host: x", b"Connection: close"))
         assert b" 200 OK" in read_all(late)
+
+
+def test_an_answer_may_be_fetched_for_longer_than_a_connection_may_be_idle(tmp_path):
+    """One that is larger than what the system buffers; the idle time begins when it has been read."""
+    toys.publish(tmp_path, "toy", data=toys.artifact(labels=[f"{number:04}" * 250 for number in range(9_000)]))
+    with (
+        serving(tmp_path, arguments=("-c", SHORT), KEEP_ALIVE_S=1) as client,
+        connect(client, receive_buffer=4096) as connection,
+    ):
+        connection.sendall(get(b"Host: x", path=b"/models"))
+        time.sleep(1.6)
+        answer = b""
+        while not answer.endswith(b'"refused":[]}'):
+            part = connection.recv(1 << 20)
+            assert part, "the answer was cut off"
+            answer += part
+        connection.sendall(get(b"Host: x", b"Connection: close"))
+        assert b" 200 OK" in read_all(connection)
+
+
+def test_who_does_not_fetch_the_last_of_its_answers_is_cut_off_too(hasty):
+    """Its connection is closed already as far as the service is concerned, but for what is left to be sent."""
+
+    def open_files():
+        return scrape(hasty)["process_open_fds",]
+
+    before = open_files()
+    with contextlib.ExitStack() as stack:
+        for copies in range(50, 70):  # with some of them, a little of the last answer is left that no buffer takes
+            absent = stack.enter_context(connect(hasty, receive_buffer=4096))
+            absent.sendall(get(b"Host: x", path=b"/openapi.json") * copies + get(b"Host: x", b"Connection: close"))
+            absent.recv(1)
+        wait_for(lambda: open_files() <= before)
+
+
+def test_an_answer_is_read_although_the_body_was_not(models):
+    """By clients that send all of it first, and ask for the connection to be closed, as Python's own does."""
+    with serving(models, API_KEYS="a-key-of-twenty-chars") as client, pytest.raises(HTTPError, match="401"):
+        urlopen(f"{client.base_url}/predict", data=bytes(20_000_000))  # noqa: S310  # of our own service
+
+
+def test_the_rest_of_a_body_may_take_as_long_as_reading_its_answer(hasty):
+    with connect(hasty) as connection:
+        connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n")
+        for _ in range(10):
+            connection.sendall(b"a" * 1000)
+            time.sleep(0.1)
+        connection.sendall(get(b"Host: x", b"Connection: close"))
+        assert re.findall(rb"HTTP/1.1 (\d+)", read_all(connection)) == [b"404", b"200"]
+
+
+def test_a_header_that_is_not_read_is_not_late(tmp_path):
+    """While a request is at work, another comes with the start of a third; what follows waits until it is answered."""
+    toys.publish(tmp_path, "toy")
+    image = toys.plain(255)
+    with serving(tmp_path, arguments=("-c", SHORT), MAX_BATCH_DELAY_MS=1500) as client, connect(client) as connection:
+        connection.sendall(post(b"Content-Length: %d" % len(image), body=image))
+        time.sleep(0.1)
+        connection.sendall(get(b"Host: x") + b"GET /livez HT")
+        time.sleep(0.1)
+        connection.sendall(b"TP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answers = read_all(connection)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"] * 3
+
+
+def test_a_body_that_was_not_asked_for_yet_is_not_late(tmp_path):
+    """Its model is loaded first, from a file that was replaced and has to be tried."""
+    toys.publish(tmp_path, "other")
+    toys.publish(tmp_path, "toy")
+    arguments, image = ("-c", SHORT.replace("header_s", "window_s=0.1, header_s")), toys.plain(255)
+    with serving(tmp_path, arguments=arguments, MODELS_MEMORY_BYTES=1, MODELS_POLL_S=0) as client:
+        (tmp_path / "other" / "1" / "model.onnx").write_bytes(toys.artifact(offset=0.25))
+        with connect(client) as connection:
+            header = post(b"Content-Length: %d" % len(image), b"Expect: 100-continue", b"Connection: close")
+            connection.sendall(header.replace(b"/predict", b"/predict?model=other"))
+            assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(image)
+            assert b" 200 OK" in read_all(connection)
 
 
 def send_on(connection):

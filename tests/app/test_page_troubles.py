@@ -154,6 +154,26 @@ def test_what_may_pass_can_be_tried_again(toy_page, status, code):
     assert toy_page.locator("#message").is_hidden()
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"status": 200, "content_type": "text/html", "body": "<title>Log in</title>"}, "has answered instead of it"),
+        ({"status": 502, "content_type": "text/html", "body": "<title>Bad gateway</title>"}, "service answered 502."),
+        ({"status": 504, "json": {"detail": ["too slow"]}}, "service answered 504."),
+        ({"status": 503, "content_type": "application/json", "body": "null"}, "service answered 503."),
+    ],
+)
+def test_what_a_proxy_answers_is_not_taken_for_a_service_that_is_away(toy_page, answer, words):
+    toy_page.route(PREDICT, lambda route: route.fulfill(**answer))
+    give(toy_page, toys.plain(255))
+
+    expect(toy_page.locator("#message")).to_contain_text(words)
+
+    toy_page.unroute(PREDICT)
+    toy_page.get_by_role("button", name="Try again").click()
+    expect(toy_page.locator("#label")).to_have_text("bright")
+
+
 def test_a_service_that_was_away_when_the_page_came_can_be_tried_again(chromium, server):
     with opened(chromium, server.base_url, troubles=ANY_STATUS) as page:
         for way in ("asked", "given"):

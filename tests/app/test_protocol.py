@@ -225,6 +225,14 @@ def test_pipelined_requests_are_answered_in_order(server):
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"404", b"200"]
 
 
+def test_an_absolute_address_without_a_path_is_the_page(server):
+    """As clients write it that take the service for a proxy."""
+    answer = exchange(server, b"GET http://x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b"<title>Multipool</title>" in answer
+
+
 def test_as_many_pipelined_requests_as_anyone_sends_are_answered(server):
     answers = exchange(server, get(b"Host: x") * 99 + get(b"Host: x", b"Connection: close"))
 

@@ -92,6 +92,19 @@ def test_of_several_orders_the_last_one_holds_in_every_worker(client):
     assert everywhere(client, 404)
 
 
+def test_an_order_is_carried_out_everywhere_although_nobody_waits_for_it(tmp_path):
+    """A new file is tried first, which takes longer than the client's patience."""
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path, ADMIN_KEY=KEY, MODELS_POLL_S=0, WORKERS=2) as client:
+        client.log.wait_for(r"(?s)is ready.*is ready")
+        toys.publish(tmp_path, "toy", 2, toys.artifact(offset=0.25))
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{client.base_url}/v2/repository/models/toy/load", headers=ADMIN, timeout=0.2)
+
+        client.log.wait_for("POST /v2/repository/models/toy/load 499")
+        client.log.wait_for(r"(?s)loaded toy:2.*loaded toy:2", 20)
+
+
 def test_only_with_the_admin_key(tmp_path):
     toys.publish(tmp_path, "toy")
     with serving(tmp_path, ADMIN_KEY=KEY, API_KEYS="a-key") as client:

@@ -15,7 +15,7 @@ import pytest
 from app import digest
 from tests import toys
 from tests.app.test_predictions import assert_problem
-from tests.conftest import ROOT, serving, start, wait_until_ready
+from tests.conftest import ROOT, Log, serving, start, wait_until_ready
 
 
 def ended(process):
@@ -74,6 +74,17 @@ def test_with_json_logs_a_failed_start_is_one_object(models, settings):
     assert not line["message"].startswith("error")
 
 
+def test_json_logs_name_a_folder_whose_name_is_not_utf_8(tmp_path):
+    root = tmp_path / os.fsdecode(b"\xff")
+    toys.publish(root, "toy", 1, b"not a model")
+    process = start(root, LOG_FORMAT="json")
+    assert process.wait(60) == 65
+    lines = [json.loads(line) for line in process.log_path.read_text().splitlines()]
+    process.log_path.unlink()
+
+    assert lines[-1]["message"].startswith(f"{tmp_path}/\\udcff/toy/1/model.onnx cannot be served: ")
+
+
 @pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="CUDA is available")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_cuda_that_cannot_be_had(models, workers):
@@ -111,6 +122,27 @@ def test_a_port_in_use(models):
 
     assert code == 1
     assert "Address already in use" in errors[0]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_port_that_another_service_takes_meanwhile(tmp_path, workers):
+    """Two that are started at once can both bind it; only one can listen, once it has loaded its models."""
+    data = toys.artifact()
+    for version in range(1, 100):
+        toys.publish(tmp_path, "toy", version, data)
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        process = start(tmp_path, PORT=port, WORKERS=workers)
+        Log(process).wait_for("listening on")
+        taken.listen()
+        code, errors = ended(process)
+
+    assert code == 1
+    assert errors == [
+        f"error: cannot listen on 127.0.0.1:{port}: Address already in use; set MULTIPOOL_HOST or MULTIPOOL_PORT"
+    ]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

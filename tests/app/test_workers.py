@@ -4,11 +4,13 @@ import json
 import os
 import pty
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,10 +18,15 @@ import pytest
 
 from app import starting
 from app.errors import NothingToServe
+from app.main import build
+from app.metrics import Metrics
 from app.registry.loading import Loader
 from app.repository import Repository
+from app.service import Order
+from app.settings import Settings
 from tests import toys
 from tests.app.test_metrics import scrape
+from tests.app.test_protocol import connect, get, read_all
 from tests.app.test_shutdown import Crowd
 from tests.app.test_watching import PHOTO, appear, refused, version, wait_for
 from tests.conftest import ROOT, serving
@@ -154,6 +161,48 @@ def test_what_was_answered_is_counted_over_renewals(models):
         wait_for(lambda: counted(client) == crowd.answers)  # the others are heard of once a second
 
 
+FEW_FILES = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from app.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_counting_goes_on_after_a_time_without_file_descriptors(models):
+    with serving(models, WORKERS=2, arguments=("-c", FEW_FILES)) as client:
+        workers_ready(client, 2)
+        with ExitStack() as stack:
+            for _ in range(150):
+                stack.enter_context(connect(client))
+            client.log.wait_for("(?s)(cannot be accepted: Too many open files.*){20}")  # for longer than a second
+
+        for _ in range(20):
+            with connect(client) as connection:
+                connection.sendall(get(b"Host: x", b"Connection: close", path=b"/nothing"))
+                assert b" 404 " in read_all(connection)
+        key = ("multipool_requests_total", ("method", "GET"), ("route", "other"), ("status", "404"))
+        wait_for(lambda: scrape(client).get(key) == 20, 20)
+
+
+def test_an_order_that_goes_wrong_does_not_stop_those_after_it(tmp_path, caplog):
+    toys.publish(tmp_path, "toy", 1)
+    service = build(Settings(models_dir=tmp_path, device="cpu"), Metrics())
+    starting.load(service.repository)
+    toys.publish(tmp_path, "toy", 2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+        service.obey(Order("load", "toy"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "load toy" in caplog.text
+
+    service.obey(Order("load", "toy"))
+
+    assert service.repository.served.find("toy").number == 2
+
+
 def test_with_one_worker_there_is_nothing_to_renew(server):
     server.process.send_signal(signal.SIGHUP)
 
@@ -172,9 +221,11 @@ def test_a_worker_is_not_ended_by_what_is_meant_for_its_supervisor(tmp_path):
         assert "died" not in client.log.text
 
 
-def test_a_service_at_a_terminal_ends_with_it(tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_service_at_a_terminal_ends_with_it(tmp_path, workers):
     toys.publish(tmp_path / "models", "toy", 1)
-    settings = {"MULTIPOOL_MODELS_DIR": str(tmp_path / "models"), "MULTIPOOL_PORT": "0", "MULTIPOOL_LAME_DUCK_S": "0"}
+    chosen = {"MODELS_DIR": tmp_path / "models", "PORT": 0, "LAME_DUCK_S": 0, "WORKERS": workers}
+    settings = {f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}
     terminal, theirs = pty.openpty()
     code = (
         "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
