@@ -21,7 +21,7 @@ from tests import toys
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
-COMMITTED = ("digits-regions/3", "eurosat-channel-groups/3", "eurosat-regions/3", "eurosat-separable/4")
+COMMITTED = ("digits-regions/4", "eurosat-channel-groups/4", "eurosat-regions/4", "eurosat-separable/5")
 START_LIMIT_S = 60
 
 
