@@ -13,7 +13,8 @@ from PIL import _imaging
 def hush() -> None:
     """Have Pillow, tifffile, and the libtiff in Pillow, keep to their errors."""
     warnings.filterwarnings("ignore", module=r"PIL\b")
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+    for name in ("PIL", "tifffile"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     pillow = ctypes.CDLL(_imaging.__file__)
     for handler in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):  # they print to standard error
         with suppress(AttributeError):  # a Pillow that is built otherwise

@@ -15,13 +15,16 @@ from app.errors import UndecodableImage
 _MOST = 50_000
 """More than rows in any image, or tiles of 32 by 32 in the largest; read in about a second."""
 _OFFSETS = (273, 324)  # the tags StripOffsets and TileOffsets
+_MOST_NUMBERS = 200_000
+"""In one tag, of which Pillow and tifffile make an object each; a transfer function has 3 times 65,536."""
+_BYTES, _RATIONALS = (1, 2, 6, 7), (5, 10)  # types; those of bytes are read as they are, however many
 
 
 def check(data: bytes) -> None:
     """Refuse a TIFF whose first directory lists more strips or tiles than encoders write, before Pillow reads it.
 
     Raises:
-        UndecodableImage: There are too many.
+        UndecodableImage: There are too many, or a tag holds too many numbers.
     """
     order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
     is_big = int.from_bytes(data[2:4], order) == 43
@@ -35,6 +38,9 @@ def check(data: bytes) -> None:
     listed = memoryview(data)[first + short :]
     entries = np.frombuffer(listed, entry, min(count, len(listed) // entry.itemsize))
     check_number(int(entries["count"][np.isin(entries["tag"], _OFFSETS)].max(initial=0)))
+    numbers = entries["count"][~np.isin(entries["type"], _BYTES)].max(initial=0)
+    if numbers > _MOST_NUMBERS or entries["count"][np.isin(entries["type"], _RATIONALS)].max(initial=0) > _MOST:
+        raise UndecodableImage("the TIFF file has a tag with too many numbers; save it again")
 
 
 def check_number(parts: int) -> None:

@@ -150,6 +150,8 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, fault: Fault) -> None:
         """Answer with a problem if the request has no answer yet, and close after the client had time to read it."""
+        if self.transport.is_closing():
+            return  # the answer before was the last one
         self._fault = fault
         self._deadline.clear()
         running = self._running[0] if self._running and not self._running[0].response_complete else None

@@ -172,6 +172,19 @@ def test_the_connection_outlives_an_error_whose_body_was_not_read(server):
         assert b" 200 OK" in read_all(connection)
 
 
+@pytest.mark.parametrize("after", [b"\0", get(b"Host: x") * 101])
+def test_what_follows_the_body_of_a_last_request_is_ignored(server, after):
+    """The answer to it was the last one, and came before its body."""
+    with connect(server) as connection:
+        connection.sendall(get(b"Host: x", b"Connection: close", b"Content-Length: 5"))
+        assert b" 200 OK" in read_one(connection)
+        connection.sendall(b"12345" + after)
+        assert read_all(connection) == b""
+
+    assert server.get("/livez").status_code == 200
+    assert "Traceback" not in server.log.text
+
+
 def test_the_end_of_one_body_and_the_start_of_the_next_may_come_together(server):
     with connect(server) as connection:
         connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + b"a" * 200_000)

@@ -1,5 +1,6 @@
 """Ids, logs, keys, limits, health and errors: what holds for every route."""
 
+import io
 import json
 import re
 import socket
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 import httpx
 import numpy as np
 import pytest
+import tifffile
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -105,12 +107,15 @@ def test_keys_are_asked_for_everywhere_but_for_health_and_the_pages(models, tmp_
 def test_json_logs_are_one_object_per_line(models):
     sound = toys.save(Image.new("RGB", (8, 8)), "TIFF", compression="tiff_lzw")
     damaged = sound[:8] + b"\xff" * 4 + sound[12:]
+    tifffile.imwrite(bands := io.BytesIO(), np.zeros((8, 8, 13), np.uint8), planarconfig="contig")
     with serving(models, LOG_FORMAT="json") as client:
         assert client.post("/predict?model=grey", content=damaged).status_code == 422  # of which libtiff would print
+        assert client.post("/predict?model=grey", content=bands.getvalue()).status_code == 422  # and Pillow log
         client.get("/models", headers={"X-Request-ID": "find-me"})
         client.log.wait_for("find-me")
         lines = [json.loads(line) for line in client.log.text.splitlines()]
 
+    assert not [line for line in lines if "samples" in line["message"]]
     (line,) = [line for line in lines if line.get("request_id") == "find-me"]
     assert re.fullmatch(r"GET /models 200 \d+\.\d ms 127\.0\.0\.1", line["message"])
     assert line["client"] == "127.0.0.1"

@@ -54,3 +54,15 @@ def test_what_encoders_make_is_read(channels, compression, options):
     tifffile.imwrite(buffer, image if channels > 1 else image[..., 0], compression=compression, **layout, **options)
 
     assert (decode(buffer.getvalue(), Shape(8, 8, channels)) == 7).all()
+
+
+@pytest.mark.parametrize(("tag", "kind", "count"), [(282, 5, 200_000), (338, 3, 300_000)])
+def test_a_tag_of_millions_of_numbers_is_refused(tag, kind, count):
+    """As a resolution, or kinds of bands, of which there are few; Pillow makes an object of each number."""
+    tags = {256: (4, 8), 257: (4, 8), 258: (3, 8), 259: (3, 1), 262: (3, 1), 273: (4, 8), 279: (4, 64)}
+    entries = [struct.pack("<HHII", tag, kind, 1, value) for tag, (kind, value) in tags.items()]
+    entries.append(struct.pack("<HHII", tag, kind, count, 8))
+    data = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries) + b"\0" * 4 + b"\1\0\0\0" * 400_000
+
+    with pytest.raises(UndecodableImage, match="too many numbers"):
+        decode(data, Shape(8, 8, 1))
