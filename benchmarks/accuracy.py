@@ -68,7 +68,7 @@ def main() -> None:
             low, high = interval(share, len(files))
             print(f"{model:<24} {share:.4f} ({low:.3f}–{high:.3f}) of {len(files):,} images, {rate:.0f} images/s")
     for first, second in combinations(found, 2):
-        print(f"{first} and {second} differ by chance with p = {mcnemar(found[first], found[second]):.3f}")
+        print(f"{first} against {second}: p = {mcnemar(found[first], found[second]):.3f} (exact McNemar test)")
 
 
 if __name__ == "__main__":

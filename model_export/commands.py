@@ -73,6 +73,7 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
 
     remarks.say_network(arguments, network, run)
     outcome = training.recall(network, run)
+    remarks.say_unfinished(arguments, outcome, run)
     found = None if now.data_licence else published.find(arguments, outcome)  # is written into a new one
     if found and found.is_newest():  # an older one is published again, to be the newest
         say(f"{run.folder} is published already, as {found.folder}; nothing new was published")

@@ -185,7 +185,7 @@ def test_the_lines_for_scripts_end_with_an_error_where_the_readme_says_so(server
         (tmp_path / name).write_bytes(toys.plain(value))
 
     def run(line, query="", to=str(server.base_url)):
-        line = re.sub(r"'?http://127.0.0.1:8000(/[a-z/]+)'?", rf"'{to}\1{query}'", line)
+        line = re.sub(r"'?http://127.0.0.1:8000(/[a-z/]+)\?model=my-model'?", rf"'{to}\1{query}'", line)
         command = ["bash", "-c", f"set -o pipefail\n{line}"]  # as the README has it
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
         return done.returncode, done.stdout, done.stderr

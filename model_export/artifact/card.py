@@ -79,6 +79,11 @@ def _metrics(document: Metadata) -> str:
         "The weights were fitted to the training images. The validation images selected the epoch and the temperature, "
         "so their figures are slightly too good. The intervals (Wilson 1927) cover chance in the choice of images only."
     )
+    if document.training["weights"] == "file":
+        text += (
+            "\n\nThe initial weights of the trunk come from a file: images of the other splits may be among those that "
+            "it had learned from."
+        )
     leaks = document.training.get("leaks", {})
     if any(leaks.values()):
         pairs = counted(leaks["exact"], "pair", "pairs")

@@ -105,9 +105,10 @@ def evaluate(model: Model, matched: Matched) -> Measured:
         name: Answers(tuple(names[place] for place in part), answers[part], targets[part])
         for name, part in matched.parts.items()
     }
+    was_seen = seen.words(model.metadata.training)
     return Measured(
         {name: figures(each.logits, each.targets) for name, each in answered.items()},
-        {name: seen.SEEN[name] if matched.known else seen.UNKNOWN for name in answered},
+        {name: was_seen[name] if matched.known else seen.UNKNOWN for name in answered},
         tuple(label for index, label in enumerate(labels) if index not in targets),
         {name: Classes(labels, confusion(each.logits, each.targets)) for name, each in answered.items()},
         answered,

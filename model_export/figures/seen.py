@@ -19,6 +19,16 @@ SEEN = {"train": "learned from", "validation": "tuned on", "test": "not seen"}
 UNKNOWN = "not known"
 
 
+def words(record: dict[str, Any]) -> dict[str, str]:
+    """Say what training did with the images of each split, according to a training record.
+
+    Initial weights from a file may be those of a network that was trained on any of the images.
+    """
+    if record.get("weights") != "file":
+        return SEEN
+    return {**SEEN, "test": "not seen, unless by the network that its initial weights come from"}
+
+
 def cut_as_trained(dataset: Dataset, record: dict[str, Any]) -> dict[str, NDArray[np.intp]] | None:
     """Split a measured data set as in training, if it is the one that the model was trained with.
 

@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from app.model import Model
 from model_export import publishing
 from model_export.console.invocation import program
+from model_export.console.numbers import counted
 from model_export.console.progress import Output
 from model_export.figures import classes
 from model_export.figures.metrics import accuracy
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from model_export.artifact.published import Published
     from model_export.figures.evaluation import Measured
     from model_export.verification import Difference
+
+_FEW = 200
+"""With fewer validation images, one of them is more than half a point of accuracy."""
 
 out = Output(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
@@ -39,7 +43,7 @@ def print_training(published: Published, run: Path, data: str) -> None:
     out.print(found.setting())
     out.print(_calibration(found, "" if reduced is None else f" in {reduced.precision}"))
     worst = "1 mistake" if published.mistakes == 1 else f"the {published.mistakes} worst mistakes"
-    sheet = f", {worst}" if published.mistakes else ""
+    sheet = f", {worst} among the validation images" if published.mistakes else ""
     out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}")
     out.print(next_commands(published.folder, data, published.change))
 
@@ -48,7 +52,8 @@ def _calibration(found: Calibration, precision: str) -> str:
     before, after = found.before["validation"], found.after["validation"]
     folds = f" (cross-fitted in {found.folds} folds)" if found.folds else ""
     errors = f"{before:.4f} as trained, {after:.4f} as published{precision}" if after != before else f"{before:.4f}"
-    return f"calibration error of the validation images: {errors}{folds}"
+    few = f"; with {counted(found.images, 'image')}, these are rough guesses" if found.images < _FEW else ""
+    return f"calibration error of the validation images: {errors}{folds}{few}"
 
 
 def print_verification(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +24,24 @@ _FEW = 100
 
 def say_network(arguments: argparse.Namespace, network: Network, run: Run) -> None:
     """Say what is trained, and in which run folder."""
-    count = network.model.count_params()
-    say(f"{arguments.architecture} on trunk {arguments.trunk}: {count:,} parameters; run {run.folder}")
+    count, weights = network.model.count_params(), arguments.weights
+    initial = f", initial weights of the trunk {weights}" if weights != "none" else ""
+    say(f"{arguments.architecture} on trunk {arguments.trunk}: {count:,} parameters{initial}; run {run.folder}")
+    if weights.endswith(".keras"):
+        say(
+            "note: that trunk may have learned from images that are in the validation and test splits now, which makes "
+            "the figures too good; to be sure, keep folders train, validation and test, and add new images to train"
+        )
+
+
+def say_unfinished(arguments: argparse.Namespace, outcome: Outcome, run: Run) -> None:
+    """Say that a run that is published has epochs left, unless it stopped early."""
+    patient = outcome.epochs - outcome.best_epoch < arguments.patience
+    if outcome.epochs < arguments.epochs and patient and not outcome.diverged:
+        say(
+            f"note: the run is not finished: {outcome.epochs} of {arguments.epochs} epochs; "
+            f"train --resume {shlex.quote(str(run.folder))} continues it"
+        )
 
 
 def say_outcome(outcome: Outcome, budget: Budget) -> None:

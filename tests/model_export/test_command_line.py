@@ -110,7 +110,7 @@ def test_from_a_folder_to_an_answer_over_http(published):
         assert (repository / "light" / "1" / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_model_begins_with_the_trunk_of_an_earlier_run_and_its_card_says_so(published, folder):
+def test_a_model_begins_with_the_trunk_of_an_earlier_run_and_its_card_says_so(published, folder, capsys):
     """At this learning rate the trunk stays what it was."""
     said, repository = published
     best = Path(said["run"]) / "best.keras"
@@ -130,8 +130,15 @@ def test_a_model_begins_with_the_trunk_of_an_earlier_run_and_its_card_says_so(pu
     origin = Model.load((repository / "light" / "1" / "model.onnx").read_bytes(), device="cpu").metadata.training
     assert origin["checkpoint_sha256"] == digest
     assert f" --trunk plain --weights {best} --freeze-epochs 0 " in card
+    assert "images of the other splits may be among those that it had learned from." in card
+    said_first = capsys.readouterr().err
+    assert f"parameters, initial weights of the trunk {best}; run runs/warm/1\nnote: that trunk may" in said_first
     shutil.rmtree(said["run"])
     assert main(["train", "--resume", "runs/warm/1"]) == 0
+    capsys.readouterr()
+    assert main(["verify", "warm", str(folder), "--json"]) == 0
+    seen = json.loads(capsys.readouterr().out)["seen_in_training"]
+    assert seen["test"] == "not seen, unless by the network that its initial weights come from"
 
 
 def test_a_run_begins_with_the_weights_that_it_was_started_with_or_not_at_all(published, folder, monkeypatch, capsys):
@@ -411,7 +418,7 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     assert f"go back   rm -r {repository / 'light' / '2'}, or ask for ?model=light:1" in out
     none = "o temperature is set, because none lowers the cross-entropy of images that it was not fitted to"
     assert f"\nn{none}\ncalibration error of the validation images: " in out
-    assert re.search(r" [\d.]+ as trained, [\d.]+ as published in int8\n", out)
+    assert re.search(r" [\d.]+ as trained, [\d.]+ as published in int8; with 4 images, these are rough guesses\n", out)
     assert {name: (Path(said["run"]) / name).read_bytes() for name in pictures} == pictures
     inspected, model = repository / "light" / "2", repository / "light" / "2" / "model.onnx"
     assert main(["inspect", str(inspected), "--json"]) == 0

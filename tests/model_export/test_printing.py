@@ -46,7 +46,8 @@ def test_the_program_may_lie_in_a_folder_with_spaces(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("mistakes", "words"), [(0, ""), (1, ", 1 mistake"), (2, ", the 2 worst mistakes"), (24, ", the 24 worst mistakes")]
+    ("mistakes", "words"),
+    [(0, ""), (1, ", 1 mistake"), (2, ", the 2 worst mistakes"), (24, ", the 24 worst mistakes")],
 )
 def test_the_mistakes_that_a_run_shows_are_counted(tmp_path, capsys, mistakes, words):
     figures = {"images": 18, "accuracy": 0.9, "loss": 0.3, "ece": 0.1}
@@ -58,7 +59,8 @@ def test_the_mistakes_that_a_run_shows_are_counted(tmp_path, capsys, mistakes, w
     )
 
     lines = capsys.readouterr().out.splitlines()
-    assert f"run runs/1: results.csv, curves, confusion, reliability{words}" in lines
+    where = " among the validation images" if mistakes else ""
+    assert f"run runs/1: results.csv, curves, confusion, reliability{words}{where}" in lines
 
 
 def test_what_came_out_of_a_training_is_printed_with_its_figures(tmp_path, capsys):

@@ -1,5 +1,8 @@
 """Training keeps its best weights, stops when nothing gets better, and can be repeated."""
 
+import argparse
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
@@ -13,6 +16,7 @@ from model_export.errors import BadData
 from model_export.figures.metrics import probabilities
 from model_export.fitting import optimizing
 from model_export.fitting.batches import Shuffled
+from model_export.fitting.runs import Run
 from model_export.reporting import remarks
 from model_export.training import Budget
 
@@ -132,6 +136,18 @@ def test_what_is_validated_and_kept_is_normalized_by_the_statistics_of_its_own_w
     for layer in network.normalizations:
         deviations = (kept[layer.name] - layer.moving_mean) / np.sqrt(layer.moving_variance)
         assert np.abs(deviations).max() < 0.001
+
+
+@pytest.mark.parametrize(("losses", "is_unfinished"), [([3, 2, 1], True), ([1, 2, 3], False), ([2] * 29 + [1], False)])
+def test_who_publishes_a_run_with_epochs_left_is_told(capsys, losses, is_unfinished):
+    """Not one that stopped because nothing got better, nor one that had all its epochs."""
+    asked = argparse.Namespace(epochs=30, patience=2)
+    outcome = training.Outcome([{"loss": 1.0, "val_loss": float(loss)} for loss in losses])
+
+    remarks.say_unfinished(asked, outcome, Run(Path("my runs/1")))
+
+    note = "note: the run is not finished: 3 of 30 epochs; train --resume 'my runs/1' continues it\n"
+    assert capsys.readouterr().err == (note if is_unfinished else "")
 
 
 def test_rare_classes_count_as_much_as_others_where_that_is_asked_for():
