@@ -64,7 +64,7 @@ def test_an_answer_may_be_fetched_for_longer_than_a_connection_may_be_idle(tmp_p
     """One that is larger than what the system buffers; the idle time begins when it has been read."""
     toys.publish(tmp_path, "toy", data=toys.artifact(labels=[f"{number:04}" * 250 for number in range(9_000)]))
     with (
-        serving(tmp_path, arguments=("-c", SHORT), KEEP_ALIVE_S=1) as client,
+        serving(tmp_path, arguments=("-c", SHORT.replace("write_s=3", "write_s=30")), KEEP_ALIVE_S=1) as client,
         connect(client, receive_buffer=4096) as connection,
     ):
         connection.sendall(get(b"Host: x", path=b"/models"))

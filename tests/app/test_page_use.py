@@ -220,13 +220,13 @@ def test_answers_can_be_saved_as_they_came(page):
 
     with page.expect_download() as saved:
         page.click("#save-answer")
-    assert saved.value.suggested_filename == "digit-digits-regions-3.json"
+    assert saved.value.suggested_filename == "digit-digits-regions-4.json"
     body = json.loads(saved.value.path().read_text())
     assert body["label"] == "3"
     assert next(iter(body["probabilities"])) == "3"  # most probable first, as it came
     with page.expect_download() as saved:
         page.click("#save-picture")
-    assert saved.value.suggested_filename == "digit-digits-regions-3.png"
+    assert saved.value.suggested_filename == "digit-digits-regions-4.png"
     assert saved.value.path().read_bytes().startswith(b"\x89PNG")
 
 
