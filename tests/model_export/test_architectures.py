@@ -192,16 +192,20 @@ def test_a_network_of_keras_applications_is_a_trunk(name, channels):
         assert 0.9 < seen.max() <= 1
 
 
-def test_weights_of_a_trunk_come_from_a_file(tmp_path):
+@pytest.mark.parametrize("file", ["trunk.weights.h5", "trunk.keras"])
+def test_weights_of_a_trunk_come_from_a_file_of_it_alone(tmp_path, file):
     source = applications()["mobilenetv3small"](include_top=False, weights=None, input_shape=(64, 64, 3))
-    source.save_weights(tmp_path / "trunk.weights.h5")
+    (source.save if file.endswith(".keras") else source.save_weights)(tmp_path / file)
 
-    network = build("gap", "mobilenetv3small", Shape(64, 64, 3), 2, str(tmp_path / "trunk.weights.h5"))
+    network = build("gap", "mobilenetv3small", Shape(64, 64, 3), 2, str(tmp_path / file))
 
     for one, other in zip(source.get_weights(), network.trunk.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(BadData, match="does not fit"):
-        build("gap", "mobilenetv2", Shape(64, 64, 3), 2, str(tmp_path / "trunk.weights.h5"))
+        build("gap", "mobilenetv2", Shape(64, 64, 3), 2, str(tmp_path / file))
+
+
+def test_a_damaged_or_missing_file_of_weights_is_named(tmp_path):
     (tmp_path / "damaged.h5").write_bytes(b"damaged")
     with pytest.raises(BadData, match=r"damaged\.h5 does not fit"):
         build("gap", "mobilenetv3small", Shape(64, 64, 3), 2, str(tmp_path / "damaged.h5"))
@@ -252,16 +256,6 @@ def test_what_keras_makes_of_other_layers_for_imagenet_weights_stays_as_it_was_t
     )
     np.testing.assert_array_equal(maps, expected)
     assert larger.feature_map[:2] == (2, 3)
-
-
-def test_a_network_by_itself_gives_its_weights_too(tmp_path):
-    source = applications()["mobilenetv3small"](include_top=False, weights=None, input_shape=(64, 64, 3))
-    source.save(tmp_path / "trunk.keras")
-
-    network = build("gap", "mobilenetv3small", Shape(64, 64, 3), 2, str(tmp_path / "trunk.keras"))
-
-    for one, other in zip(source.get_weights(), network.trunk.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 def test_weights_of_another_trunk_or_other_channels_are_refused(tmp_path):
