@@ -28,9 +28,10 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
 from app.errors import MultipoolError
-from app.metrics import Snapshot, add_up, without_gauges
+from app.metrics import Snapshot
 from app.server.accepting import Place, Places
 from app.server.link import Counts, Loaded, Ready
+from app.server.tally import Tally
 from app.server.terminal import Terminal
 from app.service import Order
 
@@ -87,10 +88,8 @@ class Supervisor:
         self._places = Places()
         self._workers: list[Worker] = []
         self._orders: dict[str, Order] = {}  # the latest one for each model
-        self._counted_before: Snapshot = {}  # by workers that have ended
-        self._began = time.time()
+        self._tally = Tally()
         self._trusted: frozenset[str] | None = None
-        self._died = 0
         self._failures = 0
         self._restart_at = 0.0
         self._stop_signals: list[int] = []
@@ -208,15 +207,10 @@ class Supervisor:
             raise message
 
     def _others(self, worker: Worker) -> Counts:
-        """Add up the counters of all other workers, how many serve and have died, and when the service was started."""
+        """Add up what all but one worker have counted."""
         alive = sum(one.ready and not one.retired for one in self._workers)
-        ours: Snapshot = {
-            "workers_alive": {(): [float(alive)]},
-            "worker_restarts": {(): [float(self._died)]},
-            "process_start_time_seconds": {(): [self._began]},
-        }
-        others = [other.counted for other in self._workers if other is not worker]
-        return Counts(add_up([ours, self._counted_before, *others]))
+        others = (other.counted for other in self._workers if other is not worker)
+        return Counts(self._tally.total(alive, others))
 
     def _bury(self, worker: Worker, first: Worker | None) -> None:
         """Forget a worker that has ended; :meth:`_fill` starts another."""
@@ -224,7 +218,7 @@ class Supervisor:
         worker.pipe.close()
         worker.place.leave()
         worker.process.join()
-        self._counted_before = add_up([self._counted_before, without_gauges(worker.counted)])
+        self._tally.bury(worker.counted, died=not worker.retired)
         if worker.retired:
             log.info("worker %s ended", worker.process.pid)
             return
@@ -232,7 +226,6 @@ class Supervisor:
             log.error("worker %s died (%s)", worker.process.pid, worker.process.exitcode)
             raise MultipoolError("the service could not start; the reason is in the log lines above")
         log.error("worker %s died (%s); another takes its place", worker.process.pid, worker.process.exitcode)
-        self._died += 1
         if not worker.ready:
             self._failures += 1
             pause = min(2.0**self._failures, _SLOWEST_RESTART_S)
