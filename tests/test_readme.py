@@ -38,6 +38,16 @@ def rows(heading):
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
 
 
+def test_the_tables_are_whole():
+    for name, page in PAGES.items():
+        before = 0
+        for line in re.sub(r"```.*?```", "", page, flags=re.DOTALL).splitlines():
+            cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+            assert not cells or before in (0, cells), f"{name}: {line}"
+            assert not line.startswith(("<<<<<<<", "=======", ">>>>>>>")), f"{name}: left by a merge: {line}"
+            before = cells
+
+
 def test_every_setting_is_listed_with_its_default_and_meaning():
     expected = [
         [f"`{name}`", f"`{default}`" if default else "", meaning] for name, default, meaning in settings_table()
