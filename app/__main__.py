@@ -143,13 +143,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: a terminal may lack a character
     parsed = parser().parse_args(arguments)
     try:
-        with interrupts.noted():
+        with interrupts.noted(signal.SIGINT):
             code = _run(parsed)
         sys.stdout.flush()
     except KeyboardInterrupt:
         resumable = parsed.command == "predict" and parsed.output is not None
         _say(parsed, f"interrupted{'; run the same command again to continue' if resumable else ''}")
-        return interrupts.EXIT_CODE
+        return interrupts.EXIT_CODES[signal.SIGINT]
     except BrokenPipeError:  # the reader has closed the pipe, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return 128 + signal.SIGPIPE

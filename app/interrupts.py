@@ -1,4 +1,4 @@
-"""Ctrl-C as :class:`KeyboardInterrupt`, whatever code it interrupts."""
+"""Ctrl-C, and other signals that end a program, as :class:`KeyboardInterrupt`, whatever code they interrupt."""
 
 from __future__ import annotations
 
@@ -8,34 +8,41 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-EXIT_CODE = 128 + signal.SIGINT
+EXIT_CODES = {number: 128 + number for number in (signal.SIGINT, signal.SIGTERM)}
 """As of a program that was ended by the signal."""
 
 
+def number(interrupt: KeyboardInterrupt) -> signal.Signals:
+    """Find out which signal it was."""
+    return interrupt.args[0] if interrupt.args else signal.SIGINT
+
+
 @contextmanager
-def noted() -> Iterator[None]:
-    """Raise any failure of the block after an interrupt as the interrupt itself, with the notes of the failure.
+def noted(*signals: signal.Signals) -> Iterator[None]:
+    """Raise any failure of the block after one of the signals as an interrupt, with the notes of the failure.
 
     Without this, an interrupt during an import may appear as another error of that module, or as a missing package.
     """
-    struck = False
+    struck: signal.Signals | None = None
 
-    def strike(_: int, __: FrameType | None) -> NoReturn:
+    def strike(number: int, _: FrameType | None) -> NoReturn:
         nonlocal struck
-        struck = True
-        raise KeyboardInterrupt
+        struck = signal.Signals(number)
+        raise KeyboardInterrupt(struck)
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # else it is ignored, as under nohup, or handled elsewhere
-        signal.signal(signal.SIGINT, strike)
+    before = {number: signal.getsignal(number) for number in signals}
+    for number, handler in before.items():
+        if handler in (signal.default_int_handler, signal.SIG_DFL):  # else it is ignored, as under nohup, or handled
+            signal.signal(number, strike)
     try:
         yield
     except Exception as error:
-        if not struck:
+        if struck is None:
             raise
-        interrupt = KeyboardInterrupt()
+        interrupt = KeyboardInterrupt(struck)
         for note in getattr(error, "__notes__", []):
             interrupt.add_note(note)
         raise interrupt from None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

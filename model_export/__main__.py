@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from app.errors import DeviceUnavailable, InvalidArtifact, InvalidUsage, MissingInput, MultipoolError
-from app.interrupts import EXIT_CODE, noted
+from app.interrupts import EXIT_CODES as OF_SIGNALS
+from app.interrupts import noted, number
 from model_export.arguments import parse
 from model_export.console import interrupts, streams
 from model_export.console.invocation import lacks
@@ -42,11 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: a terminal may lack a character
     parsed = parse(arguments)
     try:
-        with noted():
+        with noted(*OF_SIGNALS):
             result = _run(parsed)
     except KeyboardInterrupt as interrupt:
         _say(interrupts.words(interrupt, publishing=parsed.command in ("train", "publish")))
-        return EXIT_CODE
+        return OF_SIGNALS[number(interrupt)]
     except tuple(kind for kind, _ in EXIT_CODES) as error:
         notes = getattr(error, "__notes__", []) if isinstance(error, OSError) else []  # a full disk can be emptied
         _say("; ".join([f"error: {error}", *notes]))

@@ -14,7 +14,7 @@ from app import __main__ as service
 from app import problems
 from app.__main__ import EXIT_CODES as SERVICE_CODES
 from app.__main__ import settings_table
-from app.interrupts import EXIT_CODE as INTERRUPTED
+from app.interrupts import EXIT_CODES as OF_SIGNALS
 from app.routes.predictions import Parameters
 from app.settings import PREFIX, Settings
 from model_export import arguments
@@ -26,7 +26,7 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text()
 PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
 KNOWN_SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
-KNOWN_CODES = {0, 1, 2, INTERRUPTED, UNREAD} | {code for _, code in (*SERVICE_CODES, *EXPORT_CODES)}
+KNOWN_CODES = {0, 1, 2, UNREAD, *OF_SIGNALS.values()} | {code for _, code in (*SERVICE_CODES, *EXPORT_CODES)}
 SUPPLIED = ["Dockerfile", "Makefile", "docker-compose*.yml", "app/web/*", "deploy/*/*.y*ml", "deploy/**/*.c*f*"]
 """Other files with texts for operators."""
 

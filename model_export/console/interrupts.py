@@ -1,11 +1,13 @@
-"""What Ctrl-C leaves behind, and the command that continues from there."""
+"""What Ctrl-C or SIGTERM leaves behind, and the command that continues from there."""
 
 from __future__ import annotations
 
 import shlex
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from app.interrupts import number
 from model_export.console.invocation import program
 
 
@@ -22,4 +24,5 @@ def resumable(*command: str) -> Iterator[None]:
 def words(interrupt: KeyboardInterrupt, *, publishing: bool) -> str:
     """Say what an interrupt leaves behind, and how to continue."""
     published = ["nothing was published"] if publishing else []
-    return "; ".join(["interrupted", *published, *getattr(interrupt, "__notes__", [])])
+    ended = "interrupted" if number(interrupt) == signal.SIGINT else f"ended by {number(interrupt).name}"
+    return "; ".join([ended, *published, *getattr(interrupt, "__notes__", [])])

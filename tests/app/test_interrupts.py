@@ -18,7 +18,7 @@ def interrupted_import():
 
 
 def test_an_interrupt_comes_out_as_one():
-    with pytest.raises(KeyboardInterrupt) as caught, noted():
+    with pytest.raises(KeyboardInterrupt) as caught, noted(signal.SIGINT):
         interrupted_import()
 
     assert caught.value.__notes__ == ["go on with: this"]
@@ -26,14 +26,14 @@ def test_an_interrupt_comes_out_as_one():
 
 
 def test_other_errors_stay_what_they_are():
-    with pytest.raises(ImportError), noted():
+    with pytest.raises(ImportError), noted(signal.SIGINT):
         raise ImportError("no module named 'numpy'")
 
 
 def test_what_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what runs in the background
     try:
-        with noted():
+        with noted(signal.SIGINT):
             signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
     finally:

@@ -658,14 +658,17 @@ def interrupt(*_, **__):
 
 def test_an_interrupt_publishes_nothing(finished, monkeypatch, capsys):
     run, repository = finished
-    with monkeypatch.context() as patch:
-        patch.setattr(verification, "verify", interrupt)
+    before = signal.getsignal(signal.SIGTERM)
+    for number, words in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")):
+        with monkeypatch.context() as patch:
+            patch.setattr(verification, "verify", lambda *_, number=number, **__: signal.raise_signal(number))
 
-        assert main(["train", "--resume", run]) == 130
-        assert "interrupted; nothing was published; continue with: " in capsys.readouterr().err
-        assert list(repository.iterdir()) == []
-        assert main(["publish", run]) == 130
-        assert capsys.readouterr().err.splitlines()[-1] == "interrupted; nothing was published"
+            assert main(["train", "--resume", run]) == 128 + number
+            assert f"\n{words}; nothing was published; continue with: " in capsys.readouterr().err
+            assert list(repository.iterdir()) == []
+            assert main(["publish", run]) == 128 + number
+            assert capsys.readouterr().err.splitlines()[-1] == f"{words}; nothing was published"
+    assert signal.getsignal(signal.SIGTERM) is before
     assert main(["train", "--resume", run]) == 0  # nothing is left to train, but it is not published yet
     assert list(repository.glob("*/1/model.onnx"))
 
