@@ -8,12 +8,13 @@ from typing import Any
 
 import orjson
 
-_FIELDS = ("request_id", "client", "method", "path", "status", "duration_ms", "model")
+_FIELDS = ("request_id", "client", "method", "path", "status", "duration_ms", "key", "model", "code", "detail")
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object per line: ``time``, ``level``, ``logger``, ``message``; for a request also its id, client
-    (the address that it came from), method, path, status and duration, and for a prediction the model.
+    (the address that it came from), method, path, status and duration; for a prediction the model; what names its API
+    key; and why it was refused.
     """
 
     def format(self, record: logging.LogRecord) -> str:

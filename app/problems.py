@@ -94,8 +94,8 @@ def body(kind: Kind, detail: str, scope: Scope) -> dict[str, Any]:
 
 
 def response(kind: Kind, detail: str, scope: Scope, headers: dict[str, str] | None = None) -> Response:
-    """Write a problem as a response, and leave its code where the request is counted."""
-    scope.setdefault("state", {})["problem"] = kind.code
+    """Write a problem as a response, and leave its code and detail where the request is counted and logged."""
+    scope.setdefault("state", {}).update(problem=kind.code, detail=detail)
     return Response(
         orjson.dumps(body(kind, detail, scope)),
         kind.status,

@@ -48,6 +48,8 @@ def serve(settings: Settings) -> None:
     with listening.bind(settings.host, settings.port) as listener:  # before anything is loaded
         _prepare(settings)
         log.info("listening on http://%s", listening.address(listener))
+        if given := settings.given():
+            log.info("set: %s", given)
         if settings.workers == 1:
             _serve_one(settings, listener, Places().take(), _handle_hang_up)
         else:

@@ -171,6 +171,12 @@ class Settings(BaseModel):
         came = "" if field in _SECRETS else f" = {error['input']!r}"
         return f"{name}{came}: it takes {values.allowed(cls.model_json_schema()['properties'][field])}"
 
+    def given(self) -> str:
+        """Write those that were set, as in the environment; secrets are masked."""
+        there = ((name, getattr(self, name)) for name in sorted(self.model_fields_set))
+        texts = ((name, ",".join(map(str, value)) if isinstance(value, tuple) else value) for name, value in there)
+        return " ".join(f"{PREFIX}{name.upper()}={text}" for name, text in texts)
+
     def keys(self) -> tuple[bytes, ...]:
         """Collect the API keys from the environment and the file.
 

@@ -120,6 +120,6 @@ async def run(
             on_failure(error)
     if repository.ready:
         served = repository.served
-        log.info("ready: %d models, default %s", len(list(served)), served.answering or "none")
+        log.info("ready: %d models, default %s", len(list(served)), served.reference if served.answering else "none")
         if not served.answering:
             log.warning(served.why_none_answers())

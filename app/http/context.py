@@ -94,7 +94,7 @@ def failed(scope: Scope, error: Exception) -> Response:
     log.error(
         "%s %s failed",
         scope["method"],
-        _printable(scope),
+        _printable(scope["path"]),
         extra={"request_id": scope["state"]["request_id"]},
         exc_info=error,
     )
@@ -115,19 +115,21 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         "request_id": state["request_id"],
         "client": client_of(scope),
         "method": scope["method"],
-        "path": _printable(scope),
+        "path": _printable(scope["path"]),
         "status": status,
         "duration_ms": round(1000 * seconds, 1),
     }
     message = "%(method)s %(path)s %(status)d %(duration_ms).1f ms %(client)s"
-    if "model" in state:
-        said["model"] = state["model"]
-        message += " %(model)s"
-    if "fault" in state:
-        message += f": {state['fault'].detail}"
+    for name, part in (("key", " key %(key)s"), ("model", " %(model)s")):
+        if name in state:
+            said[name] = state[name]
+            message += part
+    if "problem" in state:
+        said["code"], said["detail"] = state["problem"], _printable(state["detail"])
+        message += ": %(detail)s"
     log.log(level, message, said, extra=said)
 
 
-def _printable(scope: Scope) -> str:
-    """Cut the path, and escape what could forge a line of the log."""
-    return str(scope["path"])[:200].encode("unicode_escape").decode()
+def _printable(text: str) -> str:
+    """Cut a text in which something comes from the request, and escape what could forge a line of the log."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:300])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,6 +30,8 @@ class ApiKey:
         self._app = app
         self._keys = keys
         self._admin_keys = admin_keys
+        self._names = {key: hashlib.sha256(key).hexdigest()[:8] for key in (*keys, *admin_keys)}
+        """What the log calls a key."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_open(scope["path"]) or self._may_pass(scope):
@@ -44,8 +47,17 @@ class ApiKey:
 
     def _may_pass(self, scope: Scope) -> bool:
         if self._is_for_admins(scope):
-            return _carries_one_of(self._admin_keys, scope)
-        return not self._keys or _carries_one_of((*self._keys, *self._admin_keys), scope)
+            return self._carries_one_of(self._admin_keys, scope)
+        return not self._keys or self._carries_one_of((*self._keys, *self._admin_keys), scope)
+
+    def _carries_one_of(self, keys: tuple[bytes, ...], scope: Scope) -> bool:
+        """Check the key of a request, and have the log name it."""
+        given = given_key(scope)
+        # Every key is compared, each in constant time, so that the time taken tells nothing.
+        if sum(hmac.compare_digest(given, key) for key in keys) == 0:
+            return False
+        scope["state"]["key"] = self._names[given]
+        return True
 
 
 def given_key(scope: Scope) -> bytes:
@@ -53,9 +65,3 @@ def given_key(scope: Scope) -> bytes:
     scheme, _, token = (fields.first(scope, b"authorization") or "").partition(" ")
     text = token.strip() if scheme.lower() == "bearer" else fields.first(scope, b"x-api-key") or ""
     return text.encode("latin-1")
-
-
-def _carries_one_of(keys: tuple[bytes, ...], scope: Scope) -> bool:
-    given = given_key(scope)
-    # Every key is compared, each in constant time, so that the time taken tells nothing.
-    return sum(hmac.compare_digest(given, key) for key in keys) > 0

@@ -41,7 +41,9 @@ class References:
             self._entries[entry.name] = self._entries[entry.found.reference] = entry
         self.default = default.partition(":")[0] if default else min(self._entries, default="")
         """Name of the model that answers when none is named."""
-        self._answering = self._entries.get(default or self.default)
+        self.reference = default or self.default
+        """The same, with the version if one is set."""
+        self._answering = self._entries.get(self.reference)
         self.answering = self.default if self._answering else ""
         """The same; empty when that one is not served."""
 
@@ -70,7 +72,8 @@ class References:
             raise ModelNotFound(f"model {name!r} was unloaded; {_LOAD}")
         if name not in self._entries or ":" in name:
             meant = name.replace("/", ":")  # as it lies in the repository
-            advice = f"write {meant!r}" if meant in self._entries else "GET /models lists those there are"
+            other = f"write {meant!r}" if meant != name else f"leave out {meant[meant.find(':') :]!r}"
+            advice = other if meant in self._entries else "GET /models lists those there are"
             raise ModelNotFound(f"there is no model {name[:80]!r}; {advice}")
         return sorted(entry.number for reference, entry in self._entries.items() if reference.startswith(f"{name}:"))
 

@@ -60,7 +60,7 @@ class Refusals:
         state = scope.get("state", {})
         request_id = state.get("request_id")
         if request_id is not None:  # the application handles it, and counts and logs it when it is cancelled
-            state["fault"], state["problem"] = fault, kind.code
+            state.update(fault=fault, problem=kind.code, detail=fault.detail)
         else:
             request_id = choose_id(asked.get(b"x-request-id", b"").decode("latin-1"))
             self._metrics.count_request(

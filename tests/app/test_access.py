@@ -1,5 +1,6 @@
 """Who may, how often, and from which pages."""
 
+import re
 import time
 
 import pytest
@@ -80,6 +81,19 @@ def test_short_keys_are_warned_of_and_not_shown(models):
         assert "hunter2" not in client.log.text
     with serving(models, API_KEYS="a key of sixteen or more") as client:
         assert "guessed" not in client.log.text
+
+
+def test_the_log_tells_what_is_set_and_which_key_asked_but_no_secret(models):
+    keys, admin = ("a key of sixteen or more", "another key for the lab"), "known to the operator alone"
+    with serving(models, API_KEYS=",".join(keys), ADMIN_KEY=admin, MIN_CONFIDENCE=0.5) as client:
+        for key in (*keys, "one that is made up"):
+            client.get("/models", headers={"X-API-Key": key})
+        client.log.wait_for("GET /models 401")
+        assert "MULTIPOOL_ADMIN_KEY=********** " in client.log.text
+        assert " MULTIPOOL_MIN_CONFIDENCE=0.5 " in client.log.text
+        assert "MULTIPOOL_QUEUE_SIZE" not in client.log.text
+        assert re.findall(r"GET /models 200 .* key (\w+) ", client.log.text) == ["40209ac2", "d8ebe331"]
+        assert not any(secret in client.log.text for secret in (*keys, admin, "made up"))
 
 
 def test_whoever_watches_the_service_is_not_limited(models):

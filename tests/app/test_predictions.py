@@ -255,6 +255,8 @@ def test_a_version_that_is_named_as_its_folder(server):
 
     problem = assert_problem(response, 404, "model_not_found")
     assert problem["detail"] == "there is no model 'brightness/1'; write 'brightness:1'"
+    problem = assert_problem(server.get("/models/brightness:1"), 404, "model_not_found")
+    assert problem["detail"] == "there is no model 'brightness:1'; leave out ':1'"
 
 
 def test_a_form_without_a_file(server):
