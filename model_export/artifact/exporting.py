@@ -18,7 +18,7 @@ from model_export.console.streams import quiet
 from model_export.errors import PrecisionFailure
 from model_export.figures import evaluation, plots
 from model_export.figures.classes import Classes
-from model_export.figures.metrics import confusion, figures
+from model_export.figures.metrics import confusion, figures, guess
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +86,7 @@ def _succeed(arguments: argparse.Namespace, run: Run, document: Metadata, datase
     if not arguments.replace_anyway:
         otherwise = succession.otherwise(arguments, run)
         before.check_kind(document.labels, dataset.shape, otherwise)
-        before.check_accuracy(document, otherwise)
+        before.check_accuracy(document, guess(dataset.splits["validation"].labels), otherwise)
     return before.change(document)
 
 

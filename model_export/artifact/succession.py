@@ -54,22 +54,34 @@ class Predecessor:
             sizes = ("×".join(map(str, each)) for each in (self.shape, shape))
             self._refuse("reads images of {}, the new model {}".format(*sizes), otherwise)
 
-    def check_accuracy(self, document: Metadata, otherwise: str) -> None:
-        """Check that a model is not clearly worse on the same validation images.
+    def check_accuracy(self, document: Metadata, chance: float, otherwise: str) -> None:
+        """Check that a model is not clearly worse.
 
-        It is clearly worse if its accuracy is below the 95 % interval of the other one's. The same weights in a smaller
-        precision are judged in :mod:`model_export.artifact.precision`.
+        On the same validation images, it is clearly worse if its accuracy is below the 95 % interval of the other
+        one's; on others, only if it has learned nothing. The same weights in a smaller precision are judged in
+        :mod:`model_export.artifact.precision`.
+
+        Args:
+            document: Of the model.
+            chance: The accuracy of always naming one class on its validation images.
+            otherwise: How to publish it anyway, in words.
 
         Raises:
             BadSuccessor: It is clearly worse.
         """
-        if not self._same("fingerprint", document) or self._same("checkpoint_sha256", document) or not self._figures:
+        if self._same("checkpoint_sha256", document) or not self._figures:
             return
-        low, _ = interval(self._figures["accuracy"], self._figures["images"])
-        if document.metrics["validation"]["accuracy"] < low:
+        after, was = document.metrics["validation"]["accuracy"], self._figures
+        low, _ = interval(was["accuracy"], was["images"])
+        if self._same("fingerprint", document) and after < low:
             self._refuse(
-                f"is clearly better on the same {self._figures['images']:,.0f} validation images: "
-                f"{self.change(document)}, where chance explains no less than {low:.4f}",
+                f"is clearly better on the same {was['images']:,.0f} validation images: {self.change(document)}, where "
+                f"chance explains no less than {low:.4f}",
+                otherwise,
+            )
+        if after <= chance and after < was["accuracy"]:
+            self._refuse(
+                f"has learned more: {self.change(document)}, no better than always naming one class ({chance:.4f})",
                 otherwise,
             )
 

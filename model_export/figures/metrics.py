@@ -42,6 +42,11 @@ def interval(share: float, images: float) -> tuple[float, float]:
     return middle - half, middle + half
 
 
+def guess(labels: NDArray[np.int64]) -> float:
+    """Compute the accuracy of a model that always names the most frequent class."""
+    return float(np.bincount(labels).max() / len(labels))
+
+
 def accuracy(split: str, figures: dict[str, float]) -> str:
     """Write an accuracy with its 95 % interval; that of the training images has none, as they are no random sample."""
     if split == "train":

@@ -139,7 +139,7 @@ def next_commands(published: Path, data: str, change: str = "") -> str:
     newest, back = "", ""
     if before := [number for number in publishing.versions(published.parent) if number < version]:
         newest = f", the newest version of {name}: from now on it answers"
-        back = f"\n  go back   rm -r {folder}, or ask for ?model={name}:{max(before)}"
+        back = f"\n  go back   mv {folder} {folder}.withdrawn, or ask for ?model={name}:{max(before)}"
     return (
         f"published {published}{newest}{change and f'; {change}'}\n"
         f"  inspect   {program()} inspect {folder}\n"

@@ -6,11 +6,10 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from app.drift import WINDOW, chance
 from model_export.console.numbers import counted
 from model_export.console.progress import say
+from model_export.figures.metrics import guess
 
 if TYPE_CHECKING:
     from model_export.architectures import Network
@@ -59,13 +58,12 @@ def say_outcome(outcome: Outcome, budget: Budget) -> None:
 
 def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset, trunk: str) -> None:
     """Warn if the model is no better than guessing."""
-    validation = dataset.splits["validation"].labels
-    guess = np.bincount(validation).max() / len(validation)
-    if metrics["validation"]["accuracy"] <= guess:
+    best_guess = guess(dataset.splits["validation"].labels)
+    if metrics["validation"]["accuracy"] <= best_guess:
         advice = "" if trunk == "plain" else ", or --trunk plain for a small data set"
         say(
-            f"warning: on the validation images the model is no better than always naming one class ({guess:.2f}); "
-            f"it needs more images or more epochs{advice}"
+            f"warning: on the validation images the model is no better than always naming one class "
+            f"({best_guess:.2f}); it needs more images or more epochs{advice}"
         )
 
 

@@ -27,7 +27,7 @@ def test_the_commands_that_follow_name_folders_with_spaces(tmp_path):
     assert shlex.split(inspect)[-2:] == ["inspect", str(published)]
     assert shlex.split(verify)[-3:] == ["verify", str(published), "my photos"]
     assert shlex.split(serve) == [f"MULTIPOOL_MODELS_DIR={repository}", "make", "serve"]
-    assert shlex.split(back.partition(", or ask")[0])[-2:] == ["-r", str(published)]
+    assert shlex.split(back.partition(", or ask")[0])[-3:] == ["mv", str(published), f"{published}.withdrawn"]
 
 
 def test_a_model_in_the_default_folder_is_served_without_a_setting(tmp_path, monkeypatch):

@@ -30,14 +30,23 @@ def before(tmp_path):
 def test_what_is_worse_by_more_than_chance_is_refused(before):
     change = r"validation accuracy 0\.8333 \(version 10\) → 0\.4375"
     with pytest.raises(BadSuccessor, match=rf"toy:10, .*: {change}, .*\. Nothing was published: this way"):
-        before.check_accuracy(document(21 / 48), "this way")
+        before.check_accuracy(document(21 / 48), 0.25, "this way")
 
-    before.check_accuracy(document(35 / 48), "")  # the interval of 40 begins at 0.704
-    before.check_accuracy(document(21 / 48, checkpoint_sha256="old"), "")  # the precision was judged already
-    before.check_accuracy(document(21 / 48, fingerprint="other"), "")
+    before.check_accuracy(document(35 / 48), 0.25, "")  # the interval of 40 begins at 0.704
+    before.check_accuracy(document(21 / 48, checkpoint_sha256="old"), 0.5, "")  # the precision was judged already
+    before.check_accuracy(document(21 / 48, fingerprint="other"), 0.25, "")
     assert before.change(document(0.5, fingerprint="other")) == (
         "validation accuracy 0.8333 (version 10, on other data) → 0.5000"
     )
+
+
+def test_what_has_learned_nothing_does_not_replace_what_has(before):
+    """On whatever data: a training that failed must not answer."""
+    with pytest.raises(BadSuccessor, match=r"→ 0\.5000, no better than always naming one class \(0\.5000\)\. Nothing"):
+        before.check_accuracy(document(0.5, fingerprint="other"), 0.5, "")
+
+    before.check_accuracy(document(0.5, fingerprint="other"), 0.49, "")
+    before.check_accuracy(document(0.9, fingerprint="other"), 0.95, "")
 
 
 def test_other_classes_and_sizes_are_refused(before):
@@ -55,5 +64,5 @@ def test_an_artifact_that_says_nothing_of_itself_may_be_replaced(tmp_path):
     toys.publish(tmp_path, "toy")
     found = succession.find(tmp_path, "toy")
 
-    found.check_accuracy(document(0.1), "")
+    found.check_accuracy(document(0.1), 0.5, "")
     assert found.change(document(0.1)) == ""
