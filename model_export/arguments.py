@@ -13,7 +13,7 @@ from app import __version__
 from model_export import choices
 from model_export.choices import ARCHITECTURES, AUGMENTATIONS, DIGITS, PRECISIONS, TRUNKS
 
-_MODEL_HELP = "model.onnx, its folder, or NAME, NAME:VERSION or NAME/VERSION in ./models"
+_MODEL_HELP = "model.onnx, its folder, or NAME, NAME:VERSION or NAME/VERSION in the model repository"
 _DATA_HELP = (
     "folder train|validation|test/<class>/* or <class>/*, a .npz file with x and y, a folder of IDX files named "
     "as in MNIST, tfds:NAME, or 'digits' (built in)"
@@ -115,7 +115,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     _add_data(command)
     _add_network(command)
     _add_budget(command, "most epochs to train", epochs=30)
-    _add_publishing(command, name="data set and architecture")
+    _add_publishing(command, name="data set and architecture", output=choices.repository(), precision="float32")
     add(
         "--seed",
         type=choices.whole,
@@ -209,13 +209,11 @@ def _add_budget(command: argparse.ArgumentParser, what: str, epochs: int) -> Non
     add("--class-weights", action="store_true", help="weight each class by its rarity in the training images")
 
 
-def _add_publishing(
-    command: argparse.ArgumentParser, name: str, output: Path | None = Path("models"), precision: str | None = "float32"
-) -> None:
+def _add_publishing(command: argparse.ArgumentParser, name: str, output: Path | None, precision: str | None) -> None:
     """Add the options of publishing; those without a default follow the run."""
     add = command.add_argument_group("publishing").add_argument
     add("--name", type=choices.name, help=f"name of the model; default: {name}")
-    text = f"model repository (default: {output or 'where the run published'})"
+    text = f"model repository (default: {'MULTIPOOL_MODELS_DIR, or models' if output else 'where the run published'})"
     add("--output", type=choices.folder, default=output, help=text)
     text = f"number format of the published graph (default: {precision or 'that of the run'})"
     add("--precision", choices=PRECISIONS, default=precision, help=text)

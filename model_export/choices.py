@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import unicodedata
 from collections.abc import Callable
@@ -74,6 +75,11 @@ PRECISIONS = ("float32", "float16", "int8")
 DIGITS = "digits"
 TABLES = (".csv", ".jsonl")
 MOST_CHANNELS = 200
+
+
+def repository() -> Path:
+    """Name the model repository that is used if none is named: that of the service."""
+    return Path(os.environ.get("MULTIPOOL_MODELS_DIR") or "models")
 
 
 def architectures(text: str) -> tuple[str, ...]:

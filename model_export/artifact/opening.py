@@ -8,9 +8,7 @@ from pathlib import Path
 from app.errors import InvalidArtifact, MissingInput, ModelNotFound, NothingToServe
 from app.model import Model
 from app.registry.artifacts import FILE, Found, discover, select
-
-REPOSITORY = Path("models")
-"""Where a model is searched for that is named without a folder."""
+from model_export import choices
 
 
 def open_model(given: Path) -> tuple[Path, Model]:
@@ -39,17 +37,18 @@ def find(given: Path) -> Path:
     """
     if file := _file(given):
         return file
+    repository = choices.repository()
     name, slash, version = str(given).rpartition("/")
     reference = f"{name}:{version}" if slash and version.isdecimal() else str(given)
     there: list[Found] = []
     with suppress(NothingToServe):
-        there = [found for found in discover(REPOSITORY) if found.path.is_file()]
+        there = [found for found in discover(repository) if found.path.is_file()]
     try:
         return select(there, reference).path
     except ModelNotFound as error:
         raise MissingInput(
             f"{str(given)!r} is neither a {FILE}, nor the folder of a version or of a model, nor NAME, NAME:VERSION "
-            f"or NAME/VERSION in {str(REPOSITORY)!r}: {error}"
+            f"or NAME/VERSION in {str(repository)!r}: {error}"
         ) from None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Column, Table
 
 from app.model import Model
-from model_export import publishing
+from model_export import choices, publishing
 from model_export.console.invocation import program
 from model_export.console.numbers import counted
 from model_export.console.progress import Output
@@ -135,7 +135,8 @@ def next_commands(published: Path, data: str, change: str = "") -> str:
     """
     name, version = published.parent.name, int(published.name)
     folder, repository = (shlex.quote(str(path)) for path in (published, published.parent.parent))
-    setting = "" if repository == "models" else f"MULTIPOOL_MODELS_DIR={repository} "  # which is the default
+    own = published.parent.parent == choices.repository()
+    setting = "" if own else f"MULTIPOOL_MODELS_DIR={repository} "
     newest, back = "", ""
     if before := [number for number in publishing.versions(published.parent) if number < version]:
         newest = f", the newest version of {name}: from now on it answers"

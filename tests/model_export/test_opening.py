@@ -1,15 +1,18 @@
-"""``inspect`` and ``verify`` find a model where it was named: by its path, or by its name in ./models."""
+"""``inspect`` and ``verify`` find a model where it was named: by its path, or by its name in the model repository."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from model_export import arguments
 from model_export.__main__ import main
 from model_export.console import invocation
+from model_export.reporting import printing
 from tests import toys
 from tests.conftest import ROOT
 
@@ -25,6 +28,18 @@ def models(tmp_path):
 def found(capsys, command, given):
     assert main([command, given, "--json"]) == 0
     return json.loads(capsys.readouterr().out)["file"]
+
+
+def test_the_repository_of_the_service_is_used_for_what_is_named_and_published(models, monkeypatch, capsys):
+    toys.publish(models.parent / "shared", "toy", "3")
+    monkeypatch.setenv("MULTIPOOL_MODELS_DIR", "shared")
+
+    assert found(capsys, "inspect", "toy") == "shared/toy/3/model.onnx"
+    assert arguments.parse(["train", "digits"]).output == Path("shared")
+    assert "\n  serve     make serve\n" in printing.next_commands(Path("shared/toy/3"), "digits")
+    assert "\n  serve     MULTIPOOL_MODELS_DIR=models make serve\n" in printing.next_commands(
+        Path("models/toy/9"), "digits"
+    )
 
 
 @pytest.mark.parametrize("command", ["inspect", "verify"])
