@@ -122,6 +122,9 @@ def _pool_untransposed(proto: onnx.ModelProto, network: Network) -> None:
         transposed = maps.op_type == "Transpose" and list(maps.attribute[0].ints) == _CHANNELS_LAST
         if transposed and pool.op_type in ("ReduceMean", "ReduceMax") and pool.input[0] == branch.maps_output:
             pool.input[:] = [maps.input[0], "spatial_axes"]
+    used = {name for node in proto.graph.node for name in node.input} | {output.name for output in proto.graph.output}
+    for constant in [one for one in proto.graph.initializer if one.name not in used]:
+        proto.graph.initializer.remove(constant)  # the axes of before; ONNX Runtime would warn of them
 
 
 def _add_head(proto: onnx.ModelProto, network: Network) -> None:

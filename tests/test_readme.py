@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 
 import pytest
 import yaml
@@ -46,6 +47,14 @@ def test_the_tables_are_whole():
             assert not cells or before in (0, cells), f"{name}: {line}"
             assert not line.startswith(("<<<<<<<", "=======", ">>>>>>>")), f"{name}: left by a merge: {line}"
             before = cells
+
+
+def test_the_python_of_the_documents_prints_what_they_say():
+    snippets = [code for page in PAGES.values() for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
+    assert snippets
+    for code in snippets:
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (done.stdout.splitlines(), done.stderr) == (re.findall(r"  # (.*)", code), "")
 
 
 def test_every_setting_is_listed_with_its_default_and_meaning():

@@ -160,6 +160,8 @@ def test_nothing_is_done_for_maps_that_nobody_asks_for(architecture):
         return {name} if node is None else {name}.union(*(needed(other) for other in node.input))
 
     assert not {name for name in needed("probabilities") if name.startswith("maps_")}
+    constants = {constant.name for constant in graph.initializer}
+    assert constants <= {name for node in graph.node for name in node.input}  # ONNX Runtime warns of any other
 
 
 def test_image_bytes_go_through_verification(staged):
