@@ -147,12 +147,14 @@ def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, n
     """Train the remaining epochs and publish the best weights, unless a finished run is published already."""
     from model_export import training  # noqa: PLC0415
     from model_export.artifact import published  # noqa: PLC0415
-    from model_export.fitting import batches  # noqa: PLC0415
+    from model_export.fitting import batches, device  # noqa: PLC0415
 
     budget, before = training.budget(arguments), len(run.history())
     remarks.say_network(arguments, network, run)
     epoch = batches.described(len(dataset.splits["train"]), budget.batch_size)
-    say(f"{epoch}; at most {counted(budget.epochs, 'epoch')}")
+    say(f"{epoch}; at most {counted(budget.epochs, 'epoch')}, on {device.used()}")
+    if advice := device.advice():
+        say(f"note: {advice}")
     outcome = training.train(network, dataset, budget, run)
     remarks.say_outcome(outcome, budget)
     if outcome.epochs == before and (found := published.find(arguments, outcome)):

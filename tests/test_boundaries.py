@@ -16,6 +16,7 @@ SHARED = {
     "app.decoders",
     "app.decoders.bands",
     "app.decoders.formats",
+    "app.devices",
     "app.digest",
     "app.drift",
     "app.errors",

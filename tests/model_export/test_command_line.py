@@ -720,7 +720,10 @@ def test_nothing_but_our_own_lines_reach_the_terminal(ended):
     assert set(starts[7:-1]) <= {"epoch", "trained", "note:"}  # whatever it had reached
     starts = [line.split()[0] for line in done.stderr.splitlines()]
     assert [start for start in starts if start != "epoch"] == [*first, "trained", "note:"]
-    assert said.splitlines()[5] == "an epoch is 30 steps of 64 images, 60.0 times through the images; at most 3 epochs"
+    assert (
+        said.splitlines()[5]
+        == "an epoch is 30 steps of 64 images, 60.0 times through the images; at most 3 epochs, on the CPU"
+    )
     epochs = [line for line in said.splitlines() if line.startswith("epoch")]
     assert [bool(re.search(r"; about [\d.]+ (s|min|h) to go$", line)) for line in epochs] == [
         True,
