@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from sklearn.utils.class_weight import compute_class_weight
 
+from app import devices
 from app.images import Shape
 from model_export import arguments, training
 from model_export.architectures import build
@@ -14,7 +16,7 @@ from model_export.data.decoding import Split
 from model_export.datasets import Dataset
 from model_export.errors import BadData
 from model_export.figures.metrics import probabilities
-from model_export.fitting import optimizing
+from model_export.fitting import device, optimizing
 from model_export.fitting.batches import Shuffled
 from model_export.fitting.runs import Run
 from model_export.reporting import remarks
@@ -148,6 +150,20 @@ def test_who_publishes_a_run_with_epochs_left_is_told(capsys, losses, is_unfinis
 
     note = "note: the run is not finished: 3 of 30 epochs; train --resume 'my runs/1' continues it\n"
     assert capsys.readouterr().err == (note if is_unfinished else "")
+
+
+def test_where_it_trains_is_told(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
+    assert (device.used(), device.advice()) == ("the CPU", "")
+    monkeypatch.setattr(devices, "driver_version", lambda: (12, 4))
+    assert " -m pip install 'tensorflow[and-cuda]==" in device.advice()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert device.advice() == ""  # it is not wanted
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [argparse.Namespace(name="GPU:0")])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: {"device_name": "NVIDIA H200"})
+    assert (device.used(), device.advice()) == ("the GPU NVIDIA H200", "")
 
 
 def test_rare_classes_count_as_much_as_others_where_that_is_asked_for():
