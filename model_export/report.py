@@ -108,7 +108,7 @@ def _page(
     size = "×".join(map(str, dataset.shape))
     head = (
         "| architecture | parameters | train accuracy | validation accuracy | train loss | validation loss "
-        "| gap | s per epoch | ms per image |\n" + "| --- " * 9 + "|"
+        "| train − validation | s per epoch | ms per image |\n" + "| --- " * 9 + "|"
     )
     lines = [
         f"| `{row['architecture']}` | {row['parameters']:,} | {_pm(row['train_accuracy'])} "
@@ -127,8 +127,8 @@ def _page(
             f"{counts} images of {size}; trunk `{arguments.trunk}`, {counted(budget.epochs, 'epoch')}, "
             f"batch {budget.batch_size}, learning rate {budget.learning_rate:g}, weight decay {budget.weight_decay:g}, "
             f"augmentation {budget.augmentation}, averaging {budget.averaging:g}; "
-            f"{seeds}. Measured with the weights of the last epoch{spread}; gap is train minus validation accuracy; "
-            "ms per image is ONNX Runtime on this CPU at batch 32.",
+            f"{seeds}. Measured with the weights of the last epoch{spread}; train − "
+            "validation is the difference of the accuracies; ms per image is ONNX Runtime on this CPU at batch 32.",
             "",
             head,
             *lines,

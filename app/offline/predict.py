@@ -102,6 +102,7 @@ def _explain(version: Version, file: Path, arguments: argparse.Namespace, settin
         arguments.explain.write_bytes(overlay.picture(maps, image))
     except OSError as error:
         raise MultipoolError(f"{arguments.explain} cannot be written: {error.strerror}") from None
+    print(f"{arguments.explain}: where the logit of {maps['label']!r} comes from", file=sys.stderr)
 
 
 def _tabulate(offline: Offline, files: list[Path], arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -43,6 +44,8 @@ def finish(journal: Journal, images: Sequence[Path]) -> None:
     part = journal.table.with_name(f".{journal.table.name}.part")
     write = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}[journal.table.suffix]
     write(journal, ({**dict.fromkeys(_PLAIN), **row} for row in journal.rows(images)), part)
+    with part.open("rb") as file:
+        os.fsync(file.fileno())  # the journal is not needed once the table has reached the disk
     part.replace(journal.table)
     journal.path.unlink()
 

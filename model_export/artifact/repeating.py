@@ -6,6 +6,8 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from model_export.choices import ARCHITECTURES, AUGMENTATIONS, PRECISIONS
 from model_export.console.invocation import recorded
 from model_export.errors import BadData
@@ -79,4 +81,6 @@ def _words(name: str, value: Any) -> list[str]:
         return [option, "{}x{}".format(*value)]
     if name == "labels":
         return [option, ",".join(value)]
+    if name == "value_range":  # without exponents: with a minus, Python 3.11 takes them for options
+        return [option, *(np.format_float_positional(bound, trim="-") for bound in value)]
     return [option, *map(str, value)] if isinstance(value, tuple) else [option, str(value)]

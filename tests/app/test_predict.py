@@ -112,8 +112,9 @@ def test_another_class_and_one_branch_are_drawn_as_the_service_does(predict, ser
     image = folder / "deep" / "noise.JPG"
     chosen = {"label": "dark", "branch": "top_right"}
 
-    predict(image, "--explain", folder / "why.png", "--label", "dark", "--branch", "top_right")
+    done = predict(image, "--explain", folder / "why.png", "--label", "dark", "--branch", "top_right")
 
+    assert done.stderr == f"{folder / 'why.png'}: where the logit of 'dark' comes from\n"
     told = server.post("/explain", params=chosen, files={"file": image.read_bytes()}).content
     assert (folder / "why.png").read_bytes() == told
 

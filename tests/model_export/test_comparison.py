@@ -177,7 +177,7 @@ def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_pa
     assert main([*arguments, "--seeds", "1", "--json"]) == 0
     first = json.loads(capsys.readouterr().out)
     page = (tmp_path / "report" / "README.md").read_text()
-    assert "averaging 0.99; seed 0. Measured with the weights of the last epoch; gap is " in page
+    assert "averaging 0.99; seed 0. Measured with the weights of the last epoch; train − " in page
     assert "![Training curves](curves.png)" in page
     again = [sys.executable, "-m", "model_export", *arguments, "--seeds", "3", "--json"]
     done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -199,9 +199,7 @@ def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_pa
         "; seeds 0 to 2, each with the same split and its own first weights and order. Measured with the weights"
         in page
     )
-    assert (
-        "epoch, mean ± standard deviation over the seeds; gap is train minus validation accuracy; ms per image" in page
-    )
+    assert "epoch, mean ± standard deviation over the seeds; train − validation is the difference" in page
     assert "![Training curves: mean and range of the seeds](curves.png)" in page
     assert "Global average pooling against `flatten-dense-dropout`" in page
     assert main([*arguments, "--seeds", "2", "--batch-size", "7"]) == 65

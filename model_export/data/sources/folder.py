@@ -37,7 +37,7 @@ def listing(root: Path, *, measuring: bool = False) -> Listing:
         BadData: Fewer than two classes, or two folders for one split.
     """
     if not root.is_dir():
-        raise MissingInput(f"{root} is not a folder; name a folder of images, or the built-in data set 'digits'")
+        raise MissingInput(f"{root} is not a folder; name a folder of images, a .npz file, tfds:NAME or 'digits'")
     folders = _split_folders(root)
     notes = _left_out(root, folders)
     folders = folders or {"train": root}
