@@ -20,7 +20,7 @@ from app.http import tracing
 from app.http.application import Application
 from app.http.context import RequestContext
 from app.http.cors import Cors
-from app.http.keys import ApiKey
+from app.http.keys import ApiKey, Keys
 from app.http.paths import PREDICTIONS
 from app.http.ratelimit import RateLimit
 from app.metrics import Metrics
@@ -34,7 +34,7 @@ from app.server.idle import Idle
 from app.server.limits import Limits
 from app.server.refusals import Refusals
 from app.service import Service
-from app.settings import SHORTEST_KEY, Settings, as_bytes
+from app.settings import SHORTEST_KEY, Settings
 from app.watching import Watcher
 
 log = logging.getLogger(__name__)
@@ -72,15 +72,15 @@ def create_app(
         InvalidSettings: A setting is unknown or not allowed.
     """
     settings = settings or Settings.load()
-    keys, metrics = settings.keys(), Metrics()
+    keys, metrics = Keys(settings), Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        service = build(settings, metrics)
+        service = build(settings, metrics, keys)
         count = _cores(settings)
         several = f"{count} cores: one thread per core, each for one image; a single image uses all cores"
         log.info("1 core: one thread" if count == 1 else several)
-        _say_who_is_answered(keys, admin=settings.admin_key is not None)
+        _say_who_is_answered(keys.users, admin=bool(keys.admin))
         service.classifier.guard.on_failure = lambda error: _fail(service.repository, error, on_failure)
         loading = asyncio.create_task(starting.run(service.repository, trusted, on_failure))
         if settings.workers > 1:
@@ -113,7 +113,7 @@ def create_app(
         app.include_router(router)
         routes += router.routes
     problems.handle(app)
-    app.asks_for_keys = bool(keys)
+    app.asks_for_keys = bool(keys.users)
     app.around = [*_layers(settings, keys, routes), lambda app: RequestContext(app, metrics, routes)]
     return app
 
@@ -141,23 +141,20 @@ def _limits(settings: Settings, service: Service) -> Limits:
     )
 
 
-def _layers(
-    settings: Settings, keys: tuple[bytes, ...], routes: Sequence[BaseRoute]
-) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
+def _layers(settings: Settings, keys: Keys, routes: Sequence[BaseRoute]) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
     """Go through what is put around the application, from the inside out."""
     yield lambda app: Direct(app, predictions.DIRECT)
-    admin = () if settings.admin_key is None else (as_bytes(settings.admin_key.get_secret_value()),)
-    if keys or admin:
-        yield lambda app: ApiKey(app, keys, admin)
+    if keys.names:
+        yield lambda app: ApiKey(app, keys)
     if (per_second := settings.rate_limit) is not None:  # around the keys: those that are wrong are limited too
-        yield lambda app: RateLimit(app, per_second, settings.workers, keys + admin)
+        yield lambda app: RateLimit(app, per_second, settings.workers, keys)
     if settings.cors_origins:
         yield lambda app: Cors(app, settings.cors_origins)
     if tracing.wanted():
         yield lambda app: tracing.layer(app, routes)
 
 
-def build(settings: Settings, metrics: Metrics) -> Service:
+def build(settings: Settings, metrics: Metrics, keys: Keys) -> Service:
     """Make the parts of the service; nothing is loaded yet."""
     count = _cores(settings)
     memory_bytes = settings.models_memory_bytes or memory.available() // 2 // settings.workers
@@ -178,7 +175,7 @@ def build(settings: Settings, metrics: Metrics) -> Service:
     metrics.drift = lambda: catalogue.drift(models)
     if settings.workers > 1:
         metrics.usage = usage.taken
-    return Service(settings, models, admission, classifier, Watcher(models, settings.models_poll_s), metrics)
+    return Service(settings, models, admission, classifier, Watcher(models, settings.models_poll_s), keys, metrics)
 
 
 def _cores(settings: Settings) -> int:

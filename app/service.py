@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from app.admission import Admission
 from app.classification import Classifier
 from app.errors import InvalidArtifact, ModelNotFound, MultipoolError, NothingToServe
+from app.http.keys import Keys
 from app.metrics import Metrics
 from app.repository import Repository
 from app.settings import Settings
@@ -34,6 +35,7 @@ class Service:
     admission: Admission
     classifier: Classifier
     watcher: Watcher
+    keys: Keys
     metrics: Metrics = field(default_factory=Metrics)
     draining: bool = False
     """Whether the process has been told to stop; no lock, because a signal may come while another is handled."""

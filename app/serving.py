@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 
 from app import cores, logs, starting
-from app.errors import MultipoolError
+from app.errors import InvalidSettings, MultipoolError
 from app.main import create_app
 from app.registry.loading import Loader
 from app.server import listening
@@ -85,18 +85,25 @@ def _prepare(settings: Settings) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # handled by the supervisor, or below by a single process
 
 
-def _handle_hang_up(_: Service) -> None:
-    """Handle SIGHUP with one worker: the terminal was closed, or someone wants to renew the workers."""
+def _handle_hang_up(service: Service) -> None:
+    """Handle SIGHUP with one worker: the terminal was closed, or someone wants to renew the workers or the keys."""
     terminal = Terminal()
 
     def handle() -> None:
         if terminal.is_closed():
             os.kill(os.getpid(), signal.SIGTERM)
-        else:
+        elif service.settings.api_keys_file is None:
             log.warning(
                 "SIGHUP renews workers, and with one worker there is nothing to renew: "
                 "set MULTIPOOL_WORKERS=2 or more, or restart the service"
             )
+        else:
+            try:
+                service.keys.read()
+            except InvalidSettings as error:
+                log.error("the API keys stay as they are: %s", error)  # noqa: TRY400  # a line for the operator
+            else:
+                log.info("API keys read again: %d", len(service.keys.users))
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, handle)
 

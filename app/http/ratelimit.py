@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import problems
 from app.errors import RateLimited
-from app.http.keys import given_key
+from app.http.keys import Keys, given_key
 from app.http.paths import HEALTH
 
 _MOST_CLIENTS = 10_000
@@ -31,7 +30,7 @@ class RateLimit:
     A client may save up to one second of its rate, at least one request. Those heard of least recently are forgotten.
     """
 
-    def __init__(self, app: ASGIApp, per_second: float, workers: int, keys: Iterable[bytes]) -> None:
+    def __init__(self, app: ASGIApp, per_second: float, workers: int, keys: Keys) -> None:
         """Put it before an application.
 
         Args:
@@ -45,7 +44,7 @@ class RateLimit:
         self._said = f"{per_second:g} requests a second"
         if workers > 1:
             self._said += f" ({self._per_second:g} to each of {workers} workers)"
-        self._keys = frozenset(keys)
+        self._keys = keys
         self._burst = max(1.0, self._per_second)
         self._buckets: OrderedDict[bytes, Bucket] = OrderedDict()
 
@@ -63,7 +62,7 @@ class RateLimit:
         """Tell what watches the service: an alert must not say "down" because somebody else asks too often."""
         if scope["path"] == "/metrics":
             key = given_key(scope)
-            return not self._keys or not key or key in self._keys  # else wrong keys would be tried here
+            return not self._keys.names or not key or key in self._keys.names  # else wrong keys would be tried here
         return scope["path"] in HEALTH
 
     def _take(self, client: bytes, now: float) -> float:
@@ -79,4 +78,4 @@ class RateLimit:
     def _client(self, scope: Scope) -> bytes:
         """Name who asks; keys that are not known count for their address, so no one else can use up a key's rate."""
         key = given_key(scope)
-        return key if key in self._keys else (scope.get("client") or ("",))[0].encode()
+        return key if key in self._keys.names else (scope.get("client") or ("",))[0].encode()

@@ -18,6 +18,7 @@ import pytest
 
 from app import starting
 from app.errors import NothingToServe
+from app.http.keys import Keys
 from app.main import build
 from app.metrics import Metrics
 from app.registry.loading import Loader
@@ -187,7 +188,8 @@ def test_counting_goes_on_after_a_time_without_file_descriptors(models):
 
 def test_an_order_that_goes_wrong_does_not_stop_those_after_it(tmp_path, caplog):
     toys.publish(tmp_path, "toy", 1)
-    service = build(Settings(models_dir=tmp_path, device="cpu"), Metrics())
+    settings = Settings(models_dir=tmp_path, device="cpu")
+    service = build(settings, Metrics(), Keys(settings))
     starting.load(service.repository)
     toys.publish(tmp_path, "toy", 2)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -208,6 +210,26 @@ def test_with_one_worker_there_is_nothing_to_renew(server):
 
     server.log.wait_for("with one worker there is nothing to renew: set MULTIPOOL_WORKERS=2")
     assert version(server, "brightness") == 2
+
+
+def test_with_one_worker_the_file_of_keys_is_read_again(models, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("old\nstays\n")
+    with serving(models, API_KEYS_FILE=keys, RATE_LIMIT=1000) as client:
+
+        def statuses():
+            return [client.get("/models", headers={"X-API-Key": key}).status_code for key in ("old", "stays", "new")]
+
+        assert statuses() == [200, 200, 401]
+        keys.write_text("# none\n")
+        client.process.send_signal(signal.SIGHUP)
+        client.log.wait_for("the API keys stay as they are: .*: the file holds no key")
+        assert statuses() == [200, 200, 401]
+
+        keys.write_text("stays\nnew\n")
+        client.process.send_signal(signal.SIGHUP)
+        client.log.wait_for("API keys read again: 2")
+        assert statuses() == [401, 200, 200]
 
 
 def test_a_worker_is_not_ended_by_what_is_meant_for_its_supervisor(tmp_path):
