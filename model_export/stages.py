@@ -170,7 +170,7 @@ def _export(
     from model_export.artifact import exporting  # noqa: PLC0415
 
     published = exporting.export(arguments, run, network, dataset, outcome)
-    remarks.say_worth(published.metrics, dataset, arguments.trunk)
+    remarks.say_worth(published.metrics, dataset)
     remarks.say_held_out(published.held_out)
     if not arguments.json:
         printing.print_training(published, run.folder, arguments.data)

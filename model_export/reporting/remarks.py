@@ -56,14 +56,13 @@ def say_outcome(outcome: Outcome, budget: Budget) -> None:
     )
 
 
-def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset, trunk: str) -> None:
+def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset) -> None:
     """Warn if the model is no better than guessing."""
     best_guess = guess(dataset.splits["validation"].labels)
     if metrics["validation"]["accuracy"] <= best_guess:
-        advice = "" if trunk == "plain" else ", or --trunk plain for a small data set"
         say(
             f"warning: on the validation images the model is no better than always naming one class "
-            f"({best_guess:.2f}); it needs more images or more epochs{advice}"
+            f"({best_guess:.2f}); it needs more images or more epochs"
         )
 
 

@@ -202,23 +202,14 @@ def test_a_run_that_diverges_says_so():
         run(dataset(), learning_rate=1e30)
 
 
-@pytest.mark.parametrize(("trunk", "advised"), [("batchnorm", True), ("plain", False)])
-def test_nobody_is_advised_to_do_what_they_did(trunk, advised, capsys):
-    remarks.say_worth({"validation": {"accuracy": 0.1}}, dataset(), trunk)
-
-    text = capsys.readouterr().err
-    assert "no better than always naming one class" in text
-    assert ("--trunk plain" in text) == advised
-
-
 def test_only_what_is_no_better_than_guessing_is_warned_of(capsys):
     """Of 16 validation images, 12 are of one class."""
     data = dataset()
     data.splits["validation"].labels[:] = [0] * 12 + [1] * 4
 
-    remarks.say_worth({"validation": {"accuracy": 13 / 16}}, data, "plain")
+    remarks.say_worth({"validation": {"accuracy": 13 / 16}}, data)
     assert capsys.readouterr().err == ""
-    remarks.say_worth({"validation": {"accuracy": 12 / 16}}, data, "plain")
+    remarks.say_worth({"validation": {"accuracy": 12 / 16}}, data)
     assert "always naming one class (0.75)" in capsys.readouterr().err
 
 
