@@ -78,4 +78,7 @@ class RateLimit:
     def _client(self, scope: Scope) -> bytes:
         """Name who asks; keys that are not known count for their address, so no one else can use up a key's rate."""
         key = given_key(scope)
-        return key if key in self._keys.names else (scope.get("client") or ("",))[0].encode()
+        if key not in self._keys.names:
+            return (scope.get("client") or ("",))[0].encode()
+        scope["state"]["key"] = self._keys.names[key]  # for the log
+        return key

@@ -31,6 +31,7 @@ def test_each_key_has_its_own_rate(models):
         assert 2 <= len(limited) <= 3
         assert_problem(limited[0], 429, "rate_limited")
         assert limited[0].headers["retry-after"] == "1"
+        client.log.wait_for("GET /models 429 .* key 7692c3ad: more than 2 requests a second")
         assert client.get("/models", headers={"Authorization": "Bearer two"}).status_code == 200
         assert all(client.get("/readyz").status_code == 200 for _ in range(10))
         time.sleep(1.1)
