@@ -241,6 +241,17 @@ def test_what_is_no_compression_is_not_repeated(tag):
         images.decode(compressed_as(*tag), BANDS)
 
 
+def test_a_tiff_that_lacks_its_last_bytes_is_refused():
+    """Of some, what says how many bits a pixel has comes last; in others, the last pixels do."""
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 4), np.uint8)
+    planar = tiff(np.moveaxis(noise, -1, 0).copy(), planarconfig="separate", compression="lzw", predictor=True)
+    for whole in (toys.save(noise, "TIFF", compression="tiff_adobe_deflate"), planar):
+        assert images.decode(whole, Shape(32, 32, 4)).shape == (32, 32, 4)
+        for missing in range(1, 40):
+            with pytest.raises(UndecodableImage, match="incomplete"):
+                images.decode(whole[:-missing], Shape(32, 32, 4))
+
+
 def test_pages_of_another_kind_are_left_out():
     image = numbered()
     buffer = io.BytesIO()
