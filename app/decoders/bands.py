@@ -99,6 +99,7 @@ def open_tiff(data: bytes) -> Any:
     """Open a ``tifffile.TiffFile``; formats of microscopes, of which it reads all pages at once, as any other file."""
     import tifffile  # noqa: PLC0415  # a tenth of a second that only models of many channels need
 
+    strips.check(data, _MOST_PAGES + 1)
     return tifffile.TiffFile(io.BytesIO(data), is_lsm=False, is_ndpi=False, is_scanimage=False)
 
 
