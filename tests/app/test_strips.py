@@ -90,3 +90,16 @@ def test_pages_that_share_one_long_tag_are_refused(tag, kind, count, size):
 
     assert time.process_time() - start < 0.5
     assert decode(bytes(data), Shape(8, 8, 3)).shape == (8, 8, 3)  # which reads the first page alone
+
+
+def test_tags_that_share_one_long_text_are_refused():
+    tags = {256: (4, 8), 257: (4, 8), 258: (3, 8), 259: (3, 1), 262: (3, 1), 273: (4, 8), 279: (4, 64)}
+    entries = [struct.pack("<HHII", tag, kind, 1, value) for tag, (kind, value) in tags.items()]
+    entries += 4000 * [struct.pack("<HHII", 305, 2, 390_000, 8)]
+    data = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries)
+    start = time.process_time()
+
+    with pytest.raises(UndecodableImage, match="too many numbers"):
+        decode(data.ljust(390_010, b"\0"), Shape(8, 8, 13))
+
+    assert time.process_time() - start < 0.5
