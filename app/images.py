@@ -210,6 +210,6 @@ def _to_mode(image: Image.Image, mode: str, value_range: tuple[float, float] | N
 
 
 def _reason(error: BaseException) -> str:
-    """First line of what the decoder said, in brackets, unless it tells of objects or paths."""
+    """First line of what the decoder said, in brackets, unless it tells of objects or paths or steers a terminal."""
     text = str(error).partition("\n")[0]
-    return f" ({text[:120]})" if text and "<" not in text and "/" not in text else ""
+    return f" ({text[:120]})" if text and text.isprintable() and "<" not in text and "/" not in text else ""

@@ -100,8 +100,12 @@ class Model:
         digest.check(data)
         buckets = Buckets(lambda: sessions.open_session(data, device), largest_batch) if device == "cuda" else None
         opened = buckets.sessions if buckets is not None else [sessions.open_session(data, device)]
-        metadata = sessions.read_metadata(opened[0])
-        shape, sha256 = sessions.check_signature(opened[0], metadata), hashlib.sha256(data).hexdigest()
+        try:
+            metadata = sessions.read_metadata(opened[0])
+            shape = sessions.check_signature(opened[0], metadata)
+        except UnicodeDecodeError:
+            raise InvalidArtifact("its metadata, or a name in its graph, is not UTF-8; export it again") from None
+        sha256 = hashlib.sha256(data).hexdigest()
         if buckets is not None:
             return cls(opened, metadata, shape, sha256, GPU_LANES, buckets=buckets)
         wide = [sessions.open_session(data, device, threads)] if threads > 1 else []
@@ -215,6 +219,7 @@ def _familiarity(metadata: Metadata) -> Familiarity | None:
     if list(metadata.statistics.branches) != [branch.name for branch in metadata.branches]:
         raise InvalidArtifact("its statistics are not those of its branches; export it again")
     try:
-        return Familiarity(metadata.statistics, [branch.width for branch in metadata.branches])
-    except ValueError as error:
+        with np.errstate(over="raise", invalid="raise"):  # else it would score images with numbers that are none
+            return Familiarity(metadata.statistics, [branch.width for branch in metadata.branches])
+    except (ArithmeticError, ValueError) as error:
         raise InvalidArtifact(f"its statistics are damaged: {error}; export it again") from None

@@ -79,10 +79,7 @@ def read_metadata(session: ort.InferenceSession) -> Metadata:
     Raises:
         InvalidArtifact: It says nothing, or nothing that can be understood.
     """
-    try:
-        text = session.get_modelmeta().custom_metadata_map.get(KEY)
-    except UnicodeDecodeError:
-        raise InvalidArtifact("its metadata is not UTF-8; export it again") from None
+    text = session.get_modelmeta().custom_metadata_map.get(KEY)
     if text is None:
         raise InvalidArtifact(f"it has no metadata {KEY!r}; publish models with 'python -m model_export train'")
     return Metadata.loads(text)

@@ -186,7 +186,7 @@ class Settings(BaseModel):
         keys = [key.get_secret_value() for key in self.api_keys]
         if self.api_keys_file is not None:
             try:
-                lines = [line.strip() for line in self.api_keys_file.read_text().splitlines()]
+                lines = [line.strip() for line in self.api_keys_file.read_text("utf-8-sig").splitlines()]
             except (OSError, UnicodeDecodeError) as error:
                 reason = getattr(error, "strerror", None) or "not a text file"
                 raise InvalidSettings(

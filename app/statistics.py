@@ -9,7 +9,7 @@ import base64
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +67,7 @@ class Part(_Document):
     residual: float = Field(gt=0, allow_inf_nan=False)
     factor: Array
     """``[features, rank]``."""
-    distances: tuple[float, ...] = ()
+    distances: tuple[FiniteFloat, ...] = ()
     """Squared distances which the shares ``levels`` of the held-out images reach; ascending."""
 
 
@@ -87,7 +87,7 @@ class Statistics(_Document):
     """Shares of the held-out images, descending from 1."""
     branches: dict[str, Part]
     """By name, in the model's order."""
-    joint: tuple[float, ...] = ()
+    joint: tuple[FiniteFloat, ...] = ()
     """Surprise over all branches, see :mod:`app.familiarity`, which the same shares reach; ascending."""
 
     def described(self) -> dict[str, Any]:

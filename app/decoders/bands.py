@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _BANDS_AT_FULL_SIZE = 4
 _LOOKED_UP = 2  # bytes of an integer of which every value fits into a table
 _SEPARATE = 2  # value of the tag PlanarConfiguration
+_JPEG = 7  # value of the tag Compression
 _MOST_PAGES = 4096  # the rows of an image that was written page by page
 _AT_ONCE = 1_000_000  # values in float64 at a time: a file of less than a megabyte may hold hundreds of millions
 # What geographic software writes; everything else in the TIFF world stays out of reach of a sender.
@@ -70,6 +71,11 @@ def read_tiff(
         if len(pages) > _MOST_PAGES:
             raise UndecodableImage("the TIFF file has too many pages; save its bands in one page")
         strips.check_number(math.prod(page.chunked) * len(pages))  # that there should be, which are made up if need be
+        places = (place for one in pages for place in zip(one.dataoffsets, one.databytecounts, strict=False))
+        if any(start + length > len(data) for start, length in places):
+            raise UndecodableImage(
+                "the TIFF file is damaged or incomplete; save it again"
+            )  # of LZW, half a strip may be read
         if len(pages) > 1:
             size = (len(pages), *page.shape)
             axis = -1 if len(pages) != channels and size[-1] == channels else 0
@@ -93,6 +99,7 @@ def open_tiff(data: bytes) -> Any:
     """Open a ``tifffile.TiffFile``; formats of microscopes, of which it reads all pages at once, as any other file."""
     import tifffile  # noqa: PLC0415  # a tenth of a second that only models of many channels need
 
+    strips.check(data, _MOST_PAGES + 1)
     return tifffile.TiffFile(io.BytesIO(data), is_lsm=False, is_ndpi=False, is_scanimage=False)
 
 
@@ -132,7 +139,12 @@ def _band_last(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
 
 
 def _check_compression(page: Any) -> None:
-    name = getattr(page.compression, "name", str(page.compression))
+    import tifffile  # noqa: PLC0415  # see open_tiff
+
+    try:
+        name = tifffile.COMPRESSION(page.compression).name  # a file may leave it out, and then it is a bare 1
+    except ValueError:
+        name = "of an unknown kind"  # what the tag holds instead may be of any length
     if name not in _COMPRESSIONS:
         raise UndecodableImage(f"TIFF compression {name} is not read; save it with LZW or deflate")
 
@@ -143,7 +155,7 @@ def _check_jpegs(data: bytes, pages: Sequence[Any], max_pixels: int) -> None:
     Pillow's libtiff refuses the former itself; tifffile decodes all of it.
     """
     first = pages[0]
-    if first.compression.name != "JPEG":
+    if first.compression != _JPEG:
         return
     size = first.tilelength * first.tilewidth if first.is_tiled else first.rowsperstrip * first.imagewidth
     # By place and length; blank tiles may share one, but overlapping ones would be read again and again.

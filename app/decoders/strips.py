@@ -6,41 +6,77 @@ TIFF revision 6.0, section 2 (header and directory); in BigTIFF, numbers that we
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from app.errors import UndecodableImage
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _MOST = 50_000
 """More than rows in any image, or tiles of 32 by 32 in the largest; read in about a second."""
 _OFFSETS = (273, 324)  # the tags StripOffsets and TileOffsets
-_MOST_NUMBERS = 200_000
-"""In one tag, of which Pillow and tifffile make an object each; a transfer function has 3 times 65,536."""
+_MOST_NUMBERS = 250_000
+"""In all tags, of which Pillow and tifffile make an object each; a transfer function has 3 times 65,536."""
+_MOST_ENTRIES = 100_000
+"""Of 4,096 pages, 24 each; read in about a second."""
 _BYTES, _RATIONALS = (1, 2, 6, 7), (5, 10)  # types; those of bytes are read as they are, however many
+_SIZES = np.zeros(1 << 16)
+_SIZES[:19] = 0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8
+"""Bytes of a number of each type; 0 for what is none."""
+_OF_PIXELS = (258, 273, 279, 320, 324, 325, 338, 339, 529, 532)
+"""Tags that say where the pixels are and what their bytes mean: if one is lost, others are made up."""
 
 
-def check(data: bytes) -> None:
-    """Refuse a TIFF whose first directory lists more strips or tiles than encoders write, before Pillow reads it.
+def check(data: bytes, directories: int = 1) -> None:
+    """Refuse a TIFF whose directories list more strips or tiles than encoders write, before Pillow reads it.
+
+    Also one that is cut off in its first directory, which may be the end of the file: they leave out what is missing.
+
+    Args:
+        data: The whole file.
+        directories: How many of them are going to be read: one for each page.
 
     Raises:
-        UndecodableImage: There are too many, or a tag holds too many numbers.
+        UndecodableImage: There are too many, or a tag holds too many numbers, or they are not in the file.
     """
     order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
     is_big = int.from_bytes(data[2:4], order) == 43
     width, short = (8, 8) if is_big else (4, 2)
-    first = int.from_bytes(data[width : 2 * width], order)
-    count = int.from_bytes(data[first : first + short], order)
     code = "<" if order == "little" else ">"
     entry = np.dtype(
-        [("tag", f"{code}u2"), ("type", f"{code}u2"), ("count", f"{code}u{width}"), ("value", f"V{width}")]
+        [("tag", f"{code}u2"), ("type", f"{code}u2"), ("count", f"{code}u{width}"), ("value", f"{code}u{width}")]
     )
-    listed = memoryview(data)[first + short :]
-    entries = np.frombuffer(listed, entry, min(count, len(listed) // entry.itemsize))
-    check_number(int(entries["count"][np.isin(entries["tag"], _OFFSETS)].max(initial=0)))
-    numbers = entries["count"][~np.isin(entries["type"], _BYTES)].max(initial=0)
-    if numbers > _MOST_NUMBERS or entries["count"][np.isin(entries["type"], _RATIONALS)].max(initial=0) > _MOST:
+    listed: dict[int, NDArray[Any]] = {}
+    start, count = int.from_bytes(data[width : 2 * width], order), 0
+    while start not in listed and len(listed) < directories and (start or not listed):
+        count = int.from_bytes(data[start : start + short], order)
+        rest = memoryview(data)[start + short :]
+        listed[start] = np.frombuffer(rest, entry, min(count, len(rest) // entry.itemsize))
+        if len(listed) == 1:
+            _check_first(listed[start], count, len(data), width)
+        end = start + short + count * entry.itemsize
+        start = int.from_bytes(data[end : end + width], order)
+    entries = np.concatenate(list(listed.values()))
+    numbers = entries["count"][~np.isin(entries["type"], _BYTES)].sum(dtype=float)
+    fractions = entries["count"][np.isin(entries["type"], _RATIONALS)].sum(dtype=float)
+    sizes = entries["count"] * _SIZES[entries["type"]]
+    # The same bytes are read again and again; Pillow, which reads but one directory, sees to that itself.
+    shared = directories > 1 and sizes[sizes > width].sum() > len(data)
+    if numbers > _MOST_NUMBERS or fractions > _MOST or len(entries) > _MOST_ENTRIES or shared:
         raise UndecodableImage("the TIFF file has a tag with too many numbers; save it again")
+
+
+def _check_first(entries: NDArray[Any], count: int, size: int, width: int) -> None:
+    """Check the directory of the image itself, of which ``count`` entries should be there in a file of this size."""
+    check_number(int(entries["count"][np.isin(entries["tag"], _OFFSETS)].max(initial=0)))
+    described = entries[np.isin(entries["tag"], _OF_PIXELS)]
+    sizes = described["count"] * _SIZES[described["type"]]
+    ends = described["value"] + sizes
+    if count > len(entries) or (ends[sizes > width] > size).any():  # what is smaller is in the directory itself
+        raise UndecodableImage("the TIFF file is damaged or incomplete; save it again")
 
 
 def check_number(parts: int) -> None:

@@ -86,5 +86,5 @@ class ApiKey:
 def given_key(scope: Scope) -> bytes:
     """Read the key that a request carries, if any, as the bytes that were sent."""
     scheme, _, token = (fields.first(scope, b"authorization") or "").partition(" ")
-    text = token.strip() if scheme.lower() == "bearer" else fields.first(scope, b"x-api-key") or ""
+    text = token.strip(" \t") if scheme.lower() == "bearer" else fields.first(scope, b"x-api-key") or ""
     return text.encode("latin-1")

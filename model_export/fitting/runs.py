@@ -82,7 +82,7 @@ class Run:
             paths = {name: Path(kept[name]) for name in ("output", "runs", "cache") if kept.get(name) is not None}
             tuples = {name: tuple(kept[name]) for name in ("size", "value_range", "labels") if kept.get(name)}
             return argparse.Namespace(**{**kept, **paths, **tuples, "resume": self.folder})
-        except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
+        except (yaml.YAMLError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())  # YAML's takes several lines
             raise BadData(f"{self.folder / ARGUMENTS} cannot be read: {reason}; restore it, or train again") from None
 

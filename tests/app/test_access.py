@@ -46,6 +46,13 @@ def test_keys_need_not_be_utf_8(models):
         assert index.status_code == 200
 
 
+def test_a_key_may_end_in_any_letter(models):
+    """The last byte of this one would be a space in Latin-1."""
+    with serving(models, API_KEYS="voilà") as client:
+        for header in ({"X-API-Key": "voilà".encode()}, {"Authorization": "Bearer voilà".encode()}):
+            assert client.get("/models", headers=header).status_code == 200
+
+
 def test_each_worker_allows_its_share_of_the_rate_as_the_setting_says(models):
     assert "in all workers" in Settings.model_fields["rate_limit"].description
     with serving(models, RATE_LIMIT=3, WORKERS=2) as client:

@@ -223,6 +223,35 @@ def test_a_compression_that_only_experts_write_is_refused():
         images.decode(tiff(numbered(), compression="lzma"), BANDS)
 
 
+def compressed_as(kind, count, value):
+    """A TIFF of which the tag Compression is replaced by another, or by one that means nothing."""
+    whole = tiff(numbered())
+    at = whole.index(struct.pack("<HHI", 259, 3, 1))
+    tag = 65000 if value is None else 259
+    return whole[:at] + struct.pack("<HHII", tag, kind, count, value or 0) + whole[at + 12 :]
+
+
+def test_a_tiff_that_does_not_name_its_compression_has_none():
+    assert np.array_equal(images.decode(compressed_as(3, 1, None), BANDS), numbered())
+
+
+@pytest.mark.parametrize("tag", [(3, 300, 8), (2, 1, 16), (3, 1, 60000)])  # many numbers, a character, a number
+def test_what_is_no_compression_is_not_repeated(tag):
+    with pytest.raises(UndecodableImage, match="TIFF compression of an unknown kind is not read"):
+        images.decode(compressed_as(*tag), BANDS)
+
+
+def test_a_tiff_that_lacks_its_last_bytes_is_refused():
+    """Of some, what says how many bits a pixel has comes last; in others, the last pixels do."""
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 4), np.uint8)
+    planar = tiff(np.moveaxis(noise, -1, 0).copy(), planarconfig="separate", compression="lzw", predictor=True)
+    for whole in (toys.save(noise, "TIFF", compression="tiff_adobe_deflate"), planar):
+        assert images.decode(whole, Shape(32, 32, 4)).shape == (32, 32, 4)
+        for missing in range(1, 40):
+            with pytest.raises(UndecodableImage, match="incomplete"):
+                images.decode(whole[:-missing], Shape(32, 32, 4))
+
+
 def test_pages_of_another_kind_are_left_out():
     image = numbered()
     buffer = io.BytesIO()

@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from app.errors import InvalidArtifact
 from app.familiarity import Familiarity
 from app.metadata import Metadata
 from app.statistics import Statistics
@@ -153,6 +154,18 @@ def test_damaged_statistics_are_refused(statistics):
             Familiarity(damaged(statistics, **changes), WIDTHS)
     with pytest.raises(ValueError, match="does not fit the branches"):
         Familiarity(statistics, (5, 41))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("residual", 1e-320), ("residual", 1e-40), ("distances", [0] * 24 + [float("inf")])],
+)
+def test_statistics_that_make_scores_which_are_no_numbers_are_refused(name, change):
+    document = json.loads(toys.metadata(statistics=toys.statistics()).dumps())
+    document["statistics"]["branches"]["top_left"][name] = change
+
+    with pytest.raises(InvalidArtifact, match=r"its statistics are damaged|finite number"):
+        toys.load(toys.proto(text=json.dumps(document, separators=(",", ":"))))
 
 
 def test_statistics_of_another_format_are_left_unused(statistics):

@@ -201,6 +201,14 @@ def test_what_a_decoder_calls_it_is_not_told(data):
     assert not re.search("Error|[<>]|object", str(raised.value))
 
 
+def test_what_a_file_says_does_not_reach_a_terminal():
+    header = b"{'descr': '0\x1b[2J,u1', 'fortran_order': False, 'shape': (1, 1, 3), }\n"
+    with pytest.raises(UndecodableImage, match="is damaged or incomplete; save it again") as raised:
+        decode(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+
+    assert str(raised.value).isprintable()
+
+
 @pytest.mark.parametrize("data", [b"hello", b"%PDF-1.7", b"<svg/>", b"\x00" * 100])
 def test_bytes_that_are_no_image(data):
     with pytest.raises(UnsupportedMediaType, match="use JPEG, PNG"):

@@ -99,6 +99,13 @@ def test_a_graph_with_another_signature(change, message):
         load(damaged(change))
 
 
+def test_a_name_in_the_graph_that_is_not_utf_8():
+    data = toys.proto().SerializeToString().replace(b"batch", b"\xffatch")
+
+    with pytest.raises(InvalidArtifact, match="a name in its graph, is not UTF-8"):
+        load(digest.stamp(data))
+
+
 def test_labels_that_do_not_fit_the_outputs():
     text = toys.metadata(labels=("a", "b", "c")).dumps()
 

@@ -167,8 +167,9 @@ def test_keys_come_from_the_environment_and_a_file(monkeypatch, tmp_path):
     assert "first" not in repr(settings)
 
 
-def test_a_key_file_alone_is_enough(monkeypatch, tmp_path):
-    (tmp_path / "keys").write_text("only\n")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])  # the latter as some editors of Windows write it
+def test_a_key_file_alone_is_enough(monkeypatch, tmp_path, encoding):
+    (tmp_path / "keys").write_text("only\n", encoding)
     monkeypatch.setenv("MULTIPOOL_API_KEYS_FILE", str(tmp_path / "keys"))
 
     assert Settings.load().keys() == (b"only",)

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -66,3 +67,39 @@ def test_a_tag_of_millions_of_numbers_is_refused(tag, kind, count):
 
     with pytest.raises(UndecodableImage, match="too many numbers"):
         decode(data, Shape(8, 8, 1))
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind", "count", "size"), [(282, 5, 20_000, 8), (273, 4, 50_000, 4), (270, 2, 200_000, 1)]
+)
+def test_pages_that_share_one_long_tag_are_refused(tag, kind, count, size):
+    """It would be read again for each page: in all, what a file thousands of times as large may hold."""
+    tags = {256: (4, 8), 257: (4, 8), 258: (3, 8), 259: (3, 1), 262: (3, 1), 273: (4, 8), 278: (4, 8), 279: (4, 64)}
+    data = bytearray(b"II*\0\x08\0\0\0")
+    for page in range(2000):
+        listed = {name: (as_kind, 1, value) for name, (as_kind, value) in tags.items()}
+        listed |= {tag: (kind, count, 8)} if page else {}
+        entries = [struct.pack("<HHII", name, *listed[name]) for name in sorted(listed)]
+        following = len(data) + 2 + 12 * len(entries) + 4
+        data += struct.pack("<H", len(entries)) + b"".join(entries) + struct.pack("<I", following if page < 1999 else 0)
+    data += b"\1\0\0\0" * max(0, count * size - len(data))
+    start = time.process_time()
+
+    with pytest.raises(UndecodableImage, match="too many numbers"):
+        decode(bytes(data), Shape(8, 8, 2000))
+
+    assert time.process_time() - start < 0.5
+    assert decode(bytes(data), Shape(8, 8, 3)).shape == (8, 8, 3)  # which reads the first page alone
+
+
+def test_tags_that_share_one_long_text_are_refused():
+    tags = {256: (4, 8), 257: (4, 8), 258: (3, 8), 259: (3, 1), 262: (3, 1), 273: (4, 8), 279: (4, 64)}
+    entries = [struct.pack("<HHII", tag, kind, 1, value) for tag, (kind, value) in tags.items()]
+    entries += 4000 * [struct.pack("<HHII", 305, 2, 390_000, 8)]
+    data = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries)
+    start = time.process_time()
+
+    with pytest.raises(UndecodableImage, match="too many numbers"):
+        decode(data.ljust(390_010, b"\0"), Shape(8, 8, 13))
+
+    assert time.process_time() - start < 0.5

@@ -1,11 +1,13 @@
 """Data as it comes: arrays in .npz, IDX files, multi-band folders, tensorflow-datasets."""
 
 import gzip
+import io
 import os
 import re
 import struct
 import sys
 import tempfile
+import zipfile
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.errors import InvalidUsage, MissingInput
@@ -100,6 +102,10 @@ def test_more_classes_than_names_are_refused(tmp_path):
         ({"x": np.zeros((4, 8, 8)), "y": np.array([b"a", b"\xff", b"a", b"b"])}, "not UTF-8"),
         ({"x": np.zeros((4, 8)), "y": np.arange(4) % 2}, r"store \[N, H, W\] or"),
         ({"images": np.zeros((4, 8, 8))}, "has neither x and y"),
+        (
+            {"x": np.zeros((4, 8, 8)), "y": np.arange(4) % 2, "x_test": np.zeros((1, 8, 8)), "y_test": ["a"]},
+            "numbers for training, and names in another",
+        ),
         ({"x": np.array([{}, {}]), "y": np.arange(2)}, r"cannot be read as \.npz"),
     ],
 )
@@ -110,13 +116,37 @@ def test_a_npz_file_that_cannot_be_used(tmp_path, content, message):
         sources.find(str(tmp_path / "data.npz"))
 
 
-def test_a_npz_file_that_is_none(tmp_path):
-    (tmp_path / "data.npz").write_bytes(b"PK\x03\x04 nothing")
+def archive(method=zipfile.ZIP_STORED, **members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file:
+        for name, content in members.items():
+            file.writestr(f"{name}.npy", content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PK\x03\x04 nothing",
+        b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|u1', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n\x00",
+        archive(x=b"\x93NUMPY\x01\x00\x03\x00{'\n"),
+        archive(zipfile.ZIP_LZMA, x=bytes(99)).replace(b"]\x00\x00", b"\xff\x00\x00", 1),
+    ],
+)
+def test_a_npz_file_that_is_none(tmp_path, content):
+    (tmp_path / "data.npz").write_bytes(content)
 
     with pytest.raises(BadData, match=r"cannot be read as \.npz"):
         sources.find(str(tmp_path / "data.npz"))
     with pytest.raises(MissingInput, match="is not a file"):
         sources.find(str(tmp_path / "absent.npz"))
+
+
+def test_what_is_no_array_in_a_npz_file_is_passed_over(tmp_path):
+    (tmp_path / "data.npz").write_bytes(archive(x=b"text", y=b"text"))
+
+    with pytest.raises(BadData, match="has neither x and y"):
+        sources.find(str(tmp_path / "data.npz"))
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -212,6 +242,7 @@ def test_idx_files_of_training_alone_are_split(tmp_path):
 
 
 @given(st.binary(max_size=60), st.booleans())
+@example(bytes((0, 0, 8, 3)) + struct.pack(">3I", 0, 2**31, 2**31), False)
 def test_no_bytes_make_the_idx_reader_fail_otherwise(tmp_path_factory, content, zipped):
     path = tmp_path_factory.mktemp("idx") / ("x.gz" if zipped else "x")
     path.write_bytes(content)

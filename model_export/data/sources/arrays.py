@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +44,8 @@ def listing(path: Path, labels: tuple[str, ...] | None = None) -> Listing:
         numbers = {split: _positions(part, labels) for split, (_, part) in splits.items()}
     else:
         numbers = {split: part for split, (_, part) in splits.items()}
+        if any(part.dtype.kind == "U" for part in numbers.values()):
+            raise BadData(f"y in {path} holds numbers for training, and names in another split")
         labels = name_classes(np.concatenate(list(numbers.values())), labels)
     size, channels = size_of_arrays(images)
     files = {split: of_arrays(split, part, numbers[split], stamp) for split, (part, _) in splits.items()}
@@ -58,13 +58,13 @@ def _read(path: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+    except Exception as error:  # noqa: BLE001  # a damaged file can make zipfile and NumPy fail in any way
         raise BadData(f"{path} cannot be read as .npz ({error}); write it with numpy.savez") from None
     pairs = {"": "train", **{f"_{name}": split for name, split in _SPLITS.items()}}
     found = {}
     for suffix, split in pairs.items():
         images, targets = arrays.get(f"x{suffix}"), arrays.get(f"y{suffix}")
-        if images is not None and targets is not None:
+        if isinstance(images, np.ndarray) and isinstance(targets, np.ndarray):  # else bytes, or nothing
             found[split] = images, _one_label_each(images, targets, path)
     return found
 

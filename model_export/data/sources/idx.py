@@ -66,7 +66,7 @@ def read(path: Path, dimensions: int) -> NDArray[np.uint8]:
     if len(data) < start or data[:4] != bytes((0, 0, _UINT8, dimensions)):
         raise BadData(f"{path} is not an IDX file of unsigned bytes with {dimensions} dimensions")
     shape = struct.unpack(f">{dimensions}I", data[4:start])
-    if len(data) - start != math.prod(shape):
+    if not 0 < len(data) - start == math.prod(shape):
         raise BadData(f"{path} has {len(data) - start:,} values, but its header says {list(shape)}; fetch it again")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
