@@ -72,10 +72,8 @@ def read_tiff(
             raise UndecodableImage("the TIFF file has too many pages; save its bands in one page")
         strips.check_number(math.prod(page.chunked) * len(pages))  # that there should be, which are made up if need be
         places = (place for one in pages for place in zip(one.dataoffsets, one.databytecounts, strict=False))
-        if any(start + length > len(data) for start, length in places):
-            raise UndecodableImage(
-                "the TIFF file is damaged or incomplete; save it again"
-            )  # of LZW, half a strip may be read
+        if any(start + length > len(data) for start, length in places):  # of LZW, half a strip may be read
+            raise UndecodableImage("the TIFF file is damaged or incomplete; save it again")
         if len(pages) > 1:
             size = (len(pages), *page.shape)
             axis = -1 if len(pages) != channels and size[-1] == channels else 0
