@@ -136,8 +136,8 @@ def _drift(rows: dict[tuple[str, ...], Row]) -> Iterator[Metric]:
     keys = ("model", "version")
     drift = GaugeMetricFamily(
         "multipool_feature_drift",
-        "How many more of the latest images are strange than of those held out in training: 0 for as many, to 0.9; "
-        "another mix of classes moves it a little too, see multipool_predictions_total.",
+        "How many more of the latest images are strange than of those held out in training: 0 for as many, -0.1 for "
+        "none, 0.9 for all; another mix of classes moves it a little too, see multipool_predictions_total.",
         labels=(*keys, "branch"),
     )
     allowed = GaugeMetricFamily(

@@ -34,7 +34,7 @@ from app.server.idle import Idle
 from app.server.limits import Limits
 from app.server.refusals import Refusals
 from app.service import Service
-from app.settings import SHORTEST_KEY, Settings
+from app.settings import Settings
 from app.watching import Watcher
 
 log = logging.getLogger(__name__)
@@ -124,12 +124,6 @@ def _say_who_is_answered(keys: tuple[bytes, ...], *, admin: bool) -> None:
         log.info("requests must carry %s%s", one, ", or the admin key" if admin else "")
     else:
         log.info("no API key is needed: anyone who can reach the port gets answers")
-    if short := sum(len(key) < SHORTEST_KEY for key in keys):
-        log.warning(
-            "API keys of fewer than %d characters: %d of %d; they can be guessed, so replace them, "
-            "by the output of 'openssl rand -hex 16' for example",
-            *(SHORTEST_KEY, short, len(keys)),
-        )
 
 
 def _limits(settings: Settings, service: Service) -> Limits:

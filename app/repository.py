@@ -83,7 +83,8 @@ class Repository:
             self._entries.pop((entry.name, entry.number), None)
             self._publish()
         self._residency.let_go(entry)
-        left = f"; {self.served.find(entry.name).found.reference} answers now" if entry.name in self.served else ""
+        highest = self.served.find(entry.name) if entry.name in self.served else None
+        left = f"; {highest.found.reference} answers now" if highest and highest.number < entry.number else ""
         log.info("removed %s%s", entry.found.reference, left)
 
     def _replacing(self, entry: Entry) -> str:

@@ -94,8 +94,8 @@ def _handle_hang_up(service: Service) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         elif service.settings.api_keys_file is None:
             log.warning(
-                "SIGHUP renews workers, and with one worker there is nothing to renew: "
-                "set MULTIPOOL_WORKERS=2 or more, or restart the service"
+                "SIGHUP renews workers and reads a file of API keys; with one worker and no such file there is nothing "
+                "to renew: set MULTIPOOL_WORKERS=2 or more, or restart the service"
             )
         else:
             try:

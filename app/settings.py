@@ -82,7 +82,7 @@ class Settings(BaseModel):
     api_keys: tuple[SecretStr, ...] = ()
     """Keys, comma-separated; every request except health and pages needs one; unset: no key is needed."""
     api_keys_file: Path | None = None
-    """File with one key per line, in addition to `MULTIPOOL_API_KEYS`."""
+    """File with one key per line (`#` begins a comment), in addition to `MULTIPOOL_API_KEYS`."""
     admin_key: SecretStr | None = None
     """Key (at least 16 characters) for `/v2/repository`, which loads and unloads models; unset: no such route."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

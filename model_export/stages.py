@@ -152,7 +152,8 @@ def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, n
     budget, before = training.budget(arguments), len(run.history())
     remarks.say_network(arguments, network, run)
     epoch = batches.described(len(dataset.splits["train"]), budget.batch_size)
-    say(f"{epoch}; at most {counted(budget.epochs, 'epoch')}, on {device.used()}")
+    after = f"; it continues after epoch {before}" if before else ""
+    say(f"{epoch}; at most {counted(budget.epochs, 'epoch')}, on {device.used()}{after}")
     if advice := device.advice():
         say(f"note: {advice}")
     outcome = training.train(network, dataset, budget, run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -11,7 +12,9 @@ from app import problems
 from app.errors import Unauthorized
 from app.http import fields
 from app.http.paths import HEALTH
-from app.settings import Settings, as_bytes
+from app.settings import SHORTEST_KEY, Settings, as_bytes
+
+log = logging.getLogger(__name__)
 
 _ADMIN_PATH = "/v2/repository/"
 _PAGES, _PAGE_FILES = frozenset({"/", "/docs"}), "/web/"  # hold nobody's data, and ask for the key themselves
@@ -42,6 +45,12 @@ class Keys:
             InvalidSettings: As above.
         """
         self.users = self._settings.keys()
+        if short := sum(len(key) < SHORTEST_KEY for key in self.users):
+            log.warning(
+                "API keys of fewer than %d characters: %d of %d; they can be guessed, so replace them, "
+                "by the output of 'openssl rand -hex 16' for example",
+                *(SHORTEST_KEY, short, len(self.users)),
+            )
         self.names = {key: hashlib.sha256(key).hexdigest()[:8] for key in (*self.users, *self.admin)}
         """What the log calls each of them."""
 

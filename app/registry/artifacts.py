@@ -148,7 +148,7 @@ def passed_over(root: Path) -> list[str]:
     for version in (path.parent for path in _matching(root, f"[!.]*/[!.]*/{FILE}") if os.path.exists(path)):
         if _NAME.fullmatch(version.parent.name) is None:
             names.add(version.parent.name)
-        elif VERSION.fullmatch(version.name) is None:
+        elif VERSION.fullmatch(version.name.partition(".")[0]) is None:  # as 2.withdrawn, which is meant so
             versions.add(f"{version.parent.name}/{version.name}")
     return [
         *(

@@ -81,7 +81,7 @@ def confusion(logits: NDArray[np.float32], labels: NDArray[np.int64], names: tup
     side = min(12.0, 2.4 + 0.42 * len(names))
     figure = Figure(figsize=(2 * side + 1, side), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _matrix(left, counts, "{:d}", "Images", names)
+    _matrix(left, counts, "{:d}", "Validation images", names)
     _matrix(right, shares, "{:.2f}", "Share of the true class", names)
     _save(figure, path)
 
@@ -104,6 +104,7 @@ def reliability(before: NDArray[np.float32], after: NDArray[np.float32], labels:
         error = metrics.calibration_error(logits, labels)
         axes.set(title=f"{title}: calibration error {error:.4f}", xlabel="probability of the answer", ylim=(0, 1.03))
         axes.grid(alpha=0.3)
+    figure.suptitle("Validation images", fontsize="medium")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
     _save(figure, path)
 
@@ -125,7 +126,7 @@ def mistakes(split: Split, logits: NDArray[np.float32], names: tuple[str, ...], 
         axes.imshow(_visible(split.images[index]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         said, truth = names[logits[index].argmax()], names[split.labels[index]]
         file = split.names[index].rpartition("/")[2] if split.names else str(index)
-        axes.set_title(f"{_short(said)} {chances[index].max():.2f}\nis {_short(truth)}\n{_short(file)}", fontsize=8)
+        axes.set_title(f"{_short(said)} {chances[index].max():.2f}\ntruth: {_short(truth)}\n{_short(file)}", fontsize=8)
     _save(figure, path)
     return len(worst)
 

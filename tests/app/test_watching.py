@@ -193,6 +193,15 @@ def test_a_version_that_is_deleted_gives_way_to_the_one_before(client):
     assert version(client, "toy:4") is None
 
 
+def test_going_back_is_no_removal_of_what_answered_before(client):
+    """With the name that `train` proposes; a lower version that goes changes nothing for those who name none."""
+    (client.root / "toy" / "1").rename(client.root / "toy" / "1.withdrawn")
+
+    client.log.wait_for("removed toy:1\n")
+    assert version(client) == 2
+    assert "withdrawn" not in client.log.text
+
+
 def test_when_everything_is_gone_what_is_loaded_goes_on(client):
     client.root.rename(client.root.with_name("elsewhere"))
     client.log.wait_for("nothing is loaded or removed")

@@ -706,6 +706,7 @@ def test_ctrl_c_names_the_command_that_goes_on(ended):
     assert last.startswith("interrupted; nothing was published; continue with: ")
     assert last.endswith("python -m model_export train --resume runs/light/1")
     assert json.loads(done.stdout)["published"] == "models/light/1"
+    assert re.search(r"; at most 3 epochs, on the CPU; it continues after epoch [123]\n", done.stderr)
     assert "epoch   1 of 3" not in done.stderr
 
 
