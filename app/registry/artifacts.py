@@ -20,6 +20,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _NO_FOLDER = (os.strerror(errno.ENOENT), os.strerror(errno.ENOTDIR))
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 """What a version's number looks like."""
+_WITHDRAWN = ".withdrawn"
+"""Ends the name of a version that was taken out of service on purpose: no mistake to warn of."""
 
 
 class Stamp(NamedTuple):
@@ -148,7 +150,7 @@ def passed_over(root: Path) -> list[str]:
     for version in (path.parent for path in _matching(root, f"[!.]*/[!.]*/{FILE}") if os.path.exists(path)):
         if _NAME.fullmatch(version.parent.name) is None:
             names.add(version.parent.name)
-        elif VERSION.fullmatch(version.name) is None:
+        elif VERSION.fullmatch(version.name.removesuffix(_WITHDRAWN)) is None:
             versions.add(f"{version.parent.name}/{version.name}")
     return [
         *(

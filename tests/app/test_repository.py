@@ -45,7 +45,7 @@ def test_models_that_only_their_name_hides_are_told_of(tmp_path, caplog):
         toys.publish(tmp_path, name, 1)
     with pytest.raises(NothingToServe, match=r"passed over 'Fotos': the name of a model .* 'my photos'"):
         discover(tmp_path)
-    for version in (1, "latest", "02", ".staging-1"):
+    for version in (1, "2.withdrawn", "latest", "02", ".staging-1"):
         toys.publish(tmp_path, "toy", version)
     (tmp_path / "Notes" / "1").mkdir(parents=True)
 
