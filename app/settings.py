@@ -186,13 +186,15 @@ class Settings(BaseModel):
         keys = [key.get_secret_value() for key in self.api_keys]
         if self.api_keys_file is not None:
             try:
-                lines = [line.strip() for line in self.api_keys_file.read_text("utf-8-sig").splitlines()]
+                # To read a pipe would block the service until something is written to it.
+                text = "" if self.api_keys_file.is_fifo() else self.api_keys_file.read_text("utf-8-sig")
             except (OSError, UnicodeDecodeError) as error:
                 reason = getattr(error, "strerror", None) or "not a text file"
                 raise InvalidSettings(
                     f"{PREFIX}API_KEYS_FILE = {str(self.api_keys_file)!r}: {reason}; name a file that the service can "
                     "read (mounted, in a container)"
                 ) from None
+            lines = [line.strip() for line in text.splitlines()]
             found = [line for line in lines if line and not line.startswith("#")]
             if not found:
                 raise InvalidSettings(f"{PREFIX}API_KEYS_FILE = {str(self.api_keys_file)!r}: the file holds no key")

@@ -140,6 +140,9 @@ def _name_batch_axis(proto: onnx.ModelProto, names: list[str]) -> None:
     """Name the first axis of the input and of every output, and bring the outputs into their documented order."""
     by_name = {output.name: output for output in proto.graph.output}
     ordered = [by_name[name] for name in names]
+    # The converter lists constants that the trunk's scaling holds as inputs, too, though no node reads them.
+    for constant in [one for one in proto.graph.input if one.name != INPUT]:
+        proto.graph.input.remove(constant)
     del proto.graph.output[:]
     proto.graph.output.extend(ordered)
     for value in (*proto.graph.input, *proto.graph.output):

@@ -115,7 +115,7 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         "request_id": state["request_id"],
         "client": client_of(scope),
         "method": scope["method"],
-        "path": _printable(scope["path"]),
+        "path": _printable(scope["path"]).replace(" ", r"\x20"),  # or it could look like other parts of the line
         "status": status,
         "duration_ms": round(1000 * seconds, 1),
     }

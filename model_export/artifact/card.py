@@ -197,11 +197,11 @@ def _parity(document: Metadata) -> str:
 def _use(name: str, version: int, document: Metadata) -> str:
     return (
         f"    curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}:{version}'\n"
-        f"    .venv/bin/python -m model_export inspect models/{name}/{version}\n\n"
+        f"    .venv/bin/python -m model_export inspect {name}:{version}\n\n"
         "Any image gets one of these classes, even if it shows something else; its probabilities mean nothing then. "
         f"{_UNUSUAL if document.statistics else ''}Images from other cameras, places or times than those of "
         f"{classes.escaped(document.training['dataset'])} may be classified less accurately. Measure it: "
-        f"`.venv/bin/python -m model_export verify models/{name}/{version} DATA`."
+        f"`.venv/bin/python -m model_export verify {name}:{version} DATA`."
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import version
 
 import tensorflow as tf
 
@@ -25,5 +24,5 @@ def advice() -> str:
         return ""
     return (
         "there is an NVIDIA driver, but TensorFlow finds no GPU that it can use; the libraries that it needs come with "
-        f"{interpreter.command()} -m pip install 'tensorflow[and-cuda]=={version('tensorflow')}'"
+        f"{interpreter.command()} -m pip install 'tensorflow[and-cuda]=={tf.__version__}'"
     )

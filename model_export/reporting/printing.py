@@ -135,8 +135,8 @@ def next_commands(published: Path, data: str, change: str = "") -> str:
     """
     name, version = published.parent.name, int(published.name)
     folder, repository = (shlex.quote(str(path)) for path in (published, published.parent.parent))
-    own = published.parent.parent == choices.repository()
-    setting = "" if own else f"MULTIPOOL_MODELS_DIR={repository} "
+    served = published.parent.parent == choices.repository() == Path("models")  # else the setting may be this command's
+    setting = "" if served else f"MULTIPOOL_MODELS_DIR={repository} "
     newest, back = "", ""
     if before := [number for number in publishing.versions(published.parent) if number < version]:
         newest = f", the newest version of {name}: from now on it answers"

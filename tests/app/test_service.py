@@ -111,7 +111,7 @@ def test_json_logs_are_one_object_per_line(models):
     with serving(models, LOG_FORMAT="json") as client:
         assert client.post("/predict?model=grey", content=damaged).status_code == 422  # of which libtiff would print
         assert client.post("/predict?model=grey", content=bands.getvalue()).status_code == 422  # and Pillow log
-        client.get("/nothing%0a", headers={"X-Request-ID": "refused"})
+        client.get("/nothing%0a%20key", headers={"X-Request-ID": "refused"})
         client.get("/models", headers={"X-Request-ID": "find-me"})
         client.log.wait_for("find-me")
         lines = [json.loads(line) for line in client.log.text.splitlines()]
@@ -123,7 +123,8 @@ def test_json_logs_are_one_object_per_line(models):
     assert {"model", "code", "detail", "key"}.isdisjoint(line)
     (refused,) = [line for line in lines if line.get("request_id") == "refused"]
     assert refused["code"] == "not_found"
-    assert refused["detail"] == r"there is no '/nothing\n' here; GET /docs lists what there is"
+    assert refused["path"] == r"/nothing\n\x20key"
+    assert refused["detail"] == r"there is no '/nothing\n key' here; GET /docs lists what there is"
     assert refused["message"].endswith(f"ms 127.0.0.1: {refused['detail']}")
     assert line["level"] == "info"
     assert any("loaded brightness:2 on CPUExecutionProvider" in line["message"] for line in lines)

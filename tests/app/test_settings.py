@@ -210,6 +210,21 @@ def test_a_key_file_without_keys(monkeypatch, tmp_path, content):
         Settings.load().keys()
 
 
+def test_a_pipe_of_keys_is_not_waited_for(monkeypatch, tmp_path):
+    os.mkfifo(tmp_path / "keys")
+    monkeypatch.setenv("MULTIPOOL_API_KEYS_FILE", str(tmp_path / "keys"))
+
+    with pytest.raises(InvalidSettings, match="keys': the file holds no key"):
+        Settings.load().keys()
+
+
+def test_a_file_of_keys_as_windows_writes_it(monkeypatch, tmp_path):
+    (tmp_path / "keys").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
+    monkeypatch.setenv("MULTIPOOL_API_KEYS_FILE", str(tmp_path / "keys"))
+
+    assert Settings.load().keys() == (b"one", b"two")
+
+
 @pytest.mark.parametrize("origins", ["*", "http://127.0.0.1:3000", "https://a.example, http://[::1]:8080", ""])
 def test_origins_as_browsers_send_them(monkeypatch, origins):
     monkeypatch.setenv("MULTIPOOL_CORS_ORIGINS", origins)

@@ -75,7 +75,7 @@ def test_what_it_is_and_how_it_was_trained():
         "- the same with every option: `python -m model_export train photos --seed 3`\n",
         "- Python 3.11.7, keras 3.15.1, onnx 1.23.2\n",
         "- published 2026-11-29 by `python -m model_export publish runs/photos/1`: Python 3.13.1, keras 3.16.0\n",
-        "\n    .venv/bin/python -m model_export inspect models/toy/4\n\n",
+        "\n    .venv/bin/python -m model_export inspect toy:4\n\n",
         "/predict?model=toy:4'\n",
     ):
         assert words in text

@@ -437,7 +437,7 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     assert statistics == feature_statistics.take(feature_statistics.of_graph(found), datasets.load(str(folder)))
     assert statistics != Model.load((repository / "light" / "1" / "model.onnx").read_bytes(), "cpu").metadata.statistics
     card = (inspected / "README.md").read_text()
-    for command in ("inspect models/light/2\n", "verify models/light/2 DATA`", "/predict?model=light:2'"):
+    for command in ("inspect light:2\n", "verify light:2 DATA`", "/predict?model=light:2'"):
         assert command in card
     assert f"N{none}. Expected calibration error over 15 bins:" in card
     assert "| split | as trained, in float32 | as published, in int8 |" in card

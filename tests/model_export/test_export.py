@@ -150,6 +150,14 @@ def test_a_network_with_anything_between_pools_and_logits_is_exported_without_an
     assert (model.head is not None) == model.has_maps == (between in ("nothing", "dropout"))
 
 
+def test_a_trunk_whose_scaling_holds_constants_needs_nothing_but_the_image(tmp_path):
+    network = build("gap", "vgg16", Shape(32, 32, 3), 3)
+    document = Metadata(architecture="gap", labels=("a", "b", "c"), branches=network.branches, recipe=Recipe())
+    conversion.save(conversion.convert(network, document), tmp_path / "model.onnx")
+
+    verification.verify(tmp_path / "model.onnx", conversion.outputs(network), ())
+
+
 @pytest.mark.parametrize("architecture", ["channel-groups", "separable", "regions"])
 def test_nothing_is_done_for_maps_that_nobody_asks_for(architecture):
     graph = conversion.convert(*trained(architecture, shape=Shape(32, 48, 3))).graph

@@ -157,6 +157,7 @@ def test_where_it_trains_is_told(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
     assert (device.used(), device.advice()) == ("the CPU", "")
     monkeypatch.setattr(devices, "driver_version", lambda: (12, 4))
+    monkeypatch.setattr("importlib.metadata.distribution", {}.__getitem__)  # it is installed as tensorflow-cpu
     assert " -m pip install 'tensorflow[and-cuda]==" in device.advice()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert device.advice() == ""  # it is not wanted
