@@ -37,6 +37,21 @@ def test_contributions_add_up_in_every_precision(architecture, kind):
         np.testing.assert_allclose(model.head.bias + contributions.sum(0), logits, atol=1e-4)
 
 
+def test_int8_answers_alike_on_processors_that_add_pairs_of_products_in_16_bits():
+    """Those without VNNI saturate there."""
+    network, document = trained()
+    train = Split(images(40), np.zeros(40, np.int64))
+    smaller = precision.convert(conversion.convert(network, document), "int8", train)
+
+    kernels = [
+        onnx.numpy_helper.to_array(constant).astype(int)
+        for constant in smaller.graph.initializer
+        if constant.data_type == onnx.TensorProto.INT8 and len(constant.dims) == 4
+    ]
+    assert kernels
+    assert all(2 * 255 * np.abs(kernel).max() < 2**15 for kernel in kernels)
+
+
 def test_int8_falls_back_to_convolutions_alone_where_more_loses_too_much(monkeypatch):
     network, document = trained()
     proto = conversion.convert(network, document)
