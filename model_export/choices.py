@@ -25,11 +25,6 @@ ARCHITECTURES = (
 )
 TRUNKS = ("plain", "batchnorm")
 APPLICATIONS = (
-    "convnexttiny",
-    "convnextsmall",
-    "convnextbase",
-    "convnextlarge",
-    "convnextxlarge",
     "densenet121",
     "densenet169",
     "densenet201",
@@ -66,6 +61,7 @@ APPLICATIONS = (
     "vgg19",
     "xception",
 )
+"""Without ConvNeXt, which tf2onnx cannot convert."""
 REDUCTION = {"plain": 2, "batchnorm": 8}
 """How many times smaller than the image the feature map of these trunks is."""
 SIDE = {"regions": 2, "mixed": 2}
