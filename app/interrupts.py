@@ -12,7 +12,7 @@ EXIT_CODES = {number: 128 + number for number in (signal.SIGINT, signal.SIGTERM)
 """As of a program that was ended by the signal."""
 
 
-def number(interrupt: KeyboardInterrupt) -> signal.Signals:
+def signal_of(interrupt: KeyboardInterrupt) -> signal.Signals:
     """Find out which signal it was."""
     return interrupt.args[0] if interrupt.args else signal.SIGINT
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from app.errors import DeviceUnavailable, InvalidArtifact, InvalidUsage, MissingInput, MultipoolError
 from app.interrupts import EXIT_CODES as OF_SIGNALS
-from app.interrupts import noted, number
+from app.interrupts import noted, signal_of
 from model_export.arguments import parse
 from model_export.console import interrupts, streams
 from model_export.console.invocation import lacks
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
             result = _run(parsed)
     except KeyboardInterrupt as interrupt:
         _say(interrupts.words(interrupt, publishing=parsed.command in ("train", "publish")))
-        return OF_SIGNALS[number(interrupt)]
+        return OF_SIGNALS[signal_of(interrupt)]
     except tuple(kind for kind, _ in EXIT_CODES) as error:
         notes = getattr(error, "__notes__", []) if isinstance(error, OSError) else []  # a full disk can be emptied
         _say("; ".join([f"error: {error}", *notes]))

@@ -94,7 +94,7 @@ def failed(scope: Scope, error: Exception) -> Response:
     log.error(
         "%s %s failed",
         scope["method"],
-        _printable(scope["path"]),
+        _printable(scope["path"][:200]),
         extra={"request_id": scope["state"]["request_id"]},
         exc_info=error,
     )
@@ -115,7 +115,7 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         "request_id": state["request_id"],
         "client": client_of(scope),
         "method": scope["method"],
-        "path": _printable(scope["path"]).replace(" ", r"\x20"),  # or it could look like other parts of the line
+        "path": _printable(scope["path"][:200]).replace(" ", r"\x20"),  # or it could look like other parts of the line
         "status": status,
         "duration_ms": round(1000 * seconds, 1),
     }

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.interrupts import number
+from app.interrupts import signal_of
 from model_export.console.invocation import program
 
 
@@ -24,5 +24,5 @@ def resumable(*command: str) -> Iterator[None]:
 def words(interrupt: KeyboardInterrupt, *, publishing: bool) -> str:
     """Say what an interrupt leaves behind, and how to continue."""
     published = ["nothing was published"] if publishing else []
-    ended = "interrupted" if number(interrupt) == signal.SIGINT else f"ended by {number(interrupt).name}"
+    ended = "interrupted" if signal_of(interrupt) == signal.SIGINT else f"ended by {signal_of(interrupt).name}"
     return "; ".join([ended, *published, *getattr(interrupt, "__notes__", [])])
