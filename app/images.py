@@ -30,7 +30,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from app.decoders import bands, blocks, chunks, formats, quiet, runs, scans, strips
+from app.decoders import bands, blocks, chunks, formats, quiet, runs, scaling, scans, strips
 from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _read(
     """Choose who reads the file: NumPy, tifffile or Pillow."""
     if kind == "NPY":
         array = bands.read_npy(data, shape.channels, value_range, max_pixels)
-        return bands.resize(array, shape.height, shape.width)
+        return scaling.resize(array, shape.height, shape.width)
     if kind == "TIFF":
         strips.check(data)
     # Of several samples of more than 8 bits, Pillow keeps 8.
@@ -117,7 +117,7 @@ def _read(
     if kind == "TIFF" and (shape.channels not in (1, 3) or exactly):
         with room(max_pixels):  # what a TIFF file takes is known only to who reads it
             array = bands.read_tiff(data, shape.channels, value_range, max_pixels)
-        return bands.resize(array, shape.height, shape.width)
+        return scaling.resize(array, shape.height, shape.width)
     if shape.channels not in _PILLOW_MODES:
         raise WrongChannels(
             f"the model reads {shape.channels} channels and a {kind} file cannot carry them; "
@@ -200,7 +200,7 @@ def _upright(image: Image.Image) -> Image.Image:
 def _to_mode(image: Image.Image, mode: str, value_range: tuple[float, float] | None) -> Image.Image:
     """Convert to ``L``, ``RGB`` or ``RGBA``: 16 bits are scaled, not clipped; alpha is laid over white."""
     if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(bands.to_uint8(np.asarray(image), value_range))
+        image = Image.fromarray(scaling.to_uint8(np.asarray(image), value_range))
     if image.mode in _FIRST_TO:
         image = image.convert(_FIRST_TO[image.mode])
     if image.has_transparency_data and mode != "RGBA":
