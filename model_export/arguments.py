@@ -15,8 +15,8 @@ from model_export.choices import ARCHITECTURES, AUGMENTATIONS, DIGITS, PRECISION
 
 _MODEL_HELP = "model.onnx, its folder, or NAME, NAME:VERSION or NAME/VERSION in the model repository"
 _DATA_HELP = (
-    "folder train|validation|test/<class>/* or <class>/*, a .npz file with x and y, a folder of IDX files named "
-    "as in MNIST, tfds:NAME, or 'digits' (built in)"
+    "folder train|validation|test/<class>/* or <class>/*, a .csv table with the columns file and label, a .npz file "
+    "with x and y, a folder of IDX files named as in MNIST, tfds:NAME, or 'digits' (built in)"
 )
 
 
@@ -172,6 +172,8 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     text = "for images of more than 8 bits: pixel values that become 0 and 255; default: the full range of their type"
     add("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help=text)
     add("--labels", type=choices.labels, help="comma-separated names of the classes 0, 1, … of a .npz or IDX file")
+    text = "regular expression: images in whose paths it finds the same, such as a patient, go into the same split"
+    add("--groups", type=choices.pattern, metavar="PATTERN", help=text)
     text = "decode once into this folder and stream from it; default: only if the data is too large for the memory"
     add("--cache", type=choices.folder, metavar="FOLDER", help=text)
     text = "stop with exit code 65 if two splits share an image, or nearly the same image"
@@ -225,6 +227,6 @@ def _add_publishing(command: argparse.ArgumentParser, name: str, output: Path | 
 def default_name(data: str, architecture: str) -> str:
     """Name a model after its data set and its architecture."""
     path = Path(data).resolve()
-    stem = data.removeprefix("tfds:") if data.startswith("tfds:") else path.name.removesuffix(".npz")
+    stem = data.removeprefix("tfds:") if data.startswith("tfds:") else re.sub(r"\.(npz|csv)$", "", path.name)
     stem = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
     return f"{stem or 'model'}-{architecture}"

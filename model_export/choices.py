@@ -95,6 +95,15 @@ def labels(text: str) -> tuple[str, ...]:
     return names
 
 
+def pattern(text: str) -> str:
+    """Read a regular expression."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from None
+    return text
+
+
 def trunk(text: str) -> str:
     """Read the name of a trunk."""
     name = text.lower()

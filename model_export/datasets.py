@@ -18,7 +18,7 @@ from app.errors import InvalidUsage
 from app.images import Shape
 from model_export.choices import MOST_CHANNELS
 from model_export.console.invocation import readable
-from model_export.data import decoding, sources, survey
+from model_export.data import decoding, grouping, sources, survey
 from model_export.data.decoding import Split
 from model_export.data.leakage import Leak, find_contradictions, find_leaks
 from model_export.data.sources.listing import File, Listing
@@ -55,6 +55,8 @@ class Dataset:
     """If it is only measured: the files of each split as they were found, so that they can be split as in training."""
     contradictions: tuple[tuple[str, str], ...] = field(default=())
     """Images that are in two classes, by the names of the two files."""
+    groups: dict[str, int] = field(default_factory=dict)
+    """If the images are grouped: groups per split."""
 
     def counts(self) -> dict[str, int]:
         """Count the images per split."""
@@ -85,6 +87,7 @@ def load(
     channels: int | None = None,
     value_range: tuple[float, float] | None = None,
     labels: tuple[str, ...] | None = None,
+    groups: str | None = None,
     seed: int = 0,
     together: bool = True,
     measuring: bool = False,
@@ -99,6 +102,7 @@ def load(
         channels: Channels to train on; None for what arrays and multi-band files have, and 3 for all others.
         value_range: See :func:`app.images.decode`.
         labels: Names of the classes of a source that only numbers them.
+        groups: Regular expression; images in whose paths it finds the same go into the same split.
         seed: Determines which images go into which split.
         together: Whether copies of a file go into the same split; they did not in older versions.
         measuring: For measuring only: classes may have no images, and nothing is split; a data set without splits
@@ -119,8 +123,9 @@ def load(
         files = _as_found(listing.files)
     else:
         check(listing.files, listing.labels, listing.skipped)
-        same = copies(listing.files) if together else {}
-        files = split(listing.files, listing.labels, seed, same)
+        files = listing.files if groups is None else grouping.named(listing.files, groups)
+        same = copies(files) if together else {}
+        files = split(files, listing.labels, seed, same)
         notes = (*notes, *_kept_together(same))
     splits, skipped = decoding.decode(files, shape, value_range, cache)
     for name, members in splits.items():
@@ -140,9 +145,10 @@ def load(
         sample=_sample(held_out, shape, value_range),
         skipped=(*listing.skipped, *skipped),
         notes=notes,
-        leaks=tuple(find_leaks(splits)),
+        leaks=(*find_leaks(splits), *grouping.shared(files)),
         contradictions=tuple(find_contradictions(splits)),
         listed=listing.files if measuring else {},
+        groups=grouping.counts(files),
     )
 
 

@@ -93,6 +93,7 @@ def load(arguments: argparse.Namespace, *, training: bool = True) -> Dataset:
         channels=arguments.channels,
         value_range=arguments.value_range,
         labels=arguments.labels,
+        groups=arguments.groups,
         seed=getattr(arguments, "seed", 0),
         together=getattr(arguments, "together", True),
         cache=arguments.cache,
@@ -100,7 +101,7 @@ def load(arguments: argparse.Namespace, *, training: bool = True) -> Dataset:
     summary.say_dataset(dataset, training=training)
     if dataset.leaks and arguments.fail_on_leakage:
         pairs = counted(len(dataset.leaks), "pair of images is", "pairs of images are")
-        raise BadData(f"{pairs} the same, or nearly so, in two splits; remove them")
+        raise BadData(f"{pairs} the same, nearly so, or of the same group, in two splits; remove one of each")
     return dataset
 
 

@@ -87,9 +87,10 @@ def _metrics(document: Metadata) -> str:
     leaks = document.training.get("leaks", {})
     if any(leaks.values()):
         pairs = counted(leaks["exact"], "pair", "pairs")
+        groups = f", and {counted(leaks['group'], 'group is', 'groups are')} in two" if leaks.get("group") else ""
         text += (
-            f"\n\nLeakage: {pairs} of identical images and {leaks['near']} of nearly identical ones are in two splits, "
-            "so the figures are better than they would be without them."
+            f"\n\nLeakage: {pairs} of identical images and {leaks['near']} of nearly identical ones are in two splits"
+            f"{groups}, so the figures are better than they would be without them."
         )
     return text
 
@@ -122,11 +123,12 @@ def _calibration(document: Metadata) -> str:
 
 def _training(document: Metadata) -> str:
     record, published = document.training, document.training["published"]
-    counts = ", ".join(f"{count:,} {split}" for split, count in record["images"].items())
+    counts = _counts(record["images"])
     skipped = f", {counted(record['skipped'], 'file')} skipped" if record["skipped"] else ""
     low, high = document.recipe.value_range or (None, None)
     lines = [
         f"- data: {classes.escaped(record['dataset'])} ({counts}{skipped}); fingerprint `{record['fingerprint']}`",
+        f"- images of a group are in the same split; groups: {_counts(record['groups'])}" if "groups" in record else "",
         f"- pixel values of more than 8 bits: {low:g} becomes 0 and {high:g} becomes 255" if low is not None else "",
         f"- licence of the data: {record['licence'] or 'not given'}",
         f"- trained {record['date'][:10]}: {record['epochs']} of {counted(record['epochs_planned'], 'epoch')} in "
@@ -138,6 +140,10 @@ def _training(document: Metadata) -> str:
         f"- published {published['date'][:10]} by `{published['command']}`: {_versions(published)}",
     ]
     return "\n".join(line for line in lines if line)
+
+
+def _counts(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {split}" for split, count in numbers.items())
 
 
 def _method(record: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ SHAPING = (
     "channels",
     "value_range",
     "labels",
+    "groups",
     "trunk",
     "weights",
     "freeze_epochs",
@@ -37,7 +38,7 @@ SHAPING = (
 )
 """The options of ``train`` that shape the model. All others are names, places and texts."""
 
-_BEFORE = {"weight_decay": 1e-3, "replace_anyway": False, "together": False}
+_BEFORE = {"weight_decay": 1e-3, "replace_anyway": False, "together": False, "groups": None}
 """Values from before these options existed: in older runs, ``args.yaml`` does not have them."""
 
 

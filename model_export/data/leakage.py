@@ -32,7 +32,8 @@ class Leak:
     """Two images of two splits that are the same, or nearly."""
 
     kind: str
-    """``exact``: the same pixels at the size that is trained on; ``near``: the same picture."""
+    """``exact``: the same pixels at the size that is trained on; ``near``: the same picture; ``group``: two images of
+    the same group, see :mod:`model_export.data.grouping`."""
     first: str
     second: str
 

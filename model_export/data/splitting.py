@@ -11,6 +11,7 @@ import numpy as np
 
 from app.ahead import in_order
 from model_export.console.numbers import counted
+from model_export.data import grouping
 from model_export.data.sources.listing import File
 from model_export.errors import BadData
 
@@ -57,7 +58,7 @@ def check(files: dict[str, list[File]], labels: tuple[str, ...], skipped: Iterab
     if len(few) > _MOST_NAMED:
         few = [*few[:_MOST_NAMED], f"{len(few) - _MOST_NAMED} more"]
     raise BadData(
-        f"{classes} too few images: {', '.join(few)}; each class needs {needed}. Add images, or remove the folders of "
+        f"{classes} too few images: {', '.join(few)}; each class needs {needed}. Add images, or remove "
         f"{'that class' if classes.startswith('1 ') else 'those classes'}"
         + "".join(f"; skipped {line}" for line in missing[:_MOST_NAMED])
     )
@@ -73,10 +74,17 @@ def split(
         labels: The classes.
         seed: Determines which files go where.
         same: The copies, which stay together; see :func:`copies`. If empty, every file is treated as different.
+
+    Raises:
+        BadData: The files are grouped, and the groups of a class are too few.
     """
     cut = _to_cut(files)
     if not cut:
         return {name: files[name] for name in SPLITS if name in files}
+    if grouping.counts(files):
+        taken, rest = grouping.split(grouping.clusters(files["train"], same), labels, cut, seed)
+        together = {**files, **taken, "train": rest}
+        return {name: together[name] for name in SPLITS}
     random = np.random.default_rng(seed)
     parts: dict[str, list[File]] = {**files, "train": [], **{name: [] for name in cut}}
     for index in range(len(labels)):

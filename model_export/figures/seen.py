@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model_export.data import grouping
 from model_export.data.splitting import copies, split
 from model_export.datasets import fingerprint
+from model_export.errors import BadData
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +45,14 @@ def cut_as_trained(dataset: Dataset, record: dict[str, Any]) -> dict[str, NDArra
     """
     if not {"fingerprint", "seed"} <= record.keys():
         return None
+    try:
+        listed = grouping.named(dataset.listed, pattern) if (pattern := record.get("group_pattern")) else dataset.listed
+        return _cut(replace(dataset, listed=listed), record)
+    except BadData:  # its groups cannot be those of the training
+        return None
+
+
+def _cut(dataset: Dataset, record: dict[str, Any]) -> dict[str, NDArray[np.intp]] | None:
     digests = [digest for one in dataset.splits.values() for digest in one.digests]
     names = [name for one in dataset.splits.values() for name in one.names]
     places = {name: place for place, name in enumerate(names)}  # unreadable files have none

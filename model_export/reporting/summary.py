@@ -30,11 +30,14 @@ def say_dataset(
         counts: Images per split and class, if it is split differently from how it was loaded.
         training: Whether training options can still be chosen, and so are suggested.
     """
+    groups = dataset.groups if counts is None else {}
     counts = counts or dataset.counts_of_classes()
     size = "×".join(str(side) for side in dataset.shape)
     sums = ", ".join(f"{numbers.sum():,} {split}" for split, numbers in counts.items())
     say(f"{dataset.name}: {counted(len(dataset.labels), 'class', 'classes')}, images {size}, {sums}")
     _say_kinds(dataset)
+    if groups:
+        say("groups: " + ", ".join(f"{number:,} {split}" for split, number in groups.items()))
     _say_classes(dataset.labels, counts, training=training)
     for line in dataset.notes:
         say(f"warning: {line}")
@@ -92,9 +95,10 @@ def _say_leaks(dataset: Dataset, *, training: bool) -> None:
         return
     kinds = Counter(leak.kind for leak in dataset.leaks)
     same = counted(kinds["exact"], "pair of images is", "pairs of images are")
+    groups = f", and {counted(kinds['group'], 'group is', 'groups are')} in two" if kinds["group"] else ""
     stop = " (--fail-on-leakage stops here)" if training else ""
     say(
-        f"warning: between splits, {same} the same and {kinds['near']:,} nearly so; "
+        f"warning: between splits, {same} the same and {kinds['near']:,} nearly so{groups}; "
         f"figures measured on them are too good{stop}"
     )
     _say_first([f"  {leak.kind}: {leak.first} and {leak.second}" for leak in dataset.leaks])

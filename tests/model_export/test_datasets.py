@@ -419,7 +419,7 @@ def test_all_classes_that_are_too_small_are_named_at_once(folder):
         datasets.load(str(folder))
     assert str(caught.value) == (
         "3 classes have too few images: 'a' (0), 'b' (1), 'c' (2); each class needs at least 3, one of them to "
-        "validate with and one to test. Add images, or remove the folders of those classes"
+        "validate with and one to test. Add images, or remove those classes"
     )
 
 

@@ -15,7 +15,8 @@ def find(data: str, labels: tuple[str, ...] | None = None, *, measuring: bool = 
     """List a data set.
 
     Args:
-        data: ``digits``, ``tfds:NAME``, a ``.npz`` file, a folder of IDX files, or a folder of class folders.
+        data: ``digits``, ``tfds:NAME``, a ``.npz`` file, a folder of IDX files, a ``.csv`` table of images, or a folder
+            of class folders.
         labels: Names of the classes of a source that only numbers them.
         measuring: For measuring only: a folder may lack classes, and the training split.
 
@@ -25,7 +26,7 @@ def find(data: str, labels: tuple[str, ...] | None = None, *, measuring: bool = 
         InvalidUsage: It names its classes itself.
     """
     # Imported when needed: some are slow, and one needs an extra package.
-    from model_export.data.sources import arrays, digits, folder, idx, tfds  # noqa: PLC0415
+    from model_export.data.sources import arrays, digits, folder, idx, table, tfds  # noqa: PLC0415
 
     path = Path(data)
     if not data:  # as a path, this would be the current folder
@@ -38,7 +39,14 @@ def find(data: str, labels: tuple[str, ...] | None = None, *, measuring: bool = 
         return digits.listing()
     if data.startswith(TFDS):
         return tfds.listing(data.removeprefix(TFDS))
+    if is_table(data):
+        return table.listing(path, measuring=measuring)
     return folder.listing(path, measuring=measuring)
+
+
+def is_table(data: str) -> bool:
+    """Tell whether a source is a table of images."""
+    return Path(data).suffix.lower() == ".csv" and not Path(data).is_dir()
 
 
 def numbered(data: str) -> bool:

@@ -12,13 +12,15 @@ from app.errors import MissingInput
 from model_export.data.sources.listing import File, Listing, check_names, clean, stamp_of
 from model_export.errors import BadData
 
-_SPLIT_FOLDERS = {
+SPLIT_NAMES = {
     "train": "train",
     "validation": "validation",
     "val": "validation",
     "valid": "validation",
     "test": "test",
 }
+"""What a split may be called, in small letters, and its name here."""
+
 _MACOS = "__MACOSX"  # in its archives, beside the files
 
 _Classes = dict[str, list[Path]]
@@ -64,7 +66,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     """Find folders named after splits that hold class folders; a class may be named ``train`` too."""
     folders: dict[str, Path] = {}
     for path in _subfolders(root):
-        split = _SPLIT_FOLDERS.get(path.name.lower())
+        split = SPLIT_NAMES.get(path.name.lower())
         if split is None or not _subfolders(path):
             continue
         if split in folders:

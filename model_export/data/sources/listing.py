@@ -31,6 +31,8 @@ class File:
     """Changes when the content does; see :func:`stamp_of`."""
     size: int = 0
     """In bytes; 0 if it is not known before reading."""
+    group: str = ""
+    """Images of the same group go into the same split; empty if nothing is grouped."""
 
 
 @dataclass(frozen=True)

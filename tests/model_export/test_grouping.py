@@ -1,0 +1,184 @@
+"""Images of one group are never in two splits, and every class is in every split."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_export import datasets
+from model_export.__main__ import main
+from model_export.data import grouping, splitting
+from model_export.data.sources.listing import File
+from model_export.errors import BadData
+
+LABELS = ("a", "b", "c")
+
+
+def files(groups, contents=None):
+    """List one file for each group and class."""
+    return [
+        File(f"{index}", label, lambda index=index: b"%d" % (contents or range(len(groups)))[index], group=f"{group}")
+        for index, (group, label) in enumerate(groups)
+    ]
+
+
+def cut(members, *, test=False, seed=0):
+    found = {"train": members, **({"test": files([("t", n) for n in range(3)])} if test else {})}
+    return splitting.split(found, LABELS, seed, splitting.copies(found))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), min_size=9, max_size=120),
+    st.data(),
+    st.booleans(),
+)
+def test_groups_stay_together_and_nothing_is_lost(groups, data, test):
+    contents = data.draw(st.lists(st.integers(0, 200), min_size=len(groups), max_size=len(groups)))
+    members = files(groups, contents)
+
+    try:
+        parts = cut(members, test=test)
+    except BadData:  # the groups of a class are too few
+        return
+
+    cut_off = [file for name, part in parts.items() for file in part if not (test and name == "test")]
+    assert sorted(file.name for file in cut_off) == sorted(file.name for file in members)
+    assert {name: {file.label for file in part} for name, part in parts.items()} == {
+        name: {0, 1, 2} for name in splitting.SPLITS
+    }
+    where = {}
+    for name, part in parts.items():
+        for file in part if not (test and name == "test") else ():
+            where.setdefault(file.group, set()).add(name)
+            where.setdefault((file.label, file.read()), set()).add(name)  # copies, too
+    assert all(len(names) == 1 for names in where.values())
+
+
+def test_a_tenth_of_each_class_is_cut_off_where_groups_allow_it():
+    members = files([(f"{label}-{index // 2}", label) for label in range(3) for index in range(40)])
+
+    parts = cut(members)
+
+    for name, share in (("train", 32), ("validation", 4), ("test", 4)):
+        assert [sum(file.label == label for file in parts[name]) for label in range(3)] == [share] * 3
+
+
+def test_groups_of_many_classes_are_taken_whole():
+    members = files([(site, label) for site in range(10) for label in range(3) for _ in range(5)])
+
+    parts = cut(members)
+
+    assert {name: len({file.group for file in part}) for name, part in parts.items()} == {
+        "train": 8,
+        "validation": 1,
+        "test": 1,
+    }
+
+
+def test_large_groups_are_learned_from_and_the_smallest_are_measured_with():
+    sizes = {"huge": 50, "large": 30, "small": 20}
+    members = files([(group, label) for group, size in sizes.items() for label in range(3) for _ in range(size)])
+
+    parts = cut(members)
+
+    assert [{file.group for file in parts[name]} for name in splitting.SPLITS] == [{"huge"}, {"small"}, {"large"}]
+
+
+def test_the_seed_decides_and_without_groups_all_is_as_it_was():
+    members = files([(index, index % 3) for index in range(90)])
+    names = lambda parts: [file.name for name in splitting.SPLITS for file in parts[name]]  # noqa: E731
+
+    assert names(cut(members)) == names(cut(members)) != names(cut(members, seed=1))
+
+
+def test_a_class_in_too_few_groups_is_named_with_their_number():
+    with pytest.raises(BadData, match=r"^in too few groups: 'b' \(2\); each class needs 3, one for each split\."):
+        cut(
+            files(
+                [(index % 5, 0) for index in range(30)]
+                + [(index % 2, 1) for index in range(30)]
+                + [(index % 7, 2) for index in range(30)]
+            )
+        )
+
+
+def test_groups_that_no_split_can_have():
+    """a and b share two groups, one of which each split needs; c is only in those."""
+    pairs = [(0, 0), (1, 0), (2, 0), (0, 1), (3, 1), (4, 1), (1, 2), (3, 2), (0, 2)]
+    with pytest.raises(BadData, match=r"the groups of '[abc]' cannot be divided so that every split has every class"):
+        cut(files(pairs))
+
+
+def test_a_pattern_groups_the_files_of_a_folder(folder):
+    """Files 00 to 09 and 10 to 19 of both classes would be two groups: the last digit makes ten."""
+    dataset = datasets.load(str(folder), groups=r"(\d)\.png$")
+
+    assert dataset.groups == {"train": 8, "validation": 1, "test": 1}
+    digits = [{name[-5] for name in split.names} for split in dataset.splits.values()]
+    assert [len(of_split) for of_split in digits] == [8, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "group"),
+    [(r"\d", "1"), (r"^(\w+)/(\d)", "dark/1"), (r"(\d)(x)?", "1/"), ("dark/(?:1)7", "dark/17")],
+)
+def test_what_a_pattern_finds_is_the_group(pattern, group):
+    found = grouping.named({"train": [File("dark/17.png", 0, bytes)]}, pattern)
+
+    assert [file.group for file in found["train"]] == [group]
+
+
+@pytest.mark.parametrize("pattern", ["dark", "x*"])
+def test_a_pattern_must_find_something_in_every_path(folder, pattern):
+    with pytest.raises(BadData, match=r"finds nothing in 'bright/00\.png', 'bright/01\.png', .* and \d+ more; it must"):
+        datasets.load(str(folder), groups=pattern)
+
+
+def test_what_is_no_pattern_is_refused(folder, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["train", str(folder), "--groups", "(a"])
+    assert caught.value.code == 2
+    assert "argument --groups: '(a' is not a regular expression: missing )" in capsys.readouterr().err
+
+
+def test_a_table_has_its_own_groups(folder):
+    lines = [f"{path.relative_to(folder)},{path.parent.name},g" for path in folder.rglob("*.png")]
+    (folder / "t.csv").write_text("\n".join(["file,label,group", *lines]))
+
+    with pytest.raises(BadData, match="the table has a column 'group' already; leave out --groups"):
+        datasets.load(str(folder / "t.csv"), groups="dark")
+
+
+def test_groups_in_two_splits_are_leakage(folder, tmp_path, capsys):
+    split = tmp_path / "split"
+    for path in sorted(folder.rglob("*.png")):
+        home = split / ("validation" if path.stem < "03" else "train") / path.parent.name
+        home.mkdir(parents=True, exist_ok=True)
+        path.rename(home / path.name)
+
+    assert main(["train", str(split), "--groups", r"(\d)\.png", "--fail-on-leakage"]) == 65
+
+    said = capsys.readouterr().err
+    assert "warning: between splits, 0 pairs of images are the same and 0 nearly so, and 3 groups are in two;" in said
+    assert "  group: train/bright/10.png and validation/bright/00.png" in said
+    assert "error: 3 pairs of images are the same, nearly so, or of the same group, in two splits" in said
+
+
+def test_a_model_is_measured_with_the_groups_that_it_was_trained_with(folder, capsys):
+    options = ["--epochs", "1", "--trunk", "plain", "--json", "--groups", r"(\d)\.png", "--name", "grouped"]
+    assert main(["train", str(folder), *options]) == 0
+    capsys.readouterr()
+
+    assert main(["verify", "grouped", str(folder), "--json"]) == 0
+
+    verified = json.loads(capsys.readouterr().out)
+    assert verified["seen_in_training"] == {"train": "learned from", "validation": "tuned on", "test": "not seen"}
+    assert verified["metrics"]["test"]["images"] == 4
+    assert main(["inspect", "grouped", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)["metadata"]["training"]
+    assert (record["groups"], record["group_pattern"]) == ({"train": 8, "validation": 1, "test": 1}, r"(\d)\.png")
+    assert r"--groups '(\d)\.png'" in record["repeat"]
+    (folder / "dark" / "x.png").write_bytes((folder / "dark" / "00.png").read_bytes())
+    assert main(["verify", "grouped", str(folder), "--json"]) == 0  # which the pattern does not group any more
+    assert json.loads(capsys.readouterr().out)["seen_in_training"] == {"all": "not known"}
