@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.errors import InvalidUsage
 from app.images import Shape
-from model_export.choices import MOST_CHANNELS
 from model_export.console.invocation import readable
 from model_export.data import decoding, grouping, sources, survey
 from model_export.data.decoding import Split
 from model_export.data.leakage import Leak, find_contradictions, find_leaks
-from model_export.data.sources.listing import File, Listing
+from model_export.data.sources.listing import File
 from model_export.data.splitting import SPLITS, check, copies, split
 from model_export.errors import BadData
 
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["SPLITS", "Dataset", "Split", "load"]
 
 _SAMPLE = 32
-_ANY_CAN_HAVE = (1, 3, 4)
-"""Numbers of channels to which all photos are converted."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +112,8 @@ def load(
     """
     listing = sources.find(data, labels, measuring=measuring)
     if not measuring:
-        _check_channels(listing, channels)
-    shape = _shape(listing, size, channels)
+        survey.check_channels(listing, channels)
+    shape = survey.shape(listing, size, channels)
     notes = listing.notes
     if measuring:
         files = _as_found(listing.files)
@@ -174,27 +170,6 @@ def advice(skipped: Iterable[str]) -> str:
     """Say how to train on images that were skipped because they need a value range; empty if there are none."""
     needed = any("no natural range" in reason for reason in skipped)
     return "--value-range LOW HIGH says which values become 0 and 255" if needed else ""
-
-
-def _check_channels(listing: Listing, channels: int | None) -> None:
-    if channels in (None, *_ANY_CAN_HAVE):
-        return
-    there = {listing.channels} if listing.channels else survey.channels(listing.files["train"])
-    if channels not in there:
-        raise InvalidUsage(
-            f"--channels {channels}: the images have {' or '.join(map(str, sorted(there)))}; leave it out, or give "
-            "1 for grey or 3 for colour"
-        )
-
-
-def _shape(listing: Listing, size: tuple[int, int] | None, channels: int | None) -> Shape:
-    size, channels = size or listing.size, channels or listing.channels
-    if size is None or channels is None:
-        found = survey.common(listing.files["train"])
-        size, channels = size or (found.height, found.width), channels or found.channels
-    if not 1 <= channels <= MOST_CHANNELS:
-        raise BadData(f"the images have {channels} channels; networks are made for 1 to {MOST_CHANNELS}")
-    return Shape(*size, channels)
 
 
 def _check_classes(train: Split, labels: tuple[str, ...], skipped: list[str]) -> None:

@@ -1,4 +1,7 @@
-"""What a file says about itself before it is decoded: height, width, channels and mode, from its header."""
+"""What files say about themselves before they are decoded: height, width, channels and mode, from their headers.
+
+The shape to train on is chosen from that.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,18 @@ import numpy as np
 from PIL import Image
 
 from app.decoders import bands, formats
-from app.errors import InvalidRequest
-from model_export.data.sources.listing import File
+from app.errors import InvalidRequest, InvalidUsage
+from app.images import Shape
+from model_export.choices import MOST_CHANNELS
+from model_export.data.sources.listing import File, Listing
 from model_export.errors import BadData
 
 _LARGEST_SIDE = 128
 _ORIENTATION = 0x0112
 _ON_ITS_SIDE = (5, 6, 7, 8)
 _LOOKED_AT = 100
+_ANY_CAN_HAVE = (1, 3, 4)
+"""Numbers of channels to which all photos are converted."""
 
 
 class Header(NamedTuple):
@@ -80,25 +87,45 @@ def _turned(height: int, width: int, orientation: int) -> tuple[int, int]:
     return (width, height) if orientation in _ON_ITS_SIDE else (height, width)
 
 
-def common(files: list[File]) -> Header:
-    """Find the median size and the most frequent number of channels of some files; at most 128 by 128.
+def check_channels(listing: Listing, channels: int | None) -> None:
+    """Check that images have as many channels as are asked for; grey and colour are converted.
 
     Raises:
+        InvalidUsage: None has.
         BadData: No header can be read.
     """
+    if channels in (None, *_ANY_CAN_HAVE):
+        return
+    files = listing.files["train"]
+    there = {listing.channels} if listing.channels else {seen.channels for seen in _look(files)}
+    if channels not in there:
+        raise InvalidUsage(
+            f"--channels {channels}: the images have {' or '.join(map(str, sorted(there)))}; leave it out, or give "
+            "1 for grey or 3 for colour"
+        )
+
+
+def shape(listing: Listing, size: tuple[int, int] | None, channels: int | None) -> Shape:
+    """Choose the shape to train on: as asked for, else that of the source, else that of most images.
+
+    Raises:
+        BadData: No header can be read, or the images have more channels than networks are made for.
+    """
+    size, channels = size or listing.size, channels or listing.channels
+    if size is None or channels is None:
+        found = _common(listing.files["train"])
+        size, channels = size or (found.height, found.width), channels or found.channels
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise BadData(f"the images have {channels} channels; networks are made for 1 to {MOST_CHANNELS}")
+    return Shape(*size, channels)
+
+
+def _common(files: list[File]) -> Header:
+    """Find the median size and the most frequent number of channels of some files; at most 128 by 128."""
     found = _look(files)
     height, width = (min(_LARGEST_SIDE, int(side)) for side in np.median([seen[:2] for seen in found], axis=0))
     numbers, counts = np.unique([seen.channels for seen in found], return_counts=True)
     return Header(height, width, int(numbers[counts.argmax()]), "")
-
-
-def channels(files: list[File]) -> set[int]:
-    """Find the numbers of channels of some files.
-
-    Raises:
-        BadData: No header can be read.
-    """
-    return {seen.channels for seen in _look(files)}
 
 
 def _look(files: list[File]) -> list[Header]:
