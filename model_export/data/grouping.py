@@ -13,6 +13,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import DisjointSet
 
 from model_export.data.leakage import Leak
 from model_export.data.sources.listing import File
@@ -79,19 +80,14 @@ def clusters(files: Sequence[File], same: Mapping[str, str]) -> list[Cluster]:
         files: All files to be split.
         same: The copies: name to digest.
     """
-    root: dict[str, str] = {}
-
-    def find(key: str) -> str:
-        while root.setdefault(key, key) != key:
-            root[key] = key = root[root[key]]
-        return key
-
+    linked = DisjointSet([file.group for file in files])
+    first: dict[tuple[int, str], str] = {}
     for file in files:
         if digest := same.get(file.name):
-            root[find(f"group {file.group}")] = find(f"copy {file.label} {digest}")
+            linked.merge(file.group, first.setdefault((file.label, digest), file.group))
     found: dict[str, Cluster] = {}
     for file in files:
-        found.setdefault(find(f"group {file.group}"), []).append(file)
+        found.setdefault(linked[file.group], []).append(file)
     return list(found.values())
 
 
@@ -101,7 +97,8 @@ def split(
     """Cut splits off, each a tenth of every class, or as near to it as whole clusters allow.
 
     In seeded order, each cluster is taken that makes no class larger than its tenth. A class that has none then gets
-    the smallest cluster that has it. Every class remains in every split.
+    the smallest cluster that has it. Every class is in every split, which scikit-learn's ``StratifiedGroupKFold`` does
+    not see to.
 
     Returns:
         The splits that were cut off, and what is left for training.
