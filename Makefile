@@ -41,15 +41,15 @@ bench: .venv/dev  ## measure the running service against the same work in one pr
 	$(BIN)/python -m benchmarks
 
 lock: .venv/dev  ## resolve the dependencies again and write their hashes
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 		--extra cpu -o $(LOCKED)/serve-cpu.txt pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 		--extra cuda -o $(LOCKED)/serve-cuda.txt pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 		--extra cpu --extra export -o $(LOCKED)/export.txt pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 		--extra cpu --extra export --extra traces --group test --group lint --group lock -o $(LOCKED)/dev.txt pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 		--group supply -o $(LOCKED)/supply.txt
 
 sbom:  ## list the packages in the image: sbom.json (CycloneDX) and deploy/licences.md, after pip check

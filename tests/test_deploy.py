@@ -419,3 +419,15 @@ def test_where_python_is_too_new_for_tensorflow_make_says_so(tmp_path, target, c
 
     assert done.returncode == code, done.stderr
     assert done.stderr.startswith(said)
+
+
+def test_what_is_verified_on_a_cpu_is_served_on_a_gpu_by_the_same_onnx_runtime():
+    locked = ROOT / "deploy" / "requirements"
+    found = {
+        path.name: re.findall(r"^onnxruntime(?:-gpu)?==(\S+)", path.read_text(), re.MULTILINE)
+        for path in locked.glob("*.txt")
+        if path.name != "supply.txt"
+    }
+
+    assert set(found) == {"dev.txt", "export.txt", "serve-cpu.txt", "serve-cuda.txt"}
+    assert all(versions == found["serve-cpu.txt"] and len(versions) == 1 for versions in found.values()), found
