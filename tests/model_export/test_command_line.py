@@ -785,7 +785,7 @@ def test_a_full_disk_is_told_with_the_command_that_continues(folder, capsys):
 
 def test_an_interrupted_check_says_so(folder, tmp_path, monkeypatch, capsys):
     toys.publish(tmp_path / "models", "toy")
-    monkeypatch.setattr(evaluation, "logits", interrupt)
+    monkeypatch.setattr(evaluation, "outputs", interrupt)
 
     assert main(["verify", "toy", str(folder)]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
