@@ -73,6 +73,8 @@ def verify(arguments: argparse.Namespace) -> dict[str, Any]:
         "labels": list(model.metadata.labels),
         "classes": {split: found.document() for split, found in measured.classes.items()},
         "confusion": {split: found.matrix.tolist() for split, found in measured.classes.items()},
+        "selective": {split: found.document() for split, found in measured.selective.items()},
+        "aurc": {split: found.aurc() for split, found in measured.selective.items()},
     }
 
 

@@ -17,7 +17,7 @@ from model_export.figures import classes, plots
 from model_export.figures.metrics import accuracy
 
 FILE = "README.md"
-PLOTS = (plots.CURVES, plots.CONFUSION, plots.RELIABILITY)
+PLOTS = (plots.CURVES, plots.CONFUSION, plots.RELIABILITY, plots.SELECTIVE)
 """Plots that are published with the card; the worst mistakes are images of the data set and stay in the run."""
 
 
@@ -44,6 +44,7 @@ def card(name: str, version: int, document: Metadata, shape: Shape, published: t
         "## Calibration",
         _calibration(document),
         *_pictures(published, plots.RELIABILITY, "Reliability diagram of the validation images"),
+        *_pictures(published, plots.SELECTIVE, "Coverage and accuracy of the validation images by min_confidence"),
         "## Training",
         _training(document),
         *_pictures(published, plots.CURVES, "Learning curves"),

@@ -15,6 +15,7 @@ from model_export.figures import seen
 from model_export.figures.answers import Answers
 from model_export.figures.classes import Classes
 from model_export.figures.metrics import confusion, figures
+from model_export.figures.selective import Selective
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +38,8 @@ class Measured:
     """Classes without images."""
     classes: dict[str, Classes] = field(default_factory=dict)
     """Per split, the confusion matrix and the figures of each class."""
+    selective: dict[str, Selective] = field(default_factory=dict)
+    """Per split, what ``min_confidence`` costs and brings."""
     answers: dict[str, Answers] = field(default_factory=dict)
     """Per split, the answer for each image."""
 
@@ -99,7 +102,7 @@ def evaluate(model: Model, matched: Matched) -> Measured:
             "rename the classes, or name a folder with only those that the model knows (links are enough)"
         )
     targets = np.array([labels.index(label) for label in dataset.labels])[matched.labels()]
-    answers = np.concatenate([logits(model, split) for split in dataset.splits.values()])
+    answers, chances = _joined([outputs(model, split) for split in dataset.splits.values()])
     names = [name for split in dataset.splits.values() for name in split.names]
     answered = {
         name: Answers(tuple(names[place] for place in part), answers[part], targets[part])
@@ -111,6 +114,7 @@ def evaluate(model: Model, matched: Matched) -> Measured:
         {name: was_seen[name] if matched.known else seen.UNKNOWN for name in answered},
         tuple(label for index, label in enumerate(labels) if index not in targets),
         {name: Classes(labels, confusion(each.logits, each.targets)) for name, each in answered.items()},
+        {name: Selective.of(chances[part], targets[part]) for name, part in matched.parts.items()},
         answered,
     )
 
@@ -131,5 +135,18 @@ def replay(model: Model) -> float | None:
 
 def logits(model: Model, split: Split) -> NDArray[np.float32]:
     """Compute ``float32 [N, classes]`` for every image of a split, a batch at a time."""
+    return outputs(model, split)[0]
+
+
+def outputs(model: Model, split: Split) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Compute logits and probabilities, each ``float32 [N, classes]``, for every image of a split."""
     starts = range(0, len(split), _BATCH)
-    return np.concatenate([model.run(np.asarray(split.images[start : start + _BATCH])).logits for start in starts])
+    batches = (model.run(np.asarray(split.images[start : start + _BATCH])) for start in starts)
+    return _joined([(found.logits, found.probabilities) for found in batches])
+
+
+def _joined(
+    parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    first, second = zip(*parts, strict=True)
+    return np.concatenate(first), np.concatenate(second)

@@ -1,4 +1,4 @@
-"""Pictures of a training run: curves, confusion, reliability and the worst mistakes, as PNG files."""
+"""Pictures of a training run: curves, confusion, reliability, selective classification, worst mistakes; PNG files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from model_export.figures import metrics
+from model_export.figures.selective import Selective
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from model_export.data.decoding import Split
     from model_export.datasets import Dataset
 
-CURVES, CONFUSION, RELIABILITY, MISTAKES = "curves.png", "confusion.png", "reliability.png", "mistakes.png"
+CURVES, CONFUSION, RELIABILITY = "curves.png", "confusion.png", "reliability.png"
+SELECTIVE, MISTAKES = "selective.png", "mistakes.png"
 
 _DPI = 100
 _MOST_LABELS = 30
@@ -50,10 +53,11 @@ def run(
 def answers(
     folder: Path, dataset: Dataset, before: dict[str, NDArray[np.float32]], after: dict[str, NDArray[np.float32]]
 ) -> None:
-    """Draw what is answered on the validation images, and how sure of it before and after the calibration."""
+    """Draw what is answered on the validation images, how sure of it, and what leaving answers open brings."""
     labels, calibrated = dataset.splits["validation"].labels, after["validation"]
     confusion(calibrated, labels, dataset.labels, folder / CONFUSION)
     reliability(before["validation"], calibrated, labels, folder / RELIABILITY)
+    selective(Selective.of(metrics.probabilities(calibrated), labels), folder / SELECTIVE)
 
 
 def curves(history: list[dict[str, float]], path: Path) -> None:
@@ -87,9 +91,12 @@ def confusion(logits: NDArray[np.float32], labels: NDArray[np.int64], names: tup
 
 
 def reliability(before: NDArray[np.float32], after: NDArray[np.float32], labels: NDArray[np.int64], path: Path) -> None:
-    """Draw how often the model was right against how sure it was, before and after the temperature."""
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    for axes, logits, title in zip(figure.subplots(1, 2), (before, after), ("as trained", "calibrated"), strict=True):
+    """Draw how often the model was right against how sure it was, as trained and as published; once if they agree."""
+    panels = [("as trained", before), ("as published", after)]
+    if np.array_equal(before, after):
+        panels = [("no temperature", after)]
+    figure = Figure(figsize=(4.5 * len(panels), 4.2), layout="constrained")
+    for axes, (title, logits) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         counts, confidence, right = metrics.reliability(logits, labels)
         filled = counts > 0
         axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as sure as right")
@@ -106,6 +113,35 @@ def reliability(before: NDArray[np.float32], after: NDArray[np.float32], labels:
         axes.grid(alpha=0.3)
     figure.suptitle("Validation images", fontsize="medium")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
+    _save(figure, path)
+
+
+def selective(found: Selective, path: Path) -> None:
+    """Draw what each fixed ``min_confidence`` costs and brings, and the risk–coverage curve on which they lie."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    points = found.document()
+    names = [f"{point['min_confidence']:g}" for point in points]
+    labelled = len([point for point in points if point["images"]])  # a higher threshold never covers more
+    coverage, accuracy = [point["coverage"] for point in points], [point["accuracy"] for point in points[:labelled]]
+    intervals = [metrics.interval(point["accuracy"], point["images"]) for point in points[:labelled]]
+    left.plot(names, coverage, marker="o", label="coverage: share of images with a label")
+    left.plot(names[:labelled], accuracy, marker="o", label="accuracy: share of these labels that is right (95 %)")
+    left.fill_between(names[:labelled], *zip(*intervals, strict=True), color="C1", alpha=0.25)
+    left.set(title="Coverage and accuracy", xlabel="min_confidence", ylim=(-0.03, 1.03))
+    right.plot(*found.curve(), color="grey")
+    shades = colormaps["viridis"](np.linspace(0, 1, len(points)))
+    for name, shade, share, of_right in zip(names, shades, coverage, accuracy, strict=False):
+        right.plot(share, 1 - of_right, "o", color=shade, label=name)
+    right.set(title=f"Risk–coverage curve: area {found.aurc():.4f}", xlabel="coverage", ylabel="risk: 1 − accuracy")
+    right.set(xlim=(-0.03, 1.03))
+    right.legend(title="min_confidence", loc="upper left", fontsize="small", title_fontsize="small")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.suptitle(
+        "Validation images, which selected the epoch and the temperature: slightly too good", fontsize="medium"
+    )
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize="small")
     _save(figure, path)
 
 

@@ -13,7 +13,7 @@ from model_export import choices, publishing
 from model_export.console.invocation import program
 from model_export.console.numbers import counted
 from model_export.console.progress import Output
-from model_export.figures import classes
+from model_export.figures import classes, selective
 from model_export.figures.metrics import accuracy
 from model_export.figures.seen import UNKNOWN
 
@@ -44,7 +44,7 @@ def print_training(published: Published, run: Path, data: str) -> None:
     out.print(_calibration(found, "" if reduced is None else f" in {reduced.precision}"))
     worst = "1 mistake" if published.mistakes == 1 else f"the {published.mistakes} worst mistakes"
     sheet = f", {worst} among the validation images" if published.mistakes else ""
-    out.print(f"run {run}: results.csv, curves, confusion, reliability{sheet}")
+    out.print(f"run {run}: results.csv, curves, confusion, reliability, selective{sheet}")
     out.print(next_commands(published.folder, data, published.change))
 
 
@@ -71,6 +71,8 @@ def print_verification(
         out.print(metrics_table(measured.metrics))
         split, found = list(measured.classes.items())[-1]  # the split that the model has seen least of
         for line in classes.lines(split, found.document(), measured.metrics[split], found.mistakes()):
+            out.print(line)
+        for line in selective.lines(split, measured.selective[split]):
             out.print(line)
         out.print(_what_was_seen(measured, model))
     if missing := measured.missing:

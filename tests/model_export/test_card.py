@@ -166,6 +166,7 @@ def test_differences_are_those_of_all_outputs_or_in_a_smaller_precision_of_each(
 def test_only_the_pictures_that_are_there_are_shown():
     assert "![Confusion matrix of the validation images](confusion.png)" in write()
     assert "![Reliability diagram of the validation images](reliability.png)" in write()
+    assert "![Coverage and accuracy of the validation images by min_confidence](selective.png)" in write()
     assert "![Learning curves](curves.png)" in write(published=("curves.png",))
     assert "](confusion.png)" not in write(published=("curves.png",))
 

@@ -27,7 +27,7 @@ from app.model import Model
 from model_export import arguments, comparison, conversion, datasets, verification
 from model_export.__main__ import main
 from model_export.artifact import feature_statistics, precision
-from model_export.figures import evaluation
+from model_export.figures import evaluation, metrics
 from model_export.fitting import optimizing
 from tests import toys
 from tests.conftest import ROOT, serving
@@ -302,7 +302,8 @@ def test_a_run_leaves_what_is_needed_to_look_at_it_and_to_publish_it_again(publi
     run = Path(said["run"])
 
     names = {path.name for path in run.iterdir()}
-    assert {"args.yaml", "results.csv", "best.keras", "curves.png", "confusion.png", "reliability.png"} <= names
+    assert {"args.yaml", "results.csv", "best.keras"} <= names
+    assert {"curves.png", "confusion.png", "reliability.png", "selective.png"} <= names
     assert len((run / "results.csv").read_text().splitlines()) == 1 + 4
     kept = (run / "args.yaml").read_text()
     (run / "args.yaml").write_text(re.sub(r"keras: .*", "keras: 0.0.1", kept))  # trained by an older version
@@ -397,8 +398,13 @@ def test_a_run_is_published_again_in_its_own_precision_where_it_was(finished, ca
 def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, folder, monkeypatch, capsys):
     """The data is so easy that int8 is as good; here it is four times less sure."""
     said, repository = published
-    exact = evaluation.logits
-    monkeypatch.setattr(evaluation, "logits", lambda *given: exact(*given) / 4)
+    exact = evaluation.outputs
+
+    def unsure(*given):
+        logits, _ = exact(*given)
+        return logits / 4, metrics.probabilities(logits / 4)
+
+    monkeypatch.setattr(evaluation, "outputs", unsure)
 
     pictures = {path.name: path.read_bytes() for path in Path(said["run"]).glob("*.png")}
 
@@ -444,7 +450,7 @@ def test_what_is_said_of_a_smaller_precision_is_measured_with_it(published, fold
     assert f"| {measured:.4f} |" in card.split("as published, in int8")[1]
     assert "1.0000 of the validation images are right, 1.0000 in float32 (none lost, 0.005 allowed)" in card
     assert re.search(r"by at most [\d.]+% of the largest value of each, in the median by at most [\d.]+%", card)
-    for picture, same in (("curves.png", True), ("reliability.png", False)):
+    for picture, same in (("curves.png", True), ("reliability.png", False), ("selective.png", False)):
         assert ((inspected / picture).read_bytes() == (repository / "light" / "1" / picture).read_bytes()) == same
     assert main(["inspect", str(inspected)]) == 0
     page = capsys.readouterr().out
@@ -779,7 +785,7 @@ def test_a_full_disk_is_told_with_the_command_that_continues(folder, capsys):
 
 def test_an_interrupted_check_says_so(folder, tmp_path, monkeypatch, capsys):
     toys.publish(tmp_path / "models", "toy")
-    monkeypatch.setattr(evaluation, "logits", interrupt)
+    monkeypatch.setattr(evaluation, "outputs", interrupt)
 
     assert main(["verify", "toy", str(folder)]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted"

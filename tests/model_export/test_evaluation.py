@@ -47,7 +47,8 @@ def test_what_is_said_first_is_what_the_table_shows(committed, capsys):
     assert " all" not in said.err
     assert "train" in said.out
     assert "test: each class" in said.out
-    assert "validation: each class" not in said.out
+    assert "test: coverage and accuracy by min_confidence" in said.out
+    assert "validation: " not in said.out
 
 
 def test_one_class_is_a_test_set_and_an_empty_folder_is_no_class(folder, capsys):
@@ -152,3 +153,7 @@ def test_of_the_built_in_digits_it_is_known_which_the_model_has_seen(committed, 
         "validation": 179,
         "test": 179,
     }
+    for split, figures in found["metrics"].items():
+        always = {"min_confidence": 0, "coverage": 1, "accuracy": figures["accuracy"], "images": figures["images"]}
+        assert found["selective"][split][0] == always
+        assert 0 <= found["aurc"][split] <= 1 - figures["accuracy"]

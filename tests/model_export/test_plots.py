@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from model_export.data.decoding import Split
-from model_export.figures import plots
+from model_export.figures import metrics, plots
+from model_export.figures.selective import Selective
 
 
 def results(classes=3, count=40, channels=3):
@@ -25,12 +26,51 @@ def test_all_pictures(tmp_path, classes, channels):
     plots.curves(history, tmp_path / "curves.png")
     plots.confusion(logits, split.labels, names, tmp_path / "confusion.png")
     plots.reliability(logits, logits / 2, split.labels, tmp_path / "reliability.png")
+    plots.selective(Selective.of(metrics.probabilities(logits), split.labels), tmp_path / "selective.png")
     assert plots.mistakes(split, logits, names, tmp_path / "mistakes.png") == 24
 
     for path in tmp_path.glob("*.png"):
         with Image.open(path) as image:
             assert min(image.size) > 300
             assert len(np.unique(np.asarray(image.convert("L")))) > 10
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What is drawn as lines, by title: the values of x and y."""
+    found = {}
+    save = plots._save
+
+    def keep(figure, path):
+        for axes in figure.axes:
+            found[axes.get_title()] = [list(zip(*line.get_data(), strict=True)) for line in axes.lines]
+        save(figure, path)
+
+    monkeypatch.setattr(plots, "_save", keep)
+    return found
+
+
+def test_without_a_temperature_there_is_one_reliability_diagram(tmp_path, drawn):
+    split, logits = results()
+
+    plots.reliability(logits, logits, split.labels, tmp_path / "one.png")
+    assert [title.partition(":")[0] for title in drawn] == ["no temperature"]
+    drawn.clear()
+    plots.reliability(logits, logits / 2, split.labels, tmp_path / "two.png")
+    assert [title.partition(":")[0] for title in drawn] == ["as trained", "as published"]
+
+
+def test_thresholds_that_leave_every_answer_open_have_a_coverage_and_no_accuracy(tmp_path, drawn):
+    sure = Selective(np.array([0.65, 0.55, 0.65, 0.75], np.float32), np.array([True, False, False, True]))
+
+    plots.selective(sure, tmp_path / "selective.png")
+
+    coverage, accuracy = drawn["Coverage and accuracy"]
+    assert [share for _, share in coverage] == [1, 1, 0.75, 0.25, 0, 0, 0, 0]
+    assert [share for _, share in accuracy] == pytest.approx([0.5, 0.5, 2 / 3, 1])
+    curve, *points = next(lines for title, lines in drawn.items() if title.startswith("Risk"))
+    assert curve == pytest.approx(np.array([[0.25, 0], [0.75, 1 / 3], [1, 0.5]]))
+    assert [point for (point,) in points] == pytest.approx(np.array([[1, 0.5], [1, 0.5], [0.75, 1 / 3], [0.25, 0]]))
 
 
 def test_no_mistakes_need_no_sheet(tmp_path):

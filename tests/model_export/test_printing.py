@@ -60,7 +60,7 @@ def test_the_mistakes_that_a_run_shows_are_counted(tmp_path, capsys, mistakes, w
 
     lines = capsys.readouterr().out.splitlines()
     where = " among the validation images" if mistakes else ""
-    assert f"run runs/1: results.csv, curves, confusion, reliability{words}{where}" in lines
+    assert f"run runs/1: results.csv, curves, confusion, reliability, selective{words}{where}" in lines
 
 
 def test_what_came_out_of_a_training_is_printed_with_its_figures(tmp_path, capsys):
