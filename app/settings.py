@@ -29,7 +29,7 @@ _ORIGIN = re.compile(
 class Settings(BaseModel):
     """What an operator can set; every name takes the prefix ``MULTIPOOL_`` in the environment."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     models_dir: Path = Path("models")
     """Folder of the model repository: `<name>/<version>/model.onnx`."""

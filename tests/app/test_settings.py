@@ -72,6 +72,8 @@ def test_a_bad_value_is_named(monkeypatch, name, value):
         ("MAX_UPLOAD_BYTES", "10MB", " = '10MB': it takes a whole number, at least 1"),
         ("MODELS_MEMORY_BYTES", "0", " = '0': it takes a whole number, at least 1"),
         ("RATE_LIMIT", "0", " = '0': it takes a number above 0"),
+        ("RATE_LIMIT", "inf", " = 'inf': it takes a number above 0"),
+        ("RATE_LIMIT", "nan", " = 'nan': it takes a number above 0"),
         ("REQUEST_TIMEOUT_S", "nan", " = 'nan': it takes a number above 0 and at most 3600"),
     ],
 )
