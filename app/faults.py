@@ -2,7 +2,7 @@
 
 A batch that does not fit into the device's memory is run again in two halves, once. Anything worse, an illegal access
 for instance, leaves a CUDA context that fails for ever after (CUDA Runtime API, "sticky" errors): the process is then
-of no more use, says so, and ends, so that its supervisor starts another.
+of no more use, says so, and ends, so that its supervisor starts another, or that somebody runs the command again.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from app.devices import first_line
+from app.devices import CPU, first_line
 from app.errors import DeviceFailed
 from app.outputs import Outputs, join
 
@@ -26,6 +27,41 @@ _FAILED = re.compile(
 )
 
 Run = Callable[["NDArray[np.uint8]"], Outputs]
+
+
+def in_halves(run: Run, batch: NDArray[np.uint8]) -> Outputs:
+    """Run a batch ``uint8 [N, H, W, C]``, in two halves if the device has no memory for the whole.
+
+    Raises:
+        Exception: What ``run`` raised, for the batch or for half of it.
+    """
+    try:
+        return run(batch)
+    except Exception as error:
+        if len(batch) < 2 or not _NO_MEMORY.search(str(error)):
+            raise
+    middle = len(batch) // 2
+    return join(run(batch[:middle]), run(batch[middle:]))
+
+
+def advice(error: Exception, images: int, provider: str) -> str:
+    """Say why a command could not run a batch of so many images, and what to do.
+
+    Args:
+        error: What ONNX Runtime raised.
+        images: Size of the batch that was tried.
+        provider: The execution provider that ran it.
+    """
+    elsewhere = [] if provider == CPU else ["set MULTIPOOL_DEVICE=cpu"]
+    if _NO_MEMORY.search(str(error)):
+        what = "there is not enough memory to run the model"
+        fewer = [f"set MULTIPOOL_MAX_BATCH_SIZE={images // 4 or 1}"] if images > 1 else []
+        ways = ["free memory", *fewer, *elsewhere]
+    elif _FAILED.search(str(error)):
+        what, ways = "the device failed", ["check it with nvidia-smi", *elsewhere]
+    else:
+        what, ways = "the model fails on these images", ["choose another version of it with --model", *elsewhere]
+    return f"{what}: {first_line(error)}; {', or '.join(ways)}, and run the command again"
 
 
 class Guard:
@@ -42,13 +78,8 @@ class Guard:
         Raises:
             DeviceFailed: The device is of no more use, or has no memory even for half the batch.
         """
-        try:
-            return run(batch)
-        except Exception as error:  # noqa: BLE001  # see _judge
-            if len(batch) > 1 and _NO_MEMORY.search(str(error)):
-                middle = len(batch) // 2
-                return join(self.watch(run, batch[:middle]), self.watch(run, batch[middle:]))
-            self._judge(error)
+        outputs: Outputs = self.watch(partial(in_halves, run), batch)
+        return outputs
 
     def watch(self, run: Callable[[NDArray[np.uint8]], Any], batch: NDArray[np.uint8]) -> Any:
         """Run something, as it is.
@@ -58,7 +89,7 @@ class Guard:
         """
         try:
             return run(batch)
-        except Exception as error:  # noqa: BLE001  # see _judge
+        except Exception as error:  # noqa: BLE001  # ONNX Runtime's exceptions share no base class; see _judge
             self._judge(error)
 
     def _judge(self, error: Exception) -> NoReturn:

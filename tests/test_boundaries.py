@@ -182,6 +182,7 @@ def test_catching_everything_is_rare():
         "app.http.application": 1,
         "app.http.context": 1,
         "app.routes.direct": 1,
+        "app.offline.answering": 1,
         "app.starting": 2,
         "app.sessions": 1,
         "app.watching": 1,

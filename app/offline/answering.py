@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from app import answers, cores, images
+from app import answers, cores, faults, images
 from app.ahead import in_order
 from app.batching import Answer
 from app.errors import InvalidArtifact, InvalidRequest, MultipoolError, UndecodableImage
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Ran = TypeVar("Ran")
 Prediction = dict[str, Any]
 Result = tuple[str, Prediction | MultipoolError]
 """A file's name, and its prediction or why there is none."""
@@ -72,13 +74,15 @@ class Offline:
 
         Yields:
             The file's name, and its prediction or why there is none.
+
+        Raises:
+            MultipoolError: As :meth:`run`.
         """
-        model = self.version.model
         size = self.settings.max_batch_size
         decoded = in_order(self.decode, files, ahead=size)
         while batch := list(islice(decoded, size)):
             good = [image for _, image in batch if not isinstance(image, MultipoolError)]
-            outputs = model.run(np.stack(good)) if good else None
+            outputs = self.run(partial(faults.in_halves, self.version.model.run), np.stack(good)) if good else None
             row = 0
             for file, image in batch:
                 if isinstance(image, MultipoolError) or outputs is None:
@@ -96,6 +100,20 @@ class Offline:
                     ),
                 )
                 row += 1
+
+    def run(self, run: Callable[[NDArray[np.uint8]], Ran], batch: NDArray[np.uint8]) -> Ran:
+        """Run the model on a batch ``uint8 [N, H, W, C]``.
+
+        Raises:
+            MultipoolError: The device or the model fails; says what to do.
+        """
+        try:
+            return run(batch)
+        except MultipoolError:
+            raise
+        except Exception as error:  # noqa: BLE001  # ONNX Runtime's exceptions share no base class
+            provider = self.version.model.execution_provider
+            raise MultipoolError(faults.advice(error, len(batch), provider)) from None
 
     def decode(self, file: Path) -> NDArray[np.uint8] | MultipoolError:
         """Read a file as the model sees it, ``uint8 [H, W, C]``, or return why that cannot be done."""

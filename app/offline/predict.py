@@ -94,10 +94,12 @@ def _explain(version: Version, file: Path, arguments: argparse.Namespace, settin
     for option, there in (("label", metadata.labels), ("branch", [branch.name for branch in metadata.branches])):
         if chosen[option] is not None and chosen[option] not in there:
             raise InvalidUsage(f"--{option}: there is no {chosen[option]!r}; there are {', '.join(there)}")
-    image = Offline(version, settings).decode(file)
+    offline = Offline(version, settings)
+    image = offline.decode(file)
     if isinstance(image, MultipoolError):
         return  # the classification that follows reports it
-    maps = answers.maps(version, version.model.run_with_maps(image[None]), answers.Asked.of(version, **chosen))
+    explained = offline.run(version.model.run_with_maps, image[None])
+    maps = answers.maps(version, explained, answers.Asked.of(version, **chosen))
     try:
         arguments.explain.write_bytes(overlay.picture(maps, image))
     except OSError as error:

@@ -1,0 +1,133 @@
+"""``python -m app predict`` where the device or the model fails: with models that really do so, on white images."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from app import faults
+from app.devices import CPU, CUDA
+from tests import toys
+from tests.app.test_predict import environment
+from tests.conftest import ROOT
+
+NO_MEMORY = "error: there is not enough memory to run the model: "
+
+
+def failing(fits, how):
+    """A toy that fails if more than ``fits`` images of a batch are white; the noise of the self-check never is."""
+    model = toys.proto()
+    constants = {"axes_of_image": np.array([1, 2, 3]), "of_batch": np.array([0]), "white": np.float32(255)}
+    constants |= {"fits": np.array(fits), "none": np.array(0), "too_much": np.array([2**43]), "one": np.zeros(1)}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    nodes = [
+        helper.make_node("ReduceMin", ["cast", "axes_of_image"], ["darkest"], keepdims=0),
+        helper.make_node("Equal", ["darkest", "white"], ["is_white"]),
+        helper.make_node("Cast", ["is_white"], ["ones"], to=TensorProto.INT64),
+        helper.make_node("ReduceSum", ["ones", "of_batch"], ["count"], keepdims=0),
+        helper.make_node("Sub", ["count", "fits"], ["over"]),
+        helper.make_node("Max", ["over", "none"], ["excess"]),
+        *{
+            "memory": [
+                helper.make_node("Mul", ["excess", "too_much"], ["size"]),
+                helper.make_node("ConstantOfShape", ["size"], ["room"]),
+                helper.make_node("ReduceSum", ["room"], ["zero"], keepdims=0),
+            ],
+            "range": [
+                helper.make_node("Gather", ["one", "excess"], ["found"]),
+                helper.make_node("Cast", ["found"], ["zero"], to=TensorProto.FLOAT),
+            ],
+        }[how],
+        helper.make_node("Add", ["scores", "zero"], ["logits"]),
+    ]
+    place = next(index for index, node in enumerate(model.graph.node) if node.op_type == "Gemm")
+    model.graph.node[place].output[0] = "scores"
+    for index, node in enumerate(nodes, start=place + 1):
+        model.graph.node.insert(index, node)
+    return toys.serialize(model)
+
+
+@pytest.fixture
+def predict(tmp_path):
+    """Classify two dark images and four white ones; returns what is left of the process."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(6):
+        (images / f"{number}.png").write_bytes(toys.plain(255 if number >= 2 else 30))
+
+    def run(*arguments, fits, how="memory", batch=2, only=""):
+        if not (root := tmp_path / "models").exists():
+            toys.publish(root, "toy", data=failing(fits, how))
+        return subprocess.run(
+            [sys.executable, "-m", "app", "predict", images / only, *map(str, arguments)],
+            cwd=ROOT,
+            env=environment(root, DEFAULT_MODEL="toy", MAX_BATCH_SIZE=batch),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def test_what_does_not_fit_is_run_in_halves(predict):
+    done = predict(fits=1)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["dark"] * 2 + ["bright"] * 4
+
+
+def test_want_of_memory_is_said_in_a_line_and_a_table_is_continued(predict, tmp_path):
+    table = tmp_path / "table.csv"
+
+    done = predict("--output", table, fits=1, batch=4)
+
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "images/s" not in line]
+    assert line.startswith(NO_MEMORY)
+    assert line.endswith("; free memory, or set MULTIPOOL_MAX_BATCH_SIZE=1, and run the command again")
+    assert not table.exists()
+
+    done = predict("--output", table, fits=1, batch=1)
+
+    assert done.returncode == 0, done.stderr
+    with table.open() as file:
+        assert [row["label"] for row in csv.DictReader(file)] == ["dark"] * 2 + ["bright"] * 4
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--explain", "why.png"]])
+def test_where_not_even_one_image_fits(predict, arguments):
+    done = predict(*arguments, fits=0, only="5.png")
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(NO_MEMORY)
+    assert done.stderr.endswith("; free memory, and run the command again\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_model_that_fails_is_told_from_the_device(predict):
+    done = predict(fits=0, how="range")
+
+    assert done.returncode == 1
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["dark"] * 2
+    assert done.stderr.startswith("error: the model fails on these images: ")
+    assert "Gather" in done.stderr
+    assert done.stderr.endswith("; choose another version of it with --model, and run the command again\n")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "provider", "said"),
+    [
+        ("CUDA failure 2: out of memory ; GPU=0", CUDA, "=8, or set MULTIPOOL_DEVICE=cpu, and run the command again"),
+        ("CUDA failure 700: an illegal memory access ; GPU=0", CUDA, "nvidia-smi, or set MULTIPOOL_DEVICE=cpu, and"),
+        ("Gather: index 2 is out of range", CPU, "with --model, and run the command again"),
+    ],
+)
+def test_what_is_advised_is_possible(text, provider, said):
+    assert said in faults.advice(RuntimeError(text), 32, provider)
