@@ -45,6 +45,7 @@ class Connection(HttpToolsProtocol):
         self._write_deadline = Deadline(self.loop)
         self._running: tuple[RequestResponseCycle, asyncio.Task[None]] | None = None
         self._fault: Fault | None = None
+        self._ending = False
         self._began = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -144,7 +145,18 @@ class Connection(HttpToolsProtocol):
         if keep_alive:
             self._deadline.set(self._limits.write_s, self._close)
         else:
-            self._linger(self._limits.write_s)
+            self._linger(self._limits.linger_s if self._ending else self._limits.write_s)
+
+    def shutdown(self) -> None:
+        """Close the connection, after the answer to its request; called once, when the service shuts down."""
+        self._ending = True
+        if self._fault is not None:
+            return  # it closes by itself, soon
+        if self._incoming.in_body and self.cycle.response_complete:
+            self.cycle.keep_alive = False
+            self._discard_body(keep_alive=False)
+        else:
+            super().shutdown()
 
     # Refusal
 

@@ -1,5 +1,6 @@
 """An orderly end: nothing that was begun is lost, and it is over in time; workers are replaced and renewed."""
 
+import contextlib
 import os
 import re
 import signal
@@ -14,7 +15,9 @@ import pytest
 
 from tests import toys
 from tests.app.test_predictions import assert_problem
-from tests.conftest import serving
+from tests.app.test_protocol import connect, post, read_one
+from tests.app.test_watching import wait_for
+from tests.conftest import serving, wait_for_metric
 
 PHOTO = {"file": toys.plain(1)}
 
@@ -90,6 +93,49 @@ def test_what_takes_too_long_is_cut_off(tmp_path):
         client.process.send_signal(signal.SIGTERM)
         assert_problem(waiting.result(), 503, "draining")
         assert client.process.wait(10) == 0
+
+
+def accepts_none(client):
+    with socket.socket() as one:
+        return one.connect_ex((client.base_url.host, client.base_url.port)) != 0
+
+
+def part_of_a_body(size=50_000):
+    return b"%x\r\n%b\r\n" % (size, bytes(size))
+
+
+def test_an_upload_that_is_answered_early_does_not_hold_the_shutdown(models):
+    """Its client goes on sending, although the answer tells it that the body is too large."""
+    settings = {"MAX_UPLOAD_BYTES": 90_000, "MAX_FILES": 1, "SHUTDOWN_TIMEOUT_S": 10, "DEFAULT_MODEL": "brightness"}
+    with serving(models, **settings) as client, connect(client) as connection:
+        connection.sendall(post(b"Transfer-Encoding: chunked", body=part_of_a_body()))
+        wait_for_metric(client, "multipool_upload_bytes 50000.0")
+        client.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: accepts_none(client))
+        connection.sendall(part_of_a_body())
+        assert b" 413 " in read_one(connection)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while client.process.poll() is None:
+                connection.sendall(part_of_a_body(size=1000))
+                time.sleep(0.05)
+
+        assert client.process.wait(20) == 0
+        assert "timeout graceful shutdown exceeded" not in client.log.text
+
+
+def test_an_early_answer_can_be_read_although_the_service_shuts_down(models):
+    """By a client that sends all of its body first."""
+    with serving(models) as client, connect(client) as connection:
+        connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        client.log.wait_for("POST /nothing 404")
+        client.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: accepts_none(client))
+        for _ in range(20):
+            connection.sendall(bytes(50_000))
+            time.sleep(0.01)
+
+        assert b" 404 " in read_one(connection)
+        assert connection.recv(1) == b""
 
 
 def test_workers_are_renewed_without_losing_a_request(models):
