@@ -51,11 +51,15 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Accept the connection, unless there are too many, and start the deadline for the header."""
         super().connection_made(transport)
-        if len(self.connections) > self._limits.connections and not self._idle.close_one():
-            self._refuse(Fault(503, f"{self._limits.connections} connections are open already; try again in a moment"))
-            transport.abort()
-        else:
+        limits, refused = self._limits, self._refusals.connections
+        if len(self.connections) - len(refused) <= limits.connections or self._idle.close_one():
             self._await_header()
+            return
+        self._refuse(Fault(503, f"{limits.connections} connections are open already; try again in a moment"))
+        if len(refused) < limits.refused_connections:
+            refused.add(self)
+        else:
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the work for a client that has disconnected."""
@@ -64,6 +68,7 @@ class Connection(HttpToolsProtocol):
         self.resume_writing()
         self._write_deadline.clear()
         self._idle.discard(self._give_way)
+        self._refusals.connections.discard(self)
         self.pipeline.clear()
         self._cancel()
         super().connection_lost(exc)

@@ -24,6 +24,8 @@ class Limits:
 
     connections: int = 1024
     """Open connections of one process."""
+    refused_connections: int = 128
+    """Further ones that may read that there are too many; beyond that, they are cut off."""
     is_full: Callable[[], bool] = lambda: False
     """Called before any work for a request in ``admitted``; if true, the request is refused at once."""
     admitted: frozenset[str] = frozenset()

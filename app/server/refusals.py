@@ -36,6 +36,8 @@ class Refusals:
         """
         self._metrics = metrics or Metrics()
         self._origins = origins
+        self.connections: set[object] = set()
+        """Connections that were refused because there are too many, and may still read that."""
 
     def answer(
         self,

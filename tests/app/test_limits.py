@@ -10,7 +10,7 @@ import pytest
 
 from tests import toys
 from tests.app.test_metrics import scrape
-from tests.app.test_protocol import connect, get, post, problem, read_all
+from tests.app.test_protocol import connect, exchange, get, post, problem, read_all
 from tests.app.test_watching import wait_for
 from tests.conftest import serving
 
@@ -176,3 +176,22 @@ def test_what_follows_a_request_does_not_cost_it_its_answer(tmp_path):
         answers = read_all(connection)
 
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"]
+
+
+def test_who_is_one_too_many_may_read_so_but_takes_no_place(tmp_path):
+    """And such connections are limited too."""
+    toys.publish(tmp_path, "toy")
+    arguments = ("-c", SHORT.replace("linger_s=0.3", "linger_s=20, refused_connections=1"))
+    with serving(tmp_path, arguments=arguments, MAX_CONNECTIONS=2) as client, contextlib.ExitStack() as stack:
+        client.close()
+        others = [stack.enter_context(connect(client)) for _ in range(2)]
+        for other in others:
+            other.sendall(post(b"Content-Length: 1000"))  # and no body: none is idle
+        refused, cut_off = (stack.enter_context(connect(client)) for _ in range(2))
+        assert problem(read_all(refused)) == (503, "overloaded")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            send_on(cut_off)
+        refused.sendall(b"more")  # is still read
+        others[0].close()
+        wait_for(lambda: b" 200 OK" in exchange(client, get(b"Host: x", b"Connection: close")))
+        refused.sendall(b"more")
