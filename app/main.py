@@ -80,7 +80,7 @@ def create_app(
         count = _cores(settings)
         several = f"{count} cores: one thread per core, each for one image; a single image uses all cores"
         log.info("1 core: one thread" if count == 1 else several)
-        _say_who_is_answered(keys.users, admin=bool(keys.admin))
+        _say_who_is_answered(len(keys.users), admin=bool(keys.admin))
         service.classifier.guard.on_failure = lambda error: _fail(service.repository, error, on_failure)
         loading = asyncio.create_task(starting.run(service.repository, trusted, on_failure))
         if settings.workers > 1:
@@ -118,9 +118,9 @@ def create_app(
     return app
 
 
-def _say_who_is_answered(keys: tuple[bytes, ...], *, admin: bool) -> None:
+def _say_who_is_answered(keys: int, *, admin: bool) -> None:
     if keys:
-        one = "the API key" if len(keys) == 1 else f"one of {len(keys)} API keys"
+        one = "the API key" if keys == 1 else f"one of {keys} API keys"
         log.info("requests must carry %s%s", one, ", or the admin key" if admin else "")
     else:
         log.info("no API key is needed: anyone who can reach the port gets answers")
@@ -138,7 +138,7 @@ def _limits(settings: Settings, service: Service) -> Limits:
 def _layers(settings: Settings, keys: Keys, routes: Sequence[BaseRoute]) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
     """Go through what is put around the application, from the inside out."""
     yield lambda app: Direct(app, predictions.DIRECT)
-    if keys.names:
+    if keys.users or keys.admin:
         yield lambda app: ApiKey(app, keys)
     if (per_second := settings.rate_limit) is not None:  # around the keys: those that are wrong are limited too
         yield lambda app: RateLimit(app, per_second, settings.workers, keys)

@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -18,6 +19,7 @@ import uvicorn
 
 from app import cores, logs, starting
 from app.errors import InvalidSettings, MultipoolError
+from app.http.keys import Keys
 from app.main import create_app
 from app.registry.loading import Loader
 from app.server import listening
@@ -97,15 +99,19 @@ def _handle_hang_up(service: Service) -> None:
                 "SIGHUP renews workers and reads a file of API keys; with one worker and no such file there is nothing "
                 "to renew: set MULTIPOOL_WORKERS=2 or more, or restart the service"
             )
-        else:
-            try:
-                service.keys.read()
-            except InvalidSettings as error:
-                log.error("the API keys stay as they are: %s", error)  # noqa: TRY400  # a line for the operator
-            else:
-                log.info("API keys read again: %d", len(service.keys.users))
+        else:  # in a thread: a million keys take seconds
+            threading.Thread(target=_read_keys, args=(service.keys,), daemon=True).start()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, handle)
+
+
+def _read_keys(keys: Keys) -> None:
+    try:
+        keys.read()
+    except InvalidSettings as error:
+        log.error("the API keys stay as they are: %s", error)  # noqa: TRY400  # a line for the operator
+    else:
+        log.info("API keys read again: %d", len(keys.users))
 
 
 def _serve_one(

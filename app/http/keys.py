@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import logging
+import threading
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -25,7 +25,10 @@ def _is_open(path: str) -> bool:
 
 
 class Keys:
-    """The keys that are accepted; those in the file can be read again."""
+    """The keys that are accepted, as their SHA-256: how long it takes to look one up tells nothing of the others.
+
+    Those in the file can be read again, in any thread.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Read them.
@@ -34,8 +37,9 @@ class Keys:
             InvalidSettings: The file cannot be read, or holds no key.
         """
         self._settings = settings
+        self._reading = threading.Lock()
         admin = settings.admin_key
-        self.admin = () if admin is None else (as_bytes(admin.get_secret_value()),)
+        self.admin = frozenset[bytes]() if admin is None else frozenset({_digest(as_bytes(admin.get_secret_value()))})
         self.read()
 
     def read(self) -> None:
@@ -44,15 +48,25 @@ class Keys:
         Raises:
             InvalidSettings: As above.
         """
-        self.users = self._settings.keys()
-        if short := sum(len(key) < SHORTEST_KEY for key in self.users):
-            log.warning(
-                "API keys of fewer than %d characters: %d of %d; they can be guessed, so replace them, "
-                "by the output of 'openssl rand -hex 16' for example",
-                *(SHORTEST_KEY, short, len(self.users)),
-            )
-        self.names = {key: hashlib.sha256(key).hexdigest()[:8] for key in (*self.users, *self.admin)}
-        """What the log calls each of them."""
+        with self._reading:  # so that what was read last is kept
+            keys = self._settings.keys()
+            if short := sum(len(key) < SHORTEST_KEY for key in keys):
+                log.warning(
+                    "API keys of fewer than %d characters: %d of %d; they can be guessed, so replace them, "
+                    "by the output of 'openssl rand -hex 16' for example",
+                    *(SHORTEST_KEY, short, len(keys)),
+                )
+            self.users = frozenset(map(_digest, keys))
+
+    def name(self, key: bytes, *, for_admins: bool = False) -> str | None:
+        """What the log calls a key; None if it is not accepted, or not the one that ``for_admins`` demands."""
+        digest = _digest(key)
+        known = digest in self.admin or (digest in self.users and not for_admins)
+        return digest.hex()[:8] if known else None
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
 
 
 class ApiKey:
@@ -78,18 +92,14 @@ class ApiKey:
         return bool(self._keys.admin) and scope["path"].startswith(_ADMIN_PATH)
 
     def _may_pass(self, scope: Scope) -> bool:
-        if self._is_for_admins(scope):
-            return self._carries_one_of(self._keys.admin, scope)
-        return not self._keys.users or self._carries_one_of((*self._keys.users, *self._keys.admin), scope)
-
-    def _carries_one_of(self, keys: tuple[bytes, ...], scope: Scope) -> bool:
         """Check the key of a request, and have the log name it."""
-        given = given_key(scope)
-        # Every key is compared, each in constant time, so that the time taken tells nothing.
-        if sum(hmac.compare_digest(given, key) for key in keys) == 0:
-            return False
-        scope["state"]["key"] = self._keys.names[given]
-        return True
+        for_admins = self._is_for_admins(scope)
+        if not (for_admins or self._keys.users):
+            return True
+        name = self._keys.name(given_key(scope), for_admins=for_admins)
+        if name is not None:
+            scope["state"]["key"] = name
+        return name is not None
 
 
 def given_key(scope: Scope) -> bytes:

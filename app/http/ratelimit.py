@@ -61,8 +61,8 @@ class RateLimit:
     def _is_free(self, scope: Scope) -> bool:
         """Tell what watches the service: an alert must not say "down" because somebody else asks too often."""
         if scope["path"] == "/metrics":
-            key = given_key(scope)
-            return not self._keys.names or not key or key in self._keys.names  # else wrong keys would be tried here
+            key, keys = given_key(scope), self._keys
+            return not (key and (keys.users or keys.admin)) or keys.name(key) is not None  # else wrong ones are tried
         return scope["path"] in HEALTH
 
     def _take(self, client: bytes, now: float) -> float:
@@ -78,7 +78,8 @@ class RateLimit:
     def _client(self, scope: Scope) -> bytes:
         """Name who asks; keys that are not known count for their address, so no one else can use up a key's rate."""
         key = given_key(scope)
-        if key not in self._keys.names:
+        name = self._keys.name(key)
+        if name is None:
             return (scope.get("client") or ("",))[0].encode()
-        scope["state"]["key"] = self._keys.names[key]  # for the log
+        scope["state"]["key"] = name  # for the log
         return key

@@ -232,6 +232,22 @@ def test_with_one_worker_the_file_of_keys_is_read_again(models, tmp_path):
         assert statuses() == [401, 200, 200]
 
 
+def test_requests_are_answered_while_a_large_file_of_keys_is_read(models, tmp_path):
+    keys, known = tmp_path / "keys", {"X-API-Key": "a key of sixteen or more"}
+    keys.write_text(known["X-API-Key"])
+    with serving(models, API_KEYS_FILE=keys) as client:
+        keys.write_text("\n".join([known["X-API-Key"], *(f"{number:032x}" for number in range(400_000))]))
+        client.process.send_signal(signal.SIGHUP)
+        answers, deadline = [], time.monotonic() + 60
+        while "API keys read again: 400001" not in client.log.text:
+            assert time.monotonic() < deadline
+            answers.append(client.get("/models", headers=known).status_code)
+
+        assert len(answers) >= 5
+        assert set(answers) == {200}
+        assert client.get("/models", headers={"X-API-Key": f"{7:032x}"}).status_code == 200
+
+
 def test_a_worker_is_not_ended_by_what_is_meant_for_its_supervisor(tmp_path):
     toys.publish(tmp_path, "toy", 1)
     with serving(tmp_path, WORKERS=2) as client:
