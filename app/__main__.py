@@ -28,6 +28,7 @@ from app.errors import (
     NothingToServe,
     PortInUse,
 )
+from app.escaping import printable
 
 
 def _lacks(package: str | None) -> NoReturn:
@@ -183,6 +184,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
 def _say(parsed: argparse.Namespace, text: str) -> None:
     """Print why the command ends; for the service, in its log format, even if other settings are invalid."""
+    text = printable(text)
     if parsed.command in (None, "serve") and os.environ.get(f"{PREFIX}LOG_FORMAT") == "json":
         from app import logs  # noqa: PLC0415  # as above
 

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from app.errors import DeviceUnavailable, InvalidArtifact, InvalidUsage, MissingInput, MultipoolError
+from app.escaping import printable
 from app.interrupts import EXIT_CODES as OF_SIGNALS
 from app.interrupts import noted, signal_of
 from model_export.arguments import parse
@@ -70,7 +71,7 @@ def _run(parsed: argparse.Namespace) -> dict[str, Any]:
 def _say(text: str) -> None:
     """Print why it ends, if somebody still reads the output."""
     try:
-        print(text, file=sys.stderr)
+        print(printable(text), file=sys.stderr)
     except BrokenPipeError:
         streams.discard(sys.stderr)
 

@@ -92,6 +92,8 @@ def labels(text: str) -> tuple[str, ...]:
     names = tuple(unicodedata.normalize("NFC", name).strip() for name in text.split(","))
     if len(set(names)) != len(names) or not all(names) or len(names) < 2:
         raise argparse.ArgumentTypeError(f"{text!r} must be at least two different names, separated by commas")
+    if strange := [name for name in names if not name.isprintable()]:
+        raise argparse.ArgumentTypeError(f"the name {strange[0]!r} cannot be printed; choose another")
     return names
 
 

@@ -20,6 +20,7 @@ SHARED = {
     "app.digest",
     "app.drift",
     "app.errors",
+    "app.escaping",
     "app.explanation",
     "app.familiarity",
     "app.images",

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import problems
 from app.errors import Draining
+from app.escaping import printable
 from app.http import fields
 from app.http.paths import HEALTH, route_of
 from app.metrics import Metrics
@@ -131,5 +132,4 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
 
 
 def _printable(text: str) -> str:
-    """Cut a text in which something comes from the request, and escape what could forge a line of the log."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:300])
+    return printable(text[:300])  # something in it comes from the request

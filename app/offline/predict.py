@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from app import answers, overlay, problems
 from app.errors import InvalidUsage, MissingInput, MultipoolError
+from app.escaping import printable
 from app.offline import finding, journal, tables
 from app.offline.answering import Offline, Prediction, Result, open_version
 from app.offline.journal import Journal
@@ -180,7 +181,7 @@ def _print_lines(results: Iterator[Result], width: int, lowest: float) -> int:
             failed += 1
             continue
         known = f"  familiarity {_figure(result['familiarity']['joint'], lowest)}" if "familiarity" in result else ""
-        print(f"{name:<{width}}  {result['label'] or '(uncertain)'}  {result['probability']:.4f}{known}")
+        print(f"{name:<{width}}  {printable(result['label'] or '(uncertain)')}  {result['probability']:.4f}{known}")
     return failed
 
 

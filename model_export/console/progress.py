@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 
+from app.escaping import printable
 from model_export.console import streams
 
 T = TypeVar("T")
@@ -18,7 +20,10 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Output(Console):
-    """A console whose reader may leave during training: rich would exit, here the work continues."""
+    """A console whose reader may leave during training: rich would exit, here the work continues.
+
+    What cannot be printed, in the name of a class for example, is escaped.
+    """
 
     closed = False
     """Whether nobody reads it any more."""
@@ -27,6 +32,11 @@ class Output(Console):
         """Discard all further output."""
         self.closed = True
         streams.discard(self.file)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Write as segments of text; those of rich's own that command the terminal stay as they are."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else "\n".join(map(printable, text.split("\n"))), style, control)
 
 
 console = Output(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)

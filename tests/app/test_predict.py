@@ -97,6 +97,18 @@ def test_the_lowest_familiarity_is_marked(tmp_path):
     assert (done.returncode, done.stderr, done.stdout.splitlines()[1]) == (0, "", other)
 
 
+def test_the_name_of_a_class_commands_no_terminal(predict, folder, tmp_path):
+    toys.publish(tmp_path / "odd", "toy", data=toys.artifact(labels=("dark", "bri\x1b[31mght")))
+    chosen = {"MODELS_DIR": tmp_path / "odd", "DEFAULT_MODEL": "toy"}
+
+    done = predict(folder / "255.png", **chosen)
+    assert done.stdout.split()[1] == "bri\\x1b[31mght"
+
+    done = predict(folder / "255.png", "--explain", tmp_path / "why.png", "--label", "no", **chosen)
+    assert done.returncode == 2
+    assert done.stderr == "error: --label: there is no 'no'; there are dark, bri\\x1b[31mght\n"
+
+
 def test_json_is_what_the_service_answers(predict, server, folder):
     image = folder / "deep" / "noise.JPG"
     told = server.post("/predict", params={"explain": "true"}, files={"file": image.read_bytes()}).json()

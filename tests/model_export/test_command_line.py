@@ -583,6 +583,7 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["train", "x.npz", "--labels", "a,a"],
         ["train", "x.npz", "--labels", "a"],
         ["train", "x.npz", "--labels", "a,,b"],
+        ["train", "x.npz", "--labels", "a,b\x1bc"],
         ["compare", "digits", "--architectures", "gap,gap2"],
         ["publish"],
     ],

@@ -1,6 +1,7 @@
 """How long something takes is said in the unit that people would use, and how far it is without a terminal too."""
 
 import pytest
+from rich.table import Table
 
 from model_export.console import progress
 from model_export.console.numbers import counted, lasting
@@ -25,3 +26,16 @@ def test_without_a_terminal_long_work_is_told_in_lines_now_and_then(monkeypatch,
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", -1)
     assert list(progress.track("abc", 1234, "load train")) == ["a", "b", "c"]
     assert capsys.readouterr().err == "".join(f"load train: {done} of 1,234\n" for done in (1, 2, 3))
+
+
+def test_the_name_of_a_class_commands_no_terminal(capsys):
+    table = Table("class", "recall")
+    table.add_row("da\x1b[31mrk", "1.0")
+
+    progress.console.print(table)
+    progress.say("labels bri\x1b]0;ght, é\nsecond line")
+
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    assert "da\\x1b" in said  # and cut to the width that it has without
+    assert said.endswith("labels bri\\x1b]0;ght, é\nsecond line\n")
