@@ -12,9 +12,9 @@ _FIELDS = ("request_id", "client", "method", "path", "status", "duration_ms", "k
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: ``time``, ``level``, ``logger``, ``message``; for a request also its id, client
-    (the address that it came from), method, path, status and duration; for a prediction the model; what names its API
-    key; and why it was refused.
+    """One JSON object per line: ``time``, ``level``, ``pid`` (the process), ``logger``, ``message``; for a request also
+    its id, client (the address that it came from), method, path, status and duration; for a prediction the model; what
+    names its API key; and why it was refused.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -22,6 +22,7 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
+            "pid": record.process,
             "logger": record.name,
             "message": _encodable(record.getMessage()),
         }
@@ -42,10 +43,10 @@ def as_json(level: int, message: str) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, message, and the request id where there is one."""
+    """Time, level, message, and the request id where there is one; of several processes also which one it is."""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+    def __init__(self, *, several: bool = False) -> None:
+        super().__init__(f"%(asctime)s %(levelname)-7s {'[%(process)d] ' if several else ''}%(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the base class's name
         """Write the line before a traceback, if any."""
@@ -53,16 +54,16 @@ class TextFormatter(logging.Formatter):
         return super().formatMessage(record) + (f" [{request_id}]" if request_id else "")
 
 
-def configuration(level: str, style: str) -> dict[str, Any]:
+def configuration(level: str, style: str, workers: int) -> dict[str, Any]:
     """Build the ``logging.config`` dictionary for the service and its workers.
 
     uvicorn is asked for its errors only: the service says itself when it listens, is ready, and stops.
     """
-    formatter = JsonFormatter if style == "json" else TextFormatter
+    formatter = {"()": JsonFormatter} if style == "json" else {"()": TextFormatter, "several": workers > 1}
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"default": {"()": formatter}},
+        "formatters": {"default": formatter},
         "handlers": {"default": {"class": "logging.StreamHandler", "formatter": "default"}},
         "root": {"level": "WARNING", "handlers": ["default"]},
         "loggers": {

@@ -77,7 +77,7 @@ def work(
 
 def _prepare(settings: Settings) -> None:
     logging.captureWarnings(True)
-    logging.config.dictConfig(logs.configuration(settings.log_level, settings.log_format))
+    logging.config.dictConfig(logs.configuration(settings.log_level, settings.log_format, settings.workers))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

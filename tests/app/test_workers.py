@@ -232,6 +232,18 @@ def test_with_one_worker_the_file_of_keys_is_read_again(models, tmp_path):
         assert statuses() == [401, 200, 200]
 
 
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_the_log_tells_which_worker_answered(models, style):
+    with serving(models, WORKERS=2, LOG_FORMAT=style) as client:
+        client.log.wait_for(r"(?s)is ready.*is ready")
+        assert client.get("/models").status_code == 200
+        line = client.log.wait_for(r".*GET /models 200.*")[0]
+        pid = json.loads(line)["pid"] if style == "json" else int(re.search(r"INFO +\[(\d+)\] GET", line)[1])
+
+        assert pid in map(int, re.findall(r"worker (\d+) is ready", client.log.text))
+        assert pid != client.process.pid
+
+
 def test_requests_are_answered_while_a_large_file_of_keys_is_read(models, tmp_path):
     keys, known = tmp_path / "keys", {"X-API-Key": "a key of sixteen or more"}
     keys.write_text(known["X-API-Key"])
