@@ -12,24 +12,45 @@ export const model = () => listed.models.find(({ name }) => name === $("model").
 /** The chosen model and version, as requests name them. */
 export const reference = () => `${$("model").value}:${$("version").value}`;
 
-/** Offer the models that are served; the choice is kept if it is still among them. */
+/** Model and perhaps version that the address of the page names, as requests do. */
+const addressed = () => new URLSearchParams(location.search).get("model") ?? "";
+
+/**
+ * Offer the models that are served; the choice is kept if it is still among them, and at first comes from the address.
+ * Returns a notice if what the address names is not served.
+ */
 export function offer(found) {
-  const [before, version] = [$("model").value, $("version").value];
+  const before = $("model").value;
+  const [wanted, version] = before ? [before, $("version").value] : addressed().split(":");
   listed = found;
-  const kept = model() ? before : listed.default;
-  $("model").replaceChildren(...listed.models.map(({ name }) => new Option(name, name, false, name === kept)));
+  const kept = listed.models.some(({ name }) => name === wanted);
+  const chosen = kept ? wanted : listed.default;
+  $("model").replaceChildren(...listed.models.map(({ name }) => new Option(name, name, false, name === chosen)));
   $("model").disabled = $("version").disabled = false;
-  choose(kept === before ? version : null);
+  choose(kept ? version : null);
+  if (before || !wanted || (kept && (!version || version === $("version").value))) return "";
+  return `The address of this page names the model ${isolated(addressed().slice(0, 100))}, which is not served; `
+    + `${reference()} answers instead.`;
 }
 
-/** Call `then` after each choice by the user. */
+/** Call `then` after each choice by the user, which the address of the page then names. */
 export function onChosen(then) {
   $("model").addEventListener("change", () => {
     choose();
+    address($("model").value); // without a version: a bookmark is to follow the model
     then();
   });
-  $("version").addEventListener("change", () => then());
+  $("version").addEventListener("change", () => {
+    address(reference());
+    then();
+  });
   $("choice").addEventListener("submit", (event) => event.preventDefault());
+}
+
+function address(chosen) {
+  const url = new URL(location.href);
+  url.searchParams.set("model", chosen);
+  history.replaceState(null, "", url.href.replaceAll("%3A", ":"));
 }
 
 function choose(kept) {

@@ -31,9 +31,9 @@ let waiting = null;
 async function load() {
   clearTimeout(waiting);
   try {
-    offer(await service.models());
+    const notice = offer(await service.models());
     key.dismiss();
-    say("");
+    say(notice);
     if (image && choice.reference() !== shown?.reference) await classify();
   } catch (error) {
     const starting = error.status === 503;
@@ -43,8 +43,9 @@ async function load() {
 }
 
 function offer(listed) {
-  choice.offer(listed);
+  const notice = choice.offer(listed);
   offerDrawing();
+  return notice;
 }
 
 function offerDrawing() {

@@ -57,6 +57,42 @@ def test_several_files_are_gone_through_one_by_one(odd_page):
     assert odd_page.get_by_role("button", name="Next").is_hidden()
 
 
+@pytest.mark.parametrize(
+    ("asked", "shown"), [("headless", "headless:1"), ("many", "many:1"), ("many:2", "many:2"), ("", "many:1")]
+)
+def test_the_address_may_name_the_model(chromium, odd, asked, shown):
+    with opened(chromium, f"{odd.base_url}/?model={asked}") as page:
+        page.wait_for_selector("#model option", state="attached")
+
+        assert f"{page.input_value('#model')}:{page.input_value('#version')}" == shown
+        assert page.locator("#message").is_hidden()
+
+
+@pytest.mark.parametrize("asked", ["nothing", "many:9", "<b>bold</b>"])
+def test_an_address_with_a_model_that_is_not_served_says_so(chromium, odd, asked):
+    with opened(chromium, f"{odd.base_url}/?model={asked}") as page:
+        page.wait_for_selector("#model option", state="attached")
+
+        expect(page.locator("#message")).to_contain_text(asked)
+        expect(page.locator("#message")).to_contain_text("is not served; many:1 answers instead")
+        page.set_input_files("#file", [file("a.png", 0)])
+        settled(page)
+        assert page.locator("#message").is_hidden()
+
+
+def test_the_address_follows_the_choice(chromium, odd):
+    with opened(chromium, f"{odd.base_url}/?model=wide&x=1#here") as page:
+        page.wait_for_selector("#model option", state="attached")
+        page.select_option("#model", "many")
+        assert page.url == f"{odd.base_url}/?model=many&x=1#here"
+        page.select_option("#version", "2")
+        assert page.url == f"{odd.base_url}/?model=many:2&x=1#here"
+
+        page.reload()
+        page.wait_for_selector("#model option", state="attached")
+        assert (page.input_value("#model"), page.input_value("#version")) == ("many", "2")
+
+
 def test_the_page_says_in_plain_words_what_it_shows(odd_page):
     assert "appear here" in odd_page.text_content("#empty")
     assert "takes colour images, scaled to 8 × 8 pixels, and knows 137 classes" in odd_page.text_content("#facts")
