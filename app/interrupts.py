@@ -17,6 +17,15 @@ def signal_of(interrupt: KeyboardInterrupt) -> signal.Signals:
     return interrupt.args[0] if interrupt.args else signal.SIGINT
 
 
+class Interrupt(KeyboardInterrupt):
+    """An interrupt by a signal, which is its argument.
+
+    A class of its own, because CPython run with ``-m`` ends by SIGINT, whatever its exit code, once a plain
+    ``KeyboardInterrupt`` has struck code in a string (``run_eval_code_obj`` in ``pythonrun.c``), even if it was caught.
+    Imports run such code, for every dataclass for instance.
+    """
+
+
 @contextmanager
 def noted(*signals: signal.Signals) -> Iterator[None]:
     """Raise any failure of the block after one of the signals as an interrupt, with the notes of the failure.
@@ -28,7 +37,7 @@ def noted(*signals: signal.Signals) -> Iterator[None]:
     def strike(number: int, _: FrameType | None) -> NoReturn:
         nonlocal struck
         struck = signal.Signals(number)
-        raise KeyboardInterrupt(struck)
+        raise Interrupt(struck)
 
     before = {number: signal.getsignal(number) for number in signals}
     for number, handler in before.items():
@@ -39,7 +48,7 @@ def noted(*signals: signal.Signals) -> Iterator[None]:
     except Exception as error:
         if struck is None:
             raise
-        interrupt = KeyboardInterrupt(struck)
+        interrupt = Interrupt(struck)
         for note in getattr(error, "__notes__", []):
             interrupt.add_note(note)
         raise interrupt from None

@@ -1,10 +1,23 @@
 """An interrupt comes out as one, whatever the code that it struck made of it."""
 
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from app.interrupts import noted
+from tests.conftest import ROOT
+
+COMMAND = """
+import sys
+from app.interrupts import EXIT_CODES, noted, signal_of
+try:
+    with noted(*EXIT_CODES):
+        exec("import signal; signal.raise_signal(signal.{name})")
+except KeyboardInterrupt as interrupt:
+    sys.exit(EXIT_CODES[signal_of(interrupt)])
+"""
 
 
 def interrupted_import():
@@ -38,3 +51,13 @@ def test_what_is_ignored_stays_ignored():
         signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_the_exit_code_is_that_of_the_command_wherever_it_struck(tmp_path, name, code):
+    """Code in a string is what dataclasses are made of, while modules are imported."""
+    (tmp_path / "command.py").write_text(COMMAND.format(name=name))
+
+    done = subprocess.run([sys.executable, "-m", "command"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=False)
+
+    assert done.returncode == code
