@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from app.registry.artifacts import FILE
+from app.registry.artifacts import FILE, VERSION
 from model_export import files
 
 HIGHEST = ".highest"
@@ -46,16 +45,18 @@ def check(repository: Path, name: str) -> None:
 
 def versions(home: Path) -> list[int]:
     """List the versions in a model's folder."""
-    return sorted(int(path.name) for path in home.iterdir() if path.name.isdecimal())
+    return sorted(int(path.name) for path in home.iterdir() if VERSION.fullmatch(path.name))
 
 
 def highest(home: Path) -> int:
-    """Find the highest number that a version of a model has or had; 0 if there was none."""
-    try:
-        noted = re.fullmatch(rb"([1-9]\d{0,8})\s*", (home / HIGHEST).read_bytes())
-    except OSError:  # nothing is recorded, or it cannot be read: the existing versions count
-        noted = None
-    return max(*versions(home), int(noted[1]) if noted else 0, 0)
+    """Find the highest number that a version of a model has or had; 0 if there was none.
+
+    A version that was withdrawn by renaming it, as to ``2.withdrawn``, counts, even if nothing is recorded.
+    """
+    names = [path.name.partition(".")[0] for path in home.iterdir()]
+    with suppress(OSError, UnicodeDecodeError):  # nothing is recorded, or it cannot be read
+        names.append((home / HIGHEST).read_text().strip())
+    return max((int(name) for name in names if VERSION.fullmatch(name)), default=0)
 
 
 def publish(folder: Path, describe: Callable[[int], None] = lambda _: None) -> Path:

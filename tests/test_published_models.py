@@ -1,8 +1,12 @@
 """The committed models answer over HTTP as well as the README says, on images they have not seen."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from model_export import publishing
+from tests.conftest import COMMITTED, ROOT
 
 EUROSAT = ("eurosat-channel-groups", "eurosat-separable", "eurosat-regions")
 LARGEST_BYTES = 2_000_000
@@ -18,6 +22,15 @@ def test_all_are_served_and_the_digits_answer_by_default(published):
 def test_files_are_small(committed):
     for path in committed.rglob("*.onnx"):
         assert path.stat().st_size < LARGEST_BYTES, path
+
+
+@pytest.mark.parametrize("path", COMMITTED)
+def test_the_number_of_a_version_is_not_used_again_even_if_it_is_deleted(tmp_path, path):
+    name, number = path.split("/")
+    shutil.copytree(ROOT / "models" / name, tmp_path / name)
+    shutil.rmtree(tmp_path / path)
+
+    assert publishing.highest(tmp_path / name) >= int(number)
 
 
 def test_each_says_where_it_came_from(published):

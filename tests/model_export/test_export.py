@@ -246,6 +246,22 @@ def test_the_number_of_a_version_that_was_removed_is_not_used_again(tmp_path):
     assert [(found.name, found.number) for found in discover(tmp_path)] == [("toy", 4)]
 
 
+@pytest.mark.parametrize("name", ["2.withdrawn", "2.bad.backup"])
+def test_the_number_of_a_version_that_was_withdrawn_is_not_used_again_though_nothing_is_recorded(tmp_path, name):
+    """As in a folder that was copied without its hidden file."""
+    (tmp_path / "toy" / name).mkdir(parents=True)
+
+    assert put(tmp_path).name == "3"
+
+
+@pytest.mark.parametrize("name", ["20261129152205", "backup", "07"])
+def test_a_folder_whose_name_is_no_version_has_no_number(tmp_path, name):
+    """The service would pass over version 20261129152206."""
+    (tmp_path / "toy" / name).mkdir(parents=True)
+
+    assert put(tmp_path).name == "1"
+
+
 @pytest.mark.parametrize("nonsense", [b"", b"many", b"-3", b"0", b"\xff\xfe", b"1\n", b"9" * 30])
 def test_what_is_nonsense_in_the_note_of_the_highest_number_does_not_count(tmp_path, nonsense):
     put(tmp_path), put(tmp_path)
