@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 from app.registry.artifacts import FILE, VERSION
 from model_export import files
 
+STAGING = ".staging-"
 HIGHEST = ".highest"
 """Beside the versions of a model: the highest number ever used; the service ignores this file."""
 
@@ -24,13 +27,34 @@ def staging(repository: Path, name: str) -> Iterator[Path]:
         with suppress(FileExistsError):
             made.mkdir(parents=True)
             made.chmod(made.stat().st_mode | 0o555)  # the service may run as another user, whatever the umask is
-    folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=home))
+    with _swept(home):
+        folder = Path(tempfile.mkdtemp(prefix=STAGING, dir=home))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # it has versions, or another process is staging in it
+                home.rmdir()
+
+
+@contextmanager
+def _swept(home: Path) -> Iterator[None]:
+    """Remove what killed processes left in a model's folder, and keep others from doing so until the end.
+
+    Who stages shares the folder's lock, which the system releases when the process ends. So whoever gets it alone knows
+    that nobody stages. Some file systems, such as NFS, lock no folders: there, nothing is removed.
+    """
+    handle = os.open(home, os.O_RDONLY)
     try:
-        yield folder
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in home.glob(f"{STAGING}*"):
+                shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # it has versions, or another process is staging in it
-            home.rmdir()
+        os.close(handle)
 
 
 def check(repository: Path, name: str) -> None:

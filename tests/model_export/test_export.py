@@ -1,8 +1,11 @@
 """Conversion, verification and publishing: only what answers like Keras appears, whole, as the next version."""
 
 import errno
+import fcntl
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from model_export.errors import ParityFailure
 from model_export.networks import trunks
 from model_export.networks.trunks import TRUNKS
 from tests import toys
+from tests.conftest import ROOT
 
 SHAPE = Shape(16, 18, 3)
 
@@ -293,6 +297,62 @@ def test_a_failure_while_staging_leaves_nothing(tmp_path):
     with pytest.raises(ParityFailure):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+STAGES = """
+import sys, time
+from pathlib import Path
+from model_export import publishing
+with publishing.staging(Path(sys.argv[1]), "toy") as folder:
+    (folder / "model.onnx").write_bytes(b"half")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """Start a process that stages; returns it and its folder."""
+    started = []
+
+    def start():
+        command = [sys.executable, "-c", STAGES, tmp_path]
+        started.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
+        return started[-1], Path(started[-1].stdout.readline().strip())
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_needs_is_not(tmp_path, stage):
+    killed, left = stage()
+    living, used = stage()
+    killed.kill()
+    killed.wait()
+    assert left.is_dir()
+
+    put(tmp_path)
+    assert (used / "model.onnx").read_bytes() == b"half"
+    living.kill()
+    living.wait()
+    put(tmp_path)
+
+    assert sorted(path.name for path in (tmp_path / "toy").iterdir()) == [".highest", "1", "2"]
+
+
+def test_where_folders_cannot_be_locked_nothing_is_removed(tmp_path, monkeypatch):
+    """Nobody can tell then whether a folder is used."""
+
+    def unable(*_):
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    (tmp_path / "toy" / ".staging-x").mkdir(parents=True)
+    monkeypatch.setattr(fcntl, "flock", unable)
+
+    assert put(tmp_path).name == "1"
+    assert (tmp_path / "toy" / ".staging-x").is_dir()
 
 
 def test_exports_at_once_get_versions_of_their_own(tmp_path):
