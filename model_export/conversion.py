@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -83,7 +86,8 @@ def convert(network: Network, document: Metadata) -> onnx.ModelProto:
         return model(image, training=False)
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    proto, _ = tf2onnx.convert.from_function(answer, input_signature=[signature], opset=OPSET)
+    with _collecting():
+        proto, _ = tf2onnx.convert.from_function(answer, input_signature=[signature], opset=OPSET)
     _name_batch_axis(proto, names)
     if explained:
         _pool_untransposed(proto, network)
@@ -92,6 +96,24 @@ def convert(network: Network, document: Metadata) -> onnx.ModelProto:
     describe(proto, document)
     onnx.checker.check_model(proto, full_check=True)
     return proto
+
+
+@contextmanager
+def _collecting() -> Iterator[None]:
+    """Collect garbage often, but only what is made here.
+
+    tf2onnx copies the whole graph for each of its passes, about two dozen, and leaves the copies in cycles. They are
+    few objects that hold all weights, so the collector would find them only when they fill gigabytes.
+    """
+    usual = gc.get_threshold()
+    gc.freeze()  # leaves out what was there before: TensorFlow has too many objects to go through so often
+    gc.collect()
+    gc.set_threshold(100, 1, 1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()
 
 
 def describe(proto: onnx.ModelProto, document: Metadata) -> None:

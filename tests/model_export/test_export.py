@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import gc
 import os
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ import keras
 import numpy as np
 import onnx
 import pytest
+from tf2onnx.graph import Graph
+from tf2onnx.optimizer.optimizer_base import GraphOptimizerBase
 
 from app.images import Shape
 from app.metadata import Branch, Metadata, Recipe
@@ -160,6 +163,25 @@ def test_a_trunk_whose_scaling_holds_constants_needs_nothing_but_the_image(tmp_p
     conversion.save(conversion.convert(network, document), tmp_path / "model.onnx")
 
     verification.verify(tmp_path / "model.onnx", conversion.outputs(network), ())
+
+
+def test_copies_of_a_graph_do_not_pile_up_during_conversion(monkeypatch):
+    """tf2onnx makes one for each of its passes, with all weights: ResNet101 took 11 GB of memory."""
+    optimize, living = GraphOptimizerBase.optimize, []
+
+    def count(*arguments):
+        living.append(sum(isinstance(one, Graph) for one in gc.get_objects()))
+        return optimize(*arguments)
+
+    network = build("gap", "mobilenetv3small", Shape(32, 32, 3), 3)
+    document = Metadata(architecture="gap", labels=("a", "b", "c"), branches=network.branches, recipe=Recipe())
+    monkeypatch.setattr(GraphOptimizerBase, "optimize", count)
+    before = gc.get_threshold()
+    conversion.convert(network, document)
+
+    assert len(living) > 20
+    assert max(living) < 8
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
 
 
 @pytest.mark.parametrize("architecture", ["channel-groups", "separable", "regions"])
