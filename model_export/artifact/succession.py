@@ -6,6 +6,7 @@ A model with other classes, or one that is worse, is easily published under an e
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass
@@ -126,6 +127,9 @@ def again(arguments: argparse.Namespace, run: Run, options: str) -> str:
     """Write the command that publishes a run as was tried now, but with other options."""
     by = arguments.published_by
     command = by if by.startswith("publish ") else f"publish {shlex.quote(str(run.folder))}"
+    name, _, value = options.partition(" ")
+    if value:  # it replaces the one that was given
+        command = re.sub(rf" {name}[ =]\w+", "", command)
     return f"{program()} {command} {options}"
 
 

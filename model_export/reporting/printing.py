@@ -37,14 +37,16 @@ def print_training(published: Published, run: Path, data: str) -> None:
         out.print(differences_table(published.differences))
     else:
         out.print(roundings_table(published.differences, reduced.precision))
-        out.print(f"{reduced.precision} rounds, so such differences are normal; it is judged by its answers:")
-        out.print(f"{reduced.judgement()}; {reduced.speed:g} times as fast on this CPU at batch 32")
-        out.print(reduced.resolution(round(published.metrics["validation"]["images"])))
+        out.print(f"{reduced.precision} rounds, so such differences are normal; it is judged by its answers, below")
     out.print(found.setting())
     out.print(_calibration(found, "" if reduced is None else f" in {reduced.precision}"))
     worst = "1 mistake" if published.mistakes == 1 else f"the {published.mistakes} worst mistakes"
     sheet = f", {worst} among the validation images" if published.mistakes else ""
     out.print(f"run {run}: results.csv, curves, confusion, reliability, selective{sheet}")
+    if reduced is not None:  # the verdict comes last
+        speed = f"{reduced.speed:.2f} times as fast on this CPU at batch 32"
+        out.print(f"{reduced.precision} is accurate enough: {reduced.judgement()}; {speed}")
+        out.print(reduced.resolution(round(published.metrics["validation"]["images"])))
     out.print(next_commands(published.folder, data, published.change))
 
 
