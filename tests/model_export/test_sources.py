@@ -9,13 +9,14 @@ import sys
 import tempfile
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.errors import InvalidUsage, MissingInput
@@ -131,6 +132,12 @@ def archive(method=zipfile.ZIP_STORED, **members):
         b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|u1', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n\x00",
         archive(x=b"\x93NUMPY\x01\x00\x03\x00{'\n"),
         archive(zipfile.ZIP_LZMA, x=bytes(99)).replace(b"]\x00\x00", b"\xff\x00\x00", 1),
+        archive(zipfile.ZIP_BZIP2, x=bytes(99)).replace(b"BZh", b"BZx", 1),
+        archive(zipfile.ZIP_DEFLATED, x=bytes(99)).replace(zlib.compress(bytes(99))[2:6], b"\xff" * 4, 1),
+        archive(x=bytes(99)).replace(
+            b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01", 1
+        ),  # encrypted
+        b"",
     ],
 )
 def test_a_npz_file_that_is_none(tmp_path, content):
@@ -140,6 +147,56 @@ def test_a_npz_file_that_is_none(tmp_path, content):
         sources.find(str(tmp_path / "data.npz"))
     with pytest.raises(MissingInput, match="is not a file"):
         sources.find(str(tmp_path / "absent.npz"))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999,), }",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (9223372036854775807,), }",
+        "{'descr': ('|u1',), 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': '|u1', 1: False}",
+        "{[]: 1}",
+        "(" * 200,
+        "-" * 9000 + "1",
+        "\n  x\n y",
+        "1 if",
+    ],
+)
+def test_an_array_whose_header_is_nonsense_is_said_to_be_damaged(tmp_path, header):
+    start = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header))
+    (tmp_path / "data.npz").write_bytes(archive(x=start + header.encode()))
+
+    with pytest.raises(BadData, match=r"cannot be read as \.npz"):
+        sources.find(str(tmp_path / "data.npz"))
+
+
+def saved(save, labels):
+    buffer = io.BytesIO()
+    save(buffer, x=arrays(6, (4, 4))[0], y=labels)
+    return buffer.getvalue()
+
+
+WHOLE = [
+    saved(save, labels) for save in (np.savez, np.savez_compressed) for labels in (np.arange(6) % 2, list("ababab"))
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_npz_file_that_is_cut_or_changed_anywhere_is_read_or_said_to_be_damaged(tmp_path_factory, data):
+    content = bytearray(data.draw(st.sampled_from(WHOLE)))
+    places = st.integers(0, len(content) - 1)
+    for place, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=8)):
+        content[place] = value
+    if data.draw(st.booleans()):
+        start, end = sorted(data.draw(st.tuples(places, places)))
+        del content[start:end]
+    path = tmp_path_factory.mktemp("npz") / "data.npz"
+    path.write_bytes(content)
+
+    with suppress(BadData):
+        sources.find(str(path))
 
 
 def test_what_is_no_array_in_a_npz_file_is_passed_over(tmp_path):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
+import tokenize
+import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +26,11 @@ from model_export.errors import BadData
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_DAMAGED = (
+    *(OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(ValueError, TypeError, IndexError, OverflowError, MemoryError, SyntaxError, tokenize.TokenError),
+)
+"""What zipfile raises (first line), and NumPy and the parser of Python with which it reads headers (second)."""
 _SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
@@ -58,7 +67,7 @@ def _read(path: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:  # noqa: BLE001  # a damaged file can make zipfile and NumPy fail in any way
+    except _DAMAGED as error:
         raise BadData(f"{path} cannot be read as .npz ({error}); write it with numpy.savez") from None
     pairs = {"": "train", **{f"_{name}": split for name, split in _SPLITS.items()}}
     found = {}
