@@ -18,7 +18,7 @@ from app.__main__ import settings_table
 from app.interrupts import EXIT_CODES as OF_SIGNALS
 from app.routes.predictions import Parameters
 from app.settings import PREFIX, Settings
-from model_export import arguments
+from model_export import options
 from model_export.__main__ import EXIT_CODES as EXPORT_CODES
 from model_export.console.streams import UNREAD
 from tests import toys
@@ -97,7 +97,7 @@ def test_every_make_target_is_listed_and_exists():
     assert {row[0] for row in rows("Commands")} == {f"`make {target}`" for target in targets}
 
 
-@pytest.mark.parametrize(("program", "parser"), [("model_export", arguments.parser), ("app", service.parser)])
+@pytest.mark.parametrize(("program", "parser"), [("model_export", options.parser), ("app", service.parser)])
 def test_the_commands_parse(program, parser):
     commands = [
         command
@@ -126,7 +126,7 @@ def test_every_option_named_in_the_text_exists():
     """Of the two programs and the benchmarks; others are of curl, pip and the like."""
     sources = [
         ROOT / "app" / "__main__.py",
-        ROOT / "model_export" / "arguments.py",
+        ROOT / "model_export" / "options.py",
         *(ROOT / "benchmarks").glob("*.py"),
     ]
     known = set(re.findall(r'"(--[a-z-]+)"', "".join(path.read_text() for path in sources)))

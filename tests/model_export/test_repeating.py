@@ -10,6 +10,7 @@ from model_export import arguments, datasets
 from model_export.__main__ import main
 from model_export.artifact import repeating
 from model_export.fitting.runs import Run
+from model_export.options import parser
 from model_export.training import Budget
 
 ELSEWHERE = {"output", "runs", "resume", "cache", "data_licence", "name", "json", "help"}
@@ -19,7 +20,7 @@ ELSEWHERE |= {"fail_on_leakage", "replace_anyway"}
 
 def options(command):
     """The names of the options of a command, as its parser knows them."""
-    commands = next(a for a in arguments.parser()._actions if isinstance(a, argparse._SubParsersAction))
+    commands = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
     return {action.dest for action in commands.choices[command]._actions if action.option_strings}
 
 
