@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         return OF_SIGNALS[signal_of(interrupt)]
     except tuple(kind for kind, _ in EXIT_CODES) as error:
         notes = getattr(error, "__notes__", []) if isinstance(error, OSError) else []  # a full disk can be emptied
-        _say("; ".join([f"error: {error}", *notes]))
+        _say("; ".join([f"error: {_reason(error)}", *notes]))
         return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
     return _end(result if parsed.json else None)
 
@@ -66,6 +66,14 @@ def _run(parsed: argparse.Namespace) -> dict[str, Any]:
         package = str(missing.name).partition(".")[0]
         raise MissingPackage(lacks(package)) from None
     return COMMANDS[parsed.command](parsed)
+
+
+def _reason(error: BaseException) -> str:
+    """Say what went wrong; if the system says so, with the file but without its number."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    file = error.filename2 or error.filename  # where to, if it was copied
+    return f"{file}: {error.strerror}" if file else error.strerror
 
 
 def _say(text: str) -> None:

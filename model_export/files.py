@@ -34,11 +34,18 @@ def write(path: Path, content: bytes) -> None:
 
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
-    """Give the path to write a file to; it is renamed to ``path`` at the end, and removed if the block fails."""
+    """Give the path to write a file to; it is renamed to ``path`` at the end, and removed if the block fails.
+
+    Raises:
+        OSError: It cannot be written; the error names ``path``.
+    """
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         yield part
         replace(part, path)
+    except OSError as error:
+        error.filename = str(path)  # of a disk that is full, the system does not say which file it was
+        raise
     finally:
         part.unlink(missing_ok=True)
 

@@ -102,10 +102,22 @@ def _explain(version: Version, file: Path, arguments: argparse.Namespace, settin
     explained = offline.run(version.model.run_with_maps, image[None])
     maps = answers.maps(version, explained, answers.Asked.of(version, **chosen))
     try:
-        arguments.explain.write_bytes(overlay.picture(maps, image))
+        _write(arguments.explain, overlay.picture(maps, image))
     except OSError as error:
         raise MultipoolError(f"{arguments.explain} cannot be written: {error.strerror}") from None
     print(f"{arguments.explain}: where the logit of {maps['label']!r} comes from", file=sys.stderr)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file, and remove it if only half of it can be written; not by rename, as it may be ``/dev/stdout``."""
+    with path.open("wb") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except OSError:
+            if path.is_file():
+                path.unlink()
+            raise
 
 
 def _tabulate(offline: Offline, files: list[Path], arguments: argparse.Namespace) -> int:

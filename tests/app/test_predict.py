@@ -205,6 +205,20 @@ def test_a_disk_that_is_full_is_said_with_the_path_and_the_same_command_goes_on(
     assert len(table.read_text().splitlines()) == 4
 
 
+def test_half_a_picture_is_not_left_where_the_disk_is_full(models, folder):
+    command = [sys.executable, "-m", "app", "predict", str(folder / "0.png"), "--explain", str(folder / "why.png")]
+
+    def fill():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(models), capture_output=True, text=True, check=False, preexec_fn=fill
+    )
+
+    assert (done.returncode, done.stderr) == (1, f"error: {folder / 'why.png'} cannot be written: File too large\n")
+    assert not (folder / "why.png").exists()
+
+
 def test_several_images_fail_alone(predict, folder):
     done = predict(folder / "0.png", folder / "broken.png", folder / "255.png", "--json", "--top", "1", "--no-features")
 
