@@ -23,6 +23,7 @@ _MAX_FILL_BYTES = 64 * 1024
 """Bytes between segments, which mean nothing; encoders write none."""
 _UNCHECKED_BYTES = 64 * 1024
 """A file this small is read in no time, whatever it holds."""
+_FIRST_MARKER_BYTES = 2
 _START_OF_SCAN, _END = 0xDA, 0xD9
 _STARTS_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Nor do those below 0xC0 have one that counts: libjpeg skips them where it expects a restart.
@@ -38,8 +39,8 @@ def check_header(data: bytes) -> None:
     """
     if len(data) <= _UNCHECKED_BYTES:
         return
-    segments, fill_bytes, end = 0, 0, 2
-    for start, following, marker in _markers(data, 2, within=_MAX_FILL_BYTES + 2):
+    segments, fill_bytes, end = 0, 0, _FIRST_MARKER_BYTES
+    for start, following, marker in _markers(data, within=_MAX_FILL_BYTES + 2):
         segments, fill_bytes, end = segments + 1, fill_bytes + start - end, following
         if marker == _START_OF_SCAN or segments > _MAX_SEGMENTS or fill_bytes > _MAX_FILL_BYTES:
             break
@@ -76,7 +77,7 @@ def work(data: bytes) -> tuple[int, int]:
         UndecodableImage: As :func:`check_header`.
     """
     check_header(data)
-    for start, _, marker in _markers(data, 2):
+    for start, _, marker in _markers(data):
         if marker in _STARTS_OF_FRAME:  # length, precision, height, width
             height, width = data[start + 5 : start + 7], data[start + 7 : start + 9]
             return int.from_bytes(height, "big") * int.from_bytes(width, "big"), data.count(b"\xff\xda")
@@ -91,7 +92,7 @@ def passes(pixels: int) -> int:
 def _has_more_scans(data: bytes, most: int) -> bool:
     """Tell whether there are more than ``most`` scans, or too many other segments."""
     scans = others = 0
-    for _, _, marker in _markers(data, 2):
+    for _, _, marker in _markers(data):
         if marker == _END:
             break
         if marker == _START_OF_SCAN:
@@ -103,11 +104,12 @@ def _has_more_scans(data: bytes, most: int) -> bool:
     return False
 
 
-def _markers(data: bytes, position: int, within: int = sys.maxsize) -> Iterator[tuple[int, int, int]]:
-    """Yield of each marker where it begins, where its segment ends, and its code.
+def _markers(data: bytes, within: int = sys.maxsize) -> Iterator[tuple[int, int, int]]:
+    """Yield of each marker after the first one, with which a JPEG begins: its start, its segment's end, and its code.
 
     Stops where the next ``within`` bytes hold no marker.
     """
+    position = _FIRST_MARKER_BYTES
     while found := _MARKER.search(data, position, min(position + within, len(data))):
         marker, position = data[found.end() - 1], found.end()
         if marker not in _WITHOUT_LENGTH:

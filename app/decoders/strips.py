@@ -50,7 +50,7 @@ def check(data: bytes, directories: int = 1) -> None:
         [("tag", f"{code}u2"), ("type", f"{code}u2"), ("count", f"{code}u{width}"), ("value", f"{code}u{width}")]
     )
     listed: dict[int, NDArray[Any]] = {}
-    start, count = int.from_bytes(data[width : 2 * width], order), 0
+    start = int.from_bytes(data[width : 2 * width], order)
     while start not in listed and len(listed) < directories and (start or not listed):
         count = int.from_bytes(data[start : start + short], order)
         rest = memoryview(data)[start + short :]
