@@ -75,7 +75,7 @@ def read_tiff(
         if len(pages) > 1:
             size = (len(pages), *page.shape)
             axis = -1 if len(pages) != channels and size[-1] == channels else 0
-            _check_size(_band_last(size, axis), channels, max_pixels)
+            _check_size(size if axis == -1 else (*page.shape, len(pages)), channels, max_pixels)
             _check_jpegs(data, pages, max_pixels)
             array = np.empty(size, page.dtype)
             for plane, one in zip(array, pages, strict=True):
@@ -128,10 +128,6 @@ def describe_tiff(data: bytes) -> str:
     with open_tiff(data) as tiff:
         page = tiff.pages[0]
         return f"{page.samplesperpixel} bands of {page.dtype or 'an unknown type'}"
-
-
-def _band_last(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    return (*shape[1:], shape[0]) if axis == 0 else shape
 
 
 def _check_compression(page: Any) -> None:
