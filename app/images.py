@@ -48,6 +48,8 @@ _ORIENTATION = 0x0112
 _SAMPLES_PER_PIXEL = 277
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _WHITE = (255, 255, 255, 255)
+_CHECKS = {"JPEG": scans.check_header, "PNG": chunks.check, "GIF": blocks.check, "BMP": runs.check}
+"""By format, what Pillow's reader needs checked first; TIFF, which has two readers, is checked before the choice."""
 _FIRST_TO = {"La": "LA", "LAB": "RGB"}
 """Modes, of TIFF files alone, that Pillow converts to one other only."""
 
@@ -130,21 +132,16 @@ def _decode_with_pillow(
     data: bytes, kind: str, shape: Shape, value_range: tuple[float, float] | None, max_pixels: int, *, room: Room
 ) -> NDArray[np.uint8]:
     mode = _PILLOW_MODES[shape.channels]
-    if kind == "JPEG":
-        scans.check_header(data)
-    elif kind == "PNG":
-        chunks.check(data)
-    elif kind == "GIF":
-        blocks.check(data)
-    elif kind == "BMP":
-        runs.check(data)
+    if kind in _CHECKS:
+        _CHECKS[kind](data)
     with _open(data, kind) as image:
         if image.width * image.height > max_pixels:
             raise TooManyPixels(
                 f"the image has {image.width} × {image.height} pixels, more than the limit of {max_pixels:,}; "
                 "send a smaller one"
             )
-        _check_tiff(image, kind, max_pixels)
+        if kind == "TIFF":
+            _check_tiff(image, max_pixels)
         if kind == "JPEG":
             scans.check(data, image.width * image.height, max_pixels)
         # The smallest DCT scale that still leaves at least twice the model's size in both directions,
@@ -176,15 +173,14 @@ def _neither_grey_nor_colour(what: str) -> WrongChannels:
     )
 
 
-def _check_tiff(image: Image.Image, kind: str, max_pixels: int) -> None:
+def _check_tiff(image: Image.Image, max_pixels: int) -> None:
     """Refuse a TIFF of which Pillow would silently read the first band alone, or whose tiles are bombs."""
-    if kind == "TIFF":
-        tags = image.tag_v2  # type: ignore[attr-defined]  # a TIFF image has it
-        samples = tags.get(_SAMPLES_PER_PIXEL, 1)
-        if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_LENGTH, 0) > max_pixels:
-            raise TooManyPixels(f"the TIFF has tiles of more than {max_pixels:,} pixels; save it in strips")
-        if samples != len(image.getbands()):
-            raise _neither_grey_nor_colour(f"{samples} bands")
+    tags = image.tag_v2  # type: ignore[attr-defined]  # a TIFF image has it
+    samples = tags.get(_SAMPLES_PER_PIXEL, 1)
+    if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_LENGTH, 0) > max_pixels:
+        raise TooManyPixels(f"the TIFF has tiles of more than {max_pixels:,} pixels; save it in strips")
+    if samples != len(image.getbands()):
+        raise _neither_grey_nor_colour(f"{samples} bands")
 
 
 def _upright(image: Image.Image) -> Image.Image:
