@@ -7,6 +7,7 @@ import hashlib
 from collections import OrderedDict
 
 from app.batching import Answer
+from app.decoders.formats import essence
 from app.model import Model
 from app.outputs import Outputs
 from app.upload import Upload
@@ -28,8 +29,7 @@ class AnswerCache:
         """Compute what an image is remembered by; the declared type is part of it, as it decides how bytes are read."""
         short = len(upload.data) < _LONG
         digest = _digest(upload.data) if short else await asyncio.to_thread(_digest, upload.data)
-        declared = (upload.media_type or "").partition(";")[0].strip().lower()[:80]
-        return model.sha256, digest, declared
+        return model.sha256, digest, essence(upload.media_type)[:80]
 
     def get(self, key: Key) -> Answer[Outputs] | None:
         """Look up an answer."""

@@ -60,6 +60,11 @@ def begins_an_image(path: Path) -> bool:
         return False
 
 
+def essence(media_type: str | None) -> str:
+    """Give a media type without its parameters, in lower case (MIME Sniffing Standard); empty for None."""
+    return (media_type or "").partition(";")[0].strip().lower()
+
+
 def recognise(data: bytes, media_type: str | None) -> str:
     """Decide which format the bytes are to be read as, and whether they were declared as one that is accepted.
 
@@ -70,7 +75,7 @@ def recognise(data: bytes, media_type: str | None) -> str:
         raise UnsupportedMediaType(f"the file is {name}, which is not read; save or export it as JPEG")
     if not data:
         raise EmptyFile("the file is empty; use one with an image in it")
-    declared = (media_type or "").partition(";")[0].strip().lower()
+    declared = essence(media_type)
     unknown = declared in ("", "application/octet-stream")
     if not unknown and declared not in MEDIA_TYPES:
         raise UnsupportedMediaType(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import multipart
 from starlette.requests import ClientDisconnect
 
+from app.decoders.formats import essence
 from app.errors import BodyTooLarge, EmptyFile, InvalidParameter, MalformedRequest, MissingFile
 from app.http import fields
 from app.upload import Upload
@@ -89,7 +90,7 @@ def parse_many(body: bytes, content_type: str | None, max_files: int, parameters
 
 def is_form(content_type: str | None) -> bool:
     """Tell whether the body is ``multipart/form-data``."""
-    return (content_type or "").partition(";")[0].strip().lower() == "multipart/form-data"
+    return essence(content_type) == "multipart/form-data"
 
 
 def _files(
