@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, TypeVar
 
 from app.devices import CPU, first_line
 from app.errors import DeviceFailed
@@ -26,6 +26,7 @@ _FAILED = re.compile(
     r"CUDA (failure|error)|cudaError|CUDNN\w* (failure|error|status)|CUBLAS (failure|error)", re.IGNORECASE
 )
 
+Ran = TypeVar("Ran")
 Run = Callable[["NDArray[np.uint8]"], Outputs]
 
 
@@ -78,10 +79,9 @@ class Guard:
         Raises:
             DeviceFailed: The device is of no more use, or has no memory even for half the batch.
         """
-        outputs: Outputs = self.watch(partial(in_halves, run), batch)
-        return outputs
+        return self.watch(partial(in_halves, run), batch)
 
-    def watch(self, run: Callable[[NDArray[np.uint8]], Any], batch: NDArray[np.uint8]) -> Any:
+    def watch(self, run: Callable[[NDArray[np.uint8]], Ran], batch: NDArray[np.uint8]) -> Ran:
         """Run something, as it is.
 
         Raises:
@@ -89,14 +89,9 @@ class Guard:
         """
         try:
             return run(batch)
-        except Exception as error:  # noqa: BLE001  # ONNX Runtime's exceptions share no base class; see _judge
-            self._judge(error)
-
-    def _judge(self, error: Exception) -> NoReturn:
-        """Raise it again, told apart: a failure of the device, or one of the model."""
-        if not (_NO_MEMORY.search(str(error)) or _FAILED.search(str(error))):
-            raise error
-        failure = DeviceFailed(f"the device failed and the service restarts: {first_line(error)}")
-        if self._noticed.acquire(blocking=False):
-            self.on_failure(failure)
-        raise DeviceFailed("the device that runs the models failed; the service restarts, try again") from error
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            if not (_NO_MEMORY.search(str(error)) or _FAILED.search(str(error))):
+                raise  # a failure of the model, not of the device
+            if self._noticed.acquire(blocking=False):
+                self.on_failure(DeviceFailed(f"the device failed and the service restarts: {first_line(error)}"))
+            raise DeviceFailed("the device that runs the models failed; the service restarts, try again") from error
