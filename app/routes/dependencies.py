@@ -17,13 +17,13 @@ async def _any(request: Request) -> Service:
     return service
 
 
-def ready(request: Request) -> Service:
+async def ready(request: Request) -> Service:
     """Return the service once every model is loaded.
 
     Raises:
         NotReady: Some are not.
     """
-    service: Service = request.scope["state"]["service"]
+    service = await _any(request)
     if not service.repository.ready:
         raise NotReady(service.repository.reason)
     return service
@@ -40,12 +40,8 @@ async def acquire(request: Request, service: Service, reference: str | None) -> 
     return version
 
 
-async def _ready(request: Request) -> Service:
-    return ready(request)
-
-
 AnyService = Annotated[Service, Depends(_any)]
 """The service, loaded or not."""
 
-ReadyService = Annotated[Service, Depends(_ready)]
+ReadyService = Annotated[Service, Depends(ready)]
 """The service once every model is loaded; until then the request is answered with 503."""

@@ -96,7 +96,7 @@ async def predict_batch(request: Request) -> Response:
 async def _answer(request: Request, *, several: bool) -> Response:
     """Classify what the body holds; one file that cannot be used is the request's error, of several it is its own."""
     start = time.monotonic()
-    service, parameters = ready(request), Parameters.parse(request.scope["query_string"])
+    service, parameters = await ready(request), Parameters.parse(request.scope["query_string"])
     media_type = _choose(request, parameters)
     async with service.admission.request() as admitted:
         version = await acquire(request, service, parameters.model)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from app import catalogue, problems
 from app.errors import InvalidArtifact, MalformedRequest, NotReady
 from app.http.uploads import read_body
-from app.routes.dependencies import AnyService
+from app.routes.dependencies import AnyService, ready
 from app.service import Order, Service
 
 router = APIRouter(prefix="/v2/repository", tags=["repository"])
@@ -59,7 +59,7 @@ async def load(request: Request, service: AnyService, name: str) -> dict[str, An
         raise MalformedRequest(
             "a load takes nothing but the model's name, no files and no config; put them into the model repository"
         )
-    _check_ready(service)
+    await ready(request)  # before that, most models are not known
     await asyncio.to_thread(_load, service, name)
     return {}
 
@@ -70,7 +70,7 @@ async def load(request: Request, service: AnyService, name: str) -> dict[str, An
 async def unload(request: Request, service: AnyService, name: str) -> dict[str, Any]:
     """Serve no version of a model until it is loaded again, and free its memory once its last request is done."""
     await _document(request)
-    _check_ready(service)
+    await ready(request)
     service.repository.unload(name)
     service.tell_others(Order("unload", name))
     return {}
@@ -85,12 +85,6 @@ def _load(service: Service, name: str) -> None:
         service.tell_others(order)  # they too serve what they can
         raise
     service.tell_others(order)
-
-
-def _check_ready(service: AnyService) -> None:
-    """Refuse an order while the models of the start are being loaded: until then, nothing is known of most of them."""
-    if not service.repository.ready:
-        raise NotReady(service.repository.reason)
 
 
 async def _document(request: Request) -> Any:
