@@ -52,19 +52,19 @@ def assets() -> dict[str, Asset]:
     return found
 
 
-@router.api_route("/", methods=["GET", "HEAD"])
+@router.get("/")
 async def page(request: Request) -> Response:
     """Return the page."""
     return _respond(request, INDEX)
 
 
-@router.api_route("/docs", methods=["GET", "HEAD"])
+@router.get("/docs")
 async def docs(request: Request) -> Response:
     """Return the page that shows what ``/openapi.json`` describes."""
     return _respond(request, DOCS)
 
 
-@router.api_route("/web/{name}", methods=["GET", "HEAD"])
+@router.get("/web/{name}")
 async def asset(request: Request, name: str) -> Response:
     """Return a file of the page."""
     if name not in assets():
