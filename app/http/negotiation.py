@@ -15,17 +15,17 @@ _LONGEST = 1000
 
 
 @lru_cache(maxsize=64)  # clients ask the same again and again
-def choose(accept: str | None, offered: tuple[str, ...]) -> str:
+def choose(accept: str, offered: tuple[str, ...]) -> str:
     """Choose what to answer with.
 
     Args:
-        accept: The headers ``Accept``, joined by commas; empty or None when there is none.
+        accept: The headers ``Accept``, joined by commas; empty when there is none.
         offered: What can be made; where the caller has no preference, the last.
 
     Raises:
         NotAcceptable: Nothing that the caller accepts can be made.
     """
-    if len(accept or "") > _LONGEST:
+    if len(accept) > _LONGEST:
         raise NotAcceptable(f"the header Accept exceeds {_LONGEST:,} characters; name one media type, or */*")
     members = [member for member in (accept or "*/*").lower().split(",") if _is_media_range(member)]
     chosen: str = mimeparse.best_match(offered, ",".join(members)) if members else ""
