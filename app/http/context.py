@@ -95,7 +95,7 @@ def failed(scope: Scope, error: Exception) -> Response:
     log.error(
         "%s %s failed",
         scope["method"],
-        _printable(scope["path"][:200]),
+        printable(scope["path"][:200]),
         extra={"request_id": scope["state"]["request_id"]},
         exc_info=error,
     )
@@ -116,7 +116,7 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         "request_id": state["request_id"],
         "client": client_of(scope),
         "method": scope["method"],
-        "path": _printable(scope["path"][:200]).replace(" ", r"\x20"),  # or it could look like other parts of the line
+        "path": printable(scope["path"][:200]).replace(" ", r"\x20"),  # or it could look like other parts of the line
         "status": status,
         "duration_ms": round(1000 * seconds, 1),
     }
@@ -126,10 +126,6 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
             said[name] = state[name]
             message += part
     if "problem" in state:
-        said["code"], said["detail"] = state["problem"], _printable(state["detail"])
+        said["code"], said["detail"] = state["problem"], printable(state["detail"][:300])
         message += ": %(detail)s"
     log.log(level, message, said, extra=said)
-
-
-def _printable(text: str) -> str:
-    return printable(text[:300])  # something in it comes from the request

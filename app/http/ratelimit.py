@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import problems
 from app.errors import RateLimited
+from app.http.context import client_of
 from app.http.keys import Keys, given_key
 from app.http.paths import HEALTH
 
@@ -80,6 +81,6 @@ class RateLimit:
         key = given_key(scope)
         name = self._keys.name(key)
         if name is None:
-            return (scope.get("client") or ("",))[0].encode()
+            return client_of(scope).encode()
         scope["state"]["key"] = name  # for the log
         return key
