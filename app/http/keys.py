@@ -54,7 +54,9 @@ class Keys:
                 log.warning(
                     "API keys of fewer than %d characters: %d of %d; they can be guessed, so replace them, "
                     "by the output of 'openssl rand -hex 16' for example",
-                    *(SHORTEST_KEY, short, len(keys)),
+                    SHORTEST_KEY,
+                    short,
+                    len(keys),
                 )
             self.users = frozenset(map(_digest, keys))
 
