@@ -46,11 +46,6 @@ class Summary(NamedTuple):
     repeated: float
     """The largest share of them that got the same logit, from 0 to 1."""
 
-    @property
-    def chance(self) -> float:
-        """What drift exceeds less than once in a thousand times where nothing has changed."""
-        return chance(self.held_out, self.images)
-
 
 class Drift:
     """The familiarity of the latest images of one model; may be fed by several threads."""
