@@ -33,7 +33,6 @@ class References:
             unloaded: Models that were unloaded by request.
             refused: By ``name:version``, why a file is not served.
         """
-        self._default = default
         self._unloaded = frozenset(unloaded)
         self._refused = refused
         self._entries: dict[str, Entry] = {}  # by "name:version", and by name for the highest
@@ -56,7 +55,7 @@ class References:
             unloaded = f": {', '.join(sorted(self._unloaded))} unloaded; {_LOAD}" if self._unloaded else ""
             return f"no model is served{unloaded}"
         said = "was unloaded" if self.default in self._unloaded else "is not in the model repository, or was refused"
-        return f"the default model {self._default!r} {said}; name another: GET /models lists those there are"
+        return f"the default model {self.reference!r} {said}; name another: GET /models lists those there are"
 
     def __iter__(self) -> Iterator[Entry]:
         """Go through the highest version served of every model, by name."""
