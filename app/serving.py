@@ -55,6 +55,7 @@ def serve(settings: Settings) -> None:
         if settings.workers == 1:
             _serve_one(settings, listener, Places().take(), _handle_hang_up)
         else:
+            # A worker ends by itself before: see the last resort in app.server.lifecycle.
             limit_s = settings.lame_duck_s + settings.shutdown_timeout_s + 5
             Supervisor(work, (settings, listener), settings.workers, limit_s).run()
 
@@ -118,7 +119,7 @@ def _serve_one(
     settings: Settings,
     listener: socket.socket,
     place: Place,
-    on_started: Callable[[Service], object] = lambda _: None,
+    on_started: Callable[[Service], object],
     trusted: frozenset[str] | None = None,
 ) -> None:
     failures: list[MultipoolError] = []
