@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
         *,
         place: Place,
         lame_duck_s: float,
-        on_started: Callable[[Service], None] = lambda _: None,
+        on_started: Callable[[Service], None],
     ) -> None:
         """Prepare.
 
