@@ -73,33 +73,11 @@ def create_app(
     """
     settings = settings or Settings.load()
     keys, metrics = Keys(settings), Metrics()
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        service = build(settings, metrics, keys)
-        count = _cores(settings)
-        several = f"{count} cores: one thread per core, each for one image; a single image uses all cores"
-        log.info("1 core: one thread" if count == 1 else several)
-        _say_who_is_answered(len(keys.users), admin=bool(keys.admin))
-        service.classifier.guard.on_failure = lambda error: _fail(service.repository, error, on_failure)
-        loading = asyncio.create_task(starting.run(service.repository, trusted, on_failure))
-        if settings.workers > 1:
-            await loading  # a worker takes no connection before it can answer: another one can
-        watching = asyncio.create_task(_watch(loading, service.watcher)) if settings.models_poll_s else loading
-        refusals = Refusals(metrics, settings.cors_origins)
-        yield {"service": service, "limits": _limits(settings, service), "refusals": refusals, "idle": Idle()}
-        if service.repository.ready:
-            log.info("stopped")
-        service.repository.stopped = True
-        loading.cancel()
-        watching.cancel()
-        service.classifier.close()
-
     app = Application(
         title="Multipool",
         version=__version__,
         description=DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=lambda _: _lifespan(build(settings, metrics, keys), on_failure, trusted),
         redirect_slashes=False,
         docs_url=None,  # FastAPI's load their scripts from elsewhere; ours is in app.routes.page
         redoc_url=None,
@@ -118,18 +96,44 @@ def create_app(
     return app
 
 
-def _say_who_is_answered(keys: int, *, admin: bool) -> None:
-    if keys:
-        one = "the API key" if keys == 1 else f"one of {keys} API keys"
-        log.info("requests must carry %s%s", one, ", or the admin key" if admin else "")
+@asynccontextmanager
+async def _lifespan(
+    service: Service, on_failure: Callable[[MultipoolError], None] | None, trusted: frozenset[str] | None
+) -> AsyncIterator[State]:
+    """Load the models, and keep them up to date until the application ends; arguments as for :func:`create_app`."""
+    settings, repository = service.settings, service.repository
+    _say_what_starts(service)
+    service.classifier.guard.on_failure = lambda error: _fail(repository, error, on_failure)
+    loading = asyncio.create_task(starting.run(repository, trusted, on_failure))
+    if settings.workers > 1:
+        await loading  # a worker takes no connection before it can answer: another one can
+    watching = asyncio.create_task(_watch(loading, service.watcher)) if settings.models_poll_s else loading
+    refusals = Refusals(service.metrics, settings.cors_origins)
+    yield {"service": service, "limits": _limits(service), "refusals": refusals, "idle": Idle()}
+    if repository.ready:
+        log.info("stopped")
+    repository.stopped = True
+    loading.cancel()
+    watching.cancel()
+    service.classifier.close()
+
+
+def _say_what_starts(service: Service) -> None:
+    """Log how many cores are used, and which requests are answered."""
+    count, keys = _cores(service.settings), service.keys
+    several = f"{count} cores: one thread per core, each for one image; a single image uses all cores"
+    log.info("1 core: one thread" if count == 1 else several)
+    if keys.users:
+        one = "the API key" if len(keys.users) == 1 else f"one of {len(keys.users)} API keys"
+        log.info("requests must carry %s%s", one, ", or the admin key" if keys.admin else "")
     else:
         log.info("no API key is needed: anyone who can reach the port gets answers")
 
 
-def _limits(settings: Settings, service: Service) -> Limits:
+def _limits(service: Service) -> Limits:
     return Limits(
-        connections=settings.max_connections,
-        body_bytes=settings.max_upload_bytes,
+        connections=service.settings.max_connections,
+        body_bytes=service.settings.max_upload_bytes,
         is_full=service.admission.is_full,
         admitted=PREDICTIONS,
     )
