@@ -14,20 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from app import __version__, interrupts
-from app.errors import (
-    CannotListen,
-    DeviceUnavailable,
-    InvalidArtifact,
-    InvalidRequest,
-    InvalidSettings,
-    InvalidUsage,
-    MissingInput,
-    ModelNotFound,
-    MultipoolError,
-    NothingToServe,
-    PortInUse,
-)
+from app import __version__, errors, interrupts
+from app.errors import MultipoolError
 from app.escaping import printable
 
 
@@ -46,16 +34,16 @@ if find_spec("onnxruntime") is None:  # which of its packages is installed, the 
     _lacks("onnxruntime")
 
 EXIT_CODES: tuple[tuple[type[MultipoolError], int], ...] = (
-    (InvalidArtifact, 65),
-    (InvalidRequest, 65),
-    (NothingToServe, 66),
-    (MissingInput, 66),
-    (ModelNotFound, 66),
-    (DeviceUnavailable, 69),
-    (InvalidSettings, 78),
-    (PortInUse, 1),
-    (CannotListen, 78),
-    (InvalidUsage, 2),
+    (errors.InvalidArtifact, 65),
+    (errors.InvalidRequest, 65),
+    (errors.NothingToServe, 66),
+    (errors.MissingInput, 66),
+    (errors.ModelNotFound, 66),
+    (errors.DeviceUnavailable, 69),
+    (errors.InvalidSettings, 78),
+    (errors.PortInUse, 1),
+    (errors.CannotListen, 78),
+    (errors.InvalidUsage, 2),
 )
 
 TABLES = (".csv", ".jsonl", ".parquet")
