@@ -82,24 +82,24 @@ class Offline:
         decoded = in_order(self.decode, files, ahead=size)
         while batch := list(islice(decoded, size)):
             good = [image for _, image in batch if not isinstance(image, MultipoolError)]
-            outputs = self.run(partial(faults.in_halves, self.version.model.run), np.stack(good)) if good else None
-            row = 0
+            answered = self._answer(np.stack(good), top=top, features=features) if good else iter(())
             for file, image in batch:
-                if isinstance(image, MultipoolError) or outputs is None:
-                    yield journal.name(file), image  # type: ignore[misc]  # without outputs there are only errors
-                    continue
-                yield (
-                    journal.name(file),
-                    answers.prediction(
-                        self.version,
-                        Answer(outputs, row, 0, 0, 0),
-                        top=top,
-                        features=features,
-                        explain=self.explain,
-                        min_confidence=self.settings.min_confidence,
-                    ),
-                )
-                row += 1
+                yield journal.name(file), image if isinstance(image, MultipoolError) else next(answered)
+
+    def _answer(self, batch: NDArray[np.uint8], *, top: int | None, features: bool) -> Iterator[Prediction]:
+        """Run the model, and fill a prediction for each image, in order."""
+        outputs = self.run(partial(faults.in_halves, self.version.model.run), batch)
+        return (
+            answers.prediction(
+                self.version,
+                Answer(outputs, row, decoded_s=0, queued_s=0, ran_s=0),
+                top=top,
+                features=features,
+                explain=self.explain,
+                min_confidence=self.settings.min_confidence,
+            )
+            for row in range(len(batch))
+        )
 
     def run(self, run: Callable[[NDArray[np.uint8]], Ran], batch: NDArray[np.uint8]) -> Ran:
         """Run the model on a batch ``uint8 [N, H, W, C]``.
