@@ -49,9 +49,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         try:
             failed = _tabulate(offline, files, arguments)
         except OSError as error:
-            reason, again = error.strerror or error, "run the same command again to continue"
             raise MultipoolError(
-                f"{arguments.output} cannot be written: {reason}; when that is solved, {again}"
+                f"{arguments.output} cannot be written: {error.strerror or error}; when that is solved, run the same "
+                "command again to continue"
             ) from None
     else:
         results = offline.classify(files, top=arguments.top, features=arguments.json and arguments.features)
