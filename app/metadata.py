@@ -61,6 +61,10 @@ class Recipe(_Document):
     id: str = RECIPE
     value_range: tuple[float, float] | None = None
     """Pixel values of more than 8 bits that become 0 and 255; none: the full range of their type."""
+    description: str = (
+        "first frame; EXIF orientation applied; alpha over white; JPEG decoded at the smallest DCT scale that is "
+        "at least twice the input size; resized with Pillow's antialiased bilinear filter, aspect ratio not kept"
+    )
 
     @field_validator("value_range")
     @classmethod
@@ -68,11 +72,6 @@ class Recipe(_Document):
         if value is not None and not (math.isfinite(value[0]) and math.isfinite(value[1]) and value[0] < value[1]):
             raise ValueError("value_range must be two finite numbers, the lower first")
         return value
-
-    description: str = (
-        "first frame; EXIF orientation applied; alpha over white; JPEG decoded at the smallest DCT scale that is "
-        "at least twice the input size; resized with Pillow's antialiased bilinear filter, aspect ratio not kept"
-    )
 
 
 class Metadata(_Document):
@@ -96,14 +95,11 @@ class Metadata(_Document):
     """Data set, counts per split, seed, epochs, package versions."""
     metrics: dict[str, dict[str, float]] = {}
     """Figures per split, e.g. ``{"validation": {"accuracy": 0.97, "loss": 0.1, "images": 2000}}``."""
-
     classes: dict[str, dict[str, dict[str, float | None]]] = {}
     """Per split that was not learned from, and class: ``precision``, ``recall``, ``f1``, ``images`` and how often it
     was ``predicted``; null where there is nothing to divide by."""
-
     statistics: Statistics | None = None
     """Of the pooled features of the training images: what :mod:`app.familiarity` needs."""
-
     precision: str = "float32"
     """In which numbers the graph computes: ``float32``, ``float16`` or ``int8``."""
     calibration: dict[str, Any] = {}
