@@ -47,18 +47,15 @@ def detail(entry: Entry, served: References) -> dict[str, Any]:
 def index(repository: Repository) -> list[dict[str, str]]:
     """List every version as the model repository extension of the Open Inference Protocol does."""
     return [
-        {"name": entry.name, "version": str(entry.number), "state": state, "reason": reason}
+        {"name": entry.name, "version": str(entry.number), **_state(entry, repository)}
         for entry in repository.entries()
-        for state, reason in [_state(entry, repository)]
     ]
 
 
-def _state(entry: Entry, repository: Repository) -> tuple[str, str]:
+def _state(entry: Entry, repository: Repository) -> dict[str, str]:
     if repository.is_unloaded(entry.name):
-        return "UNAVAILABLE", "unloaded"
-    if entry.card is None:
-        return "UNAVAILABLE", entry.refused or ""
-    return "READY", entry.refused or ""
+        return {"state": "UNAVAILABLE", "reason": "unloaded"}
+    return {"state": "UNAVAILABLE" if entry.card is None else "READY", "reason": entry.refused or ""}
 
 
 def drift(repository: Repository) -> dict[tuple[str, ...], list[float]]:
