@@ -118,8 +118,8 @@ def maps_add_up(
     branches: Sequence[Branch], maps: Sequence[NDArray[np.float32]], features: Sequence[NDArray[np.float32]]
 ) -> bool:
     """Whether the maps of one image lie on one grid, and each really pools to its branch's features."""
+    grid = grid_of(branches[0], maps[0].shape)
     for branch, pooled, vector in zip(branches, maps, features, strict=True):
-        grid = grid_of(branches[0], maps[0].shape)
         if pooled.ndim != 3 or pooled.shape[2] != len(vector) or grid_of(branch, pooled.shape) != grid:
             return False
         scale = 1 + np.abs(pooled).max()
