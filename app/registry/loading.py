@@ -75,7 +75,7 @@ class Loader:
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
             # Its metadata is of the right form, but nothing can be computed from it.
             raise InvalidArtifact(f"its metadata cannot be used: {type(error).__name__}: {error}") from None
-        # What the process has grown by, unless something else made it grow or shrink at the same time.
+        # What the process has grown by, within bounds: something else may have made it grow or shrink at the same time.
         smallest = 2 * len(data) + 1_000_000
         return model, min(max(smallest, memory.resident() - before), 8 * smallest + 64_000_000)
 
