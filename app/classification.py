@@ -80,7 +80,6 @@ class Classifier:
         Raises:
             InvalidRequest: The file cannot be used.
         """
-
         came = time.monotonic()
 
         def work() -> tuple[NDArray[np.uint8], Answer[Explained]]:

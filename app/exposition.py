@@ -35,8 +35,6 @@ _GAUGES = {
     "images_in_work": "Images received and not answered yet: queued, being decoded, or running.",
     "upload_bytes": "Bytes of uploads that are held: being received, or of images in progress.",
 }
-
-
 _USAGE = {
     "process_resident_memory_bytes": "Resident memory, all workers; what they share is counted for each.",
     "process_open_fds": "Open files and connections, all workers.",
