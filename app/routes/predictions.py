@@ -158,13 +158,13 @@ def _respond(  # noqa: PLR0917  # all of it is what was answered
     answered = [one for one in classified if not isinstance(one, InvalidRequest)]
     ran = [one for one in answered if not one.cached]
     spent = stages(ran, read_s, start)
-    named = version.model.metadata.labels
+    labels = version.model.metadata.labels
     service.metrics.count_prediction(
         version.name,
         version.number,
         images=len(ran),
         batches=sum([one.row == 0 for one in ran]),  # the first row of a batch stands for the batch
-        labels=[named[one.result.winner(one.row)] for one in answered],
+        labels=[labels[one.result.winner(one.row)] for one in answered],
         stages=spent,
     )
     headers = {"Vary": "Accept"}
