@@ -46,6 +46,7 @@ _RELIEF = 12  # levels, of 255, by which the image lightens or darkens the colou
 _FLAT = 127.5  # the grey that leaves colours as they are
 _PAPER, _INK = (255, 255, 255), (32, 32, 32)
 _LINE = 16
+_SMALL, _LARGE = 12, 14  # sizes of the text
 
 
 def picture(maps: dict[str, Any], image: NDArray[np.uint8]) -> bytes:
@@ -66,7 +67,7 @@ def picture(maps: dict[str, Any], image: NDArray[np.uint8]) -> bytes:
     title, terms = caption(maps)
     scale = f"colour: logit per cell, {together.shape[0]} by {together.shape[1]} cells"
     ticks = (f"+{largest:.2g} for", "0", f"-{largest:.2g} against")
-    small, large = ImageFont.load_default(12), ImageFont.load_default(14)
+    small, large = ImageFont.load_default(_SMALL), ImageFont.load_default(_LARGE)
     legend = _BAR + _TICK + math.ceil(max(small.getlength(text) for text in ticks))
     inside = max(2 * size[0] + 2 * _MARGIN + legend, math.ceil(max(map(large.getlength, (title, scale)))))
     lines = [*_wrap(terms, inside), scale]
@@ -104,7 +105,7 @@ def _signed(value: float) -> str:
 
 def _wrap(terms: list[str], width: int) -> list[str]:
     """Break the terms into lines of at most this many pixels."""
-    font = ImageFont.load_default(12)
+    font = ImageFont.load_default(_SMALL)
     lines = terms[:1]
     for term in terms[1:]:
         longer = f"{lines[-1]}   {term}"
@@ -151,7 +152,7 @@ def _legend(
     left, top = corner
     ramp = colours(np.linspace(1, -1, height)[:, None].repeat(_BAR, 1))
     canvas.paste(Image.fromarray(ramp.round().astype(np.uint8)), corner)
-    font = ImageFont.load_default(12)
+    font = ImageFont.load_default(_SMALL)
     for place, text in zip((0.0, 0.5, 1.0), ticks, strict=True):
         anchor = "l" + "tmb"[int(place * 2)]
         pen.text((left + _BAR + _TICK, top + place * (height - 1)), text, _INK, font, anchor=anchor)
