@@ -82,7 +82,7 @@ class Guard:
         return self.watch(partial(in_halves, run), batch)
 
     def watch(self, run: Callable[[NDArray[np.uint8]], Ran], batch: NDArray[np.uint8]) -> Ran:
-        """Run something, as it is.
+        """Run a batch ``uint8 [N, H, W, C]`` as a whole.
 
         Raises:
             DeviceFailed: As :meth:`run`.

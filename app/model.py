@@ -63,7 +63,7 @@ class Model:
         self.head: Head | None = None
         """The dense layer behind the logits, once warm; None where the artifact does not carry it."""
         self.run_s = math.inf
-        """Seconds that one image takes in the caller's thread on the CPU, once warm; on a GPU it is not told."""
+        """Seconds that one image takes in the caller's thread on the CPU, once warm; infinite before, and on a GPU."""
         self.lanes = lanes
         """How many batches are best run at once."""
         self._session = session
