@@ -101,7 +101,10 @@ def load(arguments: argparse.Namespace, *, training: bool = True) -> Dataset:
     summary.say_dataset(dataset, training=training)
     if dataset.leaks and arguments.fail_on_leakage:
         pairs = counted(len(dataset.leaks), "pair of images is", "pairs of images are")
-        raise BadData(f"{pairs} the same, nearly so, or of the same group, in two splits; remove one of each")
+        raise BadData(
+            f"{pairs} the same, nearly so, or of the same group, in two splits; remove one of each, and keep each "
+            "group in one split"
+        )
     return dataset
 
 

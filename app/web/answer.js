@@ -48,12 +48,19 @@ export function verdict(body, statistics, explained, choose) {
   $("empty").hidden = true;
   $("verdict").hidden = false;
   $("label").textContent = body.label ?? "Uncertain";
-  $("probability").textContent = percent(body.probability);
-  $("agreement").textContent = agreement(body);
+  $("probability").textContent = body.label ? percent(body.probability) : ""; // "Uncertain 70 %" would mislead
+  $("agreement").textContent = `${uncertain(body)} ${agreement(body)}`.trim();
   const press = body.explanation ? "; press one to explain that class" : "";
   $("bars").setAttribute("aria-label", `Probabilities${press}`);
   bars(body.probabilities, labels, explained, body.explanation && choose);
   familiarity.show(body.familiarity, statistics);
+}
+
+/** Why an answer names no class, if it names none. */
+export function uncertain({ label, probabilities, probability }) {
+  if (label) return "";
+  const likeliest = `${isolated(ranked(probabilities)[0])} (${percent(probability)})`;
+  return `The most probable class is ${likeliest}, but it is not probable enough for this service.`;
 }
 
 function agreement({ explanation, branches, label }) {

@@ -116,7 +116,8 @@ async function classify(signal = begin()) {
     $("curl").textContent = service.curl(asked.image, asked.reference, "explanation" in shown.body);
     answer.timing(shown.stages, shown.took);
     explain(shown, answer.ranked(shown.body.probabilities)[0]);
-    $("announce").textContent = `${shown.body.label ?? "Uncertain"}, ${answer.percent(shown.body.probability)}`;
+    const { label, probability } = shown.body;
+    $("announce").textContent = answer.uncertain(shown.body) || `${label}, ${answer.percent(probability)}`;
   } catch (error) {
     complain(error, () => classify());
     if (error.code === "model_not_found") service.models().then(offer).catch((none) => complain(none, load));

@@ -47,8 +47,7 @@ def find(given: Path) -> Path:
         return select(there, reference).path
     except ModelNotFound as error:
         raise MissingInput(
-            f"{str(given)!r} is neither a {FILE}, nor the folder of a version or of a model, nor NAME, NAME:VERSION "
-            f"or NAME/VERSION in {str(repository)!r}: {error}"
+            f"{str(given)!r} is not the path of a {FILE} or of its folder, and in {str(repository)!r} {error}"
         ) from None
 
 

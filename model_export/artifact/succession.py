@@ -90,7 +90,7 @@ class Predecessor:
         """Describe how validation accuracy changes with a new version."""
         if not self._figures:
             return ""
-        other = "" if self._same("fingerprint", document) else ", on other data"
+        other = "" if self._same("fingerprint", document) else ", on other images"
         before, after = self._figures["accuracy"], document.metrics["validation"]["accuracy"]
         return f"validation accuracy {before:.4f} (version {self.found.number}{other}) → {after:.4f}"
 

@@ -66,7 +66,7 @@ def shared(files: dict[str, list[File]]) -> list[Leak]:
         for file in members:
             of_split.setdefault(file.group, file.name)
     return [
-        Leak("group", first[one][group], first[other][group])
+        Leak("group", first[one][group], first[other][group], group)
         for one, other in combinations(first, 2)
         for group in first[one]
         if group and group in first[other]

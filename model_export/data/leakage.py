@@ -36,6 +36,12 @@ class Leak:
     the same group, see :mod:`model_export.data.grouping`."""
     first: str
     second: str
+    group: str = ""
+    """Its name, for ``group``."""
+
+    def __str__(self) -> str:
+        group = f" {self.group!r}" if self.group else ""
+        return f"{self.kind}{group}: {self.first} and {self.second}"
 
 
 def find_leaks(splits: dict[str, Split]) -> Iterator[Leak]:

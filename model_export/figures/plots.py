@@ -72,7 +72,7 @@ def curves(history: list[dict[str, float]], path: Path) -> None:
         axes.plot(epochs, [row[f"val_{name}"] for row in history], label="validation", marker=".")
         axes.axvline(best, color="grey", linestyle=":", label=f"lowest validation loss ({best})")
         axes.set(title=title, xlabel="epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize="small")
     _save(figure, path)
@@ -161,8 +161,8 @@ def mistakes(split: Split, logits: NDArray[np.float32], names: tuple[str, ...], 
     for axes, index in zip(grid, worst, strict=False):
         axes.imshow(_visible(split.images[index]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         said, truth = names[logits[index].argmax()], names[split.labels[index]]
-        file = split.names[index].rpartition("/")[2] if split.names else str(index)
-        axes.set_title(f"{_short(said)} {chances[index].max():.2f}\ntruth: {_short(truth)}\n{_short(file)}", fontsize=8)
+        file = _short(split.names[index].rpartition("/")[2], 26) if split.names else index
+        axes.set_title(f"{_short(said)} {chances[index].max():.2f}\ntruth: {_short(truth)}\n{file}", fontsize=8)
     _save(figure, path)
     return len(worst)
 

@@ -101,4 +101,4 @@ def _say_leaks(dataset: Dataset, *, training: bool) -> None:
         f"warning: between splits, {same} the same and {kinds['near']:,} nearly so{groups}; "
         f"figures measured on them are too good{stop}"
     )
-    _say_first([f"  {leak.kind}: {leak.first} and {leak.second}" for leak in dataset.leaks])
+    _say_first([f"  {leak}" for leak in dataset.leaks])

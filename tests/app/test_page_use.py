@@ -142,6 +142,23 @@ def test_a_model_without_reasons_says_so_and_its_command_works(odd_page, odd):
     assert "explain=false" in asked.value.url  # it is not tried each time anew
 
 
+def test_an_uncertain_answer_says_which_class_was_not_probable_enough(chromium):
+    """A percentage beside "Uncertain" would read as how uncertain the answer is."""
+    with (
+        serving(ROOT / "models", MIN_CONFIDENCE="1", DEFAULT_MODEL="eurosat-regions") as service,
+        opened(chromium, service.base_url) as page,
+    ):
+        page.wait_for_selector("#model option", state="attached")
+        give(page, scene())
+        settled(page)
+
+        assert page.inner_text(".winner").strip() == "Uncertain"
+        likeliest = page.locator(".bar .name").first.text_content()
+        words = f"The most probable class is \u2068{likeliest}\u2069 (> 99.9 %), but it is not probable enough for this"
+        assert page.text_content("#agreement") == f"{words} service."
+        assert page.text_content("#announce") == page.text_content("#agreement")
+
+
 def test_maps_have_the_shape_of_what_the_model_reads(odd_page):
     odd_page.select_option("#model", "wide")
     give(odd_page, toys.plain(0))

@@ -199,7 +199,7 @@ def test_what_cannot_be_trained_on(folder, spoil, kind, message):
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(MissingInput, match="is not a folder"):
+    with pytest.raises(MissingInput, match=r"is not a folder; name a folder, a \.csv table,"):
         datasets.load(str(tmp_path / "absent"))
     with pytest.raises(
         MissingInput, match="has no folders; name the folder that has a folder of images for each class"

@@ -161,8 +161,8 @@ def test_groups_in_two_splits_are_leakage(folder, tmp_path, capsys):
 
     said = capsys.readouterr().err
     assert "warning: between splits, 0 pairs of images are the same and 0 nearly so, and 3 groups are in two;" in said
-    assert "  group: train/bright/10.png and validation/bright/00.png" in said
-    assert "error: 3 pairs of images are the same, nearly so, or of the same group, in two splits" in said
+    assert "  group '0': train/bright/10.png and validation/bright/00.png" in said
+    assert "nearly so, or of the same group, in two splits; remove one of each, and keep each group in one" in said
 
 
 def test_a_model_is_measured_with_the_groups_that_it_was_trained_with(folder, capsys):

@@ -77,7 +77,7 @@ def test_what_lies_at_the_path_goes_first(models, capsys, tmp_path):
 def test_a_missing_model_says_what_was_looked_for_and_what_there_is(capsys, given, there_are):
     assert main(["inspect", given]) == 66
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {given!r} is neither a model.onnx, ")
+    assert error.startswith(f"error: {given!r} is not the path of a model.onnx ")
     assert error.endswith(there_are)
 
 

@@ -101,6 +101,16 @@ def test_the_name_of_a_file_need_not_be_text(tmp_path):
     assert plots.mistakes(named, logits, ("a", "b", "c"), tmp_path / "mistakes.png") == 24
 
 
+def test_the_curves_of_one_epoch_have_no_fractions_of_it(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "_save", lambda figure, _: drawn.append(figure))
+
+    figures = {"epoch": 1, "loss": 1, "accuracy": 0.5, "val_loss": 1, "val_accuracy": 0.5}
+    plots.curves([figures], tmp_path / "curves.png")
+
+    assert all(tick.is_integer() for axes in drawn[0].axes for tick in axes.get_xticks())
+
+
 def test_the_curves_of_a_training_that_diverged_mark_the_epoch_that_was_kept(tmp_path, monkeypatch):
     losses = (3.0, 1.0, 2.0, float("nan"))
     history = [

@@ -36,7 +36,7 @@ def test_what_is_worse_by_more_than_chance_is_refused(before):
     before.check_accuracy(document(21 / 48, checkpoint_sha256="old"), 0.5, "")  # the precision was judged already
     before.check_accuracy(document(21 / 48, fingerprint="other"), 0.25, "")
     assert before.change(document(0.5, fingerprint="other")) == (
-        "validation accuracy 0.8333 (version 10, on other data) → 0.5000"
+        "validation accuracy 0.8333 (version 10, on other images) → 0.5000"
     )
 
 

@@ -91,7 +91,12 @@ LINES = ["dark/00.png,dark", "dark/01.png,dark", "dark/02.png,dark", "bright/00.
         ("file,label,split", ["dark/00.png,dark,"], r"line 2: the split is ''"),
         ("file,label,group", ["dark/00.png,dark,"], r"line 2: the group is empty; give an image .* of its own"),
         ("file,label", [*LINES, "dark/../dark/00.png,bright"], r"line 7: \S+ is in line 2 already"),
-        ("file,label", [*LINES, "dark/99.png,dark"], r"line 7: dark/99.png: no such file; paths are relative to"),
+        ("file,label", [*LINES, "dark/99.png,dark"], r"line 7: dark/99.png: no such file; paths are relative to \S+$"),
+        (
+            "file,label",
+            ["dark\\02.png,dark", "bright\\01.png,bright"],  # as Windows writes paths
+            r"line 2: dark\\02.png: no such file; line 3: .*, with / between folders$",
+        ),
         ("file,label", [*LINES, "dark,dark"], r"line 7: dark: it is no file"),
         ("file,label", [*LINES, "dark/\0.png,dark"], r"line 7: "),
         ("file,label", [*LINES, f"{'x' * 300},dark"], r"line 7: \S+: File name too long"),
@@ -124,7 +129,7 @@ def test_a_table_that_is_not_there_or_not_utf8(folder, tmp_path):
     with pytest.raises(MissingInput, match="is not a file; name a table with the columns file and label"):
         datasets.load(str(tmp_path / "none.csv"))
     (folder / "photos.csv").write_bytes("file,label\nFlüsse/a.png,Flüsse\n".encode("latin-1"))
-    with pytest.raises(BadData, match=r"photos\.csv is not UTF-8 \(byte 13\); save it as CSV in UTF-8"):
+    with pytest.raises(BadData, match=r"photos\.csv is not UTF-8 \(byte 13\); save it .* in Excel 'CSV UTF-8'"):
         datasets.load(str(folder / "photos.csv"))
     with pytest.raises(InvalidUsage, match="this data set names its own"):
         datasets.load(write(folder, rows(folder)), labels=("a", "b"))

@@ -51,21 +51,23 @@ def listing(path: Path, *, measuring: bool = False) -> Listing:
         _check_classes(path, rows, labels)
     numbers = {label: number for number, label in enumerate(labels)}
     files: dict[str, list[File]] = {}
-    lost: list[str] = []
+    lost: dict[int, str] = {}
     for row in sorted(rows, key=lambda row: row.file):
         file = path.parent / row.file
         try:
             if not file.is_file():
-                lost.append(f"line {row.line}: {row.file}: {'it is no file' if file.exists() else 'no such file'}")
+                lost[row.line] = f"{row.file}: {'it is no file' if file.exists() else 'no such file'}"
                 continue
             size, stamp = file.stat().st_size, stamp_of(file)
         except (OSError, ValueError) as error:  # a folder that may not be entered; a name that cannot be one
-            lost.append(f"line {row.line}: {row.file!r}: {getattr(error, 'strerror', None) or error}")
+            lost[row.line] = f"{row.file!r}: {getattr(error, 'strerror', None) or error}"
             continue
         found = File(row.file, numbers[row.label], file.read_bytes, stamp, size, row.group)
         files.setdefault(row.split, []).append(found)
     if lost:
-        raise _bad(path, lost, f"; paths are relative to {path.parent}")
+        slashes = ", with / between folders" if any("\\" in row.file for row in rows if row.line in lost) else ""
+        lines = [f"line {line}: {reason}" for line, reason in sorted(lost.items())]
+        raise _bad(path, lines, f"; paths are relative to {path.parent}{slashes}")
     return Listing(path.resolve().stem, labels, files, notes=tuple(notes))
 
 
@@ -117,7 +119,9 @@ def _open(path: Path) -> tuple[csv.reader, list[str]]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadData(f"{path} is not UTF-8 (byte {error.start:,}); save it as CSV in UTF-8") from None
+        raise BadData(
+            f"{path} is not UTF-8 (byte {error.start:,}); save it as CSV in UTF-8, in Excel 'CSV UTF-8'"
+        ) from None
     for separator in _SEPARATORS:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         try:
