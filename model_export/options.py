@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NoReturn
 
 from app import __version__
 from model_export import choices
@@ -16,9 +17,16 @@ _DATA_HELP = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong without the list of all options before it, which is longer than a small terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (all options: {self.prog} --help)\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="python -m model_export", description="Train image classifiers and publish them as verified ONNX files."
     )
     top.add_argument("--version", action="version", version=f"multipool {__version__}")

@@ -591,11 +591,16 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["publish"],
     ],
 )
-def test_usage_errors(line):
+def test_usage_errors(line, capsys):
+    """In one line, not below a list of all options."""
     with pytest.raises(SystemExit) as caught:
         main(line)
 
     assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        r"python -m model_export( \w+)?: error: .+ \(all options: python -m \S+( \w+)? --help\)\n", said
+    )
 
 
 def test_the_least_and_the_largest_values_are_taken(tmp_path):
