@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+from app.escaping import printable
+
 ARCHITECTURES = (
     "channel-groups",
     "separable",
@@ -101,8 +103,10 @@ def pattern(text: str) -> str:
     """Read a regular expression."""
     try:
         re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from None
+    if not text.isprintable():  # it is written into the metadata, where bytes that are not UTF-8 cannot be
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be printed; write {printable(text)}")
     return text
 
 

@@ -78,10 +78,9 @@ def _words(name: str, value: Any) -> list[str]:
         return []
     if value is True:
         return [option]
-    if name == "size":
-        return [option, "{}x{}".format(*value)]
-    if name == "labels":
-        return [option, ",".join(value)]
     if name == "value_range":  # without exponents: with a minus, Python 3.11 takes them for options
         return [option, *(np.format_float_positional(bound, trim="-") for bound in value)]
-    return [option, *map(str, value)] if isinstance(value, tuple) else [option, str(value)]
+    if name == "size":
+        value = "{}x{}".format(*value)
+    text = ",".join(value) if name == "labels" else str(value)
+    return [f"{option}={text}"] if text.startswith("-") else [option, text]  # else it would be taken for an option

@@ -7,12 +7,12 @@ ones (Kapoor and Narayanan, "Leakage and the reproducibility crisis in machine-l
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.cluster.hierarchy import DisjointSet
 
 from model_export.data.leakage import Leak
@@ -24,6 +24,8 @@ _MOST_NAMED = 3
 
 Cluster = list[File]
 """Files that go into the same split."""
+_Row = Counter[int]
+"""Images of a cluster by class."""
 
 
 def named(files: dict[str, list[File]], pattern: str) -> dict[str, list[File]]:
@@ -37,10 +39,9 @@ def named(files: dict[str, list[File]], pattern: str) -> dict[str, list[File]]:
     expression = re.compile(pattern)
     groups = {file.name: _group(expression, file.name) for members in files.values() for file in members}
     if lost := [name for name, group in groups.items() if not group]:
-        more = f" and {len(lost) - _MOST_NAMED:,} more" if len(lost) > _MOST_NAMED else ""
         raise BadData(
-            f"--groups {pattern!r} finds nothing in {', '.join(map(repr, lost[:_MOST_NAMED]))}{more}; it must find "
-            "something in the path of every image"
+            f"--groups {pattern!r} finds nothing in {_first(list(map(repr, lost)))}; it must find something in the "
+            "path of every image"
         )
     return {name: [replace(file, group=groups[file.name]) for file in members] for name, members in files.items()}
 
@@ -50,6 +51,11 @@ def _group(expression: re.Pattern[str], name: str) -> str:
     if match is None:
         return ""
     return "/".join(part or "" for part in match.groups()) if match.re.groups else match[0]
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def counts(files: dict[str, list[File]]) -> dict[str, int]:
@@ -108,60 +114,62 @@ def split(
     """
     random = np.random.default_rng(seed)
     found = [found[index] for index in random.permutation(len(found))]
-    table = np.zeros((len(found), len(labels)), np.int64)  # images of each cluster by class
-    for row, cluster in enumerate(found):
-        np.add.at(table[row], [file.label for file in cluster], 1)
-    few = [
-        f"{label!r} ({number})" for label, number in zip(labels, (table > 0).sum(0), strict=True) if number <= len(cut)
-    ]
+    rows = [Counter(file.label for file in cluster) for cluster in found]
+    there, images = Counter[int](), Counter[int]()  # clusters and images of each class
+    for row in rows:
+        there.update(row.keys())
+        images.update(row)
+    few = [f"{label!r} ({there[index]})" for index, label in enumerate(labels) if there[index] <= len(cut)]
     if few:
         raise BadData(
-            f"in too few groups: {', '.join(few)}; each class needs {len(cut) + 1}, one for each split. Add groups, "
+            f"in too few groups: {_first(few)}; each class needs {len(cut) + 1}, one for each split. Add groups, "
             "or split the images yourself"
         )
-    target = np.maximum(1, np.round(_FRACTION * table.sum(0))).astype(np.int64)
-    free = np.ones(len(found), bool)
-    parts = {}
+    target = {index: max(1, round(_FRACTION * number)) for index, number in images.items()}
+    rest, parts = dict(enumerate(rows)), {}
     for left, name in zip(range(len(cut), 0, -1), cut, strict=True):
-        chosen = _choose(table, free, target, left, labels)
-        free[chosen] = False
+        chosen = _choose(rest, target, left, labels)
+        rest = {index: row for index, row in rest.items() if index not in chosen}
         parts[name] = [file for index in chosen for file in found[index]]
-    return parts, [file for index in np.flatnonzero(free) for file in found[index]]
+    return parts, [file for index in rest for file in found[index]]
 
 
-def _choose(
-    table: NDArray[np.int64], free: NDArray[np.bool_], target: NDArray[np.int64], left: int, labels: tuple[str, ...]
-) -> list[int]:
-    """Choose the clusters of one split.
+def _choose(rows: dict[int, _Row], target: dict[int, int], left: int, labels: tuple[str, ...]) -> dict[int, None]:
+    """Choose the clusters of one split, in the order in which they are chosen.
 
     Args:
-        table: Images ``[clusters, classes]``.
-        free: Which clusters may still be chosen, ``[clusters]``.
-        target: How many images of each class are wanted, ``[classes]``.
+        rows: Images by class, of each cluster that may be chosen.
+        target: How many images of each class are wanted.
         left: In how many clusters each class must remain, for the splits that follow.
         labels: The classes.
     """
-    have, free, chosen = np.zeros_like(target), free.copy(), []
+    chosen: dict[int, None] = {}
+    have: _Row = Counter()
+    clusters: dict[int, list[int]] = {}  # by class
+    for index, row in rows.items():
+        for label in row:
+            clusters.setdefault(label, []).append(index)
+    remaining = {label: len(members) for label, members in clusters.items()}
 
     def possible(index: int) -> bool:
-        there = table[index] > 0
-        return bool(free[index] and (remaining[there] > left).all())
+        return index not in chosen and all(remaining[label] > left for label in rows[index])
 
-    remaining = (table[free] > 0).sum(0)
-    for index in np.flatnonzero(free).tolist():
-        row = table[index]
-        if possible(index) and (have + row <= target)[row > 0].all():
-            have, remaining, free[index] = have + row, remaining - (row > 0), False
-            chosen.append(index)
-    while len(lacking := np.flatnonzero(have == 0)):
-        label = lacking[remaining[lacking].argmin()]  # the rarest first
-        candidates = [index for index in np.flatnonzero(table[:, label]).tolist() if possible(index)]
+    def choose(index: int) -> None:
+        chosen[index] = None
+        have.update(rows[index])
+        for label in rows[index]:
+            remaining[label] -= 1
+
+    for index, row in rows.items():
+        if all(have[label] + number <= target[label] for label, number in row.items()) and possible(index):
+            choose(index)
+    while lacking := [label for label in target if not have[label]]:
+        label = min(lacking, key=lambda label: (remaining[label], label))  # the rarest first
+        candidates = [index for index in clusters[label] if possible(index)]
         if not candidates:
             raise BadData(
-                f"the groups of {labels[label]!r} cannot be divided so that every split has every class; split the "
-                "images yourself"
+                f"no way was found to give every split every class without dividing a group: {labels[label]!r} is in "
+                "too few; try another --seed, add groups, or split the images yourself"
             )
-        index = min(candidates, key=lambda index: int(table[index].sum()))
-        have, remaining, free[index] = have + table[index], remaining - (table[index] > 0), False
-        chosen.append(index)
+        choose(min(candidates, key=lambda index: rows[index].total()))
     return chosen

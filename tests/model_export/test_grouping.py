@@ -1,12 +1,13 @@
 """Images of one group are never in two splits, and every class is in every split."""
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_export import datasets
+from model_export import choices, datasets
 from model_export.__main__ import main
 from model_export.data import grouping, splitting
 from model_export.data.sources.listing import File
@@ -106,8 +107,31 @@ def test_a_class_in_too_few_groups_is_named_with_their_number():
 def test_groups_that_no_split_can_have():
     """a and b share two groups, one of which each split needs; c is only in those."""
     pairs = [(0, 0), (1, 0), (2, 0), (0, 1), (3, 1), (4, 1), (1, 2), (3, 2), (0, 2)]
-    with pytest.raises(BadData, match=r"the groups of '[abc]' cannot be divided so that every split has every class"):
+    with pytest.raises(BadData, match=r"no way was found .*: '[abc]' is in too few; try another --seed"):
         cut(files(pairs))
+
+
+def test_another_seed_may_find_a_way():
+    """It is not sought in all orders of the groups, which are too many."""
+    members = files([(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (3, 2), (4, 0), (4, 1), (5, 0)])
+
+    with pytest.raises(BadData, match="no way was found"):
+        cut(members, seed=0)
+    assert cut(members, seed=1)["train"]
+
+
+def test_many_groups_of_many_classes_need_little_memory():
+    """Each group has few classes: a table of all groups by all classes would take 80 MB here, 8 GB for a million."""
+    labels = tuple(f"{number}" for number in range(1000))
+    members = [File(f"{index}", index % 1000, bytes, group=f"{index // 2}") for index in range(20_000)]
+
+    tracemalloc.start()
+    parts = grouping.split(grouping.clusters(members, {}), labels, ("validation", "test"), 0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert len(parts[1]) == 16_000
+    assert peak < 40_000_000
 
 
 def test_a_pattern_groups_the_files_of_a_folder(folder):
@@ -135,11 +159,29 @@ def test_a_pattern_must_find_something_in_every_path(folder, pattern):
         datasets.load(str(folder), groups=pattern)
 
 
-def test_what_is_no_pattern_is_refused(folder, capsys):
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("(a", "'(a' is not a regular expression: missing )"),
+        ("a{99999999999}", "'a{99999999999}' is not a regular expression: the repetition number is too large"),
+        ("(" * 3000 + ")" * 3000, "' is not a regular expression: maximum recursion depth exceeded"),
+        ("pati\udcebnt", r"'pati\udcebnt' cannot be printed; write pati\udcebnt"),  # a byte that is not UTF-8
+    ],
+)
+def test_what_is_no_pattern_is_refused(folder, capsys, pattern, reason):
     with pytest.raises(SystemExit) as caught:
-        main(["train", str(folder), "--groups", "(a"])
+        main(["train", str(folder), "--groups", pattern])
     assert caught.value.code == 2
-    assert "argument --groups: '(a' is not a regular expression: missing )" in capsys.readouterr().err
+    assert reason in capsys.readouterr().err
+
+
+def test_a_byte_that_is_not_utf8_can_be_written_in_a_pattern():
+    """As the message says that refuses it."""
+    pattern = choices.pattern(r"pati\udcebnt\d")
+
+    found = grouping.named({"train": [File("pati\udcebnt7.png", 0, bytes)]}, pattern)
+
+    assert found["train"][0].group == "pati\udcebnt7"
 
 
 def test_a_table_has_its_own_groups(folder):

@@ -36,6 +36,7 @@ def test_every_option_that_shapes_a_model_is_known_to_do_so():
         "scans --channels 1 --value-range -0.00001 1e20",
         "'my photos' --size 48x64 --channels 4 --value-range -1 4000.5 --averaging 0 --class-weights --patience 3",
         "x.npz --labels 'sea lake,forest' --seed 7 --learning-rate 1e-4 --weight-decay 0 --precision int8 --epochs 12",
+        r"x.npz --groups='-\d+' --labels=-a,b",
         "photos --trunk efficientnetv2b0 --weights imagenet --epochs 8 --augmentation aerial --architecture gap",
     ],
 )
