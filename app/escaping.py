@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 
 def printable(text: str) -> str:
-    """Escape what cannot be printed: it could command a terminal, or forge a line of the log."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    """Escape what cannot be printed: it could command a terminal, or forge a line of the log.
+
+    Spaces stay as they are, the narrow one also that macOS writes into the names of screenshots.
+    """
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _printable(char: str) -> str:
+    return char if char.isprintable() or unicodedata.category(char) == "Zs" else ascii(char)[1:-1]

@@ -105,8 +105,8 @@ def pattern(text: str) -> str:
         re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from None
-    if not text.isprintable():  # it is written into the metadata, where bytes that are not UTF-8 cannot be
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be printed; write {printable(text)}")
+    if text != (escaped := printable(text)):  # the metadata cannot have bytes that are not UTF-8
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be printed; write {escaped}")
     return text
 
 

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         if arguments.json:
             failed = _print_json(version, list(results), alone=arguments.images == files)
         else:
-            failed = _print_lines(results, max(len(journal.name(file)) for file in files), _lowest(version))
+            failed = _print_lines(results, max(len(printable(journal.name(file))) for file in files), _lowest(version))
         if failed and len(files) > 1:
             print(_count(files, failed), file=sys.stderr)
     return BAD_DATA if failed else 0
@@ -105,7 +105,7 @@ def _explain(version: Version, file: Path, arguments: argparse.Namespace, settin
         _write(arguments.explain, overlay.picture(maps, image))
     except OSError as error:
         raise MultipoolError(f"{arguments.explain} cannot be written: {error.strerror}") from None
-    print(f"{arguments.explain}: where the logit of {maps['label']!r} comes from", file=sys.stderr)
+    print(printable(f"{arguments.explain}: where the logit of {maps['label']!r} comes from"), file=sys.stderr)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -146,7 +146,7 @@ def _tabulate(offline: Offline, files: list[Path], arguments: argparse.Namespace
             noted.write(*reading.popleft(), result)
             failed += isinstance(result, MultipoolError)
         tables.finish(noted, files)
-    print(f"{arguments.output}: {_count(files, failed)}", file=sys.stderr)
+    print(printable(f"{arguments.output}: {_count(files, failed)}"), file=sys.stderr)
     return failed
 
 
@@ -189,11 +189,12 @@ def _print_lines(results: Iterator[Result], width: int, lowest: float) -> int:
     failed = 0
     for name, result in results:
         if isinstance(result, MultipoolError):
-            print(f"error: {name}: {result}", file=sys.stderr)
+            print(printable(f"error: {name}: {result}"), file=sys.stderr)
             failed += 1
             continue
         known = f"  familiarity {_figure(result['familiarity']['joint'], lowest)}" if "familiarity" in result else ""
-        print(f"{name:<{width}}  {printable(result['label'] or '(uncertain)')}  {result['probability']:.4f}{known}")
+        label = printable(result["label"] or "(uncertain)")
+        print(f"{printable(name):<{width}}  {label}  {result['probability']:.4f}{known}")
     return failed
 
 

@@ -109,6 +109,20 @@ def test_the_name_of_a_class_commands_no_terminal(predict, folder, tmp_path):
     assert done.stderr == "error: --label: there is no 'no'; there are dark, bri\\x1b[31mght\n"
 
 
+def test_the_name_of_a_file_commands_no_terminal_and_forges_no_line(predict, folder):
+    (folder / "a\x1b[2J\nb.png").write_bytes(toys.plain(255))
+    (folder / "bad\x1b[2J.png").write_bytes(b"no image")
+    (folder / "at 10\u202fAM.png").write_bytes(toys.plain(255))  # as macOS names a screenshot
+
+    done = predict(folder)
+
+    names = {line.partition("  ")[0] for line in done.stdout.splitlines()}
+    assert {f"{folder}/a\\x1b[2J\\nb.png", f"{folder}/at 10\u202fAM.png"} <= names
+    assert len({line.index("  familiarity") for line in done.stdout.splitlines() if "  bright  " in line}) == 1
+    assert f"error: {folder}/bad\\x1b[2J.png: the file is not an image" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
 def test_json_is_what_the_service_answers(predict, server, folder):
     image = folder / "deep" / "noise.JPG"
     told = server.post("/predict", params={"explain": "true"}, files={"file": image.read_bytes()}).json()
