@@ -121,7 +121,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     add("--groups", type=choices.pattern, metavar="PATTERN", help=text)
     text = "decode once into this folder and stream from it; default: only if the data is too large for the memory"
     add("--cache", type=choices.folder, metavar="FOLDER", help=text)
-    text = "stop with exit code 65 if two splits share an image, or nearly the same image"
+    text = "stop with exit code 65 if two splits share an image, nearly the same image, or a group"
     add("--fail-on-leakage", action="store_true", help=text)
 
 

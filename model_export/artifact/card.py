@@ -129,7 +129,7 @@ def _training(document: Metadata) -> str:
     low, high = document.recipe.value_range or (None, None)
     lines = [
         f"- data: {classes.escaped(record['dataset'])} ({counts}{skipped}); fingerprint `{record['fingerprint']}`",
-        f"- images of a group are in the same split; groups: {_counts(record['groups'])}" if "groups" in record else "",
+        f"- groups of images, {_kept(record)}: {_counts(record['groups'])}" if "groups" in record else "",
         f"- pixel values of more than 8 bits: {low:g} becomes 0 and {high:g} becomes 255" if low is not None else "",
         f"- licence of the data: {record['licence'] or 'not given'}",
         f"- trained {record['date'][:10]}: {record['epochs']} of {counted(record['epochs_planned'], 'epoch')} in "
@@ -141,6 +141,10 @@ def _training(document: Metadata) -> str:
         f"- published {published['date'][:10]} by `{published['command']}`: {_versions(published)}",
     ]
     return "\n".join(line for line in lines if line)
+
+
+def _kept(record: dict[str, Any]) -> str:
+    return "some of which are in two splits" if record["leaks"]["group"] else "each in one split"
 
 
 def _counts(numbers: dict[str, int]) -> str:

@@ -48,6 +48,7 @@ METRICS = {
     split: {"accuracy": 0.9, "loss": 0.25, "images": images, "balanced_accuracy": 0.8, "macro_f1": 0.7}
     for split, images in (("train", 1200), ("validation", 150))
 }
+GROUPED = {"groups": {"train": 80, "validation": 10}, "leaks": {"exact": 0, "near": 0, "group": 0}}
 DIFFERENCE = {"output": "logits", "batch": 1, "largest": 2e-6, "scale": 4.0, "median": 1e-6}
 
 
@@ -105,6 +106,15 @@ def test_what_it_is_and_how_it_was_trained():
             "Leakage: 1 pair of identical images and 3 of nearly identical ones are in two splits, ",
         ),
         ({"leaks": {"exact": 0, "near": 2}}, "Leakage: 0 pairs of identical images and 2 of nearly identical ones "),
+        (GROUPED, "\n- groups of images, each in one split: 80 train, 10 validation\n"),
+        (
+            GROUPED | {"leaks": {"exact": 0, "near": 0, "group": 4}},
+            "\n- groups of images, some of which are in two splits: 80 train, 10 validation\n",
+        ),
+        (
+            GROUPED | {"leaks": {"exact": 0, "near": 0, "group": 4}},
+            "are in two splits, and 4 groups are in two, so the figures are better than they would be without them.\n",
+        ),
     ],
 )
 def test_what_was_special_about_a_training_is_said(record, words):
