@@ -49,12 +49,12 @@ def advice(error: Exception, images: int, provider: str) -> str:
     """Say why a command could not run a batch of so many images, and what to do.
 
     Args:
-        error: What ONNX Runtime raised.
+        error: What ONNX Runtime raised, or NumPy before it.
         images: Size of the batch that was tried.
         provider: The execution provider that ran it.
     """
     elsewhere = [] if provider == CPU else ["set MULTIPOOL_DEVICE=cpu"]
-    if _NO_MEMORY.search(str(error)):
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
         what = "there is not enough memory to run the model"
         fewer = [f"set MULTIPOOL_MAX_BATCH_SIZE={images // 4 or 1}"] if images > 1 else []
         ways = ["free memory", *fewer, *elsewhere]

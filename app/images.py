@@ -101,6 +101,8 @@ def decode(
         raise TooManyPixels(f"the image has more pixels than the limit of {max_pixels:,}; send a smaller one") from None
     except InvalidRequest:
         raise
+    except MemoryError:
+        raise UndecodableImage(f"there is not enough memory to decode the {kind} file; send a smaller one") from None
     except Exception as error:  # noqa: BLE001  # a damaged file can make a decoder fail in any way
         raise UndecodableImage(f"the {kind} file is damaged or incomplete{_reason(error)}; save it again") from None
 

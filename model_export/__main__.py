@@ -91,9 +91,12 @@ def _end(result: dict[str, Any] | None) -> int:
     try:
         if result is not None:
             print(json.dumps(result, indent=2), flush=True)
-    except BrokenPipeError:
+    except OSError as error:
         streams.discard(sys.stdout)
-        return streams.UNREAD
+        if isinstance(error, BrokenPipeError):
+            return streams.UNREAD
+        _say(f"error: the result cannot be written: {error.strerror}")
+        return 1
     return streams.UNREAD if out.closed else 0
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,10 +23,12 @@ from app.registry.versions import Version
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from app.outputs import Outputs
     from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
+Batch = TypeVar("Batch", bound=Sized)
 Ran = TypeVar("Ran")
 Prediction = dict[str, Any]
 Result = tuple[str, Prediction | MultipoolError]
@@ -82,13 +83,13 @@ class Offline:
         decoded = in_order(self.decode, files, ahead=size)
         while batch := list(islice(decoded, size)):
             good = [image for _, image in batch if not isinstance(image, MultipoolError)]
-            answered = self._answer(np.stack(good), top=top, features=features) if good else iter(())
+            answered = self._answer(good, top=top, features=features) if good else iter(())
             for file, image in batch:
                 yield journal.name(file), image if isinstance(image, MultipoolError) else next(answered)
 
-    def _answer(self, batch: NDArray[np.uint8], *, top: int | None, features: bool) -> Iterator[Prediction]:
+    def _answer(self, batch: list[NDArray[np.uint8]], *, top: int | None, features: bool) -> Iterator[Prediction]:
         """Run the model, and fill a prediction for each image, in order."""
-        outputs = self.run(partial(faults.in_halves, self.version.model.run), batch)
+        outputs = self.run(self._in_halves, batch)
         return (
             answers.prediction(
                 self.version,
@@ -101,8 +102,11 @@ class Offline:
             for row in range(len(batch))
         )
 
-    def run(self, run: Callable[[NDArray[np.uint8]], Ran], batch: NDArray[np.uint8]) -> Ran:
-        """Run the model on a batch ``uint8 [N, H, W, C]``.
+    def _in_halves(self, batch: list[NDArray[np.uint8]]) -> Outputs:
+        return faults.in_halves(self.version.model.run, np.stack(batch))
+
+    def run(self, run: Callable[[Batch], Ran], batch: Batch) -> Ran:
+        """Run the model on a batch, as an array ``uint8 [N, H, W, C]`` or a list of images.
 
         Raises:
             MultipoolError: The device or the model fails; says what to do.

@@ -2,8 +2,10 @@
 
 import io
 import re
+import resource
 import warnings
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +32,18 @@ GREY = Shape(8, 8, 1)
 
 def decode(data, shape=RGB, **options):
     return images.decode(data, shape, **options)
+
+
+def test_want_of_memory_is_not_called_damage():
+    data = toys.save(np.zeros((7000, 7000, 3), np.uint8), "PNG")
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 50_000_000, limits[1]))
+    try:
+        with pytest.raises(UndecodableImage, match="there is not enough memory to decode the PNG file; send a smaller"):
+            decode(data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 def colour(data, shape=RGB):

@@ -10,6 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app import faults
 from app.devices import CPU, CUDA
+from app.errors import MultipoolError
+from app.offline.answering import Offline, open_version
+from app.settings import Settings
 from tests import toys
 from tests.app.test_predict import environment
 from tests.conftest import ROOT
@@ -119,6 +122,21 @@ def test_a_model_that_fails_is_told_from_the_device(predict):
     assert "Gather" in done.stderr
     assert done.stderr.endswith("; choose another version of it with --model, and run the command again\n")
     assert done.stderr.count("\n") == 1
+
+
+def test_images_that_fit_into_no_batch_are_said_too(tmp_path):
+    """There is no memory for them even before the model runs."""
+
+    class Vast(Offline):
+        def decode(self, _):
+            return np.broadcast_to(np.uint8(0), (1 << 23, 1 << 23, 3))
+
+    toys.publish(tmp_path, "toy")
+    settings = Settings(models_dir=tmp_path)
+    offline = Vast(open_version(settings, "toy"), settings)
+
+    with pytest.raises(MultipoolError, match=r"^there is not enough memory to run the model: Unable to allocate "):
+        list(offline.classify([tmp_path / "vast.png"], top=None, features=False))
 
 
 @pytest.mark.parametrize(

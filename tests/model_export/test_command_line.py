@@ -766,6 +766,14 @@ def test_a_training_that_nobody_watches_any_more_is_published(folder, tmp_path, 
     assert (tmp_path / "models" / "light" / "1" / "model.onnx").is_file()
 
 
+def test_a_result_that_finds_no_room_is_said_in_a_line():
+    command = [sys.executable, "-m", "model_export", "inspect", "digits-regions", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (1, "error: the result cannot be written: No space left on device\n")
+
+
 def test_an_interrupted_comparison_names_the_command_that_goes_on(folder, monkeypatch, capsys):
     given = ["compare", str(folder), "--epochs", "1", "--seeds", "1", "--architectures", "gap"]
     monkeypatch.setattr(comparison, "run", interrupt)
