@@ -21,40 +21,47 @@ HIGHEST = ".highest"
 
 @contextmanager
 def staging(repository: Path, name: str) -> Iterator[Path]:
-    """Make a hidden folder beside the published versions, so that publishing is a rename; remove what is left over."""
+    """Make a hidden folder beside the published versions, so that publishing is a rename; remove what is left over.
+
+    Who stages shares the repository's lock, which the system releases when the process ends. So whoever gets it alone
+    knows that nobody stages, and removes what killed processes left in the model's folder, and the folder if it is
+    empty. Some file systems, such as NFS, lock no folders: there, nothing is removed.
+    """
     home = repository / name
-    for made in (repository, home):
-        with suppress(FileExistsError):
-            made.mkdir(parents=True)
-            made.chmod(made.stat().st_mode | 0o555)  # the service may run as another user, whatever the umask is
-    with _swept(home):
+    _make(repository)
+    handle = os.open(repository, os.O_RDONLY)
+    try:
+        if _is_alone(handle):
+            for left in home.glob(f"{STAGING}*"):
+                shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        _make(home)
         folder = Path(tempfile.mkdtemp(prefix=STAGING, dir=home))
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            with suppress(OSError):  # it has versions, or another process is staging in it
-                home.rmdir()
-
-
-@contextmanager
-def _swept(home: Path) -> Iterator[None]:
-    """Remove what killed processes left in a model's folder, and keep others from doing so until the end.
-
-    Who stages shares the folder's lock, which the system releases when the process ends. So whoever gets it alone knows
-    that nobody stages. Some file systems, such as NFS, lock no folders: there, nothing is removed.
-    """
-    handle = os.open(home, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for left in home.glob(f"{STAGING}*"):
-                shutil.rmtree(left, ignore_errors=True)
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_SH)
-        yield
+            if _is_alone(handle):
+                with suppress(OSError):  # it has versions
+                    home.rmdir()
     finally:
         os.close(handle)
+
+
+def _make(folder: Path) -> None:
+    with suppress(FileExistsError):
+        folder.mkdir(parents=True)
+        folder.chmod(folder.stat().st_mode | 0o555)  # the service may run as another user, whatever the umask is
+
+
+def _is_alone(handle: int) -> bool:
+    """Take the lock alone, if nobody else has it and there are locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def check(repository: Path, name: str) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -362,6 +363,19 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_needs_is_no
     put(tmp_path)
 
     assert sorted(path.name for path in (tmp_path / "toy").iterdir()) == [".highest", "1", "2"]
+
+
+def test_who_ends_first_takes_no_folder_away_that_another_is_about_to_use(tmp_path, monkeypatch):
+    make = tempfile.mkdtemp
+
+    def late(**options):
+        monkeypatch.undo()
+        publishing.check(tmp_path, "toy")  # as another process may, in between
+        return make(**options)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", late)
+
+    assert put(tmp_path).name == "1"
 
 
 def test_where_folders_cannot_be_locked_nothing_is_removed(tmp_path, monkeypatch):
