@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from app.errors import MultipoolError
 from app.registry.artifacts import FILE, VERSION
 from model_export import files
 
@@ -98,11 +99,16 @@ def publish(folder: Path, describe: Callable[[int], None] = lambda _: None) -> P
     A version appears complete or not at all, and never replaces another: renaming onto a folder with content fails, and
     then the next number is tried. A number is not used again after its version was removed, because a client may still
     ask for it and mean the old one. So it is recorded before it is taken; a failure in between skips a number.
+
+    Raises:
+        MultipoolError: There is no higher number that the service would read.
     """
     folder.chmod(0o755)
     (folder / FILE).chmod(0o644)
     while True:
         number = 1 + highest(folder.parent)
+        if not VERSION.fullmatch(str(number)):
+            raise MultipoolError(f"no version can follow {number - 1} in {folder.parent}; publish under another --name")
         target = folder.parent / str(number)
         _note(number, folder)
         describe(number)

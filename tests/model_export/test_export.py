@@ -18,6 +18,7 @@ import pytest
 from tf2onnx.graph import Graph
 from tf2onnx.optimizer.optimizer_base import GraphOptimizerBase
 
+from app.errors import MultipoolError
 from app.images import Shape
 from app.metadata import Branch, Metadata, Recipe
 from app.model import Model
@@ -287,6 +288,15 @@ def test_a_folder_whose_name_is_no_version_has_no_number(tmp_path, name):
     (tmp_path / "toy" / name).mkdir(parents=True)
 
     assert put(tmp_path).name == "1"
+
+
+def test_after_the_highest_number_that_the_service_reads_there_is_none(tmp_path):
+    (tmp_path / "toy" / "999999999").mkdir(parents=True)
+
+    with pytest.raises(
+        MultipoolError, match=r"no version can follow 999999999 in \S+/toy; publish under another --name"
+    ):
+        put(tmp_path)
 
 
 @pytest.mark.parametrize("nonsense", [b"", b"many", b"-3", b"0", b"\xff\xfe", b"1\n", b"9" * 30])
