@@ -115,7 +115,7 @@ def _write(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
         except OSError:
-            if path.is_file():
+            if path.is_file() and not path.is_symlink():  # as /dev/stdout is
                 path.unlink()
             raise
 

@@ -219,8 +219,13 @@ def test_a_disk_that_is_full_is_said_with_the_path_and_the_same_command_goes_on(
     assert len(table.read_text().splitlines()) == 4
 
 
-def test_half_a_picture_is_not_left_where_the_disk_is_full(models, folder):
-    command = [sys.executable, "-m", "app", "predict", str(folder / "0.png"), "--explain", str(folder / "why.png")]
+@pytest.mark.parametrize("linked", [False, True])
+def test_half_a_picture_is_not_left_where_the_disk_is_full(models, folder, linked):
+    """But a link stays: it may be ``/dev/stdout``."""
+    why = folder / "why.png"
+    if linked:
+        why.symlink_to("other.png")
+    command = [sys.executable, "-m", "app", "predict", str(folder / "0.png"), "--explain", str(why)]
 
     def fill():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
@@ -229,8 +234,8 @@ def test_half_a_picture_is_not_left_where_the_disk_is_full(models, folder):
         command, cwd=ROOT, env=environment(models), capture_output=True, text=True, check=False, preexec_fn=fill
     )
 
-    assert (done.returncode, done.stderr) == (1, f"error: {folder / 'why.png'} cannot be written: File too large\n")
-    assert not (folder / "why.png").exists()
+    assert (done.returncode, done.stderr) == (1, f"error: {why} cannot be written: File too large\n")
+    assert why.exists() == why.is_symlink() == linked
 
 
 def test_several_images_fail_alone(predict, folder):

@@ -294,7 +294,7 @@ def test_after_the_highest_number_that_the_service_reads_there_is_none(tmp_path)
     (tmp_path / "toy" / "999999999").mkdir(parents=True)
 
     with pytest.raises(
-        MultipoolError, match=r"no version can follow 999999999 in \S+/toy; publish under another --name"
+        MultipoolError, match=r"no version can follow 999999999 in \S+/toy; publish under"
     ):
         put(tmp_path)
 
