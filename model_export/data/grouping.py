@@ -19,7 +19,8 @@ from model_export.data.leakage import Leak
 from model_export.data.sources.listing import File
 from model_export.errors import BadData
 
-_FRACTION = 0.1
+FRACTION = 0.1
+"""What of each class is cut off for a split."""
 _MOST_NAMED = 3
 
 Cluster = list[File]
@@ -44,6 +45,11 @@ def named(files: dict[str, list[File]], pattern: str) -> dict[str, list[File]]:
             "path of every image"
         )
     return {name: [replace(file, group=groups[file.name]) for file in members] for name, members in files.items()}
+
+
+def without(files: dict[str, list[File]]) -> dict[str, list[File]]:
+    """Take files out of their groups."""
+    return {name: [replace(file, group="") for file in members] for name, members in files.items()}
 
 
 def _group(expression: re.Pattern[str], name: str) -> str:
@@ -125,7 +131,7 @@ def split(
             f"in too few groups: {_first(few)}; each class needs {len(cut) + 1}, one for each split. Add groups, "
             "or split the images yourself"
         )
-    target = {index: max(1, round(_FRACTION * number)) for index, number in images.items()}
+    target = {index: max(1, round(FRACTION * number)) for index, number in images.items()}
     rest, parts = dict(enumerate(rows)), {}
     for left, name in zip(range(len(cut), 0, -1), cut, strict=True):
         chosen = _choose(rest, target, left, labels)

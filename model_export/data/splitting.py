@@ -17,7 +17,6 @@ from model_export.errors import BadData
 
 SPLITS = ("train", "validation", "test")
 
-_FRACTION = 0.1
 _SMALLEST_CLASS = 3
 _MOST_NAMED = 10
 _AHEAD = 64
@@ -90,7 +89,7 @@ def split(
     for index in range(len(labels)):
         members = [file for file in files["train"] if file.label == index]
         members = [members[i] for i in random.permutation(len(members))]
-        part = max(1, round(_FRACTION * len(members)))
+        part = max(1, round(grouping.FRACTION * len(members)))
         groups = _together(members, same)
         if len(groups) <= len(cut):  # too few that differ: not even one for each split
             groups = [[file] for file in members]

@@ -45,9 +45,11 @@ def cut_as_trained(dataset: Dataset, record: dict[str, Any]) -> dict[str, NDArra
     """
     if not {"fingerprint", "seed"} <= record.keys():
         return None
+    listed, pattern = dataset.listed, record.get("group_pattern")
+    if pattern or not record.get("groups"):  # a table may have got its groups since
+        listed = grouping.without(listed)
     try:
-        listed = grouping.named(dataset.listed, pattern) if (pattern := record.get("group_pattern")) else dataset.listed
-        return _cut(replace(dataset, listed=listed), record)
+        return _cut(replace(dataset, listed=grouping.named(listed, pattern) if pattern else listed), record)
     except BadData:  # its groups cannot be those of the training
         return None
 

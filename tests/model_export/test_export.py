@@ -293,9 +293,7 @@ def test_a_folder_whose_name_is_no_version_has_no_number(tmp_path, name):
 def test_after_the_highest_number_that_the_service_reads_there_is_none(tmp_path):
     (tmp_path / "toy" / "999999999").mkdir(parents=True)
 
-    with pytest.raises(
-        MultipoolError, match=r"no version can follow 999999999 in \S+/toy; publish under"
-    ):
+    with pytest.raises(MultipoolError, match=r"no version can follow 999999999 in \S+/toy; publish under"):
         put(tmp_path)
 
 

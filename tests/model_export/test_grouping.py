@@ -86,7 +86,7 @@ def test_large_groups_are_learned_from_and_the_smallest_are_measured_with():
     assert [{file.group for file in parts[name]} for name in splitting.SPLITS] == [{"huge"}, {"small"}, {"large"}]
 
 
-def test_the_seed_decides_and_without_groups_all_is_as_it_was():
+def test_the_seed_decides():
     members = files([(index, index % 3) for index in range(90)])
     names = lambda parts: [file.name for name in splitting.SPLITS for file in parts[name]]  # noqa: E731
 

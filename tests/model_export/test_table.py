@@ -167,6 +167,18 @@ def test_a_model_of_a_table_is_measured_with_it_as_it_was_split(folder, capsys):
     assert verified["metrics"]["test"]["images"] == 4
 
 
+@pytest.mark.parametrize("options", [(), ("--groups", r"(\d)\.png")])
+def test_a_table_that_has_got_groups_since_the_training_is_split_as_it_was(folder, options, capsys):
+    path = write(folder, rows(folder))
+    assert main(["train", path, "--epochs", "1", "--trunk", "plain", "--size", "16", *options]) == 0
+    write(folder, rows(folder, extra=lambda path: f",{path.stem}"), "file,label,group")
+    capsys.readouterr()
+
+    assert main(["verify", "photos-regions", path, "--json"]) == 0
+
+    assert set(json.loads(capsys.readouterr().out)["seen_in_training"]) == {"train", "validation", "test"}
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(st.one_of(st.binary(max_size=200), st.text('file,label;group split"\n\r\t\0é', max_size=200).map(str.encode)))
 def test_no_bytes_make_the_reader_fail_otherwise(tmp_path, content):
