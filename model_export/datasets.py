@@ -19,7 +19,7 @@ from model_export.console.invocation import readable
 from model_export.data import decoding, grouping, sources, survey
 from model_export.data.decoding import Split
 from model_export.data.leakage import Leak, find_contradictions, find_leaks
-from model_export.data.sources.listing import File
+from model_export.data.sources.listing import File, Listing
 from model_export.data.splitting import SPLITS, check, copies, split
 from model_export.errors import BadData
 
@@ -114,22 +114,12 @@ def load(
     if not measuring:
         survey.check_channels(listing, channels)
     shape = survey.shape(listing, size, channels)
-    notes = listing.notes
     if measuring:
-        files = _as_found(listing.files)
+        files, notes = _as_found(listing.files), ()
     else:
-        check(listing.files, listing.labels, listing.skipped)
-        files = listing.files if groups is None else grouping.named(listing.files, groups)
-        same = copies(files) if together else {}
-        files = split(files, listing.labels, seed, same)
-        notes = (*notes, *_kept_together(same))
+        files, notes = _divided(listing, groups, seed, together=together)
     splits, skipped = decoding.decode(files, shape, value_range, cache)
-    for name, members in splits.items():
-        if not files[name]:
-            raise BadData(f"the split {name!r} has no image")
-        if not len(members):
-            reason = "; ".join(filter(None, (skipped[0], advice(skipped))))
-            raise BadData(f"no image of the split {name!r} can be read: {reason}")
+    _check_splits(splits, files, skipped)
     if not measuring:
         _check_classes(splits["train"], listing.labels, skipped)
     held_out = files.get("test") or files.get("validation") or next(iter(files.values()))
@@ -140,7 +130,7 @@ def load(
         splits,
         sample=_sample(held_out, shape, value_range),
         skipped=(*listing.skipped, *skipped),
-        notes=notes,
+        notes=(*listing.notes, *notes),
         leaks=(*find_leaks(splits), *grouping.shared(files)),
         contradictions=tuple(find_contradictions(splits)),
         listed=listing.files if measuring else {},
@@ -154,22 +144,42 @@ def _as_found(files: dict[str, list[File]]) -> dict[str, list[File]]:
     return {name: files[name] for name in SPLITS if name in files}
 
 
-def _kept_together(same: Mapping[str, str]) -> list[str]:
+def _divided(
+    listing: Listing, groups: str | None, seed: int, *, together: bool
+) -> tuple[dict[str, list[File]], tuple[str, ...]]:
+    """Group and split the files; returns them per split, and what may be a mistake."""
+    check(listing.files, listing.labels, listing.skipped)
+    files = listing.files if groups is None else grouping.named(listing.files, groups)
+    same = copies(files) if together else {}
+    return split(files, listing.labels, seed, same), _kept_together(same)
+
+
+def _kept_together(same: Mapping[str, str]) -> tuple[str, ...]:
     """Say that there are copies, and name two, as they may be a mistake."""
     if not same:
-        return []
+        return ()
     first = next(iter(same.values()))
     pair = " and ".join([name for name, digest in same.items() if digest == first][:2])
-    return [
+    return (
         f"{len(same):,} files are the same as another of their class, such as {pair}: copies were kept together in one "
-        "split, unless their class has too few files that differ"
-    ]
+        "split, unless their class has too few files that differ",
+    )
 
 
 def advice(skipped: Iterable[str]) -> str:
     """Say how to train on images that were skipped because they need a value range; empty if there are none."""
     needed = any("no natural range" in reason for reason in skipped)
     return "--value-range LOW HIGH says which values become 0 and 255" if needed else ""
+
+
+def _check_splits(splits: dict[str, Split], files: dict[str, list[File]], skipped: list[str]) -> None:
+    """Check that every split has an image, and one that can be read."""
+    for name, members in splits.items():
+        if not files[name]:
+            raise BadData(f"the split {name!r} has no image")
+        if not len(members):
+            reason = "; ".join(filter(None, (skipped[0], advice(skipped))))
+            raise BadData(f"no image of the split {name!r} can be read: {reason}")
 
 
 def _check_classes(train: Split, labels: tuple[str, ...], skipped: list[str]) -> None:
