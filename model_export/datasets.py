@@ -41,15 +41,15 @@ class Dataset:
     splits: dict[str, Split]
     sample: tuple[bytes, ...] = ()
     """Up to 32 original files of a split that was not trained on."""
-    skipped: tuple[str, ...] = field(default=())
+    skipped: tuple[str, ...] = ()
     """Files that are of no class or unreadable, each with the reason."""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     """What may be a mistake in the layout of the data."""
-    leaks: tuple[Leak, ...] = field(default=())
+    leaks: tuple[Leak, ...] = ()
     """Images that are in two splits, or nearly so."""
     listed: dict[str, list[File]] = field(default_factory=dict)
     """If it is only measured: the files of each split as they were found, so that they can be split as in training."""
-    contradictions: tuple[tuple[str, str], ...] = field(default=())
+    contradictions: tuple[tuple[str, str], ...] = ()
     """Images that are in two classes, by the names of the two files."""
     groups: dict[str, int] = field(default_factory=dict)
     """If the images are grouped: groups per split."""
