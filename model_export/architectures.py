@@ -26,8 +26,6 @@ from model_export.networks.heads import HEADS, Source
 from model_export.networks.initial import Trained, is_network
 from model_export.networks.trunks import TRUNKS, application
 
-ARCHITECTURES = HEADS
-
 
 @dataclass(frozen=True)
 class Network:
@@ -58,7 +56,7 @@ def build(
     """Build a network by name.
 
     Args:
-        architecture: One of :data:`ARCHITECTURES`.
+        architecture: One of :data:`model_export.networks.heads.HEADS`.
         trunk: One of :data:`model_export.networks.trunks.TRUNKS`, or a network of ``keras.applications``.
         shape: Height, width and channels of the images.
         classes: Number of labels.

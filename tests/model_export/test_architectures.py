@@ -8,10 +8,11 @@ from keras.src.utils import file_utils
 from app.errors import MissingInput
 from app.images import Shape
 from model_export import architectures, choices
-from model_export.architectures import ARCHITECTURES, build
+from model_export.architectures import build
 from model_export.errors import BadData
 from model_export.fitting.augmentation import KINDS
 from model_export.networks import heads
+from model_export.networks.heads import HEADS
 from model_export.networks.trunks import TRUNKS, applications
 
 SMALL = Shape(16, 16, 3)
@@ -89,14 +90,14 @@ def test_each_branch_pools_its_own_part(architecture):
 
 
 def test_every_layer_is_named_and_none_is_a_lambda():
-    for name in ARCHITECTURES:
+    for name in HEADS:
         for layer in build(name, "batchnorm", SMALL, 2).model.layers:
             assert not isinstance(layer, keras.layers.Lambda)
             automatic = keras.src.utils.naming.to_snake_case(type(layer).__name__)
             assert layer.name.removeprefix(automatic).strip("_0123456789"), layer.name
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", HEADS)
 def test_a_network_survives_saving(architecture, tmp_path):
     model = build(architecture, "batchnorm", SMALL, 3).model
     model.save(tmp_path / "model.keras")
@@ -148,7 +149,7 @@ def test_dense_layers_cost_hundreds_of_thousands_of_parameters():
 def pooled(architecture, features):
     """What the branches of one head make of a feature map."""
     image = keras.Input(features.shape[1:])
-    sources = ARCHITECTURES[architecture](image)
+    sources = HEADS[architecture](image)
     model = keras.Model(image, [architectures._pool(source) for source in sources])
     values = model(features)
     return model, [np.asarray(value) for value in (values if isinstance(values, list) else [values])]
@@ -171,7 +172,7 @@ def test_each_way_of_pooling_is_what_numpy_computes():
 
 def test_what_is_pooled_is_the_average_or_the_maximum_of_one_map():
     """So that every way of pooling can be looked at, and its map adds up to what the head saw."""
-    for name in set(ARCHITECTURES) - {"flatten-dense", "flatten-dense-dropout"}:
+    for name in set(HEADS) - {"flatten-dense", "flatten-dense-dropout"}:
         network = build(name, "plain", SMALL, 2)
         for branch in network.branches:
             kind = keras.layers.GlobalMaxPooling2D if branch.pooling == "max" else keras.layers.GlobalAveragePooling2D
@@ -287,7 +288,7 @@ def test_an_image_too_small_for_a_network_of_keras_applications():
 
 
 def test_the_command_line_offers_all_there_is():
-    assert set(choices.ARCHITECTURES) == set(ARCHITECTURES)
+    assert set(choices.ARCHITECTURES) == set(HEADS)
     assert set(choices.TRUNKS) == set(TRUNKS)
     assert set(choices.AUGMENTATIONS) == set(KINDS)
     assert set(choices.APPLICATIONS) == {name for name in applications() if not name.startswith("convnext")}

@@ -24,9 +24,10 @@ from app.metadata import Branch, Metadata, Recipe
 from app.model import Model
 from app.registry.artifacts import discover
 from model_export import architectures, conversion, publishing, verification
-from model_export.architectures import ARCHITECTURES, build
+from model_export.architectures import build
 from model_export.errors import ParityFailure
 from model_export.networks import trunks
+from model_export.networks.heads import HEADS
 from model_export.networks.trunks import TRUNKS
 from tests import toys
 from tests.conftest import ROOT
@@ -60,7 +61,7 @@ def staged(tmp_path):
 
 FOUR_BRANCHES = ("channel-groups", "separable", "regions")
 EVERYTHING = [(name, trunk, channels) for name in FOUR_BRANCHES for trunk in TRUNKS for channels in (1, 3, 13)]
-EVERYTHING += [(name, "batchnorm", 3) for name in ARCHITECTURES if name not in FOUR_BRANCHES]
+EVERYTHING += [(name, "batchnorm", 3) for name in HEADS if name not in FOUR_BRANCHES]
 
 
 @pytest.mark.parametrize(("architecture", "trunk", "channels"), EVERYTHING)
