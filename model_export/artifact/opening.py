@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,19 +41,29 @@ def find(given: Path) -> Path:
     repository = choices.repository()
     name, slash, version = str(given).rpartition("/")
     reference = f"{name}:{version}" if slash and version.isdecimal() else str(given)
-    there: list[Found] = []
-    with suppress(NothingToServe):
-        there = [found for found in discover(repository) if found.path.is_file()]
     try:
-        return select(there, reference).path
+        return select([found for found in listed(repository) if found.path.is_file()], reference).path
     except ModelNotFound as error:
         raise MissingInput(
             f"{str(given)!r} is not the path of a {FILE} or of its folder, and in {str(repository)!r} {error}"
         ) from None
 
 
-def read(path: Path) -> Model | None:
-    """Load a published file; None if it is damaged."""
+def listed(repository: Path) -> list[Found]:
+    """List every artifact of a repository, by name and version; empty if it has none or cannot be read."""
+    with suppress(NothingToServe):
+        return discover(repository)
+    return []
+
+
+def undamaged(repository: Path, name: str) -> Iterator[tuple[Found, Model]]:
+    """Load the versions of a model, the highest first, without those that are damaged."""
+    for found in reversed(listed(repository)):
+        if found.name == name and (model := _read(found.path)) is not None:
+            yield found, model
+
+
+def _read(path: Path) -> Model | None:
     with suppress(OSError, InvalidArtifact):
         return Model.load(path.read_bytes(), device="cpu")
     return None

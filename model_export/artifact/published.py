@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.errors import NothingToServe
-from app.registry.artifacts import discover
 from model_export.artifact.calibration import Calibration
-from model_export.artifact.opening import read
+from model_export.artifact.opening import listed, undamaged
 from model_export.artifact.precision import Reduced
 from model_export.publishing import versions
 from model_export.verification import Difference
@@ -59,9 +56,7 @@ class Published:
     def displaced(self) -> str | None:
         """Name the model that was first by name until now, and so answered requests without ``model=``."""
         name, repository = self.folder.parent.name, self.folder.parent.parent
-        names = []
-        with suppress(NothingToServe):
-            names = [found.name for found in discover(repository)]
+        names = [found.name for found in listed(repository)]
         others = [other for other in names if other != name]
         return others[0] if others and name < others[0] and names.count(name) == 1 else None
 
@@ -82,10 +77,8 @@ def find(arguments: argparse.Namespace, outcome: Outcome) -> Published | None:
     Every version names the checkpoint it was made from and the number of epochs; damaged ones are skipped.
     """
     wanted = outcome.checkpoint, outcome.epochs, arguments.precision
-    with suppress(NothingToServe):
-        for found in reversed(discover(arguments.output)):
-            if found.name == arguments.name and (model := read(found.path)) is not None:
-                metadata, record = model.metadata, model.metadata.training
-                if (record.get("checkpoint_sha256"), record.get("epochs"), metadata.precision) == wanted:
-                    return Published.of(found.path.parent, metadata)
+    for found, model in undamaged(arguments.output, arguments.name):
+        metadata, record = model.metadata, model.metadata.training
+        if (record.get("checkpoint_sha256"), record.get("epochs"), metadata.precision) == wanted:
+            return Published.of(found.path.parent, metadata)
     return None

@@ -8,13 +8,11 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from app.errors import NothingToServe
-from app.registry.artifacts import Found, discover
-from model_export.artifact.opening import read
+from app.registry.artifacts import Found
+from model_export.artifact.opening import undamaged
 from model_export.console.invocation import program
 from model_export.errors import BadSuccessor
 from model_export.figures.metrics import interval
@@ -107,11 +105,8 @@ class Predecessor:
 
 def find(repository: Path, name: str) -> Predecessor | None:
     """Find the highest published version of a model that can be read; None if there is none."""
-    with suppress(NothingToServe):
-        for found in reversed(discover(repository)):
-            if found.name == name and (model := read(found.path)) is not None:
-                return Predecessor(found, model.shape, model.metadata)
-    return None
+    readable = (Predecessor(found, model.shape, model.metadata) for found, model in undamaged(repository, name))
+    return next(readable, None)
 
 
 def otherwise(arguments: argparse.Namespace, run: Run | None = None) -> str:
