@@ -6,8 +6,7 @@ import argparse
 import csv
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +54,9 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
     """
     with files.locked(folder / _LOCK, wait=True):
         _check_same(folder, arguments, dataset, budget)
-    done, pairs = _done(folder), list(_pairs(arguments.architectures, arguments.seeds))
+    # All architectures for each seed, so that an unfinished comparison has the same seeds for each.
+    pairs = [(name, seed) for seed in range(arguments.seeds) for name in arguments.architectures]
+    done = _done(folder)
     say(
         f"{counted(len(pairs), 'training')} (architectures: {len(arguments.architectures)}, seeds: {arguments.seeds}) "
         f"of {counted(budget.epochs, 'epoch')} each; {sum(pair in done for pair in pairs)} done before"
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
     for architecture, seed in pairs:
         if (architecture, seed) in _done(folder):  # read again: another process may have trained it meanwhile
             continue
-        one = _train(arguments, architecture, dataset, _with_seed(budget, seed), folder / architecture)
+        one = _train(arguments, architecture, dataset, replace(budget, seed=seed), folder / architecture)
         with files.locked(folder / _LOCK, wait=True):
             done = {**_done(folder), (architecture, seed): one}
             _write(folder / RUNS, list(map(asdict, done.values())))
@@ -117,15 +118,6 @@ def next_folder(dataset: str) -> Path:
     """Choose the next numbered folder ``comparisons/<data set>/<number>``."""
     home = Path("comparisons") / re.sub(r"[^a-z0-9]+", "-", dataset.lower()).strip("-")
     return home / str(1 + max((int(path.name) for path in home.glob("*") if path.name.isdecimal()), default=0))
-
-
-def _pairs(names: tuple[str, ...], seeds: int) -> Iterator[tuple[str, int]]:
-    """Yield all architectures for each seed, so that an unfinished comparison has the same seeds for each."""
-    return ((name, seed) for seed in range(seeds) for name in names)
-
-
-def _with_seed(budget: Budget, seed: int) -> Budget:
-    return type(budget)(**{**asdict(budget), "seed": seed})
 
 
 def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, budget: Budget, folder: Path) -> Trained:
