@@ -76,17 +76,16 @@ def _cost(folder: Path, names: tuple[str, ...], dataset: Dataset) -> dict[str, f
 def _draw(folder: Path, names: tuple[str, ...], seeds: int) -> None:
     """Draw training and validation accuracy and loss of every architecture: the mean, and the range of the seeds."""
     figure = Figure(figsize=(11, 7.5), layout="constrained")
-    panels = zip(figure.subplots(2, 2).ravel(), ("accuracy", "val_accuracy", "loss", "val_loss"), strict=True)
     titles = {"accuracy": "training accuracy", "val_accuracy": "validation accuracy"}
     titles |= {"loss": "training loss", "val_loss": "validation loss"}
     histories = {name: [_history(folder / name / f"seed-{seed}.csv") for seed in range(seeds)] for name in names}
-    for axes, figure_name in panels:
+    for axes, (column, title) in zip(figure.subplots(2, 2).ravel(), titles.items(), strict=True):
         for name, runs in histories.items():
-            values = np.array([[row[figure_name] for row in run] for run in runs])  # (seeds, epochs)
+            values = np.array([[row[column] for row in run] for run in runs])  # (seeds, epochs)
             epochs = np.arange(1, values.shape[1] + 1)
             (line,) = axes.plot(epochs, values.mean(0), label=name, marker=".")
             axes.fill_between(epochs, values.min(0), values.max(0), color=line.get_color(), alpha=0.15)
-        axes.set(title=titles[figure_name], xlabel="epoch")
+        axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
     figure.axes[1].legend(fontsize="small")
     figure.savefig(folder / CURVES, dpi=100)
