@@ -105,16 +105,6 @@ def _page(
 ) -> str:
     counts = ", ".join(f"{count:,} {name}" for name, count in dataset.counts().items())
     size = "×".join(map(str, dataset.shape))
-    head = (
-        "| architecture | parameters | train accuracy | validation accuracy | train loss | validation loss "
-        "| train − validation | s per epoch | ms per image |\n" + "| --- " * 9 + "|"
-    )
-    lines = [
-        f"| `{row['architecture']}` | {row['parameters']:,} | {_pm(row['train_accuracy'])} "
-        f"| {_pm(row['validation_accuracy'])} | {_pm(row['train_loss'])} | {_pm(row['validation_loss'])} "
-        f"| {_pm(row['gap'])} | {row['seconds_per_epoch']:.1f} | {row['inference_ms_per_image']:.3f} |"
-        for row in rows
-    ]
     seeds, spread, curves = "seed 0", "", ""
     if arguments.seeds > 1:
         seeds = f"seeds 0 to {arguments.seeds - 1}, each with the same split and its own first weights and order"
@@ -129,8 +119,7 @@ def _page(
             f"{seeds}. Measured with the weights of the last epoch{spread}; train − "
             "validation is the difference of the accuracies; ms per image is ONNX Runtime on this CPU at batch 32.",
             "",
-            head,
-            *lines,
+            *_markdown(rows),
             "",
             f"![Training curves{curves}]({CURVES})",
             "",
@@ -142,6 +131,21 @@ def _page(
             "",
         ]
     )
+
+
+def _markdown(rows: list[dict[str, Any]]) -> list[str]:
+    """Write the table in Markdown, line by line."""
+    return [
+        "| architecture | parameters | train accuracy | validation accuracy | train loss | validation loss "
+        "| train − validation | s per epoch | ms per image |",
+        "| --- " * 9 + "|",
+        *(
+            f"| `{row['architecture']}` | {row['parameters']:,} | {_pm(row['train_accuracy'])} "
+            f"| {_pm(row['validation_accuracy'])} | {_pm(row['train_loss'])} | {_pm(row['validation_loss'])} "
+            f"| {_pm(row['gap'])} | {row['seconds_per_epoch']:.1f} | {row['inference_ms_per_image']:.3f} |"
+            for row in rows
+        ),
+    ]
 
 
 def _pm(spread: tuple[float, float | None]) -> str:
