@@ -140,18 +140,16 @@ class Run:
             else:
                 path.unlink()
 
-    def last_state(self) -> Path | None:
-        """Find the saved state of the last finished epoch; None if none has finished.
+    def last_state(self) -> Path:
+        """Find the saved state of the last finished epoch.
 
         Raises:
             BadData: It is missing.
         """
-        epoch = len(self.history())
-        if epoch == 0:
-            return None
-        if not self._state(epoch).is_file():
-            raise BadData(f"{self._state(epoch)} is missing; this run cannot be resumed")
-        return self._state(epoch)
+        state = self._state(len(self.history()))
+        if not state.is_file():
+            raise BadData(f"{state} is missing; this run cannot be resumed")
+        return state
 
     def best(self) -> Path:
         """Find the weights of the finished epoch that has the lowest validation loss.
