@@ -42,23 +42,22 @@ def check(files: dict[str, list[File]], labels: tuple[str, ...], skipped: Iterab
     counts = {name: Counter(file.label for file in members) for name, members in files.items()}
     named = [name for name in SPLITS if name in files]
     where = [[name for name in named if counts[name][index] < least[name]] for index in range(len(labels))]
-    if not any(where):
+    short = {label: index for index, label in enumerate(labels) if where[index]}
+    if not short:
         return
-    few = [f"{label!r} (in {', '.join(names)})" for label, names in zip(labels, where, strict=True) if names]
+    few = [f"{label!r} (in {', '.join(where[index])})" for label, index in short.items()]
     needed = "one in every split"
     if cut and "test" in files:
         needed = f"at least {_SMALLEST_CLASS} in train, one of them to validate with, and one in test"
     elif cut:
-        few = [f"{label!r} ({counts['train'][index]:,})" for index, label in enumerate(labels) if where[index]]
+        few = [f"{label!r} ({counts['train'][index]:,})" for label, index in short.items()]
         needed = f"at least {_SMALLEST_CLASS}, one of them to validate with and one to test"
-    short = [label for label, names in zip(labels, where, strict=True) if names]
-    missing = [line for line in skipped if any(f"/{label}{end}" in f"/{line}" for label in short for end in "/:")]
-    classes = counted(len(few), "class has", "classes have")
     if len(few) > _MOST_NAMED:
         few = [*few[:_MOST_NAMED], f"{len(few) - _MOST_NAMED} more"]
+    missing = [line for line in skipped if any(f"/{label}{end}" in f"/{line}" for label in short for end in "/:")]
     raise BadData(
-        f"{classes} too few images: {', '.join(few)}; each class needs {needed}. Add images, or remove "
-        f"{'that class' if classes.startswith('1 ') else 'those classes'}"
+        f"{counted(len(short), 'class has', 'classes have')} too few images: {', '.join(few)}; each class "
+        f"needs {needed}. Add images, or remove {'that class' if len(short) == 1 else 'those classes'}"
         + "".join(f"; skipped {line}" for line in missing[:_MOST_NAMED])
     )
 
