@@ -120,12 +120,12 @@ def shape(listing: Listing, size: tuple[int, int] | None, channels: int | None) 
     return Shape(*size, channels)
 
 
-def _common(files: list[File]) -> Header:
+def _common(files: list[File]) -> Shape:
     """Find the median size and the most frequent number of channels of some files; at most 128 by 128."""
     found = _look(files)
     height, width = (min(_LARGEST_SIDE, int(side)) for side in np.median([seen[:2] for seen in found], axis=0))
     numbers, counts = np.unique([seen.channels for seen in found], return_counts=True)
-    return Header(height, width, int(numbers[counts.argmax()]), "")
+    return Shape(height, width, int(numbers[counts.argmax()]))
 
 
 def _look(files: list[File]) -> list[Header]:
