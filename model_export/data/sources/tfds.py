@@ -80,7 +80,7 @@ def _unpack(tfds: Any, builder: Any, image: str, label: str, target: Path) -> No
 
 def _split(name: str) -> str:
     """Name a split as a folder source knows it; others (``unsupervised`` …) are left alone and not read."""
-    return {"valid": "validation", "val": "validation"}.get(name, name)
+    return folder.SPLIT_NAMES.get(name, name)
 
 
 def _safe(name: str) -> str:
