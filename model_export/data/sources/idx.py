@@ -38,10 +38,8 @@ def listing(folder: Path, labels: tuple[str, ...] | None = None) -> Listing:
     for prefix, split in _SPLITS.items():
         if not any(_candidates(folder, f"{prefix}-images-idx3-ubyte")):
             continue
-        images, numbers = (
-            read(_file(folder, f"{prefix}-images-idx3-ubyte"), 3),
-            read(_file(folder, f"{prefix}-labels-idx1-ubyte"), 1),
-        )
+        images = read(_file(folder, f"{prefix}-images-idx3-ubyte"), 3)
+        numbers = read(_file(folder, f"{prefix}-labels-idx1-ubyte"), 1)
         if len(images) != len(numbers):
             raise BadData(f"{folder} has {len(images)} images but {len(numbers)} labels in {prefix}-*")
         splits[split] = images, numbers
