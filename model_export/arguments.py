@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from model_export import choices
-from model_export.choices import DIGITS, TRUNKS
+from model_export.choices import DIGITS, TFDS, TRUNKS
 from model_export.options import parser
 
 
@@ -76,6 +76,6 @@ def _complete(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
 def default_name(data: str, architecture: str) -> str:
     """Name a model after its data set and its architecture."""
     path = Path(data).resolve()
-    stem = data.removeprefix("tfds:") if data.startswith("tfds:") else re.sub(r"\.(npz|csv)$", "", path.name)
+    stem = data.removeprefix(TFDS) if data.startswith(TFDS) else re.sub(r"\.(npz|csv)$", "", path.name)
     stem = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
     return f"{stem or 'model'}-{architecture}"

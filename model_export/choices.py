@@ -71,6 +71,8 @@ SIDE = {"regions": 2, "mixed": 2}
 AUGMENTATIONS = ("none", "shift", "photo", "aerial")
 PRECISIONS = ("float32", "float16", "int8")
 DIGITS = "digits"
+TFDS = "tfds:"
+"""What the name of a data set of tensorflow-datasets begins with."""
 TABLES = (".csv", ".jsonl")
 MOST_CHANNELS = 200
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.errors import InvalidUsage, MissingInput
-from model_export.choices import DIGITS
+from model_export.choices import DIGITS, TFDS
 from model_export.data.sources.listing import Listing
-
-TFDS = "tfds:"
 
 
 def find(data: str, labels: tuple[str, ...] | None = None, *, measuring: bool = False) -> Listing:
