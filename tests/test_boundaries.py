@@ -29,6 +29,7 @@ SHARED = {
     "app.memory",
     "app.metadata",
     "app.model",
+    "app.outputs",
     "app.probe",
     "app.registry.artifacts",
     "app.sessions",

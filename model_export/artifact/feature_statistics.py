@@ -12,6 +12,7 @@ from app.familiarity import Familiarity
 from app.statistics import Statistics
 from model_export.artifact import gaussians
 from model_export.console.progress import say
+from model_export.figures import evaluation
 from model_export.fitting.batches import InOrder
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 Features = Callable[["Split"], dict[str, "NDArray[np.float32]"]]
 """Computes the pooled features of every image of a split, per branch ``[N, width]``."""
-
-_BATCH = 32
 
 
 def of_network(network: Network) -> Features:
@@ -45,8 +44,7 @@ def of_graph(model: Model) -> Features:
     """Compute the features with a graph in another precision, as it will be served."""
 
     def features(split: Split) -> dict[str, NDArray[np.float32]]:
-        starts = range(0, len(split), _BATCH)
-        batches = [model.run(np.asarray(split.images[start : start + _BATCH])).features for start in starts]
+        batches = [found.features for found in evaluation.run(model, split)]
         of_branches = zip(model.metadata.branches, zip(*batches, strict=True), strict=True)
         return {branch.name: np.concatenate(vectors) for branch, vectors in of_branches}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from model_export.figures.selective import Selective
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from app.outputs import Outputs
     from model_export.data.decoding import Split
     from model_export.datasets import Dataset
 
@@ -140,9 +142,13 @@ def logits(model: Model, split: Split) -> NDArray[np.float32]:
 
 def outputs(model: Model, split: Split) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Compute logits and probabilities, each ``float32 [N, classes]``, for every image of a split."""
-    starts = range(0, len(split), _BATCH)
-    batches = (model.run(np.asarray(split.images[start : start + _BATCH])) for start in starts)
-    return _joined([(found.logits, found.probabilities) for found in batches])
+    return _joined([(found.logits, found.probabilities) for found in run(model, split)])
+
+
+def run(model: Model, split: Split) -> Iterator[Outputs]:
+    """Run a model on every image of a split, a batch at a time."""
+    for start in range(0, len(split), _BATCH):
+        yield model.run(np.asarray(split.images[start : start + _BATCH]))
 
 
 def _joined(
