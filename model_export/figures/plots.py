@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,7 +155,7 @@ def mistakes(split: Split, logits: NDArray[np.float32], names: tuple[str, ...], 
         path.unlink(missing_ok=True)  # drawn when the run was published before it was finished
         return 0
     chances = metrics.probabilities(logits)
-    rows = -(-len(worst) // _COLUMNS)
+    rows = math.ceil(len(worst) / _COLUMNS)
     figure = Figure(figsize=(1.9 * _COLUMNS, 2.5 * rows), layout="constrained")
     for axes in (grid := np.atleast_2d(figure.subplots(rows, _COLUMNS)).ravel()):
         axes.axis("off")
