@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LARGEST_DISTANCE = 4
 _SIDE = 16
-_LEAST_DETAIL = 4.0
+_LEAST_DETAIL = 4.0  # standard deviation of a thumbnail, in grey levels
 _LEAST_CORRELATION = 0.995
 _BLOCK = 512  # images of each split whose pairs are looked at together
 
