@@ -15,13 +15,12 @@ from app.decoders import bands, formats
 from app.errors import InvalidRequest, InvalidUsage
 from app.images import Shape
 from model_export.choices import MOST_CHANNELS
-from model_export.data.sources.listing import File, Listing
+from model_export.data.sources.listing import LARGEST_SIDE, File, Listing
 from model_export.errors import BadData
 
-_LARGEST_SIDE = 128
-_ORIENTATION = 0x0112
-_ON_ITS_SIDE = (5, 6, 7, 8)
-_LOOKED_AT = 100
+_ORIENTATION = 0x0112  # the EXIF tag
+_ON_ITS_SIDE = (5, 6, 7, 8)  # its values that exchange height and width
+_LOOKED_AT = 100  # or up to twice as many, spread over all files
 _ANY_CAN_HAVE = (1, 3, 4)
 """Numbers of channels to which all photos are converted."""
 
@@ -123,7 +122,7 @@ def shape(listing: Listing, size: tuple[int, int] | None, channels: int | None) 
 def _common(files: list[File]) -> Shape:
     """Find the median size and the most frequent number of channels of some files; at most 128 by 128."""
     found = _look(files)
-    height, width = (min(_LARGEST_SIDE, int(side)) for side in np.median([seen[:2] for seen in found], axis=0))
+    height, width = (min(LARGEST_SIDE, int(side)) for side in np.median([seen[:2] for seen in found], axis=0))
     numbers, counts = np.unique([seen.channels for seen in found], return_counts=True)
     return Shape(height, width, int(numbers[counts.argmax()]))
 

@@ -16,8 +16,10 @@ from model_export.errors import BadData
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LEAST, _LARGEST = 16, 128
-_ENLARGED = 32
+LARGEST_SIDE = 128
+"""Images are trained on at most this high and wide, if no size is asked for."""
+
+_LEAST_SIDE, _ENLARGED = 16, 32
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def size_of_arrays(images: NDArray[Any]) -> tuple[tuple[int, int], int]:
     """
     if images.ndim not in (3, 4):
         raise BadData(f"images of shape {list(images.shape)} cannot be used; store [N, H, W] or [N, H, W, C]")
-    height, width = (min(_LARGEST, side) if side >= _LEAST else _ENLARGED for side in images.shape[1:3])
+    height, width = (min(LARGEST_SIDE, side) if side >= _LEAST_SIDE else _ENLARGED for side in images.shape[1:3])
     return (height, width), images.shape[3] if images.ndim == 4 else 1
 
 
