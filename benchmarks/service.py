@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _LIMIT_S = 180  # a GPU takes its time for the first run of each shape
 
 
@@ -25,7 +24,6 @@ class Service:
 
     port: int
     pid: int
-    process: subprocess.Popen[bytes]
 
     def connect(self) -> http.client.HTTPConnection:
         """Open a connection that stays open."""
@@ -55,11 +53,6 @@ class Service:
             found |= more
         return {pid for pid in found - {self.pid} if parents[pid] != self.pid}  # those between are multiprocessing's
 
-    def cpu_s(self) -> float:
-        """Processor seconds it has used so far, user and system."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
-
 
 @contextmanager
 def serving(
@@ -81,7 +74,7 @@ def serving(
     pinned = ["taskset", "-c", ",".join(map(str, sorted(cores)))] if cores else []
     process = subprocess.Popen([*pinned, sys.executable, *(["-c", code] if code else ["-m", "app"])], env=environment)
     try:
-        service = Service(port, process.pid, process)
+        service = Service(port, process.pid)
         _wait(service, process)
         yield service
     finally:
