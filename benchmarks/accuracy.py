@@ -58,9 +58,7 @@ def main() -> None:
         for model in arguments.models:
             labels = list(listing.labels)
             if sources.numbered(arguments.data):
-                connection = service.connect()
-                connection.request("GET", f"/models/{model}")
-                labels = json.loads(connection.getresponse().read())["labels"]
+                labels = service.get(f"/models/{model}")["labels"]
             start = time.monotonic()
             found[model] = right(service, model, files, labels)
             rate = len(files) / (time.monotonic() - start)

@@ -155,9 +155,7 @@ def over_http(root: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     start = time.monotonic()
     with serving(str(root), DEVICE=device) as service:
         found["seconds to ready"] = round(time.monotonic() - start, 1)
-        connection = service.connect()
-        connection.request("GET", "/models")
-        served = json.loads(connection.getresponse().read())["models"]
+        served = service.get("/models")["models"]
         if {one["execution_provider"] for one in served} != {provider}:
             raise RuntimeError(f"not every model runs on {provider}: {served}")
         for one in served:

@@ -8,7 +8,6 @@ How long the start takes, what memory it comes to, and how soon a model answers 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import tempfile
@@ -50,9 +49,7 @@ def main() -> None:
         start = time.monotonic()
         with serving(folder, MODELS_MEMORY_BYTES=arguments.memory) as service:
             ready_s = time.monotonic() - start
-            connection = service.connect()
-            connection.request("GET", "/models")
-            models = json.loads(connection.getresponse().read())["models"]
+            models = service.get("/models")["models"]
             loaded = [model["name"] for model in models if model["loaded"]]
             waiting = [model["name"] for model in models if not model["loaded"]]
             print(f"{len(models)} models, {len(loaded)} in memory, {arguments.memory / 1e6:.0f} MB allowed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _LIMIT_S = 180  # a GPU takes its time for the first run of each shape
 
@@ -28,6 +30,12 @@ class Service:
     def connect(self) -> http.client.HTTPConnection:
         """Open a connection that stays open."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Fetch a JSON document."""
+        connection = self.connect()
+        connection.request("GET", path)
+        return json.loads(connection.getresponse().read())
 
     def resident_mb(self) -> float:
         """Memory it occupies, in MB."""
