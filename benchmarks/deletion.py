@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 
 from app.model import Model
+from model_export.figures.metrics import interval
 
 _SHARE = 0.2
 _DRAWS = 5
 _RESAMPLES = 2000
-_Z = 1.96
 
 
 def maps_of(model: Model, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,14 +68,6 @@ def without(image: np.ndarray, order: np.ndarray, grid: tuple[int, int]) -> np.n
     return np.where(whole[..., None], image.mean((0, 1)).astype(np.uint8), image)
 
 
-def wilson(hits: np.ndarray) -> tuple[float, float, float]:
-    """A share, and the ends of its interval."""
-    share, count = float(hits.mean()), len(hits)
-    middle = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    half = _Z * np.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2)) / (1 + _Z**2 / count)
-    return share, middle - half, middle + half
-
-
 def bootstrap(values: np.ndarray) -> tuple[float, float, float]:
     """A mean, and the ends of its interval."""
     drawn = np.random.default_rng(0).choice(values, (_RESAMPLES, len(values))).mean(1)
@@ -90,6 +82,7 @@ def report(falls: dict[str, np.ndarray]) -> None:
         mean, low, high = bootstrap(fall)
         line = f"    {name:<20}{mean:.3f} [{low:.3f}, {high:.3f}]"
         if fall is not first:
-            share, least, most = (100 * each for each in wilson(first > fall))
-            line += f"        {share:.1f} % [{least:.1f}, {most:.1f}]"
+            share = float((first > fall).mean())
+            least, most = interval(share, len(fall))
+            line += f"        {100 * share:.1f} % [{100 * least:.1f}, {100 * most:.1f}]"
         print(line)
