@@ -75,7 +75,7 @@ def main() -> int:
     cores, seconds, image = sorted(os.sched_getaffinity(0)), arguments.seconds, photo()
     request = post(f"/predict?model={_MODEL}", image)
     peaks, found = [], {multiple: [] for multiple in _MULTIPLES}
-    with serving(cores={cores[0]}, LOG_LEVEL="warning", QUEUE_SIZE=64, MAX_CONNECTIONS=4096) as service:
+    with serving(cores={cores[0]}, QUEUE_SIZE=64, MAX_CONNECTIONS=4096) as service:
         os.sched_setaffinity(0, set(cores[1:]) or set(cores))
         closed(service.port, request, 16, for_seconds(2))
         for _ in range(arguments.rounds):

@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=100_000, help="requests to send (default: %(default)s)")
     parser.add_argument("--plant-leak", action="store_true", help="leak a kilobyte per request, which must be found")
     arguments = parser.parse_args()
-    with serving(LOG_LEVEL="warning", code=_LEAKING if arguments.plant_leak else "") as service:
+    with serving(code=_LEAKING if arguments.plant_leak else "") as service:
         print("  requests   memory   files  threads   answers/s")
         seen = []
         for index in range(1, _STEPS + 1):
