@@ -29,8 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from app import devices  # needs ONNX Runtime alone
-from app.devices import CUDA, first_line
-from benchmarks.feeds import ort
+from app.devices import CUDA, first_line, ort
 from benchmarks.sidebyside import Bench
 
 _OPTIONS = {
