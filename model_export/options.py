@@ -76,9 +76,9 @@ def _add_train(command: argparse.ArgumentParser) -> None:
 def _add_compare(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("data", metavar="DATA", help=_DATA_HELP)
-    text = "comma-separated names (default: regions,separable,channel-groups,gap,flatten-dense-dropout)"
-    default = choices.architectures("regions,separable,channel-groups,gap,flatten-dense-dropout")
-    add("--architectures", type=choices.architectures, default=default, help=text)
+    names = "regions,separable,channel-groups,gap,flatten-dense-dropout"
+    text = "comma-separated names (default: %(default)s)"
+    add("--architectures", type=choices.architectures, default=names, help=text)
     add("--seeds", type=choices.positive, default=3, help="runs of each architecture, with seeds 0, 1, … (default: 3)")
     _add_data(command)
     _add_network(command)
