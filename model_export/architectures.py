@@ -90,36 +90,28 @@ def build(
             )
     if trained is not None:
         trained.copy(keras.Model(image, features))
-    network = assemble(image, features, HEADS[architecture](features), classes, architecture, whole)
+    network = _assemble(image, features, HEADS[architecture](features), classes, architecture, whole)
     return replace(network, pretrained=whole is not None and weights != "none")
 
 
-def assemble(
+def _assemble(
     image: keras.KerasTensor,
     features: keras.KerasTensor,
     sources: list[Source],
     classes: int,
     name: str,
-    trunk: keras.Model | None = None,
+    trunk: keras.Model | None,
 ) -> Network:
     """Pool each source, concatenate, and put the head on top."""
-    pooled, branches = [], []
-    for source in sources:
-        vector = _pool(source)  # (N, width)
-        pooled.append(vector)
-        branches.append(
-            Branch(
-                name=source.name,
-                pooling=source.pooling,
-                source=source.words,
-                width=vector.shape[-1],
-                region=source.region,
-            )
-        )
+    pooled = [_pool(source) for source in sources]  # (N, width) each
+    branches = tuple(
+        Branch(name=one.name, pooling=one.pooling, source=one.words, width=vector.shape[-1], region=one.region)
+        for one, vector in zip(sources, pooled, strict=True)
+    )
     joined = layers.Concatenate(name="pooled_features")(pooled) if len(pooled) > 1 else pooled[0]
     logits = layers.Dense(classes, name="logits")(joined)
     model = keras.Model(image, logits, name=name.replace("-", "_"))
-    return Network(model, tuple(branches), tuple(features.shape[1:]), trunk)
+    return Network(model, branches, tuple(features.shape[1:]), trunk)
 
 
 def _pool(source: Source) -> keras.KerasTensor:
