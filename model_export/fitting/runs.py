@@ -7,8 +7,9 @@ import csv
 import hashlib
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +46,11 @@ class Run:
         """Make the next numbered folder ``<root>/<name>/<number>``."""
         home = root / name
         home.mkdir(parents=True, exist_ok=True)
-        number = 1 + max((int(path.name) for path in home.iterdir() if path.name.isdecimal()), default=0)
-        while True:
-            try:
+        last = max((int(path.name) for path in home.iterdir() if path.name.isdecimal()), default=0)
+        for number in count(last + 1):
+            with suppress(FileExistsError):  # another run took it
                 (home / str(number)).mkdir()
-            except FileExistsError:  # another run took it
-                number += 1
-                continue
-            break
+                break
         run = cls(home / str(number))
         options = yaml.safe_dump(_plain(arguments), sort_keys=False, allow_unicode=True, encoding="utf-8")
         files.write(run.folder / ARGUMENTS, options)
