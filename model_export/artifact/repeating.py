@@ -11,6 +11,7 @@ import numpy as np
 from model_export.choices import ARCHITECTURES, AUGMENTATIONS, PRECISIONS
 from model_export.console.invocation import recorded
 from model_export.errors import BadData
+from model_export.fitting.runs import ARGUMENTS
 
 if TYPE_CHECKING:
     from app.images import Shape
@@ -64,12 +65,12 @@ def check(arguments: argparse.Namespace) -> None:
     missing = [name for name in ("data", "name", "fingerprint", "surroundings", *SHAPING) if name not in arguments]
     if missing:
         raise BadData(
-            f"{arguments.resume / 'args.yaml'} does not say {', '.join(missing)}: another version wrote it; "
+            f"{arguments.resume / ARGUMENTS} does not say {', '.join(missing)}: another version wrote it; "
             "add what the run was trained with"
         )
     for name, known in (("architecture", ARCHITECTURES), ("augmentation", AUGMENTATIONS), ("precision", PRECISIONS)):
         if getattr(arguments, name) not in known:
-            raise BadData(f"{arguments.resume / 'args.yaml'} names an unknown {name}, {getattr(arguments, name)!r}")
+            raise BadData(f"{arguments.resume / ARGUMENTS} names an unknown {name}, {getattr(arguments, name)!r}")
 
 
 def _words(name: str, value: Any) -> list[str]:
