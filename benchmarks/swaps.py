@@ -132,6 +132,8 @@ def main() -> int:
     print(f"from publishing to answering: median {statistics.median(publisher.swap_s):.2f} s")
     print(f"requests: {outcome}; not the reference of a published version: {len(wrong)}")
     print(f"longest time without an answer: {1000 * outcome.longest_gap_s:.0f} ms", flush=True)
+    if publisher.failure:
+        print(publisher.failure)
     failed = outcome.statuses.total() - outcome.statuses[200] + outcome.failures.total()
     return int(bool(failed or wrong or publisher.failure or len(publisher.swap_s) != len(good) - 1))
 
