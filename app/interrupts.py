@@ -6,10 +6,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 EXIT_CODES = {number: 128 + number for number in (signal.SIGINT, signal.SIGTERM)}
 """As of a program that was ended by the signal."""
+
+_IMPORT_SYSTEM = "<frozen importlib"
+_AGAIN_S = 0.01
 
 
 def signal_of(interrupt: KeyboardInterrupt) -> signal.Signals:
@@ -31,17 +33,24 @@ def noted(*signals: signal.Signals) -> Iterator[None]:
     """Raise any failure of the block after one of the signals as an interrupt, with the notes of the failure.
 
     Without this, an interrupt during an import may appear as another error of that module, or as a missing package.
+    Where the import system itself is struck, CPython may drop the interrupt (3.13, for extension modules): it strikes
+    again a moment later.
     """
     struck: signal.Signals | None = None
 
-    def strike(number: int, _: FrameType | None) -> NoReturn:
+    def strike(number: int, frame: FrameType | None) -> None:
         nonlocal struck
-        struck = signal.Signals(number)
-        raise Interrupt(struck)
+        struck = struck or signal.Signals(number)
+        if frame is not None and frame.f_code.co_filename.startswith(_IMPORT_SYSTEM):
+            signal.signal(signal.SIGALRM, strike)
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+        else:
+            raise Interrupt(struck)
 
-    before = {number: signal.getsignal(number) for number in signals}
-    for number, handler in before.items():
-        if handler in (signal.default_int_handler, signal.SIG_DFL):  # else it is ignored, as under nohup, or handled
+    before = {number: signal.getsignal(number) for number in (*signals, signal.SIGALRM)}
+    for number in signals:
+        # Others are ignored, as under nohup, or handled.
+        if before[number] in (signal.default_int_handler, signal.SIG_DFL):
             signal.signal(number, strike)
     try:
         yield
@@ -53,5 +62,6 @@ def noted(*signals: signal.Signals) -> Iterator[None]:
             interrupt.add_note(note)
         raise interrupt from None
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)

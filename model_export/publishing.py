@@ -38,7 +38,7 @@ def staging(repository: Path, name: str) -> Iterator[Path]:
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_SH)
         _make(home)
-        folder = Path(tempfile.mkdtemp(prefix=STAGING, dir=home))
+        folder = home / Path(tempfile.mkdtemp(prefix=STAGING, dir=home)).name  # in Python 3.12, it became absolute
         try:
             yield folder
         finally:

@@ -3,10 +3,11 @@
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from app.interrupts import noted
+from app.interrupts import noted, signal_of
 from tests.conftest import ROOT
 
 COMMAND = """
@@ -36,6 +37,22 @@ def test_an_interrupt_comes_out_as_one():
 
     assert caught.value.__notes__ == ["go on with: this"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_that_the_import_system_drops_strikes_again():
+    """As CPython 3.13 does while it loads an extension module."""
+    dropping = "try:\n signal.raise_signal(signal.SIGINT)\n pass\nexcept KeyboardInterrupt:\n pass"
+    before = signal.getsignal(signal.SIGALRM)
+
+    def struck():
+        exec(compile(dropping, "<frozen importlib._bootstrap>", "exec"))  # noqa: S102
+        time.sleep(30)
+
+    with pytest.raises(KeyboardInterrupt) as caught, noted(signal.SIGINT):
+        struck()
+
+    assert signal_of(caught.value) == signal.SIGINT
+    assert signal.getsignal(signal.SIGALRM) is before
 
 
 def test_other_errors_stay_what_they_are():
