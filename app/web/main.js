@@ -179,7 +179,8 @@ choice.onChosen(() => {
   offerDrawing();
   classify();
 });
-$("camera").addEventListener("click", async () => {
+$("camera").addEventListener("click", async ({ detail }) => {
+  if (detail > 1) return; // the second click of a double click, which may come when the camera is on
   if (!$("video").hidden) return show(resting);
   try {
     await camera.start();
