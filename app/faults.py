@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from app.devices import CPU, first_line
-from app.errors import DeviceFailed
+from app.errors import DeviceFailed, MultipoolError
 from app.outputs import Outputs, join
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _FAILED = re.compile(
     r"CUDA (failure|error)|cudaError|CUDNN\w* (failure|error|status)|CUBLAS (failure|error)", re.IGNORECASE
 )
 
+Batch = TypeVar("Batch")
 Ran = TypeVar("Ran")
 Run = Callable[["NDArray[np.uint8]"], Outputs]
 
@@ -65,6 +66,21 @@ def advice(error: Exception, images: int, provider: str) -> str:
     return f"{what}: {first_line(error)}; {', or '.join(ways)}, and run the command again"
 
 
+def judged(run: Callable[[Batch], Ran], batch: Batch, judge: Callable[[Exception], MultipoolError | None]) -> Ran:
+    """Run a batch; if that fails, raise what ``judge`` makes of the error, or if that is None, the error itself.
+
+    Raises:
+        Exception: As above.
+    """
+    try:
+        return run(batch)
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        failure = judge(error)
+        if failure is None:
+            raise
+        raise failure from error
+
+
 class Guard:
     """Watches every run of every model of a process."""
 
@@ -87,11 +103,11 @@ class Guard:
         Raises:
             DeviceFailed: As :meth:`run`.
         """
-        try:
-            return run(batch)
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
-            if not (_NO_MEMORY.search(str(error)) or _FAILED.search(str(error))):
-                raise  # a failure of the model, not of the device
-            if self._noticed.acquire(blocking=False):
-                self.on_failure(DeviceFailed(f"the device failed and the service restarts: {first_line(error)}"))
-            raise DeviceFailed("the device that runs the models failed; the service restarts, try again") from error
+        return judged(run, batch, self._judge)
+
+    def _judge(self, error: Exception) -> DeviceFailed | None:
+        if not (_NO_MEMORY.search(str(error)) or _FAILED.search(str(error))):
+            return None  # a failure of the model, not of the device
+        if self._noticed.acquire(blocking=False):
+            self.on_failure(DeviceFailed(f"the device failed and the service restarts: {first_line(error)}"))
+        return DeviceFailed("the device that runs the models failed; the service restarts, try again")

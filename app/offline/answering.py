@@ -111,13 +111,13 @@ class Offline:
         Raises:
             MultipoolError: The device or the model fails; says what to do.
         """
-        try:
-            return run(batch)
-        except MultipoolError:
-            raise
-        except Exception as error:  # noqa: BLE001  # ONNX Runtime's exceptions share no base class
-            provider = self.version.model.execution_provider
-            raise MultipoolError(faults.advice(error, len(batch), provider)) from None
+
+        def judge(error: Exception) -> MultipoolError | None:
+            if isinstance(error, MultipoolError):
+                return None
+            return MultipoolError(faults.advice(error, len(batch), self.version.model.execution_provider))
+
+        return faults.judged(run, batch, judge)
 
     def decode(self, file: Path) -> NDArray[np.uint8] | MultipoolError:
         """Read a file as the model sees it, ``uint8 [H, W, C]``, or return why that cannot be done."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from model_export.figures.selective import Selective
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from app.outputs import Outputs
     from model_export.data.decoding import Split
     from model_export.datasets import Dataset
 
@@ -145,8 +144,8 @@ def outputs(model: Model, split: Split) -> tuple[NDArray[np.float32], NDArray[np
     return _joined([(found.logits, found.probabilities) for found in run(model, split)])
 
 
-def run(model: Model, split: Split) -> Iterator[Outputs]:
-    """Run a model on every image of a split, a batch at a time."""
+def run(model: Model, split: Split) -> Iterator[Any]:
+    """Run a model on every image of a split; yields the service's outputs, a batch at a time."""
     for start in range(0, len(split), _BATCH):
         yield model.run(np.asarray(split.images[start : start + _BATCH]))
 
