@@ -4,66 +4,29 @@ Each worker reports over its pipe (:mod:`app.server.link`) that it accepts conne
 counters. A worker that dies is replaced at once, or after a growing pause if it never served. The first worker refuses
 to start if anything is wrong; later ones serve what they can, as a running service does. If no worker serves and the
 next one cannot start, the service ends with that error, because clients of a socket that nobody answers would hang.
-
-The workers are forked from a process that has imported everything and started nothing (Python's "forkserver"), so a new
-one is up in a fraction of a second and shares most of its memory with the others. If the forkserver dies, for example
-by a signal to the whole process group, :mod:`multiprocessing` takes all workers for dead. So a worker counts as dead
-only when its end of the pipe is closed, which the kernel does when the process ends.
 """
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
-from multiprocessing.process import BaseProcess
 
 from app.errors import MultipoolError
-from app.metrics import Snapshot
-from app.server.accepting import Place, Places
+from app.server.accepting import Places
 from app.server.link import Counts, Loaded, Ready
 from app.server.tally import Tally
 from app.server.terminal import Terminal
+from app.server.worker import Worker, context, start
 from app.service import Order
 
 log = logging.getLogger("app")
 
 _SLOWEST_RESTART_S = 30.0
 _LONGEST_TURN_S = 0.5
-
-
-@dataclass(eq=False)
-class Worker:
-    """One process, as the supervisor sees it."""
-
-    process: BaseProcess
-    pipe: Connection
-    place: Place
-    ready: bool = False
-    retired: bool = False
-    """It was told to end."""
-    counted: Snapshot = field(default_factory=dict)
-    """Its latest report."""
-
-    def tell(self, message: Counts | Order) -> None:
-        """Send a message, unless the worker has just ended."""
-        with suppress(OSError):
-            self.pipe.send(message)
-
-    def signal(self, number: int) -> None:
-        """Send a signal, unless the worker has just ended."""
-        if self.process.pid is not None:
-            with suppress(ProcessLookupError):
-                os.kill(self.process.pid, number)
 
 
 class Supervisor:
@@ -84,7 +47,7 @@ class Supervisor:
         self._arguments = arguments
         self._count = count
         self._limit_s = limit_s
-        self._context = _context(target.__module__)
+        self._context = context(target.__module__)
         self._places = Places()
         self._workers: list[Worker] = []
         self._orders: dict[str, Order] = {}  # the latest one for each model
@@ -131,20 +94,14 @@ class Supervisor:
             self._asked_to_renew = True  # only noted: the signal may come between any two steps of _fill
 
     def _start(self) -> Worker | None:
-        ours, theirs = self._context.Pipe()
         place = self._places.take()
-        process = self._context.Process(target=self._target, args=(theirs, place, self._trusted, *self._arguments))
         try:
-            process.start()
+            worker = start(self._context, self._target, place, (self._trusted, *self._arguments))
         except (OSError, EOFError) as error:  # no memory, or the forkserver is just dying
             log.error("no worker could be started: %s", error)  # noqa: TRY400  # a line for the operator
-            ours.close()
             place.leave()
             self._restart_at = time.monotonic() + _LONGEST_TURN_S
             return None
-        finally:
-            theirs.close()
-        worker = Worker(process, ours, place)
         self._workers.append(worker)
         return worker
 
@@ -253,14 +210,3 @@ class Supervisor:
             worker.process.join()
         self._bell.close()
         self._ringer.close()
-
-
-def _context(module: str) -> ForkServerContext | SpawnContext:
-    """Choose how processes are made: forked from one that has imported ``module``, or spawned where that cannot be."""
-    try:
-        tempfile.gettempdir()  # the forkserver is reached by a socket in a temporary folder
-    except FileNotFoundError:
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([module])
-    return context
