@@ -73,7 +73,8 @@ class Head:
             top, left, bottom, right = branch.region
             rows = slice(round(top * grid[0]), round(bottom * grid[0]))
             columns = slice(round(left * grid[1]), round(right * grid[1]))
-            whole[rows, columns] = spread(branch.pooling, pooled) @ block[:, label]
+            # Not ``@``: it warns of invalid values that OpenBLAS's AVX-512 kernel computed beside the result.
+            whole[rows, columns] = np.dot(spread(branch.pooling, pooled), block[:, label])
         return result
 
     def explains(self, features: Sequence[NDArray[np.float32]], logits: NDArray[np.float32]) -> bool:

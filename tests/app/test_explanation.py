@@ -73,6 +73,22 @@ def test_maps_sum_to_contributions_and_those_with_the_bias_to_the_logit(network,
         assert not one[~inside].any()
 
 
+def test_maps_warn_of_no_values_that_are_not_theirs():
+    """What other calls left in the memory of a matrix product may be no number at all; nothing is said of it."""
+    random = np.random.default_rng(0)
+    width, regions = 5, toys.REGIONS
+    branches = [Branch(name=f"b{i}", pooling="average", source="", width=width, region=regions[i]) for i in range(4)]
+    head = Head(random.normal(0, 10, (4 * width, 3)).astype(np.float32), np.zeros(3, np.float32))
+    for size in random.integers(1, 100, 4000):
+        signalling = np.full((size, size), 0x7F800001, np.uint32).view(np.float32)
+        with np.errstate(invalid="ignore"):
+            signalling @ signalling[:, 0]
+
+        maps = head.maps(branches, [random.random((3, 2, width), np.float32)] * 4, 0)
+
+        assert np.isfinite(maps).all()
+
+
 @pytest.mark.parametrize("size", [(7, 9), (2, 2), (5, 4)])
 def test_regions_of_a_feature_map_of_odd_size(size):
     height, width = size
