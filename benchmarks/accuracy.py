@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, combinations
+
+import numpy as np
 
 from benchmarks.service import Service, ask, serving
 from model_export.data import sources
 from model_export.data.sources.listing import File
 from model_export.figures.metrics import interval
+from model_export.figures.paired import Paired
 
 _CONNECTIONS = 4
 _SPLITS = ("test", "validation", "train")
@@ -32,13 +34,6 @@ def right(service: Service, model: str, files: list[File], labels: list[str]) ->
 
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         return list(chain(*pool.map(share, [files[i::_CONNECTIONS] for i in range(_CONNECTIONS)])))
-
-
-def mcnemar(first: list[bool], second: list[bool]) -> float:
-    """Two-sided p of the exact test for two models on the same files."""
-    only = [a for a, b in zip(first, second, strict=True) if a != b]
-    fewer = min(sum(only), len(only) - sum(only))
-    return min(1.0, 2 * sum(math.comb(len(only), i) for i in range(fewer + 1)) / 2 ** len(only))
 
 
 def main() -> None:
@@ -66,7 +61,8 @@ def main() -> None:
             low, high = interval(share, len(files))
             print(f"{model:<24} {share:.4f} ({low:.3f}–{high:.3f}) of {len(files):,} images, {rate:.0f} images/s")
     for first, second in combinations(found, 2):
-        print(f"{first} against {second}: p = {mcnemar(found[first], found[second]):.3f} (exact McNemar test)")
+        pair = Paired(np.array(found[first]), np.array(found[second]))
+        print(f"{first} against {second}: p = {pair.p():.3f} (exact McNemar test)")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         top.error("train needs either DATA or --resume RUN")
     if parsed.command == "train" and parsed.resume is not None:
         _check_resume(top, parsed)
-    if parsed.command == "verify" and parsed.output is not None and parsed.data is None:
-        top.error("argument --output: it has a row for each image of DATA; name a data set")
+    if parsed.command == "verify" and parsed.data is None:
+        if parsed.output is not None:
+            top.error("argument --output: it has a row for each image of DATA; name a data set")
+        if parsed.against is not None:
+            top.error("argument --against: models are compared on the images of DATA; name a data set")
     if parsed.command in ("train", "compare") and parsed.data is not None:
         _complete(top, parsed)
     return parsed

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from model_export.artifact import provenance
+from app.errors import InvalidUsage
+from model_export.artifact import opening, provenance
 from model_export.artifact.opening import open_model
 from model_export.console import interrupts
 from model_export.console.progress import say
 from model_export.console.streams import quiet
 from model_export.figures import answers, evaluation
+from model_export.figures.against import Against, Opponent
 from model_export.reporting import description, printing, summary
 from model_export.stages import load, publish, train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from app.model import Model
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -52,17 +59,16 @@ def verify(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.output is not None:
         answers.check(arguments.output)
     path, model = open_model(arguments.model)
+    other = None if arguments.against is None else _opponent(arguments.against, path, model)
     difference = evaluation.replay(model)
-    measured = evaluation.Measured({}, {}, ())
+    measured, compared = evaluation.Measured({}, {}, ()), None
     if arguments.data:
-        matched = evaluation.load(model, arguments.data, arguments.labels)
-        summary.say_dataset(matched.dataset, matched.counts())
-        measured = evaluation.evaluate(model, matched)
+        measured, compared = _measure(arguments, model, other)
     if arguments.output is not None:
-        answers.write(arguments.output, measured.answers, model.metadata.labels)
+        answers.write(arguments.output, measured.answers, compared and compared.second.answers)
         say(f"{arguments.output}: a row for each of {sum(map(len, measured.answers.values())):,} images")
     if not arguments.json:
-        printing.print_verification(path, model, difference, measured)
+        printing.print_verification(path, model, difference, measured, compared)
     return {
         "file": str(path),
         "sha256": model.sha256,
@@ -75,7 +81,35 @@ def verify(arguments: argparse.Namespace) -> dict[str, Any]:
         "confusion": {split: found.matrix.tolist() for split, found in measured.classes.items()},
         "selective": {split: found.document() for split, found in measured.selective.items()},
         "aurc": {split: found.aurc() for split, found in measured.selective.items()},
+        **({} if compared is None else {"against": compared.document()}),
     }
+
+
+def _opponent(given: Path, path: Path, model: Model) -> Opponent:
+    """Open the model to measure another one against.
+
+    Raises:
+        InvalidUsage: They are the same.
+    """
+    other, opened = open_model(given)
+    if opened.sha256 == model.sha256:
+        raise InvalidUsage(f"{other} is the same model as {path}; name another version")
+    return Opponent(opening.names(path, other), other, opened)
+
+
+def _measure(
+    arguments: argparse.Namespace, model: Model, other: Opponent | None
+) -> tuple[evaluation.Measured, Against | None]:
+    """Measure a model on a data set, and perhaps another one on the same images."""
+    matched = evaluation.load(model, arguments.data, arguments.labels)
+    if other is None:
+        summary.say_dataset(matched.dataset, matched.counts())
+        return evaluation.evaluate(model, matched), None
+    again = other.load(arguments.data, matched)
+    matched = matched.split_as(again)
+    summary.say_dataset(matched.dataset, matched.counts())
+    measured = evaluation.evaluate(model, matched)
+    return measured, Against(other, measured, evaluation.evaluate(other.model, again))
 
 
 COMMANDS = {"train": train, "compare": compare, "publish": publish, "verify": verify, "inspect": inspect}

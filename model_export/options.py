@@ -99,6 +99,8 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", type=Path, metavar="MODEL", help=_MODEL_HELP)
     text = "data set to measure it on; it may lack some classes; the training data set is split as in training"
     command.add_argument("data", nargs="?", metavar="DATA", help=text)
+    text = "another model, as MODEL: measure it on the same images, and say which of the two is better"
+    command.add_argument("--against", type=Path, metavar="OTHER", help=text)
     text = "comma-separated names of the classes 0, 1, … of a .npz or IDX file; default: those of the model"
     command.add_argument("--labels", type=choices.labels, help=text)
     text = "write a row for each image: its class, the answer, both probabilities; .csv or .jsonl"

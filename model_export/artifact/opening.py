@@ -49,6 +49,17 @@ def find(given: Path) -> Path:
         ) from None
 
 
+def names(first: Path, second: Path) -> tuple[str, str]:
+    """Call two files as requests do, ``name:version``; by their paths if they have none, or the same."""
+    called = _called(first), _called(second)
+    return called if called[0] != called[1] else (str(first), str(second))
+
+
+def _called(path: Path) -> str:
+    version = path.parent
+    return f"{version.parent.name}:{version.name}" if version.name.isdecimal() else str(path)
+
+
 def listed(repository: Path) -> list[Found]:
     """List every artifact of a repository, by name and version; empty if it has none or cannot be read."""
     with suppress(NothingToServe):

@@ -27,6 +27,8 @@ COLUMNS = (
     "true_label_probability",
     "correct",
 )
+AGAINST = ("predicted_label_against", "probability_against", "correct_against")
+"""Further columns, for another model."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,30 @@ class Answers:
     logits: NDArray[np.float32]
     """``[N, classes]``."""
     targets: NDArray[np.int64]
-    """``[N]``, positions in the model's labels."""
+    """``[N]``, positions in the labels."""
+    labels: tuple[str, ...]
+    """Of the model."""
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def rows(self, split: str, labels: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether the most probable class is the true one, ``[N]``."""
+        return self.logits.argmax(1) == self.targets
+
+    def rows(self, split: str) -> Iterator[tuple[Any, ...]]:
         """Yield the values of :data:`COLUMNS` for each image."""
+        chances = np.exp(-losses(self.logits, self.targets))
+        rows = zip(self.names, self.targets, chances, self.predictions(), strict=True)
+        for name, true, chance, (label, probability, correct) in rows:
+            yield split, name, self.labels[true], label, probability, float(chance), correct
+
+    def predictions(self) -> Iterator[tuple[str, float, bool]]:
+        """Yield the values of :data:`AGAINST` for each image: predicted class, its probability, whether it is right."""
         predicted = self.logits.argmax(1)
-        chances, true_chances = (np.exp(-losses(self.logits, classes)) for classes in (predicted, self.targets))
-        for name, true, answer, *both in zip(self.names, self.targets, predicted, chances, true_chances, strict=True):
-            yield split, name, labels[true], labels[answer], *map(float, both), bool(true == answer)
+        chances = np.exp(-losses(self.logits, predicted))
+        for label, chance, correct in zip(predicted, chances, self.correct(), strict=True):
+            yield self.labels[label], float(chance), bool(correct)
 
 
 def check(table: Path) -> None:
@@ -66,22 +81,35 @@ def check(table: Path) -> None:
     files.check(table.parent)
 
 
-def write(table: Path, answers: dict[str, Answers], labels: tuple[str, ...]) -> None:
-    """Write the images of all splits; the table appears complete or not at all."""
-    rows = (row for split, answered in answers.items() for row in answered.rows(split, labels))
+def write(table: Path, answers: dict[str, Answers], against: dict[str, Answers] | None = None) -> None:
+    """Write the images of all splits; the table appears complete or not at all.
+
+    Args:
+        table: The file.
+        answers: Per split.
+        against: Those of another model for the same images.
+    """
+    columns = COLUMNS if against is None else (*COLUMNS, *AGAINST)
+    rows = (row for split, each in answers.items() for row in _rows(split, each, against and against[split]))
     with files.staged(table) as part:
-        {".csv": _write_csv, ".jsonl": _write_jsonl}[table.suffix](part, rows)
+        {".csv": _write_csv, ".jsonl": _write_jsonl}[table.suffix](part, columns, rows)
 
 
-def _write_csv(path: Path, rows: Iterable[tuple[Any, ...]]) -> None:
+def _rows(split: str, answers: Answers, against: Answers | None) -> Iterator[tuple[Any, ...]]:
+    if against is None:
+        return answers.rows(split)
+    return ((*row, *other) for row, other in zip(answers.rows(split), against.predictions(), strict=True))
+
+
+def _write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
     # The name of a file need not be UTF-8.
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+        writer.writerow(columns)
         writer.writerows(rows)
 
 
-def _write_jsonl(path: Path, rows: Iterable[tuple[Any, ...]]) -> None:
+def _write_jsonl(path: Path, columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for row in rows:
-            file.write(json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) + "\n")
+            file.write(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +55,10 @@ class Matched:
     known: bool
     """Whether it is the data set that the model was trained with, split as in training."""
 
+    def names(self) -> list[str]:
+        """List the name of every image in the whole data set."""
+        return [name for split in self.dataset.splits.values() for name in split.names]
+
     def labels(self) -> NDArray[np.int64]:
         """Find the class of every image in the whole data set, ``[N]``."""
         return np.concatenate([split.labels for split in self.dataset.splits.values()])
@@ -63,6 +67,22 @@ class Matched:
         """Count the images per split and class."""
         labels, classes = self.labels(), len(self.dataset.labels)
         return {name: np.bincount(labels[part], minlength=classes) for name, part in self.parts.items()}
+
+    def split_as(self, other: Matched) -> Matched:
+        """Split the images as those of another are, in the same order; what only one of them has is in no split.
+
+        Raises:
+            BadData: A split has no image then.
+        """
+        places, names = {name: place for place, name in enumerate(self.names())}, other.names()
+        parts = {
+            split: np.array([places[names[place]] for place in part if names[place] in places], np.intp)
+            for split, part in other.parts.items()
+        }
+        for split, part in parts.items():
+            if not len(part):
+                raise BadData(f"there is no image in the split {split!r} that both models can read")
+        return replace(self, parts=parts)
 
 
 def load(model: Model, data: str, labels: tuple[str, ...] | None = None) -> Matched:
@@ -95,18 +115,11 @@ def evaluate(model: Model, matched: Matched) -> Measured:
         BadData: The data set has classes that the model does not know.
     """
     labels, dataset = model.metadata.labels, matched.dataset
-    unknown = [label for label in dataset.labels if label not in labels]
-    if unknown:
-        none = "no class" if len(unknown) == 1 else "none of the classes"
-        raise BadData(
-            f"the model knows {none} {', '.join(map(repr, unknown))}, only {', '.join(labels)}; "
-            "rename the classes, or name a folder with only those that the model knows (links are enough)"
-        )
-    targets = np.array([labels.index(label) for label in dataset.labels])[matched.labels()]
+    targets = positions(model, matched)
     answers, chances = _joined([outputs(model, split) for split in dataset.splits.values()])
-    names = [name for split in dataset.splits.values() for name in split.names]
+    names = matched.names()
     answered = {
-        name: Answers(tuple(names[place] for place in part), answers[part], targets[part])
+        name: Answers(tuple(names[place] for place in part), answers[part], targets[part], labels)
         for name, part in matched.parts.items()
     }
     was_seen = seen.words(model.metadata.training)
@@ -118,6 +131,23 @@ def evaluate(model: Model, matched: Matched) -> Measured:
         {name: Selective.of(chances[part], targets[part]) for name, part in matched.parts.items()},
         answered,
     )
+
+
+def positions(model: Model, matched: Matched, name: str = "the model") -> NDArray[np.int64]:
+    """Find the class of every image in the whole data set, as its position in the model's labels, ``[N]``.
+
+    Raises:
+        BadData: The data set has classes that the model, which the message calls by ``name``, does not know.
+    """
+    labels, dataset = model.metadata.labels, matched.dataset
+    unknown = [label for label in dataset.labels if label not in labels]
+    if unknown:
+        none = "no class" if len(unknown) == 1 else "none of the classes"
+        raise BadData(
+            f"{name} knows {none} {', '.join(map(repr, unknown))}, only {', '.join(labels)}; "
+            "rename the classes, or name a folder with only those that the model knows (links are enough)"
+        )
+    return np.array([labels.index(label) for label in dataset.labels])[matched.labels()]
 
 
 def _as_found(dataset: Dataset) -> dict[str, NDArray[np.intp]]:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 BINS = 15
 
-_QUANTILE = 1.959964  # of the normal distribution: 95 % is within this many standard deviations
+QUANTILE = 1.959964
+"""Of the normal distribution: 95 % is within this many standard deviations."""
 
 
 def figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
@@ -36,7 +37,7 @@ def figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str,
 
 def interval(share: float, images: float) -> tuple[float, float]:
     """Compute the 95 % confidence interval of a share of a number of images (Wilson 1927)."""
-    within = _QUANTILE**2 / images
+    within = QUANTILE**2 / images
     middle = (share + within / 2) / (1 + within)
     half = math.sqrt(within * share * (1 - share) + within**2 / 4) / (1 + within)
     return middle - half, middle + half

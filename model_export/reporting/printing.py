@@ -13,13 +13,14 @@ from model_export import choices, publishing
 from model_export.console.invocation import program
 from model_export.console.numbers import counted
 from model_export.console.progress import Output
-from model_export.figures import classes, selective
+from model_export.figures import against, classes, selective
 from model_export.figures.metrics import accuracy
 from model_export.figures.seen import UNKNOWN
 
 if TYPE_CHECKING:
     from model_export.artifact.calibration import Calibration
     from model_export.artifact.published import Published
+    from model_export.figures.against import Against
     from model_export.figures.evaluation import Measured
     from model_export.verification import Difference
 
@@ -63,6 +64,7 @@ def print_verification(
     model: Model,
     difference: float | None,
     measured: Measured,
+    compared: Against | None = None,
 ) -> None:
     """Print the result of checking a published file."""
     out.print(f"{path} is valid")
@@ -82,6 +84,9 @@ def print_verification(
             f"not measured: {len(missing)} of {len(model.metadata.labels)} classes, which have no images: "
             + ", ".join(missing),
         )
+    if compared is not None:
+        for line in against.lines(compared):
+            out.print(line)
 
 
 def _what_was_seen(measured: Measured, model: Model) -> str:

@@ -92,13 +92,13 @@ def test_what_cannot_be_written_is_said_before_anything_is_measured(folder, tmp_
 
 
 def test_a_table_that_cannot_be_finished_leaves_nothing(tmp_path):
-    answers = {"test": Answers(("a.png",) * 2000, np.zeros((2000, 2), np.float32), np.zeros(2000, np.int64))}
+    one = Answers(("a.png",) * 2000, np.zeros((2000, 2), np.float32), np.zeros(2000, np.int64), ("dark", "bright"))
     before = sorted(tmp_path.iterdir())
     most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
         with pytest.raises(OSError, match="too large"):
-            write(tmp_path / "answers.csv", answers, ("dark", "bright"))
+            write(tmp_path / "answers.csv", {"test": one})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
 

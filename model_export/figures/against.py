@@ -1,0 +1,152 @@
+"""Two models on the same images: how the one that is measured does against another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.table import Column, Table
+
+from model_export.console.numbers import counted
+from model_export.console.progress import say
+from model_export.data import sources
+from model_export.figures import evaluation
+from model_export.figures.paired import Paired
+from model_export.figures.seen import UNKNOWN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from app.model import Model
+    from model_export.figures.evaluation import Matched, Measured
+
+_CLEAR = 0.05
+"""How often chance alone may look like a difference."""
+_MOST_CLASSES = 3
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """The other model."""
+
+    names: tuple[str, str]
+    """How to call the measured model, and this one."""
+    path: Path
+    model: Model
+
+    def load(self, data: str, first: Matched) -> Matched:
+        """Load a data set for this model too, without the images that only one of the models can read.
+
+        It is split as in the training of the measured model, or else of this one, if it is the data set of either.
+
+        Args:
+            data: As on the command line.
+            first: What was loaded of it for the measured model; to be split as the result.
+
+        Raises:
+            BadData: It has classes that this model does not know, or a split without an image that both can read.
+        """
+        second = evaluation.load(self.model, data, first.dataset.labels if sources.numbered(data) else None)
+        evaluation.positions(self.model, second, self.names[1])
+        if apart := len({*first.names()} ^ {*second.names()}):
+            say(f"note: {counted(apart, 'image')} that only one of the two models can read will be left out")
+        return second.split_as(first.split_as(second) if second.known and not first.known else first)
+
+
+@dataclass(frozen=True)
+class Against:
+    """How two models do on the same images."""
+
+    opponent: Opponent
+    first: Measured
+    second: Measured
+
+    def pairs(self) -> dict[str, Paired]:
+        """Pair the answers for each image, per split."""
+        return {
+            split: Paired(answers.correct(), self.second.answers[split].correct())
+            for split, answers in self.first.answers.items()
+        }
+
+    def classes(self, split: str) -> dict[str, tuple[int, int]]:
+        """Count, by class, the images that only the first model classifies correctly, and only the other one."""
+        answers, pair = self.first.answers[split], self.pairs()[split]
+        found = {}
+        for label in np.unique(answers.targets):
+            own = answers.targets == label
+            found[answers.labels[label]] = Paired(pair.first[own], pair.second[own]).only()
+        return found
+
+    def document(self) -> dict[str, Any]:
+        """Convert the figures to JSON values."""
+        splits = {
+            split: {
+                **pair.document(),
+                "seen_in_training": self.second.seen[split],
+                "classes": {
+                    label: {"only_right": first, "only_right_against": second}
+                    for label, (first, second) in self.classes(split).items()
+                },
+            }
+            for split, pair in self.pairs().items()
+        }
+        return {"file": str(self.opponent.path), "sha256": self.opponent.model.sha256, "splits": splits}
+
+
+def lines(found: Against) -> Iterator[Table | str]:
+    """Describe the difference: a table of the splits; for the last one, what it means and where it lies."""
+    names = first, second = found.opponent.names
+    pairs = found.pairs()
+    yield _table(names, pairs)
+    split, pair = list(pairs.items())[-1]  # the split that the models have seen least of
+    gained, lost = pair.only()
+    yield (
+        f"{split}: only {first} is right on {counted(gained, 'image')}, only {second} on {lost:,}; "
+        f"{_verdict(pair, names)}"
+    )
+    if different := _most_different(found.classes(split)):
+        yield f"where they differ most: {different} (only {first}, only {second})"
+    yield f"{second} and these images: {_what_was_seen(found.second.seen)}"
+
+
+def _table(names: tuple[str, str], pairs: dict[str, Paired]) -> Table:
+    columns = (
+        Column(name, no_wrap=True) for name in ("split", "images", "accuracy", "against", "difference (95 %)", "p")
+    )
+    table = Table(*columns, title="{} against {}, on the same images".format(*names))
+    for split, pair in pairs.items():
+        difference, chance = f"{pair.difference():+.4f}", ""
+        if split != "train":  # its images are no random sample
+            low, high = pair.interval()
+            difference, chance = f"{difference} ({low:+.3f} to {high:+.3f})", _written(pair.p())
+        shares = (f"{each.mean():.4f}" for each in (pair.first, pair.second))
+        table.add_row(split, f"{len(pair.first):,}", *shares, difference, chance)
+    return table
+
+
+def _verdict(pair: Paired, names: tuple[str, str]) -> str:
+    p = f"p = {_written(pair.p())}, exact McNemar test"
+    if pair.p() >= _CLEAR:
+        return f"no clear difference ({p})"
+    better, _ = names if pair.difference() > 0 else reversed(names)
+    return f"{better} is clearly better ({p})"
+
+
+def _written(p: float) -> str:
+    return f"{p:.2g}" if p >= 0.001 else "<0.001"
+
+
+def _most_different(classes: dict[str, tuple[int, int]]) -> str:
+    apart = {label: abs(first - second) for label, (first, second) in classes.items() if first or second}
+    most = sorted(apart, key=lambda label: -apart[label])[:_MOST_CLASSES]
+    return "; ".join("{} ({:,}, {:,})".format(label, *classes[label]) for label in most)
+
+
+def _what_was_seen(seen: dict[str, str]) -> str:
+    if UNKNOWN not in seen.values():
+        return ", ".join(f"{split} {done}" for split, done in seen.items())
+    return (
+        "not known what it was trained on of them; it was trained with another data set, or this one has changed since"
+    )

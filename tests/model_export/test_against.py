@@ -1,0 +1,208 @@
+"""``verify MODEL DATA --against OTHER``: which of two models is better on the same images."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_export.__main__ import main
+from model_export.figures.metrics import QUANTILE
+from model_export.figures.paired import Paired
+from tests import toys
+
+COUNTS = st.integers(0, 30)
+
+
+def paired(both, first, second, neither):
+    """Two models of which so many images are classified correctly by both, by only one, and by neither."""
+    counts = both, first, second, neither
+    return Paired(*(np.repeat(right, counts) for right in ([True, True, False, False], [True, False, True, False])))
+
+
+@given(COUNTS, COUNTS, COUNTS, COUNTS.filter(bool))
+def test_the_figures_are_those_of_the_four_cells(both, first, second, neither):
+    found = paired(both, first, second, neither)
+    images = both + first + second + neither
+
+    said = found.document()
+
+    assert (said["images"], said["only_right"], said["only_right_against"]) == (images, first, second)
+    assert said["accuracy"] == pytest.approx((both + first) / images)
+    assert said["accuracy_against"] == pytest.approx((both + second) / images)
+    assert said["difference"] == pytest.approx(said["accuracy"] - said["accuracy_against"])
+    # How often as many fair coins as there are images that only one model gets right fall as unevenly, or more so.
+    apart = first + second
+    as_uneven = [k for k in range(apart + 1) if abs(2 * k - apart) >= abs(first - second)]
+    assert said["p"] == pytest.approx(sum(math.comb(apart, k) for k in as_uneven) / 2**apart)
+    low, high = said["difference_95"]
+    shares = np.array([first + 0.5, second + 0.5]) / (images + 2)
+    variance = (shares.sum() - (shares[0] - shares[1]) ** 2) / (images + 2)
+    assert (low, high) == pytest.approx(
+        (
+            max(-1, shares[0] - shares[1] - QUANTILE * math.sqrt(variance)),
+            min(1, shares[0] - shares[1] + QUANTILE * math.sqrt(variance)),
+        )
+    )
+    assert paired(both, second, first, neither).document()["p"] == pytest.approx(said["p"])
+
+
+def test_the_interval_contains_the_true_difference_as_often_as_it_says():
+    """Of 2,000 pairs of models that differ by 0.05 on all the images there are, each measured on 300."""
+    random = np.random.default_rng(0)
+    cells = random.multinomial(300, [0.8, 0.1, 0.05, 0.05], 2000)
+    intervals = [paired(*row).interval() for row in cells]
+
+    assert 0.94 < np.mean([low <= 0.05 <= high for low, high in intervals]) < 0.965
+
+
+@pytest.fixture
+def grey(tmp_path):
+    """Twenty images of each class; ``toy:1`` calls bright what is above 128, ``toy:2`` what is above 77."""
+    folder = tmp_path / "grey"
+    for label, values in (("dark", [20] * 14 + [100] * 6), ("bright", [200] * 19 + [100])):
+        (folder / label).mkdir(parents=True)
+        for index, value in enumerate(values):
+            (folder / label / f"{index:02}.png").write_bytes(toys.plain(value))
+    toys.publish(tmp_path / "models", "toy", 1)
+    toys.publish(tmp_path / "models", "toy", 2, toys.artifact(offset=0.3))
+    return folder
+
+
+def test_the_better_model_is_named_with_what_makes_it_better(grey, capsys):
+    assert main(["verify", "toy:1", str(grey), "--against", "toy", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    found = said["against"]["splits"]["all"]
+
+    assert said["against"]["file"] == "models/toy/2/model.onnx"
+    assert said["metrics"]["all"]["accuracy"] == found["accuracy"] == 39 / 40
+    assert found["accuracy_against"] == 34 / 40
+    assert found["classes"] == {
+        "dark": {"only_right": 6, "only_right_against": 0},
+        "bright": {"only_right": 0, "only_right_against": 1},
+    }
+    assert found["p"] == pytest.approx(2 * (1 + 7) / 2**7)
+
+    assert main(["verify", "toy:1", str(grey), "--against", "toy"]) == 0
+    shown = capsys.readouterr().out
+    assert "toy:1 against toy:2, on the same images" in shown
+    assert (
+        "all: only toy:1 is right on 6 images, only toy:2 on 1; no clear difference (p = 0.12, exact McNemar" in shown
+    )
+    assert "where they differ most: dark (6, 0); bright (0, 1) (only toy:1, only toy:2)\n" in shown
+    assert "toy:2 and these images: not known what it was trained on of them" in shown
+
+    (grey / "bright" / "19.png").write_bytes(toys.plain(200))  # the only one that speaks for the other model
+    for order, better in ((["toy:1", "toy:2"], "toy:1"), (["toy:2", "toy:1"], "toy:1")):
+        assert main(["verify", order[0], str(grey), "--against", order[1]]) == 0
+        assert f"; {better} is clearly better (p = 0.031, exact McNemar test)\n" in capsys.readouterr().out
+
+
+def test_models_that_give_the_same_labels_do_not_differ(grey, tmp_path, capsys):
+    toys.publish(tmp_path / "models", "toy", 3, toys.artifact(gain=7.0))
+
+    assert main(["verify", "toy", str(grey), "--against", "toy:1"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "all: only toy:3 is right on 0 images, only toy:1 on 0; no clear difference (p = 1, exact" in shown
+    assert "where they differ most" not in shown
+
+
+def test_the_table_has_the_answers_of_both(grey, tmp_path):
+    assert main(["verify", "toy:1", str(grey), "--against", "toy:2", "--output", "both.csv"]) == 0
+    assert main(["verify", "toy:1", str(grey), "--against", "toy:2", "--output", "both.jsonl"]) == 0
+    assert main(["verify", "toy:2", str(grey), "--output", "alone.csv"]) == 0
+
+    with open("both.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open("alone.csv", newline="") as file:
+        others = list(csv.DictReader(file))
+    names = "predicted_label", "probability", "correct"
+    for row, alone in zip(rows, others, strict=True):
+        assert [row[f"{name}_against"] for name in names] == [alone[name] for name in names]
+    lines = [json.loads(line) for line in (tmp_path / "both.jsonl").read_text().splitlines()]
+    assert [line["correct_against"] for line in lines] == [row["correct"] == "True" for row in others]
+    only_first = [row["file"] for row in rows if (row["correct"], row["correct_against"]) == ("True", "False")]
+    assert only_first == [f"dark/{index}.png" for index in range(14, 20)]
+
+
+def test_models_may_have_other_sizes_channels_and_orders_of_classes(grey, tmp_path, capsys):
+    weights = np.repeat(np.array([[8.0, -8.0]], np.float32) / 4, 4, 0)  # bright is its first class
+    other = toys.artifact(4, 6, 1, weights=weights, offset=-0.5, labels=("bright", "dark"))
+    toys.publish(tmp_path / "models", "small", 1, other)
+
+    assert main(["verify", "toy:1", str(grey), "--against", "small", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["against"]["splits"]["all"]
+    assert (found["accuracy"], found["accuracy_against"], found["only_right"]) == (39 / 40, 39 / 40, 0)
+
+
+@pytest.mark.usefixtures("grey")
+def test_numbers_mean_the_same_classes_for_both(tmp_path, capsys):
+    weights = np.repeat(np.array([[8.0, -8.0]], np.float32) / 12, 12, 0)  # bright is the first class of this one
+    other = toys.artifact(4, 6, weights=weights, offset=-0.5, labels=("bright", "dark"))
+    toys.publish(tmp_path / "models", "small", 1, other)
+    np.savez("data.npz", x=np.full((4, 8, 8, 3), 230, np.uint8), y=[1, 1, 1, 0])
+
+    assert main(["verify", "toy:1", "data.npz", "--against", "small", "--json"]) == 0
+
+    found = json.loads(capsys.readouterr().out)["against"]["splits"]["all"]
+    assert (found["accuracy"], found["accuracy_against"]) == (0.75, 0.75)  # 1 is bright for both
+
+
+def test_an_image_that_only_one_can_read_is_left_out(grey, tmp_path, capsys):
+    toys.publish(tmp_path / "models", "grey", 1, toys.artifact(channels=1))
+    for index in (0, 1):
+        np.save(grey / "dark" / f"0{index}.npy", np.full((8, 8, 3), 230, np.uint8))
+    for index, (model, other) in enumerate((("toy:1", "grey"), ("grey", "toy:1"))):
+        assert main(["verify", model, str(grey), "--against", other, "--json", "--output", f"{index}.csv"]) == 0
+        captured = capsys.readouterr()
+        assert "note: 2 images that only one of the two models can read will be left out\n" in captured.err
+        assert json.loads(captured.out)["metrics"]["all"]["images"] == 40
+        assert (tmp_path / f"{index}.csv").read_text().count("\n") == 41
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_data_set_of_either_is_split_as_in_its_training(committed, tmp_path, capsys, first):
+    """One was trained with the digits; of the other, it is not known."""
+    digits = str(committed / "digits-regions")
+    labels = tuple("0123456789")
+    toys.publish(
+        tmp_path / "models", "guess", 1, toys.artifact(32, 32, 1, labels=labels, weights=np.ones((4, 10), "f4"))
+    )
+    model, other = (digits, "guess") if first else ("guess", digits)
+
+    assert main(["verify", model, "digits", "--against", other, "--json"]) == 0
+
+    said = json.loads(capsys.readouterr().out)
+    found = said["against"]["splits"]
+    assert {split: each["images"] for split, each in found.items()} == {"train": 1439, "validation": 179, "test": 179}
+    seen = {"train": "learned from", "validation": "tuned on", "test": "not seen"}
+    both = said["seen_in_training"], {split: each["seen_in_training"] for split, each in found.items()}
+    assert (both if first else both[::-1]) == (seen, dict.fromkeys(seen, "not known"))
+    good = found["test"]["accuracy" if first else "accuracy_against"]
+    assert good > 0.97
+
+
+def test_what_cannot_be_compared_is_said_before_anything_is_measured(grey, tmp_path, capsys):
+    toys.publish(tmp_path / "models", "letters", 1, toys.artifact(labels=("dark", "b")))
+    for other, code, words in (
+        (
+            "toy:2",
+            2,
+            "models/toy/2/model.onnx is the same model as models/toy/2/model.onnx; name another version",
+        ),
+        ("nothing", 66, "'nothing' is not the path of a model.onnx or of its folder"),
+        ("letters", 65, "letters:1 knows no class 'bright', only dark, b; rename the classes"),
+    ):
+        assert main(["verify", "toy", str(grey), "--against", other, "--output", "a.csv"]) == code
+        captured = capsys.readouterr()
+        assert f"error: {words}" in captured.err
+        assert captured.out == ""
+        assert not (tmp_path / "a.csv").exists()
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", "toy", "--against", "toy:1"])
+    assert ended.value.code == 2
+    assert "argument --against: models are compared on the images of DATA; name a data set" in capsys.readouterr().err
