@@ -105,7 +105,7 @@ def _measure(
     if other is None:
         summary.say_dataset(matched.dataset, matched.counts())
         return evaluation.evaluate(model, matched), None
-    again = other.load(arguments.data, matched)
+    again = other.load(arguments.data, model, matched)
     matched = matched.split_as(again)
     summary.say_dataset(matched.dataset, matched.counts())
     measured = evaluation.evaluate(model, matched)

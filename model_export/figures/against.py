@@ -36,23 +36,31 @@ class Opponent:
     path: Path
     model: Model
 
-    def load(self, data: str, first: Matched) -> Matched:
+    def load(self, data: str, measured: Model, first: Matched) -> Matched:
         """Load a data set for this model too, without the images that only one of the models can read.
 
         It is split as in the training of the measured model, or else of this one, if it is the data set of either.
 
         Args:
             data: As on the command line.
-            first: What was loaded of it for the measured model; to be split as the result.
+            measured: The measured model.
+            first: What was loaded of it for that model; to be split as the result.
 
         Raises:
             BadData: It has classes that this model does not know, or a split without an image that both can read.
         """
-        second = evaluation.load(self.model, data, first.dataset.labels if sources.numbered(data) else None)
+        if _input(self.model) == _input(measured):  # decoding again would give the same, and take as much memory
+            second = evaluation.match(self.model, first.dataset)
+        else:
+            second = evaluation.load(self.model, data, first.dataset.labels if sources.numbered(data) else None)
         evaluation.positions(self.model, second, self.names[1])
         if apart := len({*first.names()} ^ {*second.names()}):
             say(f"note: {counted(apart, 'image')} that only one of the two models can read will be left out")
         return second.split_as(first.split_as(second) if second.known and not first.known else first)
+
+
+def _input(model: Model) -> tuple[Any, ...]:
+    return model.shape, model.metadata.recipe.value_range
 
 
 @dataclass(frozen=True)

@@ -95,16 +95,20 @@ def load(model: Model, data: str, labels: tuple[str, ...] | None = None) -> Matc
         MissingInput: There is no such data set.
         BadData: No image of a split can be read.
     """
-    metadata = model.metadata
     dataset = datasets.load(
         data,
         size=(model.shape.height, model.shape.width),
         channels=model.shape.channels,
-        value_range=metadata.recipe.value_range,
-        labels=labels or (metadata.labels if sources.numbered(data) else None),
+        value_range=model.metadata.recipe.value_range,
+        labels=labels or (model.metadata.labels if sources.numbered(data) else None),
         measuring=True,
     )
-    known = seen.cut_as_trained(dataset, metadata.training)
+    return match(model, dataset)
+
+
+def match(model: Model, dataset: Dataset) -> Matched:
+    """Split a data set as a model was trained with it, or as it was found."""
+    known = seen.cut_as_trained(dataset, model.metadata.training)
     return Matched(dataset, _as_found(dataset) if known is None else known, known is not None)
 
 
