@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from app.registry.versions import Version
 from app.routes.dependencies import acquire, ready
 from app.schemas import BINARY, IMAGE_BODY, BatchPrediction, Prediction
 from app.service import Service
+from app.upload import Upload
 
 router = APIRouter(tags=["predictions"])
 
@@ -93,11 +95,47 @@ async def predict_batch(request: Request) -> Response:
     return await _answer(request, several=True)
 
 
+@dataclass(slots=True)
+class _Classified:
+    """What was asked and found out, before it is written."""
+
+    version: Version
+    uploads: list[Upload]
+    outcomes: list[Classified]
+    """For each upload, its answer or what is wrong with it."""
+    start: float
+    read_s: float
+
+
 async def _answer(request: Request, *, several: bool) -> Response:
     """Classify what the body holds; one file that cannot be used is the request's error, of several it is its own."""
     start = time.monotonic()
     service, parameters = await ready(request), Parameters.parse(request.scope["query_string"])
     media_type = _choose(request, parameters)
+    found = await _classify(request, service, parameters, start, several=several)
+    for one in found.outcomes:
+        if isinstance(one, InvalidRequest):
+            if not several:
+                raise one
+            service.metrics.problems.add(problems.kind_of(one).code)
+    if media_type == NPZ:
+        content = arrays.write(found.version, found.outcomes, features=bool(parameters.features))
+    else:
+        content = _json(request, service, parameters, found, several=several)
+    return _respond(service, found, content, media_type)
+
+
+def _choose(request: Request, parameters: Parameters) -> str:
+    media_type = choose(fields.joined(request.scope, b"accept"), _OFFERED)
+    if media_type == NPZ and (parameters.explain or parameters.features == "base64"):
+        asked = "'explain'" if parameters.explain else "'features' = 'base64'"
+        raise InvalidParameter(f"query parameter {asked}: it is answered in {JSON} alone, not in {NPZ}")
+    return media_type
+
+
+async def _classify(
+    request: Request, service: Service, parameters: Parameters, start: float, *, several: bool
+) -> _Classified:
     async with service.admission.request() as admitted:
         version = await acquire(request, service, parameters.model)
         if parameters.explain:
@@ -110,54 +148,32 @@ async def _answer(request: Request, *, several: bool) -> Response:
         else:
             uploads = [parse_one(body, content_type, _NAMES)]
         admitted.take(len(uploads))
-        classified = await service.classifier.classify(version.model, uploads)
-    for one in classified:
-        if isinstance(one, InvalidRequest):
-            if not several:
-                raise one
-            service.metrics.problems.add(problems.kind_of(one).code)
+        outcomes = await service.classifier.classify(version.model, uploads)
+    return _Classified(version, uploads, outcomes, start, read_s)
+
+
+def _json(request: Request, service: Service, parameters: Parameters, found: _Classified, *, several: bool) -> bytes:
+    contents, version = parameters.contents(service.settings.min_confidence), found.version
 
     def result(one: Classified) -> dict[str, Any]:
         if isinstance(one, InvalidRequest):
             return {"error": problems.body(problems.kind_of(one), str(one), request.scope)}
-        return answers.prediction(version, one, **parameters.contents(service.settings.min_confidence))
+        return answers.prediction(version, one, **contents)
 
-    if media_type == NPZ:
-        content = arrays.write(version, classified, features=bool(parameters.features))
-    elif several:
-        pairs = zip(uploads, classified, strict=True)
+    if several:
+        pairs = zip(found.uploads, found.outcomes, strict=True)
         results = [{"filename": upload.filename, **result(one)} for upload, one in pairs]
-        content = _json({"model": version.name, "version": version.number, "results": results})
+        answer = {"model": version.name, "version": version.number, "results": results}
     else:
-        content = _json(result(classified[0]))
-    return _respond(service, version, content, media_type, classified, read_s, start)
-
-
-def _choose(request: Request, parameters: Parameters) -> str:
-    media_type = choose(fields.joined(request.scope, b"accept"), _OFFERED)
-    if media_type == NPZ and (parameters.explain or parameters.features == "base64"):
-        asked = "'explain'" if parameters.explain else "'features' = 'base64'"
-        raise InvalidParameter(f"query parameter {asked}: it is answered in {JSON} alone, not in {NPZ}")
-    return media_type
-
-
-def _json(answer: dict[str, Any]) -> bytes:
+        answer = result(found.outcomes[0])
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _respond(  # noqa: PLR0917  # all of it is what was answered
-    service: Service,
-    version: Version,
-    content: bytes,
-    media_type: str,
-    classified: list[Classified],
-    read_s: float,
-    start: float,
-) -> Response:
+def _respond(service: Service, found: _Classified, content: bytes, media_type: str) -> Response:
     """Send the answer, with the longest time any of its images spent in each stage, and count it."""
-    answered = [one for one in classified if not isinstance(one, InvalidRequest)]
+    version, answered = found.version, [one for one in found.outcomes if not isinstance(one, InvalidRequest)]
     ran = [one for one in answered if not one.cached]
-    spent = stages(ran, read_s, start)
+    spent = stages(ran, found.read_s, found.start)
     labels = version.model.metadata.labels
     service.metrics.count_prediction(
         version.name,
@@ -171,7 +187,7 @@ def _respond(  # noqa: PLR0917  # all of it is what was answered
     if service.settings.cached_answers:
         service.metrics.count_cached(hits=len(answered) - len(ran), misses=len(ran))
         # RFC 9211; of several images, whether all were remembered, which those that cannot be used never are
-        hit = not ran and len(answered) == len(classified)
+        hit = not ran and len(answered) == len(found.outcomes)
         headers["Cache-Status"] = "multipool; " + ("hit" if hit else "fwd=miss")
     headers["Server-Timing"] = server_timing(spent)
     return Response(content, headers=headers, media_type=media_type)

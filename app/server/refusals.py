@@ -59,20 +59,7 @@ class Refusals:
         """
         asked = dict(scope.get("headers", ()))
         kind = problems.of_status(fault.status)
-        state = scope.get("state", {})
-        request_id = state.get("request_id")
-        if request_id is not None:  # the application handles it, and counts and logs it when it is cancelled
-            state.update(fault=fault, problem=kind.code, detail=fault.detail)
-        else:
-            request_id = choose_id(asked.get(b"x-request-id", b"").decode("latin-1"))
-            self._metrics.count_request(
-                path if (path := scope.get("path")) in PREDICTIONS else "other",
-                scope.get("method", "other"),
-                fault.status,
-                seconds,
-                kind.code,
-            )
-            _log(fault, client_of(scope), request_id)
+        request_id = self._record(fault, scope, asked, kind.code, seconds)
         content = orjson.dumps(problems.body(kind, fault.detail, {"state": {"request_id": request_id}}))
         headers = {
             "content-type": problems.MEDIA_TYPE,
@@ -90,6 +77,20 @@ class Refusals:
         lines += "".join([f"{name}: {value}\r\n" for name, value in headers.items()]).encode()
         body = b"" if scope.get("method") == "HEAD" else content  # RFC 9110, section 9.3.2
         return b"%b%b\r\n%b" % (STATUS_LINE[fault.status], lines, body)
+
+    def _record(
+        self, fault: Fault, scope: Mapping[str, Any], asked: Mapping[bytes, bytes], code: str, seconds: float
+    ) -> str:
+        """Count and log a refusal, or leave that to the application if it has the request; returns the request's id."""
+        state = scope.get("state", {})
+        if (known := state.get("request_id")) is not None:  # it does so when it is cancelled
+            state.update(fault=fault, problem=code, detail=fault.detail)
+            return str(known)
+        request_id = choose_id(asked.get(b"x-request-id", b"").decode("latin-1"))
+        route = path if (path := scope.get("path")) in PREDICTIONS else "other"
+        self._metrics.count_request(route, scope.get("method", "other"), fault.status, seconds, code)
+        _log(fault, client_of(scope), request_id)
+        return request_id
 
 
 def _log(fault: Fault, client: str, request_id: str) -> None:
