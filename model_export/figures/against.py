@@ -14,7 +14,6 @@ from model_export.console.progress import say
 from model_export.data import sources
 from model_export.figures import evaluation
 from model_export.figures.paired import Paired
-from model_export.figures.seen import UNKNOWN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,7 +115,9 @@ def lines(found: Against) -> Iterator[Table | str]:
     )
     if different := _most_different(found.classes(split)):
         yield f"where they differ most: {different} (only {first}, only {second})"
-    yield f"{second} and these images: {_what_was_seen(found.second.seen)}"
+    seen = [each.seen[split] for each in (found.first, found.second)]
+    unfair = "" if seen[0] == seen[1] else ". On images that it has learned from, a model looks better than it is"
+    yield f"images of {split} in training: {first} {seen[0]}; {second} {seen[1]}{unfair}"
 
 
 def _table(names: tuple[str, str], pairs: dict[str, Paired]) -> Table:
@@ -150,11 +151,3 @@ def _most_different(classes: dict[str, tuple[int, int]]) -> str:
     apart = {label: abs(first - second) for label, (first, second) in classes.items() if first or second}
     most = sorted(apart, key=lambda label: -apart[label])[:_MOST_CLASSES]
     return "; ".join("{} ({:,}, {:,})".format(label, *classes[label]) for label in most)
-
-
-def _what_was_seen(seen: dict[str, str]) -> str:
-    if UNKNOWN not in seen.values():
-        return ", ".join(f"{split} {done}" for split, done in seen.items())
-    return (
-        "not known what it was trained on of them; it was trained with another data set, or this one has changed since"
-    )

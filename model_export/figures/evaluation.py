@@ -52,6 +52,8 @@ class Matched:
     dataset: Dataset
     parts: dict[str, NDArray[np.intp]]
     """Per split to measure, the positions of its images in the whole data set."""
+    seen: dict[str, str]
+    """Per split, what training did with its images, in words."""
     known: bool
     """Whether it is the data set that the model was trained with, split as in training."""
 
@@ -82,7 +84,15 @@ class Matched:
         for split, part in parts.items():
             if not len(part):
                 raise BadData(f"there is no image in the split {split!r} that both models can read")
-        return replace(self, parts=parts)
+        return replace(self, parts=parts, seen={split: self._seen(part) for split, part in parts.items()})
+
+    def _seen(self, part: NDArray[np.intp]) -> str:
+        """Say what training did with some images, with their numbers if they are of several splits."""
+        if not self.known:
+            return seen.UNKNOWN
+        counts = {self.seen[split]: int(np.isin(part, own).sum()) for split, own in self.parts.items()}
+        done = [(word, count) for word, count in counts.items() if count]
+        return done[0][0] if len(done) == 1 else ", ".join(f"{word} {count:,}" for word, count in done)
 
 
 def load(model: Model, data: str, labels: tuple[str, ...] | None = None) -> Matched:
@@ -108,8 +118,13 @@ def load(model: Model, data: str, labels: tuple[str, ...] | None = None) -> Matc
 
 def match(model: Model, dataset: Dataset) -> Matched:
     """Split a data set as a model was trained with it, or as it was found."""
-    known = seen.cut_as_trained(dataset, model.metadata.training)
-    return Matched(dataset, _as_found(dataset) if known is None else known, known is not None)
+    record = model.metadata.training
+    known = seen.cut_as_trained(dataset, record)
+    if known is None:
+        found = _as_found(dataset)
+        return Matched(dataset, found, dict.fromkeys(found, seen.UNKNOWN), known=False)
+    words = seen.words(record)
+    return Matched(dataset, known, {split: words[split] for split in known}, known=True)
 
 
 def evaluate(model: Model, matched: Matched) -> Measured:
@@ -126,10 +141,9 @@ def evaluate(model: Model, matched: Matched) -> Measured:
         name: Answers(tuple(names[place] for place in part), answers[part], targets[part], labels)
         for name, part in matched.parts.items()
     }
-    was_seen = seen.words(model.metadata.training)
     return Measured(
         {name: figures(each.logits, each.targets) for name, each in answered.items()},
-        {name: was_seen[name] if matched.known else seen.UNKNOWN for name in answered},
+        matched.seen,
         tuple(label for index, label in enumerate(labels) if index not in targets),
         {name: Classes(labels, confusion(each.logits, each.targets)) for name, each in answered.items()},
         {name: Selective.of(chances[part], targets[part]) for name, part in matched.parts.items()},

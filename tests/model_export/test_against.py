@@ -93,7 +93,7 @@ def test_the_better_model_is_named_with_what_makes_it_better(grey, capsys):
         "all: only toy:1 is right on 6 images, only toy:2 on 1; no clear difference (p = 0.12, exact McNemar" in shown
     )
     assert "where they differ most: dark (6, 0); bright (0, 1) (only toy:1, only toy:2)\n" in shown
-    assert "toy:2 and these images: not known what it was trained on of them" in shown
+    assert "images of all in training: toy:1 not known; toy:2 not known\n" in shown
 
     (grey / "bright" / "19.png").write_bytes(toys.plain(200))  # the only one that speaks for the other model
     for order, better in ((["toy:1", "toy:2"], "toy:1"), (["toy:2", "toy:1"], "toy:1")):
@@ -184,6 +184,34 @@ def test_the_data_set_of_either_is_split_as_in_its_training(committed, tmp_path,
     assert (both if first else both[::-1]) == (seen, dict.fromkeys(seen, "not known"))
     good = found["test"]["accuracy" if first else "accuracy_against"]
     assert good > 0.97
+
+
+def test_images_that_the_other_one_has_learned_from_are_counted(folder, capsys):
+    """The same data set, but split by another seed."""
+    for seed in (1, 2):
+        command = (
+            f"train {folder} --seed {seed} --epochs 1 --size 16 --trunk plain --augmentation none --name toy --json"
+        )
+        assert main(command.split()) == 0
+        capsys.readouterr()
+
+    assert main(["verify", "toy:1", str(folder), "--against", "toy:2", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["seen_in_training"]["test"] == "not seen"
+    assert {split: each["images"] for split, each in said["against"]["splits"].items()} == {
+        split: each["images"] for split, each in said["metrics"].items()
+    }
+    assert {split: each["seen_in_training"] for split, each in said["against"]["splits"].items()} == {
+        "train": "learned from 26, tuned on 3, not seen 3",
+        "validation": "learned from 3, not seen 1",
+        "test": "learned from 3, tuned on 1",
+    }
+
+    assert main(["verify", "toy:1", str(folder), "--against", "toy:2"]) == 0
+    assert (
+        "images of test in training: toy:1 not seen; toy:2 learned from 3, tuned on 1. On images that it has learned from, a model "
+        "looks better than it is\n"
+    ) in capsys.readouterr().out
 
 
 def test_what_cannot_be_compared_is_said_before_anything_is_measured(grey, tmp_path, capsys):
