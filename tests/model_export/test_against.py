@@ -209,8 +209,8 @@ def test_images_that_the_other_one_has_learned_from_are_counted(folder, capsys):
 
     assert main(["verify", "toy:1", str(folder), "--against", "toy:2"]) == 0
     assert (
-        "images of test in training: toy:1 not seen; toy:2 learned from 3, tuned on 1. On images that it has learned from, a model "
-        "looks better than it is\n"
+        "images of test in training: toy:1 not seen; toy:2 learned from 3, tuned on 1. On images that it has learned "
+        "from, a model looks better than it is\n"
     ) in capsys.readouterr().out
 
 
