@@ -30,7 +30,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from app.decoders import bands, blocks, chunks, formats, quiet, runs, scaling, scans, strips
+from app.decoders import bands, blocks, chunks, formats, quiet, runs, scaling, scans, strips, tags, transparency
 from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ Room = Callable[[int], AbstractContextManager[None]]
 
 _PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _ORIENTATION = 0x0112
-_SAMPLES_PER_PIXEL = 277
-_TILE_WIDTH, _TILE_LENGTH = 322, 323
 _WHITE = (255, 255, 255, 255)
 _CHECKS = {"JPEG": scans.check_header, "PNG": chunks.check, "GIF": blocks.check, "BMP": runs.check}
 """By format, what Pillow's reader needs checked first; TIFF, which has two readers, is checked before the choice."""
@@ -143,7 +141,7 @@ def _decode_with_pillow(
                 "send a smaller one"
             )
         if kind == "TIFF":
-            _check_tiff(image, max_pixels)
+            tags.check(image, max_pixels)
         if kind == "JPEG":
             scans.check(data, image.width * image.height, max_pixels)
         # The smallest DCT scale that still leaves at least twice the model's size in both directions,
@@ -153,7 +151,9 @@ def _decode_with_pillow(
         size = image.width * image.height
         with room(size) if size > _LARGE else nullcontext():
             image.load()
-            pixels = _to_mode(_upright(image), mode, value_range)
+            if kind == "PNG":
+                transparency.correct(image, data)
+            pixels = _to_mode(_upright(image), mode, value_range, tags.grey_type(image))
             pixels = pixels.resize((shape.width, shape.height), Image.Resampling.BILINEAR)
     return np.asarray(pixels).reshape(shape)  # (H, W, C)
 
@@ -165,24 +165,7 @@ def _open(data: bytes, kind: str) -> Image.Image:
     except UnidentifiedImageError:
         if kind != "TIFF":
             raise
-    raise _neither_grey_nor_colour(bands.describe_tiff(data))
-
-
-def _neither_grey_nor_colour(what: str) -> WrongChannels:
-    return WrongChannels(
-        f"the TIFF has {what} in a layout that is not grey or colour; "
-        "send a grey or RGB image, or use a model that reads that many bands"
-    )
-
-
-def _check_tiff(image: Image.Image, max_pixels: int) -> None:
-    """Refuse a TIFF of which Pillow would silently read the first band alone, or whose tiles are bombs."""
-    tags = image.tag_v2  # type: ignore[attr-defined]  # a TIFF image has it
-    samples = tags.get(_SAMPLES_PER_PIXEL, 1)
-    if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_LENGTH, 0) > max_pixels:
-        raise TooManyPixels(f"the TIFF has tiles of more than {max_pixels:,} pixels; save it in strips")
-    if samples != len(image.getbands()):
-        raise _neither_grey_nor_colour(f"{samples} bands")
+    raise tags.neither_grey_nor_colour(bands.describe_tiff(data))
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -195,10 +178,12 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _to_mode(image: Image.Image, mode: str, value_range: tuple[float, float] | None) -> Image.Image:
+def _to_mode(
+    image: Image.Image, mode: str, value_range: tuple[float, float] | None, stored: np.dtype | None
+) -> Image.Image:
     """Convert to ``L``, ``RGB`` or ``RGBA``: 16 bits are scaled, not clipped; alpha is laid over white."""
-    if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(scaling.to_uint8(np.asarray(image), value_range))
+    if stored is not None or image.mode.startswith(("I", "F")):
+        image = scaling.grey(image, value_range, stored)
     if image.mode in _FIRST_TO:
         image = image.convert(_FIRST_TO[image.mode])
     if image.has_transparency_data and mode != "RGBA":

@@ -90,7 +90,9 @@ def _prepare(settings: Settings) -> None:
 
 def _handle_hang_up(service: Service) -> None:
     """Handle SIGHUP with one worker: the terminal was closed, or someone wants to renew the workers or the keys."""
-    terminal = Terminal()
+    terminal, asked = Terminal(), threading.Event()
+    if service.settings.api_keys_file is not None:  # in a thread: a million keys take seconds
+        threading.Thread(target=_read_keys, args=(service.keys, asked), daemon=True).start()
 
     def handle() -> None:
         if terminal.is_closed():
@@ -100,19 +102,22 @@ def _handle_hang_up(service: Service) -> None:
                 "SIGHUP renews workers and reads a file of API keys; with one worker and no such file there is nothing "
                 "to renew: set MULTIPOOL_WORKERS=2 or more, or restart the service"
             )
-        else:  # in a thread: a million keys take seconds
-            threading.Thread(target=_read_keys, args=(service.keys,), daemon=True).start()
+        else:
+            asked.set()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, handle)
 
 
-def _read_keys(keys: Keys) -> None:
-    try:
-        keys.read()
-    except InvalidSettings as error:
-        log.error("the API keys stay as they are: %s", error)  # noqa: TRY400  # a line for the operator
-    else:
-        log.info("API keys read again: %d", len(keys.users))
+def _read_keys(keys: Keys, asked: threading.Event) -> None:
+    """Read the keys again whenever it is asked for; once more if it is asked for meanwhile, however often."""
+    while asked.wait():
+        asked.clear()
+        try:
+            keys.read()
+        except InvalidSettings as error:
+            log.error("the API keys stay as they are: %s", error)  # noqa: TRY400  # a line for the operator
+        else:
+            log.info("API keys read again: %d", len(keys.users))
 
 
 def _serve_one(

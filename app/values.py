@@ -38,8 +38,6 @@ def _bounds(schema: Mapping[str, Any]) -> str:
             return f" from {low} to {high}"
         case {"exclusiveMinimum": low, "maximum": high}:
             return f" above {low} and at most {high}"
-        case {"exclusiveMinimum": low}:
-            return f" above {low}"
         case {"minimum": low}:
             return f", at least {low}"
         case {"minLength": 1}:

@@ -22,23 +22,17 @@ from pathlib import Path
 
 import numpy as np
 
-from app import digest, images
+from app import digest
 from app.explanation import grid_of
 from app.model import Model
 from app.registry.artifacts import discover
 from benchmarks import deletion
+from benchmarks.familiarity import read
 from benchmarks.service import ask, serving
 
 _REQUESTS = 300
 _MOVED = 1e-4  # what rounding alone does not do
 _SIGHTS = 3
-
-
-def read(folder: Path, model: Model, count: int) -> np.ndarray:
-    """Decode images spread evenly over a folder; ``uint8 [N, H, W, C]``."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    chosen = [files[i] for i in np.linspace(0, len(files) - 1, min(count, len(files))).astype(int)]
-    return np.stack([images.decode(path.read_bytes(), model.shape) for path in chosen])
 
 
 def largest_error(model: Model, batch: np.ndarray) -> float:
@@ -124,7 +118,7 @@ def main() -> None:
     for name in arguments.models:
         model = Model.load(paths[name].read_bytes(), "cpu")
         model.warm_up([1])
-        batch = read(arguments.folder, model, arguments.count)
+        batch, _ = read(str(arguments.folder), model, arguments.count)
         print(f"{name}: {len(batch):,} images")
         print(f"  largest relative error of the sums   {largest_error(model, batch):.1e}")
         deletion.report(deletion.falls(model, batch))

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from app.registry.artifacts import FILE
+
 HOME = Path(".venv/benchmark")
 
 
@@ -24,7 +26,7 @@ def repository(trunk: str, side: int) -> Path:
         The file ``<repository>/<name>/1/model.onnx``.
     """
     name = f"{trunk}-{side}"
-    file = HOME / name / name / "1" / "model.onnx"
+    file = HOME / name / name / "1" / FILE
     if not file.exists():
         print(f"making the network {name}", flush=True)
         file.parent.mkdir(parents=True)

@@ -18,6 +18,7 @@ import threading
 import time
 from pathlib import Path
 
+from app.registry.artifacts import FILE
 from benchmarks.load import Outcome, closed, post
 from benchmarks.service import Service, ask, serving
 from tests import toys
@@ -49,7 +50,7 @@ def publish(root: Path, number: int, data: bytes) -> None:
     """Put a version into the repository by one rename, and take an old one away by another."""
     staged = root / f".staging-{number}"
     staged.mkdir()
-    (staged / "model.onnx").write_bytes(data)
+    (staged / FILE).write_bytes(data)
     staged.rename(root / _MODEL / str(number))
     if (old := root / _MODEL / str(number - _KEPT)).exists():
         old.rename(root / f".old-{number - _KEPT}")

@@ -11,12 +11,21 @@ from pathlib import Path
 
 from model_export import choices
 from model_export.choices import DIGITS, TFDS, TRUNKS
-from model_export.options import parser
+from model_export.options import Parser, Raising, parser
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse_again(arguments: list[str]) -> argparse.Namespace:
+    """Parse a command line that was written from what another one gave.
+
+    Raises:
+        InvalidUsage: It is wrong.
+    """
+    return parse(arguments, Raising)
+
+
+def parse(arguments: list[str] | None, kind: type[Parser] = Parser) -> argparse.Namespace:
     """Parse the command line; on a usage error, say what is wrong and exit with code 2."""
-    top = parser()
+    top = parser(kind)
     parsed = top.parse_args(arguments)
     parsed.command_line = shlex.join(sys.argv[1:] if arguments is None else arguments)
     if parsed.command == "train" and (parsed.data is None) == (parsed.resume is None):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from app.registry.artifacts import FILE
 from model_export import architectures, conversion, files, training
 from model_export.artifact import provenance
 from model_export.console.numbers import counted
@@ -129,10 +130,10 @@ def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, b
     title = f"{architecture} seed {budget.seed}"
     outcome = training.train(network, dataset, budget, title=title, callbacks=[board])
     _write(folder / f"seed-{budget.seed}.csv", outcome.history)
-    if not (folder / "model.onnx").exists():
+    if not (folder / FILE).exists():
         with quiet():
             proto = conversion.convert(network, provenance.document(network, dataset, architecture, arguments))
-        conversion.save(proto, folder / "model.onnx")
+        conversion.save(proto, folder / FILE)
     train, validation = (training.evaluate(network, dataset.splits[name]) for name in ("train", "validation"))
     say(f"{title}: train accuracy {train['accuracy']:.4f}, validation accuracy {validation['accuracy']:.4f}")
     return Trained(

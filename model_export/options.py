@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from app import __version__
+from app.errors import InvalidUsage
 from model_export import choices
 from model_export.choices import ARCHITECTURES, AUGMENTATIONS, PRECISIONS, TRUNKS
 
@@ -17,16 +18,23 @@ _DATA_HELP = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Says what is wrong without the list of all options before it, which is longer than a small terminal."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (all options: {self.prog} --help)\n")
 
 
-def parser() -> argparse.ArgumentParser:
+class Raising(Parser):
+    """Leaves it to its caller to say what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InvalidUsage(message)
+
+
+def parser(kind: type[Parser] = Parser) -> Parser:
     """Build the parser of the command line."""
-    top = _Parser(
+    top = kind(
         prog="python -m model_export", description="Train image classifiers and publish them as verified ONNX files."
     )
     top.add_argument("--version", action="version", version=f"multipool {__version__}")

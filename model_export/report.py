@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.model import Model
+from app.registry.artifacts import FILE
 from model_export.console.invocation import recorded
 from model_export.console.numbers import counted
 from model_export.figures.timing import medians
@@ -68,7 +69,7 @@ def _spread(values: list[float]) -> tuple[float, float | None]:
 
 def _cost(folder: Path, names: tuple[str, ...], dataset: Dataset) -> dict[str, float]:
     """Time each architecture's artifact on the CPU, all in turns; milliseconds per image at batch 32."""
-    models = [Model.load((folder / name / "model.onnx").read_bytes(), device="cpu") for name in names]
+    models = [Model.load((folder / name / FILE).read_bytes(), device="cpu") for name in names]
     batch = np.asarray(dataset.splits["validation"].images[:_BATCH])
     return {name: 1000 * seconds / len(batch) for name, seconds in zip(names, medians(models, batch), strict=True)}
 

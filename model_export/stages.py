@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from model_export import datasets, files, publishing
+from model_export.arguments import parse_again
 from model_export.artifact import provenance, repeating, succession
 from model_export.console import interrupts
 from model_export.console.numbers import counted
@@ -81,7 +82,7 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
 def _arguments_of(run: Run, now: argparse.Namespace) -> argparse.Namespace:
     """Read the arguments of a run, and add those of this command."""
     kept = run.arguments()
-    repeating.check(kept)
+    repeating.check(kept, parse_again)
     return argparse.Namespace(**{**vars(kept), "json": now.json, "published_by": now.command_line})
 
 

@@ -50,6 +50,23 @@ def to_uint8(array: NDArray[Any], value_range: tuple[float, float] | None) -> ND
     return result
 
 
+def grey(image: Image.Image, value_range: tuple[float, float] | None, stored: np.dtype | None) -> Image.Image:
+    """Bring a grey image to 8 bits, with alpha if it names a transparent value.
+
+    Args:
+        image: Of whole or floating-point numbers.
+        value_range: As above.
+        stored: The type of its values if Pillow takes them for others of that size.
+    """
+    values = np.asarray(image)
+    if stored is not None:
+        values = values.view(stored)
+    scaled = Image.fromarray(to_uint8(values, value_range))
+    if (clear := image.info.get("transparency")) is not None:
+        scaled.putalpha(Image.fromarray(values != clear))
+    return scaled
+
+
 def _scale(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     scaled = (values.astype(np.float64) - low) * (255 / (high - low))
     return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -27,7 +26,7 @@ def _is_open(path: str) -> bool:
 class Keys:
     """The keys that are accepted, as their SHA-256: how long it takes to look one up tells nothing of the others.
 
-    Those in the file can be read again, in any thread.
+    Those in the file can be read again, by one thread at a time.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -37,7 +36,6 @@ class Keys:
             InvalidSettings: The file cannot be read, or holds no key.
         """
         self._settings = settings
-        self._reading = threading.Lock()
         admin = settings.admin_key
         self.admin = frozenset[bytes]() if admin is None else frozenset({_digest(as_bytes(admin.get_secret_value()))})
         self.read()
@@ -48,17 +46,16 @@ class Keys:
         Raises:
             InvalidSettings: As above.
         """
-        with self._reading:  # so that what was read last is kept
-            keys = self._settings.keys()
-            if short := sum(len(key) < SHORTEST_KEY for key in keys):
-                log.warning(
-                    "API keys of fewer than %d characters: %d of %d; they can be guessed, so replace them, "
-                    "by the output of 'openssl rand -hex 16' for example",
-                    SHORTEST_KEY,
-                    short,
-                    len(keys),
-                )
-            self.users = frozenset(map(_digest, keys))
+        keys = self._settings.keys()
+        if short := sum(len(key) < SHORTEST_KEY for key in keys):
+            log.warning(
+                "API keys of fewer than %d characters: %d of %d; they can be guessed, so replace them, "
+                "by the output of 'openssl rand -hex 16' for example",
+                SHORTEST_KEY,
+                short,
+                len(keys),
+            )
+        self.users = frozenset(map(_digest, keys))
 
     def name(self, key: bytes, *, for_admins: bool = False) -> str | None:
         """What the log calls a key; None if it is not accepted, or not the one that ``for_admins`` demands."""

@@ -56,7 +56,7 @@ class Supervisor:
         self._failures = 0
         self._restart_at = 0.0
         self._stop_signals: list[int] = []
-        self._asked_to_renew = False
+        self._asked_to_renew = self._renewal_due = False
         self._terminal = Terminal()
         self._renewing: list[Worker] = []
         self._bell, self._ringer = socket.socketpair()
@@ -108,12 +108,14 @@ class Supervisor:
     def _fill(self) -> None:
         """Start missing workers; while renewing, start one more, and retire an old one when the new one is ready."""
         current = [worker for worker in self._workers if not worker.retired]
+        self._renewing = [worker for worker in self._renewing if worker in current]
         if self._asked_to_renew:
-            self._asked_to_renew = False
+            self._asked_to_renew, self._renewal_due = False, True
+            self._restart_at = 0.0  # what kept one from starting may have been mended
+        if self._renewal_due and not self._renewing:  # else after this one, however often it was asked for
+            self._renewal_due = False
             self._renewing = list(current)
             log.info("renewing %d workers", len(current))
-            self._restart_at = 0.0  # what kept one from starting may have been mended
-        self._renewing = [worker for worker in self._renewing if worker in current]
         wanted = self._count + bool(self._renewing)
         if self._renewing and len(current) == wanted and all(worker.ready for worker in current):
             self._retire(self._renewing.pop(0), signal.SIGTERM)

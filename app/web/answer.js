@@ -45,7 +45,7 @@ export function words(name) {
 /** Winner, agreement, bars and familiarity. */
 export function verdict(body, statistics, explained, choose) {
   const labels = ranked(body.probabilities);
-  $("empty").hidden = true;
+  $("empty").hidden = $("unanswered").hidden = true;
   $("verdict").hidden = false;
   $("label").textContent = body.label ?? "Uncertain";
   $("probability").textContent = body.label ? percent(body.probability) : ""; // "Uncertain 70 %" would mislead

@@ -163,6 +163,7 @@ function forget() {
   shown = null;
   $("verdict").hidden = $("why").hidden = $("foot").hidden = true;
   $("empty").hidden = image !== null;
+  $("unanswered").hidden = image === null;
 }
 
 // Wiring

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model_export.choices import ARCHITECTURES, AUGMENTATIONS, PRECISIONS
+from app.errors import InvalidUsage
 from model_export.console.invocation import recorded
 from model_export.errors import BadData
 from model_export.fitting.runs import ARGUMENTS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from app.images import Shape
 
 SHAPING = (
@@ -39,6 +42,18 @@ SHAPING = (
 )
 """The options of ``train`` that shape the model. All others are names, places and texts."""
 
+_KINDS = {
+    "data": str,
+    "name": str,
+    "output": Path,
+    "fail_on_leakage": bool,
+    "data_licence": str,
+    "command_line": str,
+    "fingerprint": str,
+    "surroundings": dict,
+}
+"""What else a run needs, and as what."""
+
 _BEFORE = {"weight_decay": 1e-3, "replace_anyway": False, "together": False, "groups": None}
 """Values from before these options existed: in older runs, ``args.yaml`` does not have them."""
 
@@ -46,31 +61,48 @@ _BEFORE = {"weight_decay": 1e-3, "replace_anyway": False, "together": False, "gr
 def command(arguments: argparse.Namespace, shape: Shape) -> str:
     """Write the complete command line of a training run on images of this shape."""
     given = {**vars(arguments), "size": (shape.height, shape.width), "channels": shape.channels}
-    words = ["train", given["data"]]
-    for name in SHAPING:
-        words += _words(name, given[name])
-    return recorded(shlex.join([*words, "--name", given["name"]]))
+    return recorded(shlex.join(["train", given["data"], *_options(given), "--name", given["name"]]))
 
 
-def check(arguments: argparse.Namespace) -> None:
+def check(arguments: argparse.Namespace, parse: Callable[[list[str]], argparse.Namespace]) -> None:
     """Check that a run has all options that shape the model, as defaults may differ between versions.
 
     Options that did not exist when it began are filled in.
 
+    Args:
+        arguments: Of the run.
+        parse: Parses a command line, or raises :class:`InvalidUsage`.
+
     Raises:
-        BadData: One is missing or unknown.
+        BadData: One is missing, or has a value that the command line does not accept.
     """
     for name, value in _BEFORE.items():
         vars(arguments).setdefault(name, value)
-    missing = [name for name in ("data", "name", "fingerprint", "surroundings", *SHAPING) if name not in arguments]
+    missing = [name for name in (*_KINDS, "cache", *SHAPING) if name not in arguments]
     if missing:
         raise BadData(
             f"{arguments.resume / ARGUMENTS} does not say {', '.join(missing)}: another version wrote it; "
             "add what the run was trained with"
         )
-    for name, known in (("architecture", ARCHITECTURES), ("augmentation", AUGMENTATIONS), ("precision", PRECISIONS)):
-        if getattr(arguments, name) not in known:
-            raise BadData(f"{arguments.resume / ARGUMENTS} names an unknown {name}, {getattr(arguments, name)!r}")
+    if reason := _damage(vars(arguments), parse):
+        raise BadData(f"{arguments.resume / ARGUMENTS} cannot be read: {reason}; restore it, or train again")
+
+
+def _damage(given: dict[str, Any], parse: Callable[[list[str]], argparse.Namespace]) -> str:
+    """Say what the command line that asks for these options would not accept; an empty text if it accepts all."""
+    wrong = [name for name, kind in _KINDS.items() if not isinstance(given[name], kind)]
+    if not wrong:
+        try:
+            words = ["train", *_options(given), "--name", given["name"], "--", given["data"]]
+            again = vars(parse(words))
+        except (InvalidUsage, TypeError, ValueError) as error:
+            return str(error)
+        wrong = [name for name in SHAPING if again[name] != given[name]]
+    return " and ".join(f"{name} cannot be {given[name]!r}" for name in wrong)
+
+
+def _options(given: dict[str, Any]) -> list[str]:
+    return [word for name in SHAPING for word in _words(name, given[name])]
 
 
 def _words(name: str, value: Any) -> list[str]:
@@ -82,6 +114,6 @@ def _words(name: str, value: Any) -> list[str]:
     if name == "value_range":  # without exponents: with a minus, Python 3.11 takes them for options
         return [option, *(np.format_float_positional(bound, trim="-") for bound in value)]
     if name == "size":
-        value = "{}x{}".format(*value)
-    text = ",".join(value) if name == "labels" else str(value)
+        value = "x".join(map(str, value))
+    text = ",".join(map(str, value)) if name == "labels" else str(value)
     return [f"{option}={text}"] if text.startswith("-") else [option, text]  # else it would be taken for an option

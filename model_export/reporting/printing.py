@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,5 +156,11 @@ def next_commands(published: Path, data: str, change: str = "") -> str:
         f"  inspect   {program()} inspect {folder}\n"
         f"  verify    {program()} verify {folder} {shlex.quote(data)}\n"
         f"  serve     {setting}make serve\n"
-        f"  ask       curl -F file=@IMAGE 'http://127.0.0.1:8000/predict?model={name}'{back}"
+        f"  ask       curl -F file=@IMAGE {shlex.quote(f'http://{_address()}/predict?model={name}')}{back}"
     )
+
+
+def _address() -> str:
+    """Name the address at which a service that is started here answers."""
+    host, port = os.environ.get("MULTIPOOL_HOST") or "127.0.0.1", os.environ.get("MULTIPOOL_PORT") or "8000"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

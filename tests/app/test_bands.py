@@ -108,6 +108,24 @@ def test_a_value_range_holds_for_a_grey_tiff_whatever_pages_follow(dtype, pages)
         assert pixels[:2, :2].tolist() == [[[128] * channels, [255] * channels], [[0] * channels, [128] * channels]]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "order", "low", "high"), [("i1", "<", -128, 127), ("i1", ">", -128, 127), ("u4", "<", 0, 2**32 - 1)]
+)
+def test_grey_values_of_types_that_pillow_takes_for_others_are_what_they_are(dtype, order, low, high):
+    image = np.linspace(low, high, 52).astype(dtype).reshape(1, 52)
+    data = tiff(image, byteorder=order)
+    expected = np.rint((image.astype(float) - low) * (255 / (high - low)))
+
+    for channels in (1, 3):
+        pixels = images.decode(data, Shape(1, 52, channels), value_range=(low, high))
+        np.testing.assert_array_equal(pixels, np.repeat(expected[..., np.newaxis], channels, -1))
+
+
+def test_signed_values_of_a_grey_tiff_have_no_range_of_their_own():
+    with pytest.raises(UndecodableImage, match="pixels of type int8 have no natural range"):
+        images.decode(tiff(np.full((8, 8), -1, np.int8)), Shape(8, 8, 1))
+
+
 def test_a_stack_of_grey_pages_is_one_image_of_a_model_of_as_many_channels():
     image = np.random.default_rng(0).integers(0, 2000, (8, 8, 3)).astype(np.uint16)
     data = tiff(np.moveaxis(image, -1, 0).copy(), planarconfig=None)

@@ -133,6 +133,23 @@ def test_an_answer_stays_when_only_its_maps_are_refused(toy_page):
     assert toy_page.locator("#message").is_hidden()
 
 
+def test_where_the_answer_would_be_it_says_that_there_is_none_for_what_is_no_image(toy_page):
+    note = toy_page.get_by_text("There is no answer: the box above says why.")
+    assert note.is_hidden()
+    for before in (None, toys.plain(255)):
+        if before:
+            give(toy_page, before)
+            settled(toy_page)
+            assert note.is_hidden()
+        give(toy_page, b"not an image", "notes.txt")
+        expect(note).to_be_visible()
+        assert "not an image of an accepted type" in toy_page.text_content("#message")
+        assert toy_page.locator("#empty").is_hidden()
+
+    toy_page.click("#camera")
+    expect(note).to_be_hidden()  # what is before the camera was not asked for yet
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(429, "rate_limited"), (503, "overloaded"), (504, "deadline_exceeded"), (0, "")]
 )

@@ -71,9 +71,10 @@ def test_a_bad_value_is_named(monkeypatch, name, value):
         ("PORT", "http", " = 'http': it takes a whole number from 0 to 65535"),
         ("MAX_UPLOAD_BYTES", "10MB", " = '10MB': it takes a whole number, at least 1"),
         ("MODELS_MEMORY_BYTES", "0", " = '0': it takes a whole number, at least 1"),
-        ("RATE_LIMIT", "0", " = '0': it takes a number above 0"),
-        ("RATE_LIMIT", "inf", " = 'inf': it takes a number above 0"),
-        ("RATE_LIMIT", "nan", " = 'nan': it takes a number above 0"),
+        ("RATE_LIMIT", "0", " = '0': it takes a number, at least 1e-06"),
+        ("RATE_LIMIT", "inf", " = 'inf': it takes a number, at least 1e-06"),
+        ("RATE_LIMIT", "nan", " = 'nan': it takes a number, at least 1e-06"),
+        ("RATE_LIMIT", "1e-320", " = '1e-320': it takes a number, at least 1e-06"),  # the wait would be infinite
         ("REQUEST_TIMEOUT_S", "nan", " = 'nan': it takes a number above 0 and at most 3600"),
     ],
 )

@@ -260,6 +260,39 @@ def test_requests_are_answered_while_a_large_file_of_keys_is_read(models, tmp_pa
         assert client.get("/models", headers={"X-API-Key": f"{7:032x}"}).status_code == 200
 
 
+def flood(client):
+    """Send 50 signals within the time of one renewal or little more."""
+    for _ in range(50):
+        client.process.send_signal(signal.SIGHUP)
+        time.sleep(0.005)
+
+
+def test_keys_are_read_once_more_however_often_it_is_asked_for_meanwhile(models, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("\n".join(f"{number:032x}" for number in range(100_000)))
+    with serving(models, API_KEYS_FILE=keys) as client:
+        threads = Path(f"/proc/{client.process.pid}/task")
+        before = len(list(threads.iterdir()))
+        flood(client)
+        assert len(list(threads.iterdir())) < before + 10
+
+        keys.write_text("the last one is in force")
+        client.process.send_signal(signal.SIGHUP)
+        client.log.wait_for("API keys read again: 1$")
+        assert client.get("/models", headers={"X-API-Key": "the last one is in force"}).status_code == 200
+        assert client.log.text.count("read again") <= 6
+
+
+def test_workers_are_renewed_once_more_however_often_it_is_asked_for_meanwhile(tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path, WORKERS=2, LAME_DUCK_S=0) as client:
+        workers_ready(client, 2)
+        flood(client)
+
+        client.log.wait_for(r"(?s)(worker \d+ ended.*){4}")
+        assert 2 <= client.log.text.count("renewing") <= 4
+
+
 def test_a_worker_is_not_ended_by_what_is_meant_for_its_supervisor(tmp_path):
     toys.publish(tmp_path, "toy", 1)
     with serving(tmp_path, WORKERS=2) as client:

@@ -39,6 +39,27 @@ def test_a_model_in_the_default_folder_is_served_without_a_setting(tmp_path, mon
     assert serve.split() == ["serve", "make", "serve"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "address"),
+    [
+        ({}, "127.0.0.1:8000"),
+        ({"HOST": "", "PORT": ""}, "127.0.0.1:8000"),
+        ({"PORT": "9000"}, "127.0.0.1:9000"),
+        ({"HOST": "::1", "PORT": "80"}, "[::1]:80"),
+        ({"HOST": "192.168.0.7"}, "192.168.0.7:8000"),
+    ],
+)
+def test_the_service_is_asked_where_it_is_set_to_listen(tmp_path, monkeypatch, settings, address):
+    for name in ("HOST", "PORT"):
+        monkeypatch.delenv(f"MULTIPOOL_{name}", raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(f"MULTIPOOL_{name}", value)
+
+    ask = printing.next_commands(toys.publish(tmp_path, "light").parent, "photos").splitlines()[4]
+
+    assert ask == f"  ask       curl -F file=@IMAGE 'http://{address}/predict?model=light'"
+
+
 def test_the_program_may_lie_in_a_folder_with_spaces(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "my env" / "python"))
 

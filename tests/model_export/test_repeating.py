@@ -4,6 +4,7 @@ import argparse
 import shlex
 
 import pytest
+import yaml
 
 from app.images import Shape
 from model_export import arguments, datasets
@@ -70,9 +71,49 @@ def test_a_run_from_before_there_was_a_weight_decay_to_choose_is_gone_on_with_as
     said = {name: value for name, value in given.items() if name != "weight_decay"}
     old = argparse.Namespace(**{**said, "fingerprint": "", "surroundings": {}, "resume": None})
 
-    repeating.check(old)
+    repeating.check(old, arguments.parse_again)
 
     assert old.weight_decay == Budget().weight_decay == 0.001
+
+
+def test_options_that_were_damaged_by_hand_are_named(tmp_path, capsys):
+    given = arguments.parse(["train", "--", "-no-such-data"])
+    given.surroundings, given.fingerprint = {}, ""
+    run = Run.create(tmp_path / "runs", "toy", given)
+    (run.folder / "best.keras").write_bytes(b"")
+    (run.folder / "results.csv").write_text("epoch,val_loss\n1,0.5\n")
+    file = run.folder / "args.yaml"
+    whole = yaml.safe_load(file.read_text())
+
+    def said(command, **changes):
+        file.write_text(yaml.safe_dump({**whole, **changes}))
+        return main([*command, str(run.folder)]), capsys.readouterr().err
+
+    damage = {
+        "data": 5,
+        "name": "../up",
+        "surroundings": None,
+        "data_licence": 5,
+        "size": [16],
+        "value_range": ["a", "b"],
+        "labels": [1, 2],
+        "groups": "(",
+        "trunk": "nonsense",
+        "weights": None,
+        "epochs": "abc",
+        "learning_rate": "1e-3",  # so YAML reads it
+        "class_weights": "yes",
+        "seed": [1],
+    }
+    for command in (["publish"], ["train", "--resume"]):
+        for name, value in damage.items():
+            code, error = said(command, **{name: value})
+            assert (code, error.count("\n")) == (65, 1)
+            assert error.startswith(f"error: {file} cannot be read: ")
+            assert error.endswith("; restore it, or train again\n")
+        code, error = said(command)
+        assert code == 66
+        assert "-no-such-data is not a folder" in error
 
 
 @pytest.mark.parametrize("command", [["publish"], ["train", "--resume"]])

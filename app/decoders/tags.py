@@ -1,0 +1,46 @@
+"""What the tags of a TIFF say that Pillow leaves out: of how many bands it is, and of which type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from app.errors import TooManyPixels, WrongChannels
+
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _SAMPLE_FORMAT = 258, 277, 339
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+_UNSIGNED, _SIGNED = 1, 2  # values of the tag SampleFormat
+_TYPES: dict[tuple[int, int], np.dtype] = {(8, _SIGNED): np.dtype(np.int8), (32, _UNSIGNED): np.dtype(np.uint32)}
+"""By bits and format, the grey values that Pillow takes for others of that size."""
+
+
+def check(image: Image.Image, max_pixels: int) -> None:
+    """Refuse a TIFF of which Pillow would silently read the first band alone, or whose tiles are bombs.
+
+    Raises:
+        TooManyPixels, WrongChannels: See their texts.
+    """
+    tags = image.tag_v2  # type: ignore[attr-defined]  # a TIFF image has it
+    samples = tags.get(_SAMPLES_PER_PIXEL, 1)
+    if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_LENGTH, 0) > max_pixels:
+        raise TooManyPixels(f"the TIFF has tiles of more than {max_pixels:,} pixels; save it in strips")
+    if samples != len(image.getbands()):
+        raise neither_grey_nor_colour(f"{samples} bands")
+
+
+def neither_grey_nor_colour(what: str) -> WrongChannels:
+    """Refuse a TIFF that only models of other channels read."""
+    return WrongChannels(
+        f"the TIFF has {what} in a layout that is not grey or colour; "
+        "send a grey or RGB image, or use a model that reads that many bands"
+    )
+
+
+def grey_type(image: Image.Image) -> np.dtype | None:
+    """Find the type of the values of a grey TIFF that Pillow takes for others; None for any other image."""
+    tags: Any = getattr(image, "tag_v2", None)
+    if tags is None or len(image.getbands()) > 1:
+        return None
+    return _TYPES.get((tags.get(_BITS_PER_SAMPLE, (1,))[0], tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0]))

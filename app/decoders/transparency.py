@@ -1,0 +1,29 @@
+"""The transparent value or colour that a PNG names, where Pillow compares it with pixels of another number of bits.
+
+PNG specification (Third Edition), section 11.3.1.1: the chunk tRNS names it with as many bits as the pixels are stored
+with.
+"""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from app.errors import UndecodableImage
+
+_DEPTH = 24
+"""Where a PNG says how many bits a sample has: in the chunk IHDR, which comes first."""
+
+
+def correct(image: Image.Image, data: bytes) -> None:
+    """Bring the transparent value of a PNG that was loaded to the 8 bits that Pillow brings its pixels to.
+
+    Raises:
+        UndecodableImage: It is a colour of 16 bits; of the pixels, Pillow keeps 8 alone.
+    """
+    depth = data[_DEPTH]
+    if "transparency" not in image.info:
+        return
+    if image.mode == "L" and depth < 8:
+        image.info["transparency"] *= 255 // (2**depth - 1)
+    if image.mode == "RGB" and depth > 8:
+        raise UndecodableImage("the PNG file has 16 bits and a transparent colour; save it with alpha, or with 8 bits")

@@ -1,0 +1,69 @@
+"""A PNG may name one value, or one colour, that is transparent: exactly those pixels are, whatever bits they have."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from app.errors import UndecodableImage
+from app.images import Shape, decode
+
+GREY, COLOUR = 0, 2
+
+
+def png(depth, kind, row, transparent):
+    """One row of pixels, and what of them is transparent."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    samples = np.asarray(row).reshape(len(row), -1)
+    bits = "".join(f"{sample:0{depth}b}" for sample in samples.ravel())
+    packed = bytes(int(bits[start : start + 8].ljust(8, "0"), 2) for start in range(0, len(bits), 8))
+    header = struct.pack(">IIBBBBB", len(row), 1, depth, kind, 0, 0, 0)
+    named = struct.pack(f">{len(transparent)}H", *transparent)
+    chunks = [(b"IHDR", header), (b"tRNS", named), (b"IDAT", zlib.compress(b"\0" + packed)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, data) for name, data in chunks)
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "clear", "grey"),
+    [
+        (1, [0, 1], 1, [0, 255]),
+        (2, [0, 1, 2, 3], 2, [0, 85, 170, 255]),
+        (4, [0, 5, 6, 15], 5, [0, 85, 102, 255]),
+        (8, [0, 5, 85, 255], 5, [0, 5, 85, 255]),
+        (16, [0x1234, 0x1299, 0x3412, 0xFFFF], 0x1234, [18, 19, 52, 255]),
+    ],
+)
+def test_a_grey_value_that_is_transparent(depth, row, clear, grey):
+    data = png(depth, GREY, row, [clear])
+    expected = [255 if value == clear else shown for value, shown in zip(row, grey, strict=True)]
+
+    assert decode(data, Shape(1, len(row), 1)).ravel().tolist() == expected
+    assert decode(data, Shape(1, len(row), 3))[0].tolist() == [[value] * 3 for value in expected]
+    with_alpha = decode(data, Shape(1, len(row), 4))[0]
+    assert with_alpha[:, :3].tolist() == [[value] * 3 for value in grey]
+    assert with_alpha[:, 3].tolist() == [0 if value == clear else 255 for value in row]
+
+
+def test_a_transparent_value_within_a_value_range():
+    data = png(16, GREY, [0, 500, 1000], [500])
+
+    assert decode(data, Shape(1, 3, 1), value_range=(0, 1000)).ravel().tolist() == [0, 255, 255]
+
+
+def test_a_colour_that_is_transparent():
+    data = png(8, COLOUR, [(1, 2, 3), (3, 2, 1)], [1, 2, 3])
+
+    assert decode(data, Shape(1, 2, 3))[0].tolist() == [[255] * 3, [3, 2, 1]]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_transparent_colour_of_16_bits_is_refused(channels):
+    """Else another one would be: of the pixels, Pillow keeps the upper 8 bits, and compares them with the lower."""
+    data = png(16, COLOUR, [(0x1234,) * 3, (0x3412,) * 3], [0x1234] * 3)
+
+    with pytest.raises(UndecodableImage, match="has 16 bits and a transparent colour; save it with alpha"):
+        decode(data, Shape(1, 2, channels))
