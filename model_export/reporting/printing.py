@@ -147,14 +147,15 @@ def next_commands(published: Path, data: str, change: str = "") -> str:
     folder, repository = (shlex.quote(str(path)) for path in (published, published.parent.parent))
     served = published.parent.parent == choices.repository() == Path("models")  # else the setting may be this command's
     setting = "" if served else f"MULTIPOOL_MODELS_DIR={repository} "
-    newest, back = "", ""
+    newest, against, back = "", "", ""
     if before := [number for number in publishing.versions(published.parent) if number < version]:
         newest = f", the newest version of {name}: from now on it answers"
+        against = f" --against {shlex.quote(str(published.parent / str(max(before))))}"
         back = f"\n  go back   mv {folder} {folder}.withdrawn, or ask for ?model={name}:{max(before)}"
     return (
         f"published {published}{newest}{change and f'; {change}'}\n"
         f"  inspect   {program()} inspect {folder}\n"
-        f"  verify    {program()} verify {folder} {shlex.quote(data)}\n"
+        f"  verify    {program()} verify {folder} {shlex.quote(data)}{against}\n"
         f"  serve     {setting}make serve\n"
         f"  ask       curl -F file=@IMAGE {shlex.quote(f'http://{_address()}/predict?model={name}')}{back}"
     )

@@ -25,7 +25,8 @@ def test_the_commands_that_follow_name_folders_with_spaces(tmp_path):
 
     inspect, verify, serve, _, back = (line.split(None, 1)[1] for line in lines[1:])
     assert shlex.split(inspect)[-2:] == ["inspect", str(published)]
-    assert shlex.split(verify)[-3:] == ["verify", str(published), "my photos"]
+    before = str(repository / "light" / "1")
+    assert shlex.split(verify)[-5:] == ["verify", str(published), "my photos", "--against", before]
     assert shlex.split(serve) == [f"MULTIPOOL_MODELS_DIR={repository}", "make", "serve"]
     assert shlex.split(back.partition(", or ask")[0])[-3:] == ["mv", str(published), f"{published}.withdrawn"]
 
