@@ -26,35 +26,38 @@ def parse_again(arguments: list[str]) -> argparse.Namespace:
 def parse(arguments: list[str] | None, kind: type[Parser] = Parser) -> argparse.Namespace:
     """Parse the command line; on a usage error, say what is wrong and exit with code 2."""
     top = parser(kind)
-    parsed = top.parse_args(arguments)
+    parsed, unknown = top.parse_known_args(arguments)
+    own = top.commands[parsed.command]  # whose list of options helps
+    if unknown:
+        own.error(f"unrecognized arguments: {shlex.join(unknown)}")
     parsed.command_line = shlex.join(sys.argv[1:] if arguments is None else arguments)
     if parsed.command == "train" and (parsed.data is None) == (parsed.resume is None):
-        top.error("train needs either DATA or --resume RUN")
+        own.error("train needs either DATA or --resume RUN")
     if parsed.command == "train" and parsed.resume is not None:
-        _check_resume(top, parsed)
+        _check_resume(own, parsed)
     if parsed.command == "verify" and parsed.data is None:
         if parsed.output is not None:
-            top.error("argument --output: it has a row for each image of DATA; name a data set")
+            own.error("argument --output: it has a row for each image of DATA; name a data set")
         if parsed.against is not None:
-            top.error("argument --against: models are compared on the images of DATA; name a data set")
+            own.error("argument --against: models are compared on the images of DATA; name a data set")
     if parsed.command in ("train", "compare") and parsed.data is not None:
-        _complete(top, parsed)
+        _complete(own, parsed)
     return parsed
 
 
-def _check_resume(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+def _check_resume(own: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     """Refuse other options with ``--resume``: the run has its own, and ignoring them silently would mislead."""
-    usual = vars(top.parse_args(["train", "--resume", str(parsed.resume)]))
+    usual = vars(own.parse_args(["--resume", str(parsed.resume)]))
     asked = [name for name, value in usual.items() if name != "json" and getattr(parsed, name) != value]
     if asked:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
-        top.error(
+        own.error(
             f"--resume uses the options of its run; leave out {options}; "
             "publish RUN accepts --name, --output, --precision, --replace-anyway and --data-licence"
         )
 
 
-def _complete(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+def _complete(own: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     """Fill in defaults that depend on other options, and check options together."""
     if parsed.command == "train":
         parsed.name = parsed.name or default_name(parsed.data, parsed.architecture)
@@ -63,13 +66,13 @@ def _complete(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         parsed.value_range = tuple(parsed.value_range)
         low, high = parsed.value_range
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            top.error(f"argument --value-range: LOW {low:g} must be below HIGH {high:g}")
+            own.error(f"argument --value-range: LOW {low:g} must be below HIGH {high:g}")
     architectures = (parsed.architecture,) if parsed.command == "train" else parsed.architectures
     for architecture in architectures if parsed.size is not None and parsed.trunk in TRUNKS else ():
         if reason := choices.too_small(architecture, parsed.trunk, *parsed.size):
-            top.error(f"argument --size: {reason}")
+            own.error(f"argument --size: {reason}")
     if parsed.trunk in TRUNKS and parsed.weights != "none" and not parsed.weights.endswith(".keras"):
-        top.error(
+        own.error(
             f"argument --weights: the trunk {parsed.trunk!r} takes its initial weights from best.keras of a run, not "
             f"from {parsed.weights!r}; or name a --trunk of keras.applications"
         )
@@ -77,9 +80,9 @@ def _complete(top: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         from_start = parsed.weights == "none" or parsed.trunk in TRUNKS
         parsed.freeze_epochs = 0 if from_start else min(5, parsed.epochs // 2)
     if parsed.freeze_epochs and parsed.trunk in TRUNKS:
-        top.error(f"argument --freeze-epochs: the trunk {parsed.trunk!r} is never frozen; leave it out")
+        own.error(f"argument --freeze-epochs: the trunk {parsed.trunk!r} is never frozen; leave it out")
     if parsed.freeze_epochs > parsed.epochs:
-        top.error(
+        own.error(
             f"argument --freeze-epochs: {parsed.freeze_epochs} is more than all {parsed.epochs} --epochs; freeze the "
             "trunk for fewer, or train for more"
         )

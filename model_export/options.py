@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +21,9 @@ _DATA_HELP = (
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong without the list of all options before it, which is longer than a small terminal."""
+
+    commands: Mapping[str, Parser]
+    """Of the whole command line, the parsers of its commands."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (all options: {self.prog} --help)\n")
@@ -53,6 +57,7 @@ def parser(kind: type[Parser] = Parser) -> Parser:
         command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
         add(command)
         command.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    top.commands = commands.choices
     return top
 
 

@@ -70,7 +70,8 @@ def _spread(values: list[float]) -> tuple[float, float | None]:
 def _cost(folder: Path, names: tuple[str, ...], dataset: Dataset) -> dict[str, float]:
     """Time each architecture's artifact on the CPU, all in turns; milliseconds per image at batch 32."""
     models = [Model.load((folder / name / FILE).read_bytes(), device="cpu") for name in names]
-    batch = np.asarray(dataset.splits["validation"].images[:_BATCH])
+    images = dataset.splits["validation"].images
+    batch = np.asarray(images[np.arange(_BATCH) % len(images)])  # again from the start if they are few
     return {name: 1000 * seconds / len(batch) for name, seconds in zip(names, medians(models, batch), strict=True)}
 
 

@@ -29,7 +29,7 @@ def to_uint8(array: NDArray[Any], value_range: tuple[float, float] | None) -> ND
     if value_range is None:
         if array.dtype.kind != "u":
             raise UndecodableImage(
-                f"pixels of type {array.dtype} have no natural range, and the model was trained without one; "
+                f"pixels of type {array.dtype} have no natural range, and none is set for the model; "
                 "send 8- or 16-bit unsigned values"
             )
         value_range = (0, np.iinfo(array.dtype).max)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from itertools import chain
@@ -43,7 +44,8 @@ def find(named: list[Path]) -> list[Path]:
 def _listed() -> list[Path]:
     """Read paths from standard input, one per line or, as of ``find -print0``, each ended by a zero byte."""
     data = sys.stdin.buffer.read()
-    paths = [Path(os.fsdecode(path)) for path in data.split(b"\0" if b"\0" in data else b"\n") if path]
+    parts = data.split(b"\0") if b"\0" in data else re.split(rb"\r?\n", data)
+    paths = [Path(os.fsdecode(path)) for path in parts if path]
     if not paths:
         raise MissingInput("standard input names no image; write one path per line, as find does")
     return paths

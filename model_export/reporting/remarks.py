@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from app.drift import WINDOW, chance
 from model_export.console.numbers import counted
 from model_export.console.progress import say
-from model_export.figures.metrics import guess
+from model_export.figures.metrics import guess, interval
 
 if TYPE_CHECKING:
     from model_export.architectures import Network
@@ -57,12 +57,18 @@ def say_outcome(outcome: Outcome, budget: Budget) -> None:
 
 
 def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset) -> None:
-    """Warn if the model is no better than guessing."""
-    best_guess = guess(dataset.splits["validation"].labels)
-    if metrics["validation"]["accuracy"] <= best_guess:
+    """Warn if the model is no better than guessing, or may not be."""
+    best_guess, found = guess(dataset.splits["validation"].labels), metrics["validation"]
+    if found["accuracy"] <= best_guess:
         say(
             f"warning: on the validation images the model is no better than always naming one class "
             f"({best_guess:.2f}); it needs more images or more epochs"
+        )
+    elif (low := interval(found["accuracy"], found["images"])[0]) <= best_guess:
+        say(
+            f"warning: on so few validation images ({found['images']:,.0f}), the model cannot be told from one that "
+            f"always names one class: the 95 % interval of its accuracy begins at {low:.2f}, and that one has "
+            f"{best_guess:.2f}; it needs more images, or more epochs"
         )
 
 
@@ -91,5 +97,6 @@ def say_held_out(images: int) -> None:
         told = f"of up to {by_chance:.2f} may be chance" if by_chance < 1 - least else "cannot be told from chance"
         say(
             f"note: with {counted(images, 'validation image')}, familiarity is never below {least:.2g}, and feature "
-            f"drift {told}; with {_FEW} images, the limits are {1 / (_FEW + 1):.2g} and {chance(_FEW, WINDOW):.2f}"
+            f"drift {told}; with {_FEW} images, the limits are {1 / (_FEW + 1):.2g} and {chance(_FEW, WINDOW):.2f}. A "
+            "model that has learned from few images may find images of other kinds familiar, too"
         )

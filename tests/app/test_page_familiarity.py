@@ -16,6 +16,7 @@ def service(tmp_path_factory):
     root = tmp_path_factory.mktemp("compared")
     toys.publish(root, "compared", 1, toys.artifact(statistics=toys.statistics(FEW)))
     toys.publish(root, "compared", 2, toys.artifact(statistics=toys.statistics(600)))
+    toys.publish(root, "compared", 3, toys.artifact(statistics=toys.statistics(99)))
     with serving(root) as client:
         yield client
 
@@ -48,8 +49,9 @@ def test_the_lowest_figure_of_few_held_out_images_is_not_called_usual(chromium, 
     assert "familiarity ≤ 0.053" in branches[0]
 
 
-def test_where_the_figure_cannot_show_an_unusual_image_none_is_called_usual(chromium, service):
-    words, _ = told(chromium, service, 1, usual())
+@pytest.mark.parametrize("version", [1, 3])
+def test_compared_with_few_images_none_is_called_usual(chromium, service, version):
+    words, _ = told(chromium, service, version, usual())
 
     assert "in 100 of the images held out in training are at least as unusual" in words
     assert "not unusual" not in words

@@ -26,6 +26,7 @@ import yaml
 from app.model import Model
 from model_export import arguments, comparison, conversion, datasets, verification
 from model_export.__main__ import main
+from model_export.commands import COMMANDS
 from model_export.artifact import feature_statistics, precision
 from model_export.figures import evaluation, metrics
 from model_export.fitting import optimizing
@@ -589,18 +590,21 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["train", "x.npz", "--labels", "a,b\x1bc"],
         ["compare", "digits", "--architectures", "gap,gap2"],
         ["publish"],
+        ["train", "photos", "--archtecture", "regions"],
+        ["train", "photos", "more photos"],
+        ["train"],
+        ["verify", "toy", "--against", "toy:1"],
     ],
 )
 def test_usage_errors(line, capsys):
-    """In one line, not below a list of all options."""
+    """In one line, not below a list of all options; it says how to get that of the command."""
     with pytest.raises(SystemExit) as caught:
         main(line)
 
     assert caught.value.code == 2
+    program = " ".join(["python -m model_export", *(name for name in line[:1] if name in COMMANDS)])
     said = capsys.readouterr().err
-    assert re.fullmatch(
-        r"python -m model_export( \w+)?: error: .+ \(all options: python -m \S+( \w+)? --help\)\n", said
-    )
+    assert re.fullmatch(rf"{program}: error: .+ \(all options: {program} --help\)\n", said)
 
 
 def test_the_least_and_the_largest_values_are_taken(tmp_path):

@@ -199,8 +199,11 @@ def test_what_cannot_be_trained_on(folder, spoil, kind, message):
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(MissingInput, match=r"is not a folder; name a folder, a \.csv table,"):
+    with pytest.raises(MissingInput, match=r"does not exist; name a folder, a \.csv table,"):
         datasets.load(str(tmp_path / "absent"))
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(MissingInput, match=r"photo\.jpg is not a folder; name a folder, a \.csv table,"):
+        datasets.load(str(tmp_path / "photo.jpg"))
     with pytest.raises(
         MissingInput, match="has no folders; name the folder that has a folder of images for each class"
     ):
@@ -395,7 +398,10 @@ def test_how_little_few_held_out_images_tell_of_drift(images, words, capsys):
 
     said = capsys.readouterr().err
     assert words in said
-    assert said.endswith("; with 100 images, the limits are 0.0099 and 0.19\n")
+    assert said.endswith(
+        "; with 100 images, the limits are 0.0099 and 0.19. A model that has learned from few images may find images "
+        "of other kinds familiar, too\n"
+    )
     remarks.say_held_out(100)
     assert capsys.readouterr().err == ""
 

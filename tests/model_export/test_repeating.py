@@ -113,7 +113,7 @@ def test_options_that_were_damaged_by_hand_are_named(tmp_path, capsys):
             assert error.endswith("; restore it, or train again\n")
         code, error = said(command)
         assert code == 66
-        assert "-no-such-data is not a folder" in error
+        assert "-no-such-data does not exist" in error
 
 
 @pytest.mark.parametrize("command", [["publish"], ["train", "--resume"]])

@@ -126,7 +126,7 @@ def test_two_trainings_never_share_a_run(tmp_path, capsys):
         assert main(["train", "--resume", str(run.folder)]) == 1
     assert f"another process is training in {run.folder}; wait until it ends" in capsys.readouterr().err
     assert main(["train", "--resume", str(run.folder)]) == 66
-    assert "no-such-data is not a folder" in capsys.readouterr().err
+    assert "no-such-data does not exist" in capsys.readouterr().err
 
 
 def test_what_is_published_names_the_weights_that_were_read_though_the_run_goes_on(tmp_path):

@@ -42,8 +42,6 @@ def listing(path: Path, labels: tuple[str, ...] | None = None) -> Listing:
         BadData: It does not hold images with one label each.
     """
     splits = _read(path)
-    if "train" not in splits:
-        raise BadData(f"{path} has neither x and y, nor x_train and y_train; it has {', '.join(splits) or 'no pair'}")
     (images, targets), stamp = splits["train"], stamp_of(path)
     if targets.dtype.kind in "US":
         labels = labels or tuple(str(name) for name in np.unique(targets))
@@ -75,6 +73,9 @@ def _read(path: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
         images, targets = arrays.get(f"x{suffix}"), arrays.get(f"y{suffix}")
         if isinstance(images, np.ndarray) and isinstance(targets, np.ndarray):  # else bytes, or nothing
             found[split] = images, _one_label_each(images, targets, path)
+    if "train" not in found:
+        arrays_there = ", ".join(arrays) or "nothing"
+        raise BadData(f"{path} has neither x and y, nor x_train and y_train; it holds {arrays_there}")
     return found
 
 

@@ -39,7 +39,8 @@ def listing(root: Path, *, measuring: bool = False) -> Listing:
         BadData: Fewer than two classes, or two folders for one split.
     """
     if not root.is_dir():
-        raise MissingInput(f"{root} is not a folder; name a folder, a .csv table, a .npz file, tfds:NAME or 'digits'")
+        wrong = "is not a folder" if root.exists() else "does not exist"
+        raise MissingInput(f"{root} {wrong}; name a folder, a .csv table, a .npz file, tfds:NAME or 'digits'")
     folders = _split_folders(root)
     notes = _left_out(root, folders)
     folders = folders or {"train": root}
