@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.table import Column, Table
+from rich.table import Table
 
 from model_export.console.numbers import counted
 from model_export.console.progress import say
@@ -121,30 +121,24 @@ def lines(found: Against) -> Iterator[Table | str]:
 
 
 def _table(names: tuple[str, str], pairs: dict[str, Paired]) -> Table:
-    columns = (
-        Column(name, no_wrap=True) for name in ("split", "images", "accuracy", "against", "difference (95 %)", "p")
-    )
+    columns = "split", "images", "accuracy", "against", "difference (95 %)"
     table = Table(*columns, title="{} against {}, on the same images".format(*names))
     for split, pair in pairs.items():
-        difference, chance = f"{pair.difference():+.4f}", ""
+        difference = f"{pair.difference():+.4f}"
         if split != "train":  # its images are no random sample
-            low, high = pair.interval()
-            difference, chance = f"{difference} ({low:+.3f} to {high:+.3f})", _written(pair.p())
+            difference += " ({:+.3f} to {:+.3f})".format(*pair.interval())
         shares = (f"{each.mean():.4f}" for each in (pair.first, pair.second))
-        table.add_row(split, f"{len(pair.first):,}", *shares, difference, chance)
+        table.add_row(split, f"{len(pair.first):,}", *shares, difference)
     return table
 
 
 def _verdict(pair: Paired, names: tuple[str, str]) -> str:
-    p = f"p = {_written(pair.p())}, exact McNemar test"
-    if pair.p() >= _CLEAR:
-        return f"no clear difference ({p})"
+    p = pair.p()
+    test = (f"p = {p:.2g}" if p >= 0.001 else "p < 0.001") + ", exact McNemar test"
+    if p >= _CLEAR:
+        return f"no clear difference ({test})"
     better, _ = names if pair.difference() > 0 else reversed(names)
-    return f"{better} is clearly better ({p})"
-
-
-def _written(p: float) -> str:
-    return f"{p:.2g}" if p >= 0.001 else "<0.001"
+    return f"{better} is clearly better ({test})"
 
 
 def _most_different(classes: dict[str, tuple[int, int]]) -> str:

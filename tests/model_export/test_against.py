@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from model_export.__main__ import main
 from model_export.figures.metrics import QUANTILE
 from model_export.figures.paired import Paired
+from model_export.reporting import printing
 from tests import toys
 
 COUNTS = st.integers(0, 30)
@@ -184,6 +185,19 @@ def test_the_data_set_of_either_is_split_as_in_its_training(committed, tmp_path,
     assert (both if first else both[::-1]) == (seen, dict.fromkeys(seen, "not known"))
     good = found["test"]["accuracy" if first else "accuracy_against"]
     assert good > 0.97
+
+
+def test_nothing_is_cut_off_on_a_narrow_terminal(committed, tmp_path, capsys, monkeypatch):
+    labels = tuple("0123456789")
+    toys.publish(
+        tmp_path / "models", "guess", 1, toys.artifact(32, 32, 1, labels=labels, weights=np.ones((4, 10), "f4"))
+    )
+    for width in (80, 60):  # a pipe counts as 80 wide
+        monkeypatch.setattr(printing.out, "width", width)
+        assert main(["verify", "guess", "digits", "--against", str(committed / "digits-regions")]) == 0
+        shown = capsys.readouterr().out.partition("guess:1 against digits-regions:4, on the same images\n")[2]
+        assert "digits-regions:4 is clearly better (p < 0.001, exact McNemar test)\n" in shown
+        assert "…" not in shown
 
 
 def test_images_that_the_other_one_has_learned_from_are_counted(folder, capsys):
