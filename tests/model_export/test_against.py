@@ -102,6 +102,13 @@ def test_the_better_model_is_named_with_what_makes_it_better(grey, capsys):
         assert f"; {better} is clearly better (p = 0.031, exact McNemar test)\n" in capsys.readouterr().out
 
 
+def test_models_are_called_as_in_requests_from_wherever_the_command_runs(grey, tmp_path, capsys, monkeypatch):
+    for folder, first, second in (("toy", "1", "2"), ("toy/2", "../1/model.onnx", ".")):
+        monkeypatch.chdir(tmp_path / "models" / folder)
+        assert main(["verify", first, str(grey), "--against", second]) == 0
+        assert "\ntoy:1 against toy:2, on the same images\n" in capsys.readouterr().out
+
+
 def test_models_that_give_the_same_labels_do_not_differ(grey, tmp_path, capsys):
     toys.publish(tmp_path / "models", "toy", 3, toys.artifact(gain=7.0))
 
