@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.table import Table
 
 from model_export.console.numbers import counted
@@ -46,13 +45,14 @@ class Opponent:
             first: What was loaded of it for that model; to be split as the result.
 
         Raises:
-            BadData: It has classes that this model does not know, or a split without an image that both can read.
+            BadData: It has classes that one model does not know, or a split without an image that both can read.
         """
         if _input(self.model) == _input(measured):  # decoding again would give the same, and take as much memory
             second = evaluation.match(self.model, first.dataset)
         else:
             second = evaluation.load(self.model, data, first.dataset.labels if sources.numbered(data) else None)
-        evaluation.positions(self.model, second, self.names[1])
+        for model, matched, name in zip((measured, self.model), (first, second), self.names, strict=True):
+            evaluation.positions(model, matched, name)
         if apart := len({*first.names()} ^ {*second.names()}):
             say(f"note: {counted(apart, 'image')} that only one of the two models can read will be left out")
         return second.split_as(first.split_as(second) if second.known and not first.known else first)
@@ -80,11 +80,8 @@ class Against:
     def classes(self, split: str) -> dict[str, tuple[int, int]]:
         """Count, by class, the images that only the first model classifies correctly, and only the other one."""
         answers, pair = self.first.answers[split], self.pairs()[split]
-        found = {}
-        for label in np.unique(answers.targets):
-            own = answers.targets == label
-            found[answers.labels[label]] = Paired(pair.first[own], pair.second[own]).only()
-        return found
+        of_class = {label: answers.targets == index for index, label in enumerate(answers.labels)}
+        return {label: Paired(pair.first[own], pair.second[own]).only() for label, own in of_class.items()}
 
     def document(self) -> dict[str, Any]:
         """Convert the figures to JSON values."""

@@ -168,8 +168,25 @@ def test_an_image_that_only_one_can_read_is_left_out(grey, tmp_path, capsys):
         assert main(["verify", model, str(grey), "--against", other, "--json", "--output", f"{index}.csv"]) == 0
         captured = capsys.readouterr()
         assert "note: 2 images that only one of the two models can read will be left out\n" in captured.err
+        assert "skipped dark/01.npy: the image has 3 channels, but the model reads 1;" in captured.err
         assert json.loads(captured.out)["metrics"]["all"]["images"] == 40
         assert (tmp_path / f"{index}.csv").read_text().count("\n") == 41
+
+
+@pytest.mark.parametrize("order", [("toy:1", "grey"), ("grey", "toy:1")])
+def test_a_class_of_which_no_image_is_left_has_none(grey, tmp_path, capsys, order):
+    toys.publish(tmp_path / "models", "grey", 1, toys.artifact(channels=1))
+    for path in (grey / "dark").iterdir():
+        path.unlink()
+    np.save(grey / "dark" / "00.npy", np.full((8, 8, 3), 230, np.uint8))  # which only one of the models can read
+
+    assert main(["verify", order[0], str(grey), "--against", order[1], "--json"]) == 0
+
+    said = json.loads(capsys.readouterr().out)
+    assert said["classes_without_images"] == ["dark"]
+    found = said["against"]["splits"]["all"]["classes"]
+    assert list(found) == said["labels"] == ["dark", "bright"]
+    assert found["dark"] == {"only_right": 0, "only_right_against": 0}
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -237,16 +254,15 @@ def test_images_that_the_other_one_has_learned_from_are_counted(folder, capsys):
 
 def test_what_cannot_be_compared_is_said_before_anything_is_measured(grey, tmp_path, capsys):
     toys.publish(tmp_path / "models", "letters", 1, toys.artifact(labels=("dark", "b")))
-    for other, code, words in (
-        (
-            "toy:2",
-            2,
-            "models/toy/2/model.onnx is the same model as models/toy/2/model.onnx; name another version",
-        ),
-        ("nothing", 66, "'nothing' is not the path of a model.onnx or of its folder"),
-        ("letters", 65, "letters:1 knows no class 'bright', only dark, b; rename the classes"),
+    same = "models/toy/2/model.onnx is the same model as models/toy/2/model.onnx; name another version"
+    unknown = "letters:1 knows no class 'bright', only dark, b; rename the classes"
+    for model, other, code, words in (
+        ("toy", "toy:2", 2, same),
+        ("toy", "nothing", 66, "'nothing' is not the path of a model.onnx or of its folder"),
+        ("toy", "letters", 65, unknown),
+        ("letters", "toy", 65, unknown),
     ):
-        assert main(["verify", "toy", str(grey), "--against", other, "--output", "a.csv"]) == code
+        assert main(["verify", model, str(grey), "--against", other, "--output", "a.csv"]) == code
         captured = capsys.readouterr()
         assert f"error: {words}" in captured.err
         assert captured.out == ""
