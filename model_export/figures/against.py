@@ -11,6 +11,7 @@ from rich.table import Table
 from model_export.console.numbers import counted
 from model_export.console.progress import say
 from model_export.data import sources
+from model_export.errors import BadData
 from model_export.figures import evaluation
 from model_export.figures.paired import Paired
 
@@ -50,12 +51,18 @@ class Opponent:
         if _input(self.model) == _input(measured):  # decoding again would give the same, and take as much memory
             second = evaluation.match(self.model, first.dataset)
         else:
-            second = evaluation.load(self.model, data, first.dataset.labels if sources.numbered(data) else None)
+            second = self._decoded(data, first)
         for model, matched, name in zip((measured, self.model), (first, second), self.names, strict=True):
             evaluation.positions(model, matched, name)
         if apart := len({*first.names()} ^ {*second.names()}):
             say(f"note: {counted(apart, 'image')} that only one of the two models can read will be left out")
         return second.split_as(first.split_as(second) if second.known and not first.known else first)
+
+    def _decoded(self, data: str, first: Matched) -> Matched:
+        try:
+            return evaluation.load(self.model, data, first.dataset.labels if sources.numbered(data) else None)
+        except BadData as error:  # it says what the model reads, so say which one
+            raise BadData(f"{self.names[1]}: {error}") from None
 
 
 def _input(model: Model) -> tuple[Any, ...]:

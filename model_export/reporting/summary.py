@@ -49,11 +49,11 @@ def say_dataset(
     _say_leaks(dataset, training=training)
 
 
-def say_skipped(lines: Sequence[str]) -> None:
-    """Name the first skipped files, each with the reason, and say how many there are."""
-    _say_first([f"skipped {line}" for line in lines])
+def say_skipped(lines: Sequence[str], who: str = "") -> None:
+    """Name the first skipped files, each with the reason, and say how many there are, and perhaps who skipped them."""
+    _say_first([f"{who}skipped {line}" for line in lines])
     if lines:
-        say(f"skipped {counted(len(lines), 'file')} in all")
+        say(f"{who}skipped {counted(len(lines), 'file')} in all")
 
 
 def _say_kinds(dataset: Dataset) -> None:

@@ -169,8 +169,22 @@ def test_an_image_that_only_one_can_read_is_left_out(grey, tmp_path, capsys):
         captured = capsys.readouterr()
         assert "note: 2 images that only one of the two models can read will be left out\n" in captured.err
         assert "skipped dark/01.npy: the image has 3 channels, but the model reads 1;" in captured.err
+        assert ("grey:1 also skipped 2 files in all\n" in captured.err) == (other == "grey")
         assert json.loads(captured.out)["metrics"]["all"]["images"] == 40
         assert (tmp_path / f"{index}.csv").read_text().count("\n") == 41
+
+
+@pytest.mark.usefixtures("grey")
+def test_a_model_that_cannot_read_any_image_is_named(tmp_path, capsys):
+    toys.publish(tmp_path / "models", "grey", 1, toys.artifact(channels=1))
+    np.savez("data.npz", x=np.full((4, 8, 8, 3), 230, np.uint8), y=[1, 1, 1, 0])
+
+    assert main(["verify", "toy", "data.npz", "--against", "grey"]) == 65
+
+    words = (
+        "error: grey:1: no image of the split 'all' can be read: train-0: the image has 3 channels, but the model reads"
+    )
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("order", [("toy:1", "grey"), ("grey", "toy:1")])
