@@ -118,7 +118,7 @@ def lines(found: Against) -> Iterator[Table | str]:
         f"{_verdict(pair, names)}"
     )
     if different := _most_different(found.classes(split)):
-        yield f"where they differ most: {different} (only {first}, only {second})"
+        yield f"where they differ most (only {first}, only {second}): {different}"
     seen = [each.seen[split] for each in (found.first, found.second)]
     unfair = "" if seen[0] == seen[1] else ". On images that it has learned from, a model looks better than it is"
     yield f"images of {split} in training: {first} {seen[0]}; {second} {seen[1]}{unfair}"

@@ -93,7 +93,7 @@ def test_the_better_model_is_named_with_what_makes_it_better(grey, capsys):
     assert (
         "all: only toy:1 is right on 6 images, only toy:2 on 1; no clear difference (p = 0.12, exact McNemar" in shown
     )
-    assert "where they differ most: dark (6, 0); bright (0, 1) (only toy:1, only toy:2)\n" in shown
+    assert "where they differ most (only toy:1, only toy:2): dark (6, 0); bright (0, 1)\n" in shown
     assert "images of all in training: toy:1 not known; toy:2 not known\n" in shown
 
     (grey / "bright" / "19.png").write_bytes(toys.plain(200))  # the only one that speaks for the other model
