@@ -108,6 +108,7 @@ def _measure(
     again = other.load(arguments.data, model, matched)
     matched = matched.split_as(again)
     summary.say_dataset(matched.dataset, matched.counts())
+    summary.say_skipped(sorted({*again.dataset.skipped} - {*matched.dataset.skipped}), f"{other.names[1]} also ")
     measured = evaluation.evaluate(model, matched)
     return measured, Against(other, measured, evaluation.evaluate(other.model, again))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -56,7 +57,7 @@ def names(first: Path, second: Path) -> tuple[str, str]:
 
 
 def _called(path: Path) -> str:
-    version = path.parent
+    version = Path(os.path.abspath(path)).parent  # links keep their names
     return f"{version.parent.name}:{version.name}" if version.name.isdecimal() else str(path)
 
 

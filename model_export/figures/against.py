@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from rich.table import Column, Table
+from rich.table import Table
 
 from model_export.console.numbers import counted
 from model_export.console.progress import say
 from model_export.data import sources
+from model_export.errors import BadData
 from model_export.figures import evaluation
 from model_export.figures.paired import Paired
 
@@ -46,16 +46,23 @@ class Opponent:
             first: What was loaded of it for that model; to be split as the result.
 
         Raises:
-            BadData: It has classes that this model does not know, or a split without an image that both can read.
+            BadData: It has classes that one model does not know, or a split without an image that both can read.
         """
         if _input(self.model) == _input(measured):  # decoding again would give the same, and take as much memory
             second = evaluation.match(self.model, first.dataset)
         else:
-            second = evaluation.load(self.model, data, first.dataset.labels if sources.numbered(data) else None)
-        evaluation.positions(self.model, second, self.names[1])
+            second = self._decoded(data, first)
+        for model, matched, name in zip((measured, self.model), (first, second), self.names, strict=True):
+            evaluation.positions(model, matched, name)
         if apart := len({*first.names()} ^ {*second.names()}):
             say(f"note: {counted(apart, 'image')} that only one of the two models can read will be left out")
         return second.split_as(first.split_as(second) if second.known and not first.known else first)
+
+    def _decoded(self, data: str, first: Matched) -> Matched:
+        try:
+            return evaluation.load(self.model, data, first.dataset.labels if sources.numbered(data) else None)
+        except BadData as error:  # it says what the model reads, so say which one
+            raise BadData(f"{self.names[1]}: {error}") from None
 
 
 def _input(model: Model) -> tuple[Any, ...]:
@@ -80,11 +87,8 @@ class Against:
     def classes(self, split: str) -> dict[str, tuple[int, int]]:
         """Count, by class, the images that only the first model classifies correctly, and only the other one."""
         answers, pair = self.first.answers[split], self.pairs()[split]
-        found = {}
-        for label in np.unique(answers.targets):
-            own = answers.targets == label
-            found[answers.labels[label]] = Paired(pair.first[own], pair.second[own]).only()
-        return found
+        of_class = {label: answers.targets == index for index, label in enumerate(answers.labels)}
+        return {label: Paired(pair.first[own], pair.second[own]).only() for label, own in of_class.items()}
 
     def document(self) -> dict[str, Any]:
         """Convert the figures to JSON values."""
@@ -114,37 +118,31 @@ def lines(found: Against) -> Iterator[Table | str]:
         f"{_verdict(pair, names)}"
     )
     if different := _most_different(found.classes(split)):
-        yield f"where they differ most: {different} (only {first}, only {second})"
+        yield f"where they differ most (only {first}, only {second}): {different}"
     seen = [each.seen[split] for each in (found.first, found.second)]
     unfair = "" if seen[0] == seen[1] else ". On images that it has learned from, a model looks better than it is"
     yield f"images of {split} in training: {first} {seen[0]}; {second} {seen[1]}{unfair}"
 
 
 def _table(names: tuple[str, str], pairs: dict[str, Paired]) -> Table:
-    columns = (
-        Column(name, no_wrap=True) for name in ("split", "images", "accuracy", "against", "difference (95 %)", "p")
-    )
+    columns = "split", "images", "accuracy", "against", "difference (95 %)"
     table = Table(*columns, title="{} against {}, on the same images".format(*names))
     for split, pair in pairs.items():
-        difference, chance = f"{pair.difference():+.4f}", ""
+        difference = f"{pair.difference():+.4f}"
         if split != "train":  # its images are no random sample
-            low, high = pair.interval()
-            difference, chance = f"{difference} ({low:+.3f} to {high:+.3f})", _written(pair.p())
+            difference += " ({:+.3f} to {:+.3f})".format(*pair.interval())
         shares = (f"{each.mean():.4f}" for each in (pair.first, pair.second))
-        table.add_row(split, f"{len(pair.first):,}", *shares, difference, chance)
+        table.add_row(split, f"{len(pair.first):,}", *shares, difference)
     return table
 
 
 def _verdict(pair: Paired, names: tuple[str, str]) -> str:
-    p = f"p = {_written(pair.p())}, exact McNemar test"
-    if pair.p() >= _CLEAR:
-        return f"no clear difference ({p})"
+    p = pair.p()
+    test = (f"p = {p:.2g}" if p >= 0.001 else "p < 0.001") + ", exact McNemar test"
+    if p >= _CLEAR:
+        return f"no clear difference ({test})"
     better, _ = names if pair.difference() > 0 else reversed(names)
-    return f"{better} is clearly better ({p})"
-
-
-def _written(p: float) -> str:
-    return f"{p:.2g}" if p >= 0.001 else "<0.001"
+    return f"{better} is clearly better ({test})"
 
 
 def _most_different(classes: dict[str, tuple[int, int]]) -> str:

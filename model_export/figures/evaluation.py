@@ -136,7 +136,7 @@ def evaluate(model: Model, matched: Matched) -> Measured:
     labels, dataset = model.metadata.labels, matched.dataset
     targets = positions(model, matched)
     answers, chances = _joined([outputs(model, split) for split in dataset.splits.values()])
-    names = matched.names()
+    names, there = matched.names(), targets[np.concatenate(list(matched.parts.values()))]
     answered = {
         name: Answers(tuple(names[place] for place in part), answers[part], targets[part], labels)
         for name, part in matched.parts.items()
@@ -144,7 +144,7 @@ def evaluate(model: Model, matched: Matched) -> Measured:
     return Measured(
         {name: figures(each.logits, each.targets) for name, each in answered.items()},
         matched.seen,
-        tuple(label for index, label in enumerate(labels) if index not in targets),
+        tuple(label for index, label in enumerate(labels) if index not in there),
         {name: Classes(labels, confusion(each.logits, each.targets)) for name, each in answered.items()},
         {name: Selective.of(chances[part], targets[part]) for name, part in matched.parts.items()},
         answered,

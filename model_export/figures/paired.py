@@ -45,7 +45,7 @@ class Paired:
         return max(-1.0, middle - half), min(1.0, middle + half)
 
     def p(self) -> float:
-        """Compute how often chance makes two equally good models differ by as much (exact test, McNemar 1947)."""
+        """Compute how often chance makes two equally good models differ by as much or more (McNemar 1947, exact)."""
         from scipy.stats import binomtest  # noqa: PLC0415  # slow to import
 
         gained, lost = self.only()

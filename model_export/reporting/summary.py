@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from model_export import datasets
@@ -41,13 +42,18 @@ def say_dataset(
     _say_classes(dataset.labels, counts, training=training)
     for line in dataset.notes:
         say(f"warning: {line}")
-    _say_first([f"skipped {line}" for line in dataset.skipped])
-    if dataset.skipped:
-        say(f"skipped {counted(len(dataset.skipped), 'file')} in all")
+    say_skipped(dataset.skipped)
     if training and (advice := datasets.advice(dataset.skipped)):
         say(f"note: {advice}")
     _say_contradictions(dataset)
     _say_leaks(dataset, training=training)
+
+
+def say_skipped(lines: Sequence[str], who: str = "") -> None:
+    """Name the first skipped files, each with the reason, and say how many there are, and perhaps who skipped them."""
+    _say_first([f"{who}skipped {line}" for line in lines])
+    if lines:
+        say(f"{who}skipped {counted(len(lines), 'file')} in all")
 
 
 def _say_kinds(dataset: Dataset) -> None:

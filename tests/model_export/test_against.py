@@ -2,61 +2,17 @@
 
 import csv
 import json
-import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from app import images
+from app.metadata import Recipe
 from model_export.__main__ import main
-from model_export.figures.metrics import QUANTILE
-from model_export.figures.paired import Paired
+from model_export.reporting import printing
 from tests import toys
 
-COUNTS = st.integers(0, 30)
-
-
-def paired(both, first, second, neither):
-    """Two models of which so many images are classified correctly by both, by only one, and by neither."""
-    counts = both, first, second, neither
-    return Paired(*(np.repeat(right, counts) for right in ([True, True, False, False], [True, False, True, False])))
-
-
-@given(COUNTS, COUNTS, COUNTS, COUNTS.filter(bool))
-def test_the_figures_are_those_of_the_four_cells(both, first, second, neither):
-    found = paired(both, first, second, neither)
-    images = both + first + second + neither
-
-    said = found.document()
-
-    assert (said["images"], said["only_right"], said["only_right_against"]) == (images, first, second)
-    assert said["accuracy"] == pytest.approx((both + first) / images)
-    assert said["accuracy_against"] == pytest.approx((both + second) / images)
-    assert said["difference"] == pytest.approx(said["accuracy"] - said["accuracy_against"])
-    # How often as many fair coins as there are images that only one model gets right fall as unevenly, or more so.
-    apart = first + second
-    as_uneven = [k for k in range(apart + 1) if abs(2 * k - apart) >= abs(first - second)]
-    assert said["p"] == pytest.approx(sum(math.comb(apart, k) for k in as_uneven) / 2**apart)
-    low, high = said["difference_95"]
-    shares = np.array([first + 0.5, second + 0.5]) / (images + 2)
-    variance = (shares.sum() - (shares[0] - shares[1]) ** 2) / (images + 2)
-    assert (low, high) == pytest.approx(
-        (
-            max(-1, shares[0] - shares[1] - QUANTILE * math.sqrt(variance)),
-            min(1, shares[0] - shares[1] + QUANTILE * math.sqrt(variance)),
-        )
-    )
-    assert paired(both, second, first, neither).document()["p"] == pytest.approx(said["p"])
-
-
-def test_the_interval_contains_the_true_difference_as_often_as_it_says():
-    """Of 2,000 pairs of models that differ by 0.05 on all the images there are, each measured on 300."""
-    random = np.random.default_rng(0)
-    cells = random.multinomial(300, [0.8, 0.1, 0.05, 0.05], 2000)
-    intervals = [paired(*row).interval() for row in cells]
-
-    assert 0.94 < np.mean([low <= 0.05 <= high for low, high in intervals]) < 0.965
+DIGITS = tuple("0123456789")
 
 
 @pytest.fixture
@@ -92,13 +48,20 @@ def test_the_better_model_is_named_with_what_makes_it_better(grey, capsys):
     assert (
         "all: only toy:1 is right on 6 images, only toy:2 on 1; no clear difference (p = 0.12, exact McNemar" in shown
     )
-    assert "where they differ most: dark (6, 0); bright (0, 1) (only toy:1, only toy:2)\n" in shown
+    assert "where they differ most (only toy:1, only toy:2): dark (6, 0); bright (0, 1)\n" in shown
     assert "images of all in training: toy:1 not known; toy:2 not known\n" in shown
 
     (grey / "bright" / "19.png").write_bytes(toys.plain(200))  # the only one that speaks for the other model
     for order, better in ((["toy:1", "toy:2"], "toy:1"), (["toy:2", "toy:1"], "toy:1")):
         assert main(["verify", order[0], str(grey), "--against", order[1]]) == 0
         assert f"; {better} is clearly better (p = 0.031, exact McNemar test)\n" in capsys.readouterr().out
+
+
+def test_models_are_called_as_in_requests_from_wherever_the_command_runs(grey, tmp_path, capsys, monkeypatch):
+    for folder, first, second in (("toy", "1", "2"), ("toy/2", "../1/model.onnx", ".")):
+        monkeypatch.chdir(tmp_path / "models" / folder)
+        assert main(["verify", first, str(grey), "--against", second]) == 0
+        assert "\ntoy:1 against toy:2, on the same images\n" in capsys.readouterr().out
 
 
 def test_models_that_give_the_same_labels_do_not_differ(grey, tmp_path, capsys):
@@ -160,19 +123,89 @@ def test_an_image_that_only_one_can_read_is_left_out(grey, tmp_path, capsys):
         assert main(["verify", model, str(grey), "--against", other, "--json", "--output", f"{index}.csv"]) == 0
         captured = capsys.readouterr()
         assert "note: 2 images that only one of the two models can read will be left out\n" in captured.err
+        assert "skipped dark/01.npy: the image has 3 channels, but the model reads 1;" in captured.err
+        assert ("grey:1 also skipped 2 files in all\n" in captured.err) == (other == "grey")
         assert json.loads(captured.out)["metrics"]["all"]["images"] == 40
         assert (tmp_path / f"{index}.csv").read_text().count("\n") == 41
 
 
+@pytest.mark.usefixtures("grey")
+def test_a_model_that_cannot_read_any_image_is_named(tmp_path, capsys):
+    toys.publish(tmp_path / "models", "grey", 1, toys.artifact(channels=1))
+    np.savez("data.npz", x=np.full((4, 8, 8, 3), 230, np.uint8), y=[1, 1, 1, 0])
+
+    assert main(["verify", "toy", "data.npz", "--against", "grey"]) == 65
+
+    words = (
+        "error: grey:1: no image of the split 'all' can be read: train-0: the image has 3 channels, but the model reads"
+    )
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("grey")
+def test_a_split_of_which_no_image_is_left_cannot_be_compared(tmp_path, capsys):
+    toys.publish(tmp_path / "models", "grey", 1, toys.artifact(channels=1))
+    (tmp_path / "data" / "dark").mkdir(parents=True)
+    for channels in (1, 3):
+        np.save(tmp_path / "data" / "dark" / f"{channels}.npy", np.zeros((8, 8, channels), np.uint8))
+
+    assert main(["verify", "toy", "data", "--against", "grey"]) == 65
+
+    assert "error: there is no image in the split 'all' that both models can read\n" in capsys.readouterr().err
+
+
+def test_each_model_scales_the_values_as_in_its_training(grey, tmp_path, capsys):
+    toys.publish(tmp_path / "models", "dim", 1, toys.artifact(recipe=Recipe(value_range=(0, 1000))))
+    for index in range(6):
+        np.save(grey / "bright" / f"dim-{index}.npy", np.full((8, 8, 3), 900, np.uint16))
+
+    assert main(["verify", "toy:1", str(grey), "--against", "dim", "--json"]) == 0
+
+    found = json.loads(capsys.readouterr().out)["against"]["splits"]["all"]
+    assert found["classes"]["bright"] == {"only_right": 0, "only_right_against": 6}
+
+
+def test_images_are_decoded_once_for_models_of_the_same_input(grey, tmp_path, monkeypatch):
+    toys.publish(tmp_path / "models", "small", 1, toys.artifact(4, 6))
+    runs, decode = [], images.decode
+    monkeypatch.setattr(images, "decode", lambda *given, **options: runs[-1].append(1) or decode(*given, **options))
+    for against in ([], ["--against", "toy:2"], ["--against", "small"]):
+        runs.append([])
+        assert main(["verify", "toy:1", str(grey), *against]) == 0
+
+    alone, same, other = map(len, runs)
+    assert alone == same == other / 2
+
+
+@pytest.mark.parametrize("order", [("toy:1", "grey"), ("grey", "toy:1")])
+def test_a_class_of_which_no_image_is_left_has_none(grey, tmp_path, capsys, order):
+    toys.publish(tmp_path / "models", "grey", 1, toys.artifact(channels=1))
+    for path in (grey / "dark").iterdir():
+        path.unlink()
+    np.save(grey / "dark" / "00.npy", np.full((8, 8, 3), 230, np.uint8))  # which only one of the models can read
+
+    assert main(["verify", order[0], str(grey), "--against", order[1], "--json"]) == 0
+
+    said = json.loads(capsys.readouterr().out)
+    assert said["classes_without_images"] == ["dark"]
+    found = said["against"]["splits"]["all"]["classes"]
+    assert list(found) == said["labels"] == ["dark", "bright"]
+    assert found["dark"] == {"only_right": 0, "only_right_against": 0}
+
+
+@pytest.fixture
+def guess(tmp_path):
+    """A model that does not know digits from each other."""
+    weights = np.ones((4, 10), np.float32)
+    toys.publish(tmp_path / "models", "guess", 1, toys.artifact(32, 32, 1, labels=DIGITS, weights=weights))
+    return "guess"
+
+
 @pytest.mark.parametrize("first", [True, False])
-def test_the_data_set_of_either_is_split_as_in_its_training(committed, tmp_path, capsys, first):
+def test_the_data_set_of_either_is_split_as_in_its_training(guess, committed, capsys, first):
     """One was trained with the digits; of the other, it is not known."""
     digits = str(committed / "digits-regions")
-    labels = tuple("0123456789")
-    toys.publish(
-        tmp_path / "models", "guess", 1, toys.artifact(32, 32, 1, labels=labels, weights=np.ones((4, 10), "f4"))
-    )
-    model, other = (digits, "guess") if first else ("guess", digits)
+    model, other = (digits, guess) if first else (guess, digits)
 
     assert main(["verify", model, "digits", "--against", other, "--json"]) == 0
 
@@ -184,6 +217,23 @@ def test_the_data_set_of_either_is_split_as_in_its_training(committed, tmp_path,
     assert (both if first else both[::-1]) == (seen, dict.fromkeys(seen, "not known"))
     good = found["test"]["accuracy" if first else "accuracy_against"]
     assert good > 0.97
+
+
+def test_nothing_is_cut_off_on_a_narrow_terminal(guess, committed, capsys, monkeypatch):
+    for width in (80, 60):  # a pipe counts as 80 wide
+        monkeypatch.setattr(printing.out, "width", width)
+        assert main(["verify", guess, "digits", "--against", str(committed / "digits-regions")]) == 0
+        shown = capsys.readouterr().out.partition("guess:1 against digits-regions:4, on the same images\n")[2]
+        assert "digits-regions:4 is clearly better (p < 0.001, exact McNemar test)\n" in shown
+        assert "…" not in shown
+    line = next(line for line in shown.splitlines() if line.startswith("where they differ most"))
+    assert line.count(";") == 2  # three of the ten classes
+
+
+def test_the_training_images_are_no_random_sample_and_so_have_no_interval(guess, committed, capsys):
+    assert main(["verify", guess, "digits", "--against", str(committed / "digits-regions")]) == 0
+    shown = capsys.readouterr().out.partition("on the same images\n")[2]
+    assert [line.count(" to ") for line in shown.splitlines() if line.startswith("│")] == [0, 1, 1]
 
 
 def test_images_that_the_other_one_has_learned_from_are_counted(folder, capsys):
@@ -216,16 +266,15 @@ def test_images_that_the_other_one_has_learned_from_are_counted(folder, capsys):
 
 def test_what_cannot_be_compared_is_said_before_anything_is_measured(grey, tmp_path, capsys):
     toys.publish(tmp_path / "models", "letters", 1, toys.artifact(labels=("dark", "b")))
-    for other, code, words in (
-        (
-            "toy:2",
-            2,
-            "models/toy/2/model.onnx is the same model as models/toy/2/model.onnx; name another version",
-        ),
-        ("nothing", 66, "'nothing' is not the path of a model.onnx or of its folder"),
-        ("letters", 65, "letters:1 knows no class 'bright', only dark, b; rename the classes"),
+    same = "models/toy/2/model.onnx is the same model as models/toy/2/model.onnx; name another version"
+    unknown = "letters:1 knows no class 'bright', only dark, b; rename the classes"
+    for model, other, code, words in (
+        ("toy", "toy:2", 2, same),
+        ("toy", "nothing", 66, "'nothing' is not the path of a model.onnx or of its folder"),
+        ("toy", "letters", 65, unknown),
+        ("letters", "toy", 65, unknown),
     ):
-        assert main(["verify", "toy", str(grey), "--against", other, "--output", "a.csv"]) == code
+        assert main(["verify", model, str(grey), "--against", other, "--output", "a.csv"]) == code
         captured = capsys.readouterr()
         assert f"error: {words}" in captured.err
         assert captured.out == ""
