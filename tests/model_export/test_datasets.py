@@ -31,6 +31,12 @@ def test_a_folder_of_classes_is_split_by_class(folder):
         assert bright.min() >= 150
 
 
+def test_a_data_set_is_named_after_its_folder_however_that_is_written(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+    assert datasets.load(".").name == folder.name
+
+
 def test_the_split_does_not_depend_on_the_order_in_which_a_disk_lists_its_files(folder):
     files = {path: path.read_bytes() for path in folder.rglob("*.png")}
     first = datasets.load(str(folder)).splits["test"].names
