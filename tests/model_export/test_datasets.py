@@ -37,6 +37,27 @@ def test_a_data_set_is_named_after_its_folder_however_that_is_written(folder, mo
     assert datasets.load(".").name == folder.name
 
 
+def test_what_is_only_measured_may_lack_splits_and_classes(folder, tmp_path):
+    shape = {"size": (16, 16), "channels": 3, "measuring": True}
+    for split in ("Test", "val"):
+        (tmp_path / "split" / split / "dark").mkdir(parents=True)
+    for path in (folder / "dark").iterdir():
+        path.rename(tmp_path / "split" / "Test" / "dark" / path.name)
+    shutil.rmtree(folder / "dark")
+
+    assert datasets.load(str(tmp_path / "split"), **shape).counts() == {"test": 20}
+    assert datasets.load(str(folder), **shape).counts() == {"all": 20}
+
+
+def test_a_split_without_images_is_none_to_train_with(folder, tmp_path):
+    for name in ("bright", "dark"):
+        (tmp_path / "split" / "validation" / name).mkdir(parents=True)
+    folder.rename(tmp_path / "split" / "train")
+
+    with pytest.raises(BadData, match=r"2 classes have too few images: 'bright' \(in validation\), 'dark' \(in valid"):
+        datasets.load(str(tmp_path / "split"))
+
+
 def test_the_split_does_not_depend_on_the_order_in_which_a_disk_lists_its_files(folder):
     files = {path: path.read_bytes() for path in folder.rglob("*.png")}
     first = datasets.load(str(folder)).splits["test"].names
