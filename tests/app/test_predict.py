@@ -268,6 +268,19 @@ def test_every_image_of_a_folder_is_answered_or_told_why_not(predict, tmp_path):
     assert "HEIC, which is not read; save or export it as JPEG" in told["phone.HEIC"]["error"]["detail"]
 
 
+def test_the_images_of_a_folder_are_known_by_their_suffix_and_hidden_ones_are_left_out(tmp_path):
+    """Also those of formats that are not read: each is told of, instead of being passed over."""
+    read = ("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "bmp", "gif", "tif", "tiff", "npy", "JPG")
+    not_read = ("heic", "heif", "avif", "jp2", "jxl")
+    images = [f"{index}.{suffix}" for index, suffix in enumerate((*read, *not_read))]
+    (tmp_path / ".cache").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")  # reading it would never end
+    for name in (*images, "notes.txt", "table.csv", "model.onnx", "packed.npz", ".hidden.png", ".cache/0.png"):
+        (tmp_path / name).touch()
+
+    assert find([tmp_path]) == sorted(tmp_path / name for name in images)
+
+
 def test_a_broken_link_is_not_passed_over(predict, tmp_path):
     (tmp_path / "sound.png").write_bytes(toys.plain(1))
     (tmp_path / "broken.png").symlink_to(tmp_path / "gone.png")
