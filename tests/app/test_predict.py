@@ -748,6 +748,12 @@ def test_an_image_in_a_folder_that_can_only_be_listed_does_not_end_the_run(model
     assert {root} <= set(folders) <= {root, str(listed)}
 
 
+def test_the_order_in_which_folders_are_named_is_no_reason_not_to_go_on():
+    paths = [Path("/nowhere", name, "image.png") for name in "gfedcba"]
+
+    assert journal.folders(paths) == journal.folders(paths[::-1]) == tuple(f"/nowhere/{name}" for name in "abcdefg")
+
+
 def test_options_that_do_not_go_together_draw_nothing(predict, tmp_path):
     done = predict("examples/digit.png", "--explain", tmp_path / "why.png", "--contributions")
 
