@@ -411,9 +411,12 @@ def test_the_contributions_in_a_table_are_the_services_and_add_up_to_the_logit(p
     assert [row["label"] or None for row in rows.values()].count(None) == 2  # the broken one, and an uncertain one
     for name in ("0.png", "90.png", "255.png", "deep/noise.JPG"):
         sent = {"file": (folder / name).read_bytes()}
-        told = server.post("/predict", params={"explain": "true"}, files=sent).json()["explanation"]
+        answer = server.post("/predict", params={"explain": "true", "min_confidence": 0.9}, files=sent).json()
+        told, row = answer["explanation"], rows[name.rpartition("/")[2]]
+        assert str(row["uncertain"]) == str(answer["uncertain"])
+        assert float(row["familiarity"]) == pytest.approx(answer["familiarity"]["joint"], abs=1e-6)
         first = max(told["logits"], key=told["logits"].get)
-        bias, shares = contributions(rows[name.rpartition("/")[2]], kind)
+        bias, shares = contributions(row, kind)
         assert bias + sum(shares.values()) == pytest.approx(told["logits"][first], abs=1e-5)
         assert bias == pytest.approx(told["bias"][first], abs=1e-6)
         assert shares == pytest.approx({one["name"]: one["contributions"][first] for one in told["branches"]}, abs=1e-6)
