@@ -390,6 +390,31 @@ def test_options_of_training_are_advised_only_where_they_can_be_given(folder, ca
     assert "--" not in said
 
 
+@pytest.mark.parametrize("groups", [r"(\d)\.png$", None])
+def test_a_data_set_is_described_in_its_first_lines(folder, capsys, groups):
+    summary.say_dataset(datasets.load(str(folder), groups=groups))
+
+    first, files, *rest = capsys.readouterr().err.splitlines()
+    assert first == "data: 2 classes, images 16×16×3, 32 train, 4 validation, 4 test"
+    assert files.startswith("files: 40 × ")
+    assert rest == [
+        *(["groups: 8 train, 1 validation, 1 test"] if groups else []),
+        *(f"  {label}: 16 train, 2 validation, 2 test" for label in ("bright", "dark")),
+    ]
+
+
+@pytest.mark.parametrize(("more", "rest"), [(5, ""), (7, " and 2 other kinds")])
+def test_of_many_kinds_of_files_six_are_named(folder, capsys, more, rest):
+    for index in range(more):
+        (folder / "dark" / f"{index:02}.png").write_bytes(toys.save(np.full((17 + index, 16, 3), index, np.uint8)))
+
+    summary.say_dataset(datasets.load(str(folder)))
+
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("files: "))
+    assert line.count(" × ") == 6
+    assert line.endswith(rest) if rest else "other" not in line
+
+
 def test_kinds_of_files_and_rare_classes_are_told_of(folder, capsys):
     for index in range(13):
         (folder / "dark" / f"{index:02}.png").unlink()
