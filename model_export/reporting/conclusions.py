@@ -59,10 +59,8 @@ def pooling_against_dense(trained: list[Trained], images: int) -> list[str]:
         elif high < 0:
             verdict = "it validates worse"
         else:
-            verdict = (
-                f"it validates {'better' if difference > 0 else 'worse'} on average, but these seeds and images do not "
-                "settle it"
-            )
+            side = "as well" if round(difference, 4) == 0 else "better" if difference > 0 else "worse"  # as it is said
+            verdict = f"it validates {side} on average, but these seeds and images do not settle it"
         parameters = {each.architecture: each.parameters for each in trained}
         lines.append(
             f"Global average pooling against `{dense}`: {_interval(difference, low, high)}: {verdict}, with "

@@ -104,8 +104,18 @@ def test_the_log_tells_what_is_set_and_which_key_asked_but_no_secret(models):
         assert not any(secret in client.log.text for secret in (*keys, admin, "made up"))
 
 
-def test_whoever_watches_the_service_is_not_limited(models):
-    with serving(models, RATE_LIMIT=0.01) as client:
+@pytest.mark.parametrize(
+    ("settings", "headers"),
+    [
+        ({}, {}),
+        ({}, {"X-API-Key": "none is asked for"}),
+        ({"API_KEYS": "key"}, {"X-API-Key": "key"}),
+        ({"ADMIN_KEY": "an admin key that is long"}, {"X-API-Key": "an admin key that is long"}),
+    ],
+)
+def test_whoever_watches_the_service_is_not_limited(models, settings, headers):
+    with serving(models, RATE_LIMIT=0.01, **settings) as client:
+        client.headers.update(headers)
         assert client.get("/models").status_code == 200
         assert client.get("/models").status_code == 429
         for path in ("/livez", "/readyz", "/metrics"):

@@ -268,6 +268,19 @@ def test_every_image_of_a_folder_is_answered_or_told_why_not(predict, tmp_path):
     assert "HEIC, which is not read; save or export it as JPEG" in told["phone.HEIC"]["error"]["detail"]
 
 
+def test_the_images_of_a_folder_are_known_by_their_suffix_and_hidden_ones_are_left_out(tmp_path):
+    """Also those of formats that are not read: each is told of, instead of being passed over."""
+    read = ("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "bmp", "gif", "tif", "tiff", "npy", "JPG")
+    not_read = ("heic", "heif", "avif", "jp2", "jxl")
+    images = [f"{index}.{suffix}" for index, suffix in enumerate((*read, *not_read))]
+    (tmp_path / ".cache").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")  # reading it would never end
+    for name in (*images, "notes.txt", "table.csv", "model.onnx", "packed.npz", ".hidden.png", ".cache/0.png"):
+        (tmp_path / name).touch()
+
+    assert find([tmp_path]) == sorted(tmp_path / name for name in images)
+
+
 def test_a_broken_link_is_not_passed_over(predict, tmp_path):
     (tmp_path / "sound.png").write_bytes(toys.plain(1))
     (tmp_path / "broken.png").symlink_to(tmp_path / "gone.png")
@@ -398,9 +411,12 @@ def test_the_contributions_in_a_table_are_the_services_and_add_up_to_the_logit(p
     assert [row["label"] or None for row in rows.values()].count(None) == 2  # the broken one, and an uncertain one
     for name in ("0.png", "90.png", "255.png", "deep/noise.JPG"):
         sent = {"file": (folder / name).read_bytes()}
-        told = server.post("/predict", params={"explain": "true"}, files=sent).json()["explanation"]
+        answer = server.post("/predict", params={"explain": "true", "min_confidence": 0.9}, files=sent).json()
+        told, row = answer["explanation"], rows[name.rpartition("/")[2]]
+        assert str(row["uncertain"]) == str(answer["uncertain"])
+        assert float(row["familiarity"]) == pytest.approx(answer["familiarity"]["joint"], abs=1e-6)
         first = max(told["logits"], key=told["logits"].get)
-        bias, shares = contributions(rows[name.rpartition("/")[2]], kind)
+        bias, shares = contributions(row, kind)
         assert bias + sum(shares.values()) == pytest.approx(told["logits"][first], abs=1e-5)
         assert bias == pytest.approx(told["bias"][first], abs=1e-6)
         assert shares == pytest.approx({one["name"]: one["contributions"][first] for one in told["branches"]}, abs=1e-6)
@@ -733,6 +749,12 @@ def test_an_image_in_a_folder_that_can_only_be_listed_does_not_end_the_run(model
     assert str(found[f"{root}/listed/image.png"]) == "it cannot be read: Permission denied"
     assert found[f"{root}/open.png"]["label"] == "bright"
     assert {root} <= set(folders) <= {root, str(listed)}
+
+
+def test_the_order_in_which_folders_are_named_is_no_reason_not_to_go_on():
+    paths = [Path("/nowhere", name, "image.png") for name in "gfedcba"]
+
+    assert journal.folders(paths) == journal.folders(paths[::-1]) == tuple(f"/nowhere/{name}" for name in "abcdefg")
 
 
 def test_options_that_do_not_go_together_draw_nothing(predict, tmp_path):

@@ -146,6 +146,15 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent(server):
     assert problem(answer) == (413, "body_too_large")
 
 
+def test_a_body_that_is_announced_as_too_large_is_refused_before_it_has_arrived(server):
+    with connect(server) as connection:
+        connection.sendall(post(b"Content-Length: 1000001"))
+        answer = read_one(connection)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"the body is larger than 1,000,000 bytes; send a smaller image" in answer
+
+
 def test_a_body_that_may_be_sent_is_asked_for(server):
     image = toys.plain(255)
     with connect(server) as connection:

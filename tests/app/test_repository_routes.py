@@ -1,6 +1,8 @@
 """Models in and out of service by request, for those who hold the admin key."""
 
+import os
 import shutil
+import signal
 import time
 
 import httpx
@@ -9,6 +11,8 @@ import pytest
 from tests import toys
 from tests.app.test_metrics import scrape
 from tests.app.test_predictions import assert_problem
+from tests.app.test_watching import wait_for
+from tests.app.test_workers import workers_ready
 from tests.conftest import serving, wait_until_ready
 
 KEY = "an admin key that is long"
@@ -103,6 +107,20 @@ def test_an_order_is_carried_out_everywhere_although_nobody_waits_for_it(tmp_pat
 
         client.log.wait_for("POST /v2/repository/models/toy/load 499")
         client.log.wait_for(r"(?s)loaded toy:2.*loaded toy:2", 20)
+
+
+def test_an_order_holds_in_workers_that_are_started_later(tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+    toys.publish(tmp_path, "other", 1)
+    with serving(tmp_path, ADMIN_KEY=KEY, MODELS_POLL_S=0, WORKERS=2) as client:
+        first = workers_ready(client, 2)
+        assert client.post("/v2/repository/models/toy/unload", headers=ADMIN).status_code == 200
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+        workers_ready(client, 4)
+
+        wait_for(lambda: everywhere(client, 404), 30)
+        assert everywhere(client, 200, "other")
 
 
 def test_only_with_the_admin_key(tmp_path):

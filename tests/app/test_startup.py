@@ -124,6 +124,24 @@ def test_a_port_in_use(models):
     assert "Address already in use" in errors[0]
 
 
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_first_worker_that_dies_ends_the_start(tmp_path):
+    """As by the kernel, for want of memory: the next one would fare no better."""
+    for version in range(1, 151):
+        toys.publish(tmp_path, "toy", version)
+    with serving(tmp_path, ready=False, WORKERS=2) as client:
+        client.log.wait_for("loaded toy:1 ")
+        (worker,) = (grandchild for child in children(client.process.pid) for grandchild in children(child))
+        os.kill(worker, signal.SIGKILL)
+
+        assert client.process.wait(20) == 1
+        assert f"worker {worker} died (-9)\n" in client.log.text
+        assert client.log.text.endswith("error: the service could not start; the reason is in the log lines above\n")
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_port_that_another_service_takes_meanwhile(tmp_path, workers):
     """Two that are started at once can both bind it; only one can listen, once it has loaded its models."""

@@ -59,6 +59,12 @@ def test_a_part_without_a_name_is_a_file_if_it_has_a_type():
     assert parse_one(form(part(b"image", filename=None)), TYPE).data == b"image"
 
 
+def test_a_part_without_a_type_is_a_file_if_it_has_a_name():
+    upload = parse_one(form(part(b"image", media_type=None)), TYPE)
+
+    assert (upload.data, upload.filename) == (b"image", "a.png")
+
+
 @pytest.mark.parametrize("coding", ["base64", "Quoted-Printable", "binary"])
 def test_bytes_are_sent_as_they_are(coding):
     """RFC 7578, section 4.7, knows no codings of parts; libraries for mail write them, and curl can."""
@@ -143,6 +149,12 @@ def test_a_raw_body_where_a_form_is_wanted():
 def test_broken_forms(body, content_type):
     with pytest.raises(MalformedRequest, match=r"form|Content-Type"):
         parse_one(body, content_type)
+
+
+@pytest.mark.parametrize("options", ["", "; boundary=", '; boundary="é"'])
+def test_a_header_that_names_no_boundary_is_said_to_be_what_is_wrong(options):
+    with pytest.raises(MalformedRequest, match="names no boundary; let your client write that header itself"):
+        parse_one(form(part(b"x")), f"multipart/form-data{options}")
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300), st.integers(0, 400))

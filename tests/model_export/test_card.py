@@ -1,5 +1,7 @@
 """The model card says what the metadata say, in words that stay as they are meant."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,7 @@ METRICS = {
     for split, images in (("train", 1200), ("validation", 150))
 }
 GROUPED = {"groups": {"train": 80, "validation": 10}, "leaks": {"exact": 0, "near": 0, "group": 0}}
+PICTURES = ("confusion.png", "curves.png", "reliability.png", "selective.png")
 DIFFERENCE = {"output": "logits", "batch": 1, "largest": 2e-6, "scale": 4.0, "median": 1e-6}
 
 
@@ -82,6 +85,10 @@ def test_what_it_is_and_how_it_was_trained():
         assert words in text
     for absent in ("Leakage", "familiarity", "becomes 0", "skipped", "Calibration error", "each class"):
         assert absent not in text
+    sections = re.findall("(?m)^## (.*)$", text)
+    assert sections == ["Accuracy", "Calibration", "Training", "Verification", "Use"]
+    assert "\n\n\n" not in text  # what is not known leaves no gap
+    assert text.count("\n\n- ") == 1  # neither in the list
 
 
 @pytest.mark.parametrize(
@@ -94,6 +101,10 @@ def test_what_it_is_and_how_it_was_trained():
         (
             {"weights": "file", "weights_sha256": "abc"},
             "; initial weights of the trunk: from a file (SHA-256 `abc`)\n",
+        ),
+        (
+            {"weights": "file"},
+            "\n\nThe initial weights of the trunk come from a file: images of the other splits may be among those ",
         ),
         (
             {"averaging": 0, "class_weights": True},
@@ -115,6 +126,7 @@ def test_what_it_is_and_how_it_was_trained():
             GROUPED | {"leaks": {"exact": 0, "near": 0, "group": 4}},
             "are in two splits, and 4 groups are in two, so the figures are better than they would be without them.\n",
         ),
+        (GROUPED | {"leaks": {"exact": 0, "near": 0, "group": 1}}, "are in two splits, and 1 group is in two, so "),
     ],
 )
 def test_what_was_special_about_a_training_is_said(record, words):
@@ -153,6 +165,16 @@ def test_what_else_is_known_is_said():
         assert words in text
 
 
+def test_a_temperature_that_was_fitted_before_the_precision_was_reduced_is_of_another_graph():
+    errors = {"train": 0.03, "validation": 0.04}
+    calibration = {"temperature": 0.9, "images": 150, "before": errors, "after": errors}
+
+    assert "over 15 bins:\n\n| split | as trained | as published |\n" in write(calibration=calibration)
+    assert "| split | as trained, in float32 | as published, in int8 |\n" in write(
+        calibration=calibration, precision="int8"
+    )
+
+
 def test_differences_are_those_of_all_outputs_or_in_a_smaller_precision_of_each():
     worse = {**DIFFERENCE, "batch": 32, "largest": 4e-6, "scale": 1.0, "median": 2e-6}
 
@@ -179,6 +201,20 @@ def test_only_the_pictures_that_are_there_are_shown():
     assert "![Coverage and accuracy of the validation images by min_confidence](selective.png)" in write()
     assert "![Learning curves](curves.png)" in write(published=("curves.png",))
     assert "](confusion.png)" not in write(published=("curves.png",))
+
+
+@pytest.mark.parametrize("missing", PICTURES)
+def test_it_is_written_beside_the_pictures_that_are_there(tmp_path, missing):
+    there = [name for name in PICTURES if name != missing]
+    for name in (*there, "mistakes.png"):
+        (tmp_path / name).touch()
+
+    document = toys.metadata(trunk="plain", metrics=METRICS, training=RECORD)
+    card.write(tmp_path, "toy", document, Shape(64, 96, 3), 4)
+
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert text == write(published=tuple(there))
+    assert sorted(re.findall(r"\]\((\w+\.png)\)", text)) == there
 
 
 def test_names_stay_as_they_are():

@@ -148,6 +148,8 @@ def test_what_is_told_apart_leaves_the_others_a_milder_test():
             (0.70,),
             "+10.00 points with one seed, which says nothing of chance: it validates better on average, but",
         ),
+        ((0.80,), (0.80,), "+0.00 points with one seed, which says nothing of chance: it validates as well on average"),
+        ((0.7, 0.9), (0.9, 0.7), "): it validates as well on average, but these seeds and images do not settle it"),
     ],
 )
 def test_a_conclusion_never_goes_beyond_the_seeds(gap, dense, verdict):

@@ -31,6 +31,33 @@ def test_a_folder_of_classes_is_split_by_class(folder):
         assert bright.min() >= 150
 
 
+def test_a_data_set_is_named_after_its_folder_however_that_is_written(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+    assert datasets.load(".").name == folder.name
+
+
+def test_what_is_only_measured_may_lack_splits_and_classes(folder, tmp_path):
+    shape = {"size": (16, 16), "channels": 3, "measuring": True}
+    for split in ("Test", "val"):
+        (tmp_path / "split" / split / "dark").mkdir(parents=True)
+    for path in (folder / "dark").iterdir():
+        path.rename(tmp_path / "split" / "Test" / "dark" / path.name)
+    shutil.rmtree(folder / "dark")
+
+    assert datasets.load(str(tmp_path / "split"), **shape).counts() == {"test": 20}
+    assert datasets.load(str(folder), **shape).counts() == {"all": 20}
+
+
+def test_a_split_without_images_is_none_to_train_with(folder, tmp_path):
+    for name in ("bright", "dark"):
+        (tmp_path / "split" / "validation" / name).mkdir(parents=True)
+    folder.rename(tmp_path / "split" / "train")
+
+    with pytest.raises(BadData, match=r"2 classes have too few images: 'bright' \(in validation\), 'dark' \(in valid"):
+        datasets.load(str(tmp_path / "split"))
+
+
 def test_the_split_does_not_depend_on_the_order_in_which_a_disk_lists_its_files(folder):
     files = {path: path.read_bytes() for path in folder.rglob("*.png")}
     first = datasets.load(str(folder)).splits["test"].names
@@ -364,6 +391,31 @@ def test_options_of_training_are_advised_only_where_they_can_be_given(folder, ca
     said = capsys.readouterr().err
     assert "warning: 1 image is in two classes" in said
     assert "--" not in said
+
+
+@pytest.mark.parametrize("groups", [r"(\d)\.png$", None])
+def test_a_data_set_is_described_in_its_first_lines(folder, capsys, groups):
+    summary.say_dataset(datasets.load(str(folder), groups=groups))
+
+    first, files, *rest = capsys.readouterr().err.splitlines()
+    assert first == "data: 2 classes, images 16×16×3, 32 train, 4 validation, 4 test"
+    assert files.startswith("files: 40 × ")
+    assert rest == [
+        *(["groups: 8 train, 1 validation, 1 test"] if groups else []),
+        *(f"  {label}: 16 train, 2 validation, 2 test" for label in ("bright", "dark")),
+    ]
+
+
+@pytest.mark.parametrize(("more", "rest"), [(5, ""), (7, " and 2 other kinds")])
+def test_of_many_kinds_of_files_six_are_named(folder, capsys, more, rest):
+    for index in range(more):
+        (folder / "dark" / f"{index:02}.png").write_bytes(toys.save(np.full((17 + index, 16, 3), index, np.uint8)))
+
+    summary.say_dataset(datasets.load(str(folder)))
+
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("files: "))
+    assert line.count(" × ") == 6
+    assert line.endswith(rest) if rest else "other" not in line
 
 
 def test_kinds_of_files_and_rare_classes_are_told_of(folder, capsys):

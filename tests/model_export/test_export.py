@@ -255,6 +255,11 @@ def test_versions_count_up_and_nothing_else_is_left(tmp_path):
 
     assert sorted(path.name for path in (tmp_path / "toy").iterdir()) == [".highest", "1", "2", "3"]
     assert (tmp_path / "toy" / "3" / "model.onnx").read_bytes() == b"model"
+    assert (tmp_path / "toy" / "3" / "number").read_text() == "3"
+
+
+def test_the_folder_of_all_models_need_not_exist(tmp_path):
+    assert put(tmp_path / "new" / "models") == tmp_path / "new" / "models" / "toy" / "1"
 
 
 def test_a_gap_is_not_filled(tmp_path):

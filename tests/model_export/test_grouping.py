@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -86,6 +87,41 @@ def test_large_groups_are_learned_from_and_the_smallest_are_measured_with():
     assert [{file.group for file in parts[name]} for name in splitting.SPLITS] == [{"huge"}, {"small"}, {"large"}]
 
 
+def test_small_groups_are_not_all_taken_for_the_first_split():
+    """In validation, a tenth would hold all three; one is left for the test split."""
+    members = files([(min(index, 3), label) for label in range(3) for index in range(100)])
+
+    parts = cut(members)
+
+    assert [len(parts[name]) for name in splitting.SPLITS] == [97 * 3, 2 * 3, 1 * 3]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_group_that_is_too_large_for_one_of_its_classes_is_learned_from(seed):
+    members = files([(index, label) for label in range(3) for index in range(30)] + [(30, 0), *[(30, 1)] * 40])
+
+    parts = cut(members, seed=seed)
+
+    assert "30" in {file.group for file in parts["train"]}
+
+
+def test_a_class_of_few_images_gives_each_split_one():
+    parts = cut(files([(index, index % 3) for index in range(27)]))
+
+    assert [len(parts[name]) for name in splitting.SPLITS] == [7 * 3, 3, 3]
+
+
+@pytest.mark.parametrize("numbers", list(permutations(range(3))))
+def test_the_classes_in_the_fewest_groups_choose_first(numbers):
+    """x is in four groups, y and z in three: none may be left for them else, whatever their numbers are."""
+    x, y, z = numbers
+    groups = {"a": [x, x, z], "b": [y, z, z], "c": [x, x], "d": [x, x, y], "e": [x, x, y, z]}
+    members = files([(group, label) for group, labels in groups.items() for label in labels])
+
+    for seed in range(3):
+        assert all(cut(members, seed=seed).values())
+
+
 def test_the_seed_decides():
     members = files([(index, index % 3) for index in range(90)])
     names = lambda parts: [file.name for name in splitting.SPLITS for file in parts[name]]  # noqa: E731
@@ -153,10 +189,16 @@ def test_what_a_pattern_finds_is_the_group(pattern, group):
     assert [file.group for file in found["train"]] == [group]
 
 
-@pytest.mark.parametrize("pattern", ["dark", "x*"])
-def test_a_pattern_must_find_something_in_every_path(folder, pattern):
-    with pytest.raises(BadData, match=r"finds nothing in 'bright/00\.png', 'bright/01\.png', .* and \d+ more; it must"):
+@pytest.mark.parametrize(("pattern", "rest"), [("dark", 17), ("x*", 37)])
+def test_a_pattern_must_find_something_in_every_path(folder, pattern, rest):
+    found = rf"finds nothing in 'bright/00\.png', 'bright/01\.png', 'bright/02\.png' and {rest} more; it must"
+    with pytest.raises(BadData, match=found):
         datasets.load(str(folder), groups=pattern)
+
+
+def test_paths_in_which_a_pattern_finds_nothing_are_all_named_if_there_are_few(folder):
+    with pytest.raises(BadData, match=r"in 'dark/17\.png', 'dark/18\.png', 'dark/19\.png'; it must"):
+        datasets.load(str(folder), groups="bright|0|dark/1[0-6]")
 
 
 @pytest.mark.parametrize(

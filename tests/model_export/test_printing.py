@@ -31,6 +31,19 @@ def test_the_commands_that_follow_name_folders_with_spaces(tmp_path):
     assert shlex.split(back.partition(", or ask")[0])[-3:] == ["mv", str(published), f"{published}.withdrawn"]
 
 
+def test_the_first_line_says_whether_the_new_version_answers_from_now_on_and_the_last_how_to_go_back(tmp_path):
+    first, second, third = (toys.publish(tmp_path, "light", version).parent for version in (1, 2, 10))
+
+    lines = printing.next_commands(third, "photos", "accuracy 0.8 → 0.9").splitlines()
+    assert lines[0] == (f"published {third}, the newest version of light: from now on it answers; accuracy 0.8 → 0.9")
+    assert lines[-1].endswith(", or ask for ?model=light:2")
+    for path in (second, third):
+        path.rename(f"{path}.withdrawn")
+    lines = printing.next_commands(first, "photos").splitlines()
+    assert lines[0] == f"published {first}"
+    assert lines[-1].endswith("/predict?model=light'")
+
+
 def test_a_model_in_the_default_folder_is_served_without_a_setting(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     published = toys.publish(Path("models"), "light").parent
@@ -105,6 +118,27 @@ def test_what_came_out_of_a_training_is_printed_with_its_figures(tmp_path, capsy
     assert re.search(r"temperature of 1\.5, .* 20 ", said)
     assert re.search(r"0\.2500 as trained, 0\.1250 as published .*5 folds", said)
     assert f"inspect {published}\n" in said
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ((199, 0.25, 0), "0.2500; with 199 images, these are rough guesses"),
+        ((200, 0.25, 0), "0.2500"),
+        ((200, 0.125, 5), "0.2500 as trained, 0.1250 as published (cross-fitted in 5 folds)"),
+    ],
+)
+def test_what_a_calibration_error_is_worth_is_said(tmp_path, capsys, found, words):
+    images, after, folds = found
+    figures = {"images": images, "accuracy": 0.9, "loss": 0.3}
+    calibration = Calibration(1.5, images, {"validation": 0.25}, {"validation": after}, folds=folds)
+    published = toys.publish(tmp_path, "light").parent
+
+    printing.print_training(
+        Published(published, {"validation": figures}, [], calibration, None, 0, 0), Path("runs/1"), "photos"
+    )
+
+    assert f"calibration error of the validation images: {words}" in capsys.readouterr().out.splitlines()
 
 
 def test_beside_the_largest_rounding_stands_the_usual_one(capsys):

@@ -5,6 +5,7 @@ from rich.table import Table
 
 from model_export.console import progress
 from model_export.console.numbers import counted, lasting
+from model_export.reporting import printing
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,13 @@ def test_the_name_of_a_class_commands_no_terminal(capsys):
     assert "\x1b" not in said
     assert "da\\x1b" in said  # and cut to the width that it has without
     assert said.endswith("labels bri\\x1b]0;ght, é\nsecond line\n")
+
+
+@pytest.mark.parametrize("console", [progress.console, printing.out])
+def test_a_line_is_printed_as_it_is_and_not_folded(console, capsys):
+    """It may be a command to paste; square brackets and colons are rich's own signs."""
+    line = "mv [red]a[/red] 'b:cat:' " + "very long " * 30 + "end"
+
+    console.print(line)
+
+    assert "".join(capsys.readouterr()) == f"{line}\n"

@@ -21,10 +21,13 @@ def found(confidence, right):
 
 
 def rows(found, split, capsys):
-    """The cells of the printed table, and the line below it."""
+    """The cells of the printed table under its title, and the line below it."""
     for line in selective.lines(split, found):
         out.print(line)
     printed = capsys.readouterr().out.splitlines()
+    assert printed[0].strip() == f"{split}: coverage and accuracy by min_confidence"
+    heads = [cell.strip() for cell in printed[2].strip("┃").split("┃")]
+    assert heads == ["min_confidence", "images with a label", "coverage", "accuracy (95 %)"]
     return [[cell.strip() for cell in line.strip("│").split("│")] for line in printed if line[:1] == "│"], printed[-1]
 
 

@@ -1,6 +1,7 @@
 """Copies of an image are not both learned from and measured with, and all else is cut as it always was."""
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from model_export import datasets
 from model_export.data import sources, splitting
 from model_export.data.sources.listing import File
+from model_export.errors import BadData
 from model_export.figures import seen
 
 
@@ -39,6 +41,61 @@ def test_copies_are_kept_together(contents, counts):
     if len(set(contents)) > 2:
         found = [{file.read() for file in part} for part in parts.values()]
         assert not any(found[i] & found[j] for i, j in ((0, 1), (0, 2), (1, 2)))
+
+
+def found(**numbers):
+    """Files of the classes a and b in each of these splits."""
+    return {name: [*files([b""] * a), *files([b""] * b, 1)] for name, (a, b) in numbers.items()}
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"train": (3, 3)},
+        {"train": (3, 3), "test": (1, 1)},
+        {"train": (1, 1), "validation": (1, 1)},
+        {"train": (1, 1), "validation": (1, 1), "test": (1, 1)},
+    ],
+)
+def test_so_few_images_are_enough_and_one_fewer_is_not(numbers):
+    splitting.check(found(**numbers), ("a", "b"))
+    for name, (_, enough) in numbers.items():
+        with pytest.raises(BadData, match=r"^1 class has too few images: 'b' .*\. Add images, or remove that class$"):
+            splitting.check(found(**{**numbers, name: (3, enough - 1)}), ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ({"train": (3, 2)}, "'b' (2); each class needs at least 3, one of them to validate with and one to test"),
+        (
+            {"train": (3, 2), "test": (1, 0)},
+            "'b' (in train, test); each class needs at least 3 in train, one of them to validate with, and one in test",
+        ),
+        (
+            {"train": (1, 1), "validation": (1, 1), "test": (1, 0)},
+            "'b' (in test); each class needs one in every split",
+        ),
+    ],
+)
+def test_what_a_class_lacks_is_said(numbers, words):
+    with pytest.raises(BadData, match=re.escape(f": {words}. Add")):
+        splitting.check(found(**numbers), ("a", "b"))
+
+
+@pytest.mark.parametrize(("count", "rest"), [(10, ""), (12, ", 2 more")])
+def test_of_many_classes_that_lack_images_ten_are_named(count, rest):
+    labels = tuple(f"{number}" for number in range(count))
+
+    with pytest.raises(BadData, match=rf"^{count} classes have too few images: '0' \(0\), .*'9' \(0\){rest}; "):
+        splitting.check({"train": []}, labels)
+
+
+def test_of_what_was_skipped_that_of_the_classes_that_lack_images_is_named():
+    skipped = ("a/1.png: empty", "b/2.png: empty", "train/b: it cannot be read", "ab/3.png: empty")
+
+    with pytest.raises(BadData, match=r"class; skipped b/2\.png: empty; skipped train/b: it cannot be read$"):
+        splitting.check(found(train=(3, 2)), ("a", "b"), skipped)
 
 
 def test_the_same_file_in_two_classes_is_no_copy():

@@ -47,6 +47,7 @@ def test_what_has_learned_nothing_does_not_replace_what_has(before):
 
     before.check_accuracy(document(0.5, fingerprint="other"), 0.49, "")
     before.check_accuracy(document(0.9, fingerprint="other"), 0.95, "")
+    before.check_accuracy(document(40 / 48, fingerprint="other"), 0.95, "")  # nor had the other one
 
 
 def test_other_classes_and_sizes_are_refused(before):
@@ -55,6 +56,8 @@ def test_other_classes_and_sizes_are_refused(before):
         before.check_kind(("dark", "dull", "pale"), Shape(8, 8, 3), "")
     with pytest.raises(BadSuccessor, match=r"adds '00', .*, '09' and 2 more"):
         before.check_kind(("dark", "bright", *(f"{number:02}" for number in range(12))), Shape(8, 8, 3), "")
+    with pytest.raises(BadSuccessor, match=r"adds '00', .*, '09'\. Nothing"):
+        before.check_kind(("dark", "bright", *(f"{number:02}" for number in range(10))), Shape(8, 8, 3), "")
     with pytest.raises(BadSuccessor, match="reads images of 8×8×3, the new model 16×8×3"):
         before.check_kind(("dark", "bright"), Shape(16, 8, 3), "")
 

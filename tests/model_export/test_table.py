@@ -38,7 +38,7 @@ def contents(dataset):
 def test_a_table_is_the_folder_that_it_lists(folder):
     dataset = datasets.load(write(folder, rows(folder)))
 
-    assert dataset.name == "photos"
+    assert (dataset.name, dataset.notes) == ("photos", ())
     assert contents(dataset) == contents(datasets.load(str(folder)))
 
 
@@ -68,7 +68,7 @@ def test_tables_as_programs_write_them(folder, separator, start, end):
 
 def test_columns_that_are_not_read_are_named(folder):
     """One of them may be the misspelt name of a column that is."""
-    dataset = datasets.load(write(folder, rows(folder, extra=lambda _: ",a,b"), "file,label,groups,Note"))
+    dataset = datasets.load(write(folder, rows(folder, extra=lambda _: ",a,b"), "File, label ,groups, Note"))
 
     assert dataset.notes == ("photos.csv: only the columns file, label, split, group are read, not 'groups', 'Note'",)
 
@@ -97,9 +97,14 @@ LINES = ["dark/00.png,dark", "dark/01.png,dark", "dark/02.png,dark", "bright/00.
             ["dark\\02.png,dark", "bright\\01.png,bright"],  # as Windows writes paths
             r"line 2: dark\\02.png: no such file; line 3: .*, with / between folders$",
         ),
+        (
+            "file,label",
+            ["dark\\02.png,dark", "bright/99.png,bright"],
+            r"line 2: .*; line 3: bright/99.png: no such file; .*, with / between folders$",
+        ),
         ("file,label", [*LINES, "dark,dark"], r"line 7: dark: it is no file"),
         ("file,label", [*LINES, "dark/\0.png,dark"], r"line 7: "),
-        ("file,label", [*LINES, f"{'x' * 300},dark"], r"line 7: \S+: File name too long"),
+        ("file,label", [*LINES, f"{'a' * 300},dark"], r"line 7: \S+: File name too long"),
         ("file,label", [*LINES, '"dark/03.png,dark'], r"line 7: unexpected end of data; write it as CSV"),
         (
             "file,label",
@@ -152,6 +157,12 @@ def test_a_table_of_one_class_can_be_measured(folder):
     path = write(folder, [row for row in rows(folder) if row.endswith("dark")])
 
     assert datasets.load(path, measuring=True).counts() == {"all": 20}
+
+
+def test_a_table_of_test_images_alone_can_be_measured(folder):
+    path = write(folder, rows(folder, extra=lambda _: ",test"), "file,label,split")
+
+    assert datasets.load(path, size=(16, 16), channels=3, measuring=True).counts() == {"test": 40}
 
 
 def test_a_model_of_a_table_is_measured_with_it_as_it_was_split(folder, capsys):

@@ -140,11 +140,35 @@ def test_what_is_validated_and_kept_is_normalized_by_the_statistics_of_its_own_w
         assert np.abs(deviations).max() < 0.001
 
 
-@pytest.mark.parametrize(("losses", "is_unfinished"), [([3, 2, 1], True), ([1, 2, 3], False), ([2] * 29 + [1], False)])
+@pytest.mark.parametrize(
+    ("weights", "initial", "notes"),
+    [
+        ("none", "", 0),
+        ("imagenet", ", initial weights of the trunk imagenet", 0),
+        ("runs/1/best.keras", ", initial weights of the trunk runs/1/best.keras", 1),
+    ],
+)
+def test_what_is_trained_is_told_and_what_its_trunk_may_have_seen(capsys, weights, initial, notes):
+    network = build("regions", "plain", SHAPE, 2)
+    asked = argparse.Namespace(architecture="regions", trunk="plain", weights=weights)
+
+    remarks.say_network(asked, network, Run(Path("runs/2")))
+
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first == f"regions on trunk plain: {network.model.count_params():,} parameters{initial}; run runs/2"
+    assert [line.startswith("note: that trunk may have learned from images that are in") for line in rest] == [
+        True
+    ] * notes
+
+
+@pytest.mark.parametrize(
+    ("losses", "is_unfinished"),
+    [([3, 2, 1], True), ([1, 2, 3], False), ([2] * 29 + [1], False), ([3, 2, float("nan")], False)],
+)
 def test_who_publishes_a_run_with_epochs_left_is_told(capsys, losses, is_unfinished):
-    """Not one that stopped because nothing got better, nor one that had all its epochs."""
+    """Not one that stopped because nothing got better, nor one that had all its epochs, nor one that diverged."""
     asked = argparse.Namespace(epochs=30, patience=2)
-    outcome = training.Outcome([{"loss": 1.0, "val_loss": float(loss)} for loss in losses])
+    outcome = training.Outcome([{"loss": float(loss), "val_loss": float(loss)} for loss in losses])
 
     remarks.say_unfinished(asked, outcome, Run(Path("my runs/1")))
 

@@ -59,8 +59,8 @@ def listing(path: Path, *, measuring: bool = False) -> Listing:
                 lost[row.line] = f"{row.file}: {'it is no file' if file.exists() else 'no such file'}"
                 continue
             size, stamp = file.stat().st_size, stamp_of(file)
-        except (OSError, ValueError) as error:  # a folder that may not be entered; a name that cannot be one
-            lost[row.line] = f"{row.file!r}: {getattr(error, 'strerror', None) or error}"
+        except OSError as error:  # a folder that may not be entered; a name that is too long
+            lost[row.line] = f"{row.file!r}: {error.strerror}"
             continue
         found = File(row.file, numbers[row.label], file.read_bytes, stamp, size, row.group)
         files.setdefault(row.split, []).append(found)
