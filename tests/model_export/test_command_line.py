@@ -26,8 +26,8 @@ import yaml
 from app.model import Model
 from model_export import arguments, comparison, conversion, datasets, verification
 from model_export.__main__ import main
-from model_export.commands import COMMANDS
 from model_export.artifact import feature_statistics, precision
+from model_export.commands import COMMANDS
 from model_export.figures import evaluation, metrics
 from model_export.fitting import optimizing
 from tests import toys
@@ -592,7 +592,6 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["publish"],
         ["train", "photos", "--archtecture", "regions"],
         ["train", "photos", "more photos"],
-        ["train"],
         ["verify", "toy", "--against", "toy:1"],
     ],
 )
