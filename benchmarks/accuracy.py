@@ -14,6 +14,7 @@ from itertools import chain, combinations
 
 import numpy as np
 
+from app.errors import MultipoolError
 from benchmarks.service import Service, ask, serving
 from model_export.data import sources
 from model_export.data.sources.listing import File
@@ -46,7 +47,10 @@ def main() -> None:
     parser.add_argument("models", nargs="+", metavar="model", help="name of a model in the repository")
     parser.add_argument("--repository", default="models", help="model repository (default: models)")
     arguments = parser.parse_args()
-    listing = sources.find(arguments.data)
+    try:
+        listing = sources.find(arguments.data)
+    except MultipoolError as error:
+        parser.error(str(error))
     files = next(listing.files[split] for split in _SPLITS if split in listing.files)
     found = {}
     with serving(arguments.repository) as service:

@@ -93,7 +93,7 @@ def _opponent(given: Path, path: Path, model: Model) -> Opponent:
     """
     other, opened = open_model(given)
     if opened.sha256 == model.sha256:
-        raise InvalidUsage(f"{other} is the same model as {path}; name another version")
+        raise InvalidUsage(f"--against {given} is {other}, the same model as {path}; name another version")
     return Opponent(opening.names(path, other), other, opened)
 
 

@@ -130,7 +130,7 @@ def load(
         splits,
         sample=_sample(held_out, shape, value_range),
         skipped=(*listing.skipped, *skipped),
-        notes=(*listing.notes, *notes),
+        notes=(*listing.notes, *_alike(listing.labels), *notes),
         leaks=(*find_leaks(splits), *grouping.shared(files)),
         contradictions=tuple(find_contradictions(splits)),
         listed=listing.files if measuring else {},
@@ -164,6 +164,18 @@ def _kept_together(same: Mapping[str, str]) -> tuple[str, ...]:
         f"{len(same):,} files are the same as another of their class, such as {pair}: copies were kept together in one "
         "split, unless their class has too few files that differ",
     )
+
+
+def _alike(labels: tuple[str, ...]) -> list[str]:
+    """Name the classes that may be meant to be one, as their names differ in capitals only."""
+    spellings: dict[str, list[str]] = {}
+    for label in labels:
+        spellings.setdefault(label.casefold(), []).append(label)
+    return [
+        f"the classes {', '.join(map(repr, alike))} differ in capitals only; if they are one class, name it in one way"
+        for alike in spellings.values()
+        if len(alike) > 1
+    ]
 
 
 def advice(skipped: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from app.model import Model
 from app.registry.artifacts import FILE
 from model_export.console.invocation import recorded
 from model_export.console.numbers import counted
-from model_export.figures.timing import medians
+from model_export.figures.timing import BATCH, batch, medians
 from model_export.reporting import conclusions
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from model_export.training import Budget
 
 CURVES = "curves.png"
-
-_BATCH = 32
 
 
 def write(
@@ -70,9 +68,8 @@ def _spread(values: list[float]) -> tuple[float, float | None]:
 def _cost(folder: Path, names: tuple[str, ...], dataset: Dataset) -> dict[str, float]:
     """Time each architecture's artifact on the CPU, all in turns; milliseconds per image at batch 32."""
     models = [Model.load((folder / name / FILE).read_bytes(), device="cpu") for name in names]
-    images = dataset.splits["validation"].images
-    batch = np.asarray(images[np.arange(_BATCH) % len(images)])  # again from the start if they are few
-    return {name: 1000 * seconds / len(batch) for name, seconds in zip(names, medians(models, batch), strict=True)}
+    seconds = medians(models, batch(dataset.splits["validation"].images))
+    return {name: 1000 * each / BATCH for name, each in zip(names, seconds, strict=True)}
 
 
 def _draw(folder: Path, names: tuple[str, ...], seeds: int) -> None:

@@ -19,7 +19,7 @@ from model_export import conversion
 from model_export.artifact import halving
 from model_export.errors import PrecisionFailure
 from model_export.figures.evaluation import logits
-from model_export.figures.timing import medians
+from model_export.figures.timing import batch, medians
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +98,7 @@ def _measure(proto: onnx.ModelProto, smaller: onnx.ModelProto, precision: str, s
     models = [Model.load(conversion.stamped(each), device="cpu") for each in (proto, smaller)]
     answers = [logits(model, split).argmax(1) for model in models]
     right = [float((answer == split.labels).mean()) for answer in answers]
-    before, after = medians(models, np.asarray(split.images[:_BATCH]))
+    before, after = medians(models, batch(split.images))
     agreement = float((answers[0] == answers[1]).mean())
     return Reduced(precision, *right, agreement, round(before / after, 2), LARGEST_FALL)
 

@@ -41,7 +41,7 @@ def named(files: dict[str, list[File]], pattern: str) -> dict[str, list[File]]:
     groups = {file.name: _group(expression, file.name) for members in files.values() for file in members}
     if lost := [name for name, group in groups.items() if not group]:
         raise BadData(
-            f"--groups {pattern!r} finds nothing in {_first(list(map(repr, lost)))}; it must find something in the "
+            f"--groups '{pattern}' finds nothing in {_first(list(map(repr, lost)))}; it must find something in the "
             "path of every image"
         )
     return {name: [replace(file, group=groups[file.name]) for file in members] for name, members in files.items()}

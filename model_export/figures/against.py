@@ -14,6 +14,7 @@ from model_export.data import sources
 from model_export.errors import BadData
 from model_export.figures import evaluation
 from model_export.figures.paired import Paired
+from model_export.figures.seen import may_be_learned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,13 +114,14 @@ def lines(found: Against) -> Iterator[Table | str]:
     yield _table(names, pairs)
     split, pair = list(pairs.items())[-1]  # the split that the models have seen least of
     gained, lost = pair.only()
+    seen = [each.seen[split] for each in (found.first, found.second)]
+    unless = ", if neither has learned from these images" if any(map(may_be_learned, seen)) else ""
     yield (
         f"{split}: only {first} is right on {counted(gained, 'image')}, only {second} on {lost:,}; "
-        f"{_verdict(pair, names)}"
+        f"{_verdict(pair, names)}{unless}"
     )
     if different := _most_different(found.classes(split)):
         yield f"where they differ most (only {first}, only {second}): {different}"
-    seen = [each.seen[split] for each in (found.first, found.second)]
     unfair = "" if seen[0] == seen[1] else ". On images that it has learned from, a model looks better than it is"
     yield f"images of {split} in training: {first} {seen[0]}; {second} {seen[1]}{unfair}"
 
@@ -138,7 +140,7 @@ def _table(names: tuple[str, str], pairs: dict[str, Paired]) -> Table:
 
 def _verdict(pair: Paired, names: tuple[str, str]) -> str:
     p = pair.p()
-    test = (f"p = {p:.2g}" if p >= 0.001 else "p < 0.001") + ", exact McNemar test"
+    test = (f"p = {p:.3g}" if p >= 0.001 else "p < 0.001") + ", exact McNemar test"
     if p >= _CLEAR:
         return f"no clear difference ({test})"
     better, _ = names if pair.difference() > 0 else reversed(names)

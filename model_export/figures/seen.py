@@ -32,6 +32,11 @@ def words(record: dict[str, Any]) -> dict[str, str]:
     return {**SEEN, "test": "not seen, unless by the network that its initial weights come from"}
 
 
+def may_be_learned(words: str) -> bool:
+    """Whether a model may have learned from some of the images of which something was said."""
+    return words == UNKNOWN or SEEN["train"] in words
+
+
 def cut_as_trained(dataset: Dataset, record: dict[str, Any]) -> dict[str, NDArray[np.intp]] | None:
     """Split a measured data set as in training, if it is the one that the model was trained with.
 

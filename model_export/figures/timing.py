@@ -6,16 +6,23 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from app.model import Model
 
+BATCH = 32
 _ROUNDS = 15
 _WARM_UP = 2
+
+
+def batch(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Take the 32 first images, ``[32, H, W, C]``; if they are fewer, some of them more than once."""
+    return np.asarray(images[np.arange(BATCH) % len(images)])
 
 
 def medians(models: Sequence[Model], batch: NDArray[np.uint8]) -> list[float]:

@@ -27,6 +27,7 @@ ARGUMENTS = "args.yaml"
 RESULTS = "results.csv"
 BEST = "best.keras"
 
+_MOST_NAMED = 10
 _NOT_KEPT = ("resume", "json", "published_by")
 
 
@@ -64,8 +65,8 @@ class Run:
             MissingInput: It is not the folder of a run.
         """
         if not (folder / ARGUMENTS).is_file():
-            there = _runs(folder) or _runs(folder.parent)
-            named = f"one of {', '.join(map(str, there))}" if there else "one like runs/digits-regions/1"
+            there = _near(folder)
+            named = f"one of {', '.join(map(str, there))}" if there else "one like runs/my-model/1"
             raise MissingInput(f"{folder} is not the folder of a training run; name {named}")
         return cls(folder)
 
@@ -199,9 +200,13 @@ def _exact(value: float) -> str:
     return repr(float(value)).removesuffix(".0")
 
 
-def _runs(home: Path) -> list[Path]:
-    """Find the folders of the runs in a folder, in order."""
-    return sorted((path.parent for path in home.glob(f"*/{ARGUMENTS}")), key=lambda path: path.name.zfill(9))
+def _near(folder: Path) -> list[Path]:
+    """Find the runs that may have been meant: in a folder, beside it, or else of other names; ten at most."""
+    home, root = folder.parent, folder.parent.parent
+    for place, below in ((folder, "*"), (home, "*"), (home, "*/*"), (root, "*/*")):
+        if found := [path.parent for path in place.glob(f"{below}/{ARGUMENTS}")]:
+            return sorted(found, key=lambda path: (path.parent, path.name.zfill(9)))[:_MOST_NAMED]
+    return []
 
 
 def _options(text: bytes) -> dict[str, Any]:

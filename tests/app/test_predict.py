@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_read_is_its_own_fault_and_not_the_services(predic
     assert failed["error"]["detail"] == "it cannot be read: Input/output error"
 
 
-@pytest.mark.parametrize("end", [b"\n", b"\0"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0"])
 def test_paths_come_from_standard_input(models, folder, end):
     odd = os.fsencode(folder / "not \xe9 UTF-8 ").replace(b"\xc3\xa9", b"\xe9")
     with open(odd, "wb") as file:

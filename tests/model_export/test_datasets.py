@@ -351,6 +351,17 @@ def test_what_belongs_to_no_class_and_links_to_no_file_are_skipped_with_the_reas
     )
 
 
+def test_classes_that_differ_in_capitals_only_are_told_of(folder):
+    (folder / "dark").rename(folder / "Bright")
+
+    loaded = datasets.load(str(folder))
+
+    assert loaded.labels == ("Bright", "bright")
+    assert loaded.notes == (
+        "the classes 'Bright', 'bright' differ in capitals only; if they are one class, name it in one way",
+    )
+
+
 def test_names_that_look_the_same_are_one_class(folder):
     """As macOS writes them, as others do, and with a space that nobody sees."""
     (folder / "bright").rename(folder / unicodedata.normalize("NFD", "Flüsse"))

@@ -10,6 +10,7 @@ from model_export.artifact import precision
 from model_export.data.decoding import Split
 from model_export.datasets import Dataset
 from model_export.errors import PrecisionFailure
+from model_export.figures import timing
 from tests.model_export.test_export import SHAPE, trained
 
 
@@ -81,3 +82,11 @@ def test_convolutions_are_what_becomes_float16():
     assert ("Conv", onnx.TensorProto.FLOAT16) in kinds
     assert ("MatMul", onnx.TensorProto.FLOAT) in kinds
     assert not kinds & {("Conv", onnx.TensorProto.FLOAT), ("MatMul", onnx.TensorProto.FLOAT16)}
+
+
+@pytest.mark.parametrize("count", [1, 12, 32, 40])
+def test_speeds_at_batch_32_are_those_of_32_images(count):
+    found = timing.batch(images(count))
+
+    assert len(found) == 32
+    np.testing.assert_array_equal(found[: min(count, 32)], images(count)[:32])

@@ -290,6 +290,10 @@ def test_what_is_no_run(tmp_path):
     for no_run in ("toy", "toy/3"):
         with pytest.raises(MissingInput, match=r"name one of [^ ]*/toy/2, [^ ]*/toy/10$"):
             Run.open(tmp_path / no_run)
+    Run.create(tmp_path, "other", arguments())
+    for no_run in ("too", "too/3"):
+        with pytest.raises(MissingInput, match=r"name one of [^ ]*/other/1, [^ ]*/toy/2, [^ ]*/toy/10$"):
+            Run.open(tmp_path / no_run)
     for damaged in (b"{", b"", b"[data, toy]", b"data: \xff", b"seed: !!int ''", b"seed: !!timestamp now", b"[" * 999):
         (tmp_path / "args.yaml").write_bytes(damaged)
         with pytest.raises(BadData, match=r"args\.yaml cannot be read: .*; restore it, or train again"):

@@ -102,7 +102,7 @@ def test_more_classes_than_names_are_refused(tmp_path):
         ({"x": np.zeros((4, 8, 8)), "y": np.array(["a", "\a", "a", "b"])}, "cannot be printed"),
         ({"x": np.zeros((4, 8, 8)), "y": np.array([b"a", b"\xff", b"a", b"b"])}, "not UTF-8"),
         ({"x": np.zeros((4, 8)), "y": np.arange(4) % 2}, r"store \[N, H, W\] or"),
-        ({"images": np.zeros((4, 8, 8))}, "has neither x and y"),
+        ({"images": np.zeros((4, 8, 8))}, "has neither x and y, nor x_train and y_train; it holds images$"),
         (
             {"x": np.zeros((4, 8, 8)), "y": np.arange(4) % 2, "x_test": np.zeros((1, 8, 8)), "y_test": ["a"]},
             "numbers for training, and names in another",
