@@ -10,8 +10,8 @@ from PIL import Image
 
 from app.errors import UndecodableImage
 
-_DEPTH = 24
-"""Where a PNG says how many bits a sample has: in the chunk IHDR, which comes first."""
+_HEADER, _DEPTH = b"IHDR", 12
+"""The chunk that says how many bits a sample has, and how many bytes after the beginning of its name."""
 
 
 def correct(image: Image.Image, data: bytes) -> None:
@@ -20,7 +20,7 @@ def correct(image: Image.Image, data: bytes) -> None:
     Raises:
         UndecodableImage: It is a colour of 16 bits; of the pixels, Pillow keeps 8 alone.
     """
-    depth = data[_DEPTH]
+    depth = data[data.index(_HEADER) + _DEPTH]
     if "transparency" not in image.info:
         return
     if image.mode == "L" and depth < 8:

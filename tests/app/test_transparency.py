@@ -12,8 +12,8 @@ from app.images import Shape, decode
 GREY, COLOUR = 0, 2
 
 
-def png(depth, kind, row, transparent):
-    """One row of pixels, and what of them is transparent."""
+def png(depth, kind, row, transparent, first=()):
+    """One row of pixels, and what of them is transparent; other chunks may come first."""
 
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -23,7 +23,7 @@ def png(depth, kind, row, transparent):
     packed = bytes(int(bits[start : start + 8].ljust(8, "0"), 2) for start in range(0, len(bits), 8))
     header = struct.pack(">IIBBBBB", len(row), 1, depth, kind, 0, 0, 0)
     named = struct.pack(f">{len(transparent)}H", *transparent)
-    chunks = [(b"IHDR", header), (b"tRNS", named), (b"IDAT", zlib.compress(b"\0" + packed)), (b"IEND", b"")]
+    chunks = [*first, (b"IHDR", header), (b"tRNS", named), (b"IDAT", zlib.compress(b"\0" + packed)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, data) for name, data in chunks)
 
 
@@ -58,6 +58,8 @@ def test_a_colour_that_is_transparent():
     data = png(8, COLOUR, [(1, 2, 3), (3, 2, 1)], [1, 2, 3])
 
     assert decode(data, Shape(1, 2, 3))[0].tolist() == [[255] * 3, [3, 2, 1]]
+    late = png(8, COLOUR, [(1, 2, 3), (3, 2, 1)], [1, 2, 3], [(b"tEXt", b"Title\0A chunk where the header should be")])
+    np.testing.assert_array_equal(decode(late, Shape(1, 2, 3)), decode(data, Shape(1, 2, 3)))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
