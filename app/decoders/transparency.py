@@ -1,7 +1,7 @@
 """The transparent value or colour that a PNG names, where Pillow compares it with pixels of another number of bits.
 
 PNG specification (Third Edition), section 11.3.1.1: the chunk tRNS names it with as many bits as the pixels are stored
-with.
+with, and all others are masked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def correct(image: Image.Image, data: bytes) -> None:
     depth = data[data.index(_HEADER) + _DEPTH]
     if "transparency" not in image.info:
         return
-    if image.mode == "L" and depth < 8:
-        image.info["transparency"] *= 255 // (2**depth - 1)
+    if image.mode == "L":  # of the 16 bits that are there, the lowest count, as many as a pixel has
+        image.info["transparency"] = image.info["transparency"] % 2**depth * (255 // (2**depth - 1))
     if image.mode == "RGB" and depth > 8:
         raise UndecodableImage("the PNG file has 16 bits and a transparent colour; save it with alpha, or with 8 bits")

@@ -48,6 +48,15 @@ def test_a_grey_value_that_is_transparent(depth, row, clear, grey):
     assert with_alpha[:, 3].tolist() == [0 if value == clear else 255 for value in row]
 
 
+@pytest.mark.parametrize("depth", [2, 4, 8])
+@pytest.mark.parametrize("clear", [0, 1])
+def test_bits_that_a_pixel_does_not_have_are_masked(depth, clear):
+    """PNG specification, section 11.3.1.1: a decoder must not heed them; libpng does not either."""
+    data = png(depth, GREY, [0, 1], [clear + 0xFFFF - (2**depth - 1)])
+
+    assert decode(data, Shape(1, 2, 4))[0, :, 3].tolist() == [0 if value == clear else 255 for value in (0, 1)]
+
+
 def test_a_transparent_value_within_a_value_range():
     data = png(16, GREY, [0, 500, 1000], [500])
 
