@@ -52,12 +52,15 @@ def serve(settings: Settings) -> None:
         log.info("listening on http://%s", listening.address(listener))
         if given := settings.given():
             log.info("set: %s", given)
-        if settings.workers == 1:
-            _serve_one(settings, listener, Places().take(), _handle_hang_up)
-        else:
-            # A worker ends by itself before: see the last resort in app.server.lifecycle.
-            limit_s = settings.lame_duck_s + settings.shutdown_timeout_s + 5
-            Supervisor(work, (settings, listener), settings.workers, limit_s).run()
+        try:
+            if settings.workers == 1:
+                _serve_one(settings, listener, Places().take(), _handle_hang_up)
+            else:
+                # A worker ends by itself before: see the last resort in app.server.lifecycle.
+                limit_s = settings.lame_duck_s + settings.shutdown_timeout_s + 5
+                Supervisor(work, (settings, listener), settings.workers, limit_s).run()
+        finally:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing is left to renew, but it would end this with a fault
 
 
 def work(

@@ -226,3 +226,16 @@ def test_a_second_ctrl_c_waits_for_nothing(models, count):
         assert "POST /predict 503" in client.log.text
         assert "POST /predict 408" not in client.log.text
         assert "Traceback" not in client.log.text
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_renewal_that_is_asked_for_at_the_end_does_not_make_it_a_failure(tmp_path, workers):
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path, WORKERS=workers, LAME_DUCK_S=0) as client:
+        client.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while client.process.poll() is None and time.monotonic() < deadline:
+            client.process.send_signal(signal.SIGHUP)
+            time.sleep(0.005)
+
+        assert client.process.returncode == 0
