@@ -1,6 +1,7 @@
 """What is to be put in front of the service and around it: run for real where it is installed, and in step."""
 
 import configparser
+import os
 import re
 import shutil
 import socket
@@ -402,7 +403,10 @@ def test_where_there_is_no_python_make_says_what_to_install(tmp_path):
 @pytest.mark.skipif(not shutil.which("make"), reason="make is absent")
 @pytest.mark.parametrize(("target", "code", "said"), [("serve", 0, ""), ("training", 2, "TensorFlow needs")])
 def test_where_python_is_too_new_for_tensorflow_make_says_so(tmp_path, target, code, said):
-    """The service alone can do without it. The interpreter only looks like Python 3.14, and installs nothing."""
+    """The service alone can do without it. The interpreter only looks like Python 3.14, and installs nothing.
+
+    MAKEFLAGS has the PYTHON that ``make test`` was given, if any.
+    """
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copytree(ROOT / "deploy" / "requirements", tmp_path / "deploy" / "requirements")
     python = tmp_path / ".venv" / "bin" / "python"
@@ -414,8 +418,8 @@ def test_where_python_is_too_new_for_tensorflow_make_says_so(tmp_path, target, c
     python.chmod(0o755)
     python.with_name("pip").touch()
 
-    command = ["make", target]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command, own = ["make", target], {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+    done = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True, check=False)
 
     assert done.returncode == code, done.stderr
     assert done.stderr.startswith(said)
