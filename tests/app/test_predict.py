@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -569,6 +570,15 @@ def test_a_table_goes_on_as_it_was_begun_or_not_at_all(predict, folder, interrup
     assert done.stderr.count("\n") == 1
     assert journal.read_bytes() == before
     assert not interrupted.exists()
+
+
+def test_a_copy_of_a_model_is_another_model(predict, models, folder, interrupted, tmp_path):
+    shutil.copytree(models / "brightness" / "1", tmp_path / "models" / "copy" / "1")
+
+    done = predict("--output", interrupted, "--model", "copy", folder, MODELS_DIR=tmp_path / "models")
+
+    assert done.returncode == 2
+    assert "was started with model brightness (now copy);" in done.stderr
 
 
 def test_what_failed_changed_or_went_is_as_it_is_now(predict, folder, interrupted):
