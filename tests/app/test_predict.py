@@ -368,6 +368,7 @@ def test_a_folder_becomes_a_table(predict, folder, tmp_path, kind):
         "parquet": lambda row: row["features_top_left"][0],
     }[kind](rows["90.png"])
     assert float(feature) == pytest.approx(90 / 255, abs=1e-6)
+    assert not [name for name in rows["90.png"] if name.startswith(("bias", "contribution"))]  # nobody asked for them
 
 
 def test_every_row_of_a_csv_has_a_field_for_each_column(predict, folder, tmp_path):
@@ -793,3 +794,4 @@ def test_parquet_without_pyarrow_says_what_to_install(predict, tmp_path):
 
     assert done.returncode == 2
     assert f"needs pyarrow: {interpreter.command()} -m pip install pyarrow, or name" in done.stderr
+    assert predict("examples/digit.png", "--output", tmp_path / "a.csv", python_path=tmp_path).returncode == 0
