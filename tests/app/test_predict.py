@@ -368,7 +368,8 @@ def test_a_folder_becomes_a_table(predict, folder, tmp_path, kind):
         "parquet": lambda row: row["features_top_left"][0],
     }[kind](rows["90.png"])
     assert float(feature) == pytest.approx(90 / 255, abs=1e-6)
-    assert not [name for name in rows["90.png"] if name.startswith(("bias", "contribution"))]  # nobody asked for them
+    unasked = ("bias", "contribution", "path", "stamp")  # the last two are the journal's own
+    assert not [name for name in rows["90.png"] if name.startswith(unasked)]
 
 
 def test_every_row_of_a_csv_has_a_field_for_each_column(predict, folder, tmp_path):
@@ -411,6 +412,7 @@ def test_the_contributions_in_a_table_are_the_services_and_add_up_to_the_logit(p
     assert done.returncode == 65
     rows = {row["file"].rpartition("/")[2]: row for row in read(path)}
     assert [row["label"] or None for row in rows.values()].count(None) == 2  # the broken one, and an uncertain one
+    assert not [name for name in rows["90.png"] if name.startswith("features_")]
     for name in ("0.png", "90.png", "255.png", "deep/noise.JPG"):
         sent = {"file": (folder / name).read_bytes()}
         answer = server.post("/predict", params={"explain": "true", "min_confidence": 0.9}, files=sent).json()
