@@ -28,7 +28,7 @@ def choose(accept: str, offered: tuple[str, ...]) -> str:
     if len(accept) > _LONGEST:
         raise NotAcceptable(f"the header Accept exceeds {_LONGEST:,} characters; name one media type, or */*")
     members = [member for member in (accept or "*/*").lower().split(",") if _is_media_range(member)]
-    chosen: str = mimeparse.best_match(offered, ",".join(members)) if members else ""
+    chosen: str = mimeparse.best_match(offered, ",".join(members))
     if not chosen:
         *others, last = reversed(offered)
         raise NotAcceptable(f"the header Accept asks for none of {', '.join(others)} and {last}; name one, or */*")

@@ -148,7 +148,7 @@ def _differences(was: Row, head: Row) -> list[str]:
     """List what differs, with the old and the new value."""
     told = [key for key in head if was.get(key) != head[key]]
     if {"model", "version"} & set(told):
-        told.remove("sha256")  # follows from them
+        told = [key for key in told if key != "sha256"]  # follows from them, but for a copy under another name
     return [f"{key} {_said(was.get(key))} (now {_said(head[key])})" for key in told]
 
 

@@ -134,6 +134,7 @@ def test_pages_of_the_origins_listed_may_call_and_no_others(models):
         assert said == "pages may not ask for this: origin not allowed; MULTIPOOL_CORS_ORIGINS lists the origins"
         answer = client.get("/models", headers={"Origin": "https://shop.example", "X-API-Key": "key"})
         assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+        assert answer.headers["access-control-expose-headers"] == "Retry-After, Server-Timing, X-Request-ID"
         assert client.get("/models", headers={"Origin": "https://shop.example"}).status_code == 401
 
 

@@ -65,7 +65,7 @@ def test_what_cannot_be_made_is_refused(server, accept):
 
 @pytest.mark.parametrize(
     "accept",
-    ["*/*", "application/json", "Application/JSON", "text/html, application/*;q=0.5", "application/json, */*"],
+    ["", "*/*", "application/json", "Application/JSON", "text/html, application/*;q=0.5", "application/json, */*"],
 )
 def test_json_is_what_those_get_who_do_not_mind(server, accept):
     response = server.post("/predict", content=toys.plain(0), headers={"Accept": accept})

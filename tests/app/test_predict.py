@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -367,6 +368,8 @@ def test_a_folder_becomes_a_table(predict, folder, tmp_path, kind):
         "parquet": lambda row: row["features_top_left"][0],
     }[kind](rows["90.png"])
     assert float(feature) == pytest.approx(90 / 255, abs=1e-6)
+    unasked = ("bias", "contribution", "path", "stamp")  # the last two are the journal's own
+    assert not [name for name in rows["90.png"] if name.startswith(unasked)]
 
 
 def test_every_row_of_a_csv_has_a_field_for_each_column(predict, folder, tmp_path):
@@ -409,6 +412,7 @@ def test_the_contributions_in_a_table_are_the_services_and_add_up_to_the_logit(p
     assert done.returncode == 65
     rows = {row["file"].rpartition("/")[2]: row for row in read(path)}
     assert [row["label"] or None for row in rows.values()].count(None) == 2  # the broken one, and an uncertain one
+    assert not [name for name in rows["90.png"] if name.startswith("features_")]
     for name in ("0.png", "90.png", "255.png", "deep/noise.JPG"):
         sent = {"file": (folder / name).read_bytes()}
         answer = server.post("/predict", params={"explain": "true", "min_confidence": 0.9}, files=sent).json()
@@ -569,6 +573,15 @@ def test_a_table_goes_on_as_it_was_begun_or_not_at_all(predict, folder, interrup
     assert done.stderr.count("\n") == 1
     assert journal.read_bytes() == before
     assert not interrupted.exists()
+
+
+def test_a_copy_of_a_model_is_another_model(predict, models, folder, interrupted, tmp_path):
+    shutil.copytree(models / "brightness" / "1", tmp_path / "models" / "copy" / "1")
+
+    done = predict("--output", interrupted, "--model", "copy", folder, MODELS_DIR=tmp_path / "models")
+
+    assert done.returncode == 2
+    assert "was started with model brightness (now copy);" in done.stderr
 
 
 def test_what_failed_changed_or_went_is_as_it_is_now(predict, folder, interrupted):
@@ -783,3 +796,4 @@ def test_parquet_without_pyarrow_says_what_to_install(predict, tmp_path):
 
     assert done.returncode == 2
     assert f"needs pyarrow: {interpreter.command()} -m pip install pyarrow, or name" in done.stderr
+    assert predict("examples/digit.png", "--output", tmp_path / "a.csv", python_path=tmp_path).returncode == 0

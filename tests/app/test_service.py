@@ -108,6 +108,7 @@ def test_json_logs_are_one_object_per_line(models):
     sound = toys.save(Image.new("RGB", (8, 8)), "TIFF", compression="tiff_lzw")
     damaged = sound[:8] + b"\xff" * 4 + sound[12:]
     tifffile.imwrite(bands := io.BytesIO(), np.zeros((8, 8, 13), np.uint8), planarconfig="contig")
+    began = time.monotonic()
     with serving(models, LOG_FORMAT="json") as client:
         assert client.post("/predict?model=grey", content=damaged).status_code == 422  # of which libtiff would print
         assert client.post("/predict?model=grey", content=bands.getvalue()).status_code == 422  # and Pillow log
@@ -119,6 +120,7 @@ def test_json_logs_are_one_object_per_line(models):
     assert not [line for line in lines if "samples" in line["message"]]
     (line,) = [line for line in lines if line.get("request_id") == "find-me"]
     assert re.fullmatch(r"GET /models 200 \d+\.\d ms 127\.0\.0\.1", line["message"])
+    assert 0 <= line["duration_ms"] < 1000 * (time.monotonic() - began)
     assert line["client"] == "127.0.0.1"
     assert {"model", "code", "detail", "key"}.isdisjoint(line)
     (refused,) = [line for line in lines if line.get("request_id") == "refused"]

@@ -12,8 +12,8 @@ from app.images import Shape, decode
 GREY, COLOUR = 0, 2
 
 
-def png(depth, kind, row, transparent, first=()):
-    """One row of pixels, and what of them is transparent; other chunks may come first."""
+def png(depth, kind, row, transparent=(), first=()):
+    """One row of pixels, and what of them is transparent, if anything; other chunks may come first."""
 
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -22,8 +22,8 @@ def png(depth, kind, row, transparent, first=()):
     bits = "".join(f"{sample:0{depth}b}" for sample in samples.ravel())
     packed = bytes(int(bits[start : start + 8].ljust(8, "0"), 2) for start in range(0, len(bits), 8))
     header = struct.pack(">IIBBBBB", len(row), 1, depth, kind, 0, 0, 0)
-    named = struct.pack(f">{len(transparent)}H", *transparent)
-    chunks = [*first, (b"IHDR", header), (b"tRNS", named), (b"IDAT", zlib.compress(b"\0" + packed)), (b"IEND", b"")]
+    named = [(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent))] if transparent else []
+    chunks = [*first, (b"IHDR", header), *named, (b"IDAT", zlib.compress(b"\0" + packed)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, data) for name, data in chunks)
 
 
@@ -78,3 +78,8 @@ def test_a_transparent_colour_of_16_bits_is_refused(channels):
 
     with pytest.raises(UndecodableImage, match="has 16 bits and a transparent colour; save it with alpha"):
         decode(data, Shape(1, 2, channels))
+
+
+def test_nothing_is_transparent_where_nothing_is_named():
+    assert decode(png(4, GREY, [0, 5, 15]), Shape(1, 3, 1)).ravel().tolist() == [0, 85, 255]
+    assert decode(png(16, COLOUR, [(0x1234, 0x3412, 0xFFFF)]), Shape(1, 1, 3)).ravel().tolist() == [0x12, 0x34, 0xFF]

@@ -21,6 +21,8 @@ def paired(both, first, second, neither):
 
 @given(COUNTS, COUNTS, COUNTS, COUNTS.filter(bool))
 @example(0, 0, 3, 1)  # the lower end would be below -1
+@example(0, 3, 0, 1)  # the upper end above 1
+@example(3, 0, 0, 1)  # there is no coin to toss
 def test_the_figures_are_those_of_the_four_cells(both, first, second, neither):
     found = paired(both, first, second, neither)
     images = both + first + second + neither

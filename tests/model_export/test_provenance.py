@@ -1,6 +1,8 @@
 """What is recorded of a training is what it was, and the golden probe is made of images that it has not seen."""
 
 import argparse
+import hashlib
+import platform
 from dataclasses import replace
 
 import numpy as np
@@ -65,6 +67,16 @@ def test_the_record_of_a_training():
 @pytest.mark.parametrize(("weights", "said"), [("none", "none"), ("imagenet", "imagenet"), ("a/b.keras", "file")])
 def test_initial_weights_are_named_without_a_path_of_this_machine(weights, said):
     assert recorded(dataset(), weights=weights)["weights"] == said
+
+
+def test_the_surroundings_tell_the_interpreter_and_the_initial_weights(tmp_path):
+    (tmp_path / "start.keras").write_bytes(b"weights")
+
+    found = provenance.surroundings(str(tmp_path / "start.keras"))
+
+    assert found["python"] == platform.python_version()
+    assert found["weights_sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert "weights_sha256" not in provenance.surroundings("imagenet")
 
 
 def test_what_a_network_reads_and_computes():

@@ -17,6 +17,8 @@ def written(words, end=None):
                 raise end
     except BaseException as error:
         assert error is end
+    else:
+        assert end is None
     os.write(2, b"-")
 
 before = len(os.listdir("/proc/self/fd"))
