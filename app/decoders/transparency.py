@@ -20,9 +20,9 @@ def correct(image: Image.Image, data: bytes) -> None:
     Raises:
         UndecodableImage: It is a colour of 16 bits; of the pixels, Pillow keeps 8 alone.
     """
-    depth = data[data.index(_HEADER) + _DEPTH]
     if "transparency" not in image.info:
         return
+    depth = data[data.index(_HEADER) + _DEPTH]
     if image.mode == "L":  # of the 16 bits that are there, the lowest count, as many as a pixel has
         image.info["transparency"] = image.info["transparency"] % 2**depth * (255 // (2**depth - 1))
     if image.mode == "RGB" and depth > 8:

@@ -11,14 +11,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from app.errors import MissingInput
 from model_export import files
 from model_export.console.numbers import counted
 from model_export.errors import BadData, RunInUse
+from model_export.fitting import arguments_file
 
 if TYPE_CHECKING:
     import keras
@@ -28,7 +27,6 @@ RESULTS = "results.csv"
 BEST = "best.keras"
 
 _MOST_NAMED = 10
-_NOT_KEPT = ("resume", "json", "published_by")
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,7 @@ class Run:
                 (home / str(number)).mkdir()
                 break
         run = cls(home / str(number))
-        options = yaml.safe_dump(_plain(arguments), sort_keys=False, allow_unicode=True, encoding="utf-8")
-        files.write(run.folder / ARGUMENTS, options)
+        arguments_file.write(run.folder / ARGUMENTS, arguments)
         return run
 
     @classmethod
@@ -76,14 +73,9 @@ class Run:
         Raises:
             BadData: The file is damaged.
         """
-        try:
-            kept = _options((self.folder / ARGUMENTS).read_bytes())
-            paths = {name: Path(kept[name]) for name in ("output", "runs", "cache") if kept.get(name) is not None}
-            tuples = {name: tuple(kept[name]) for name in ("size", "value_range", "labels") if kept.get(name)}
-            return argparse.Namespace(**{**kept, **paths, **tuples, "resume": self.folder})
-        except (yaml.YAMLError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())  # YAML's takes several lines
-            raise BadData(f"{self.folder / ARGUMENTS} cannot be read: {reason}; restore it, or train again") from None
+        kept = arguments_file.read(self.folder / ARGUMENTS)
+        kept.resume = self.folder
+        return kept
 
     def history(self) -> list[dict[str, float]]:
         """Read the figures of all finished epochs.
@@ -207,16 +199,3 @@ def _near(folder: Path) -> list[Path]:
         if found := [path.parent for path in place.glob(f"{below}/{ARGUMENTS}")]:
             return sorted(found, key=lambda path: (path.parent, path.name.zfill(9)))[:_MOST_NAMED]
     return []
-
-
-def _options(text: bytes) -> dict[str, Any]:
-    kept = yaml.safe_load(text)
-    if not isinstance(kept, dict):
-        raise TypeError("it has no options")
-    return kept
-
-
-def _plain(arguments: argparse.Namespace) -> dict[str, Any]:
-    plain = {name: value for name, value in vars(arguments).items() if name not in _NOT_KEPT}
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in plain.items()}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}

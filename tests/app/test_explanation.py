@@ -74,7 +74,10 @@ def test_maps_sum_to_contributions_and_those_with_the_bias_to_the_logit(network,
 
 
 def test_maps_warn_of_no_values_that_are_not_theirs():
-    """What other calls left in the memory of a matrix product may be no number at all; nothing is said of it."""
+    """What other calls left in the memory of a matrix product may be no number at all; nothing is said of it.
+
+    Only OpenBLAS's kernels for AVX-512 compute with it; on other processors there is nothing to be said.
+    """
     random = np.random.default_rng(0)
     width, regions = 5, toys.REGIONS
     branches = [Branch(name=f"b{i}", pooling="average", source="", width=width, region=regions[i]) for i in range(4)]
