@@ -1,4 +1,4 @@
-# Every target makes what it needs in .venv; PYTHON chooses the interpreter (3.11 to 3.13; newer for the service alone).
+# Every target makes what it needs in .venv; PYTHON chooses the interpreter (3.11 to 3.13; 3.14 for the service alone).
 PYTHON ?= python3
 BIN := .venv/bin
 LOCKED := deploy/requirements
@@ -69,9 +69,11 @@ clean:  ## remove what the targets made
 .venv/serve: $(LOCKED)/serve-cpu.txt | .venv/bin/pip
 .venv/export: $(LOCKED)/export.txt | .venv/bin/pip
 .venv/dev: $(LOCKED)/dev.txt | .venv/bin/pip
+.venv/export: TAKES := : 2.7 GB, a few silent minutes
+.venv/dev: TAKES := : 3.2 GB, a few silent minutes
 .venv/serve .venv/export .venv/dev:
-	@$(BIN)/python -c 'import sys; sys.exit("$@" != ".venv/serve" and sys.version_info >= (3, 14) and "TensorFlow needs Python 3.13 or older; run '"'make clean'"' and name one: make PYTHON=python3.13 ...")'
-	@echo "installing $<"
+	@$(BIN)/python -c 'import sys; sys.exit("$@" != ".venv/serve" and sys.version_info >= (3, 14) and "TensorFlow needs Python 3.13 or older; run '"'make clean'"' and name one: make PYTHON=python3.13 ...; or train in Docker: docker compose run --rm model_export train ...")'
+	@echo "installing $<$(TAKES)"
 	@$(INSTALL) -r $<
 	@touch $@
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import logging
 import math
@@ -14,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from app import __version__, errors, interrupts
+from app import __version__, errors, interrupts, streams
 from app.errors import MultipoolError
 from app.escaping import printable
 
@@ -26,8 +27,11 @@ def _lacks(package: str | None) -> NoReturn:
     )
 
 
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to say of Ctrl-C: the imports take long
+streams.complete()  # before libraries are imported that open files, which would take the number of a closed stream
 try:
-    from app.settings import PREFIX, Settings
+    from app.settings import PREFIX, Settings, written
 except ModuleNotFoundError as lacking:
     _lacks(lacking.name)
 if find_spec("onnxruntime") is None:  # which of its packages is installed, the extras 'cpu' and 'cuda' decide
@@ -57,15 +61,24 @@ def _exit_code(error: MultipoolError) -> int:
 def settings_table() -> list[tuple[str, str, str]]:
     """List every setting: its name in the environment, its default, its meaning."""
     return [
-        (PREFIX + name.upper(), "" if field.default in (None, ()) else str(field.default), field.description or "")
+        (PREFIX + name.upper(), written(field.default), field.description or "")
         for name, field in Settings.model_fields.items()
     ]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong without the list of all options before it, as the parser of the export stage does."""
+
+    def error(self, message: str) -> NoReturn:
+        if self.usage is not None:  # it is short, and shows how settings are given
+            super().error(message)
+        self.exit(2, f"{self.prog}: error: {message} (all options: {self.prog} --help)\n")
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     settings = "\n".join(f"  {name} [{default}]\n      {meaning}" for name, default, meaning in settings_table())
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="python -m app",
         usage=f"[{PREFIX}PORT=8000 ...] %(prog)s [-h] [--version] [COMMAND] ...",
         description="Serve multi-pool image classifiers over HTTP.",
@@ -146,7 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(parsed, f"error: {error}")
         return _exit_code(error)
     except OSError as error:
-        _say(parsed, f"error: {error}")
+        full = error.errno == errno.ENOSPC and error.filename is None  # where standard output goes
+        _say(parsed, f"error: {f'the result cannot be written: {error.strerror}' if full else error}")
         return 1
     return code
 

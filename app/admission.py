@@ -26,20 +26,20 @@ class Admission:
         """
         self.capacity = capacity
         self.timeout_s = timeout_s
+        self.most_bytes = upload_bytes
         self.images = 0
         """Images in progress now."""
         self.uploaded_bytes = 0
         """Bytes of uploads that are held now."""
-        self._upload_bytes = upload_bytes
 
-    def request(self) -> Request:
+    def request(self) -> Admitted:
         """Admit a request before any of its body is read; to be entered by ``async with``.
 
         Raises:
             Overloaded: There is no room for even one image; raised when it is entered.
             DeadlineExceeded: Its time is over; raised when it is left.
         """
-        return Request(self)
+        return Admitted(self)
 
     def is_full(self) -> bool:
         """Tell whether there is no room for even one more image."""
@@ -54,28 +54,9 @@ class Admission:
         if self.images + images > self.capacity:
             raise Overloaded(f"{self.images} images are in progress already; try again in a moment")
 
-    def take(self, images: int) -> None:
-        """Admit more images; those that do not fit are refused before any work is done for them.
 
-        Raises:
-            Overloaded: As many images as allowed are in progress.
-        """
-        self.check(images)
-        self.images += images
-
-    def hold(self, size: int) -> None:
-        """Count more bytes of an upload.
-
-        Raises:
-            Overloaded: Uploads take as much memory as they may.
-        """
-        if self.uploaded_bytes + size > self._upload_bytes:
-            raise Overloaded("as many bytes as allowed are being uploaded already; try again in a moment")
-        self.uploaded_bytes += size
-
-
-class Request:
-    """An admitted request: what it holds is released, and its work is cancelled, when it ends or is late."""
+class Admitted:
+    """A request that was admitted: what it holds is released, and its work is cancelled, when it ends or is late."""
 
     __slots__ = ("_admission", "_bytes", "_images", "_timeout")
 
@@ -91,7 +72,8 @@ class Request:
         Raises:
             Overloaded: There is no room for that many more images.
         """
-        self._admission.take(images)
+        self._admission.check(images)
+        self._admission.images += images
         self._images += images
 
     def hold(self, size: int) -> None:
@@ -100,7 +82,9 @@ class Request:
         Raises:
             Overloaded: Uploads take as much memory as they may.
         """
-        self._admission.hold(size)
+        if self._admission.uploaded_bytes + size > self._admission.most_bytes:
+            raise Overloaded("as many bytes as allowed are being uploaded already; try again in a moment")
+        self._admission.uploaded_bytes += size
         self._bytes += size
 
     async def __aenter__(self) -> Self:

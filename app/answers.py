@@ -78,7 +78,7 @@ def explanation(version: Version, outputs: Outputs, row: int) -> dict[str, Any]:
     head = version.model.require_head()
     contributions = head.contributions([vectors[row] for vectors in outputs.features])
     voted = votes(head.bias, contributions)
-    winner = outputs.logits[row].argmax()
+    winner = outputs.winner(row)
     alone, without = ([labels[index] for index in chosen] for chosen in (voted.alone, voted.without))
 
     def by_label(values: NDArray[np.float32]) -> dict[str, np.float32]:
@@ -124,7 +124,7 @@ def maps(version: Version, explained: Explained, asked: Asked) -> dict[str, Any]
     outputs, pooled = explained
     labels, branches = version.model.metadata.labels, version.model.metadata.branches
     head = version.model.require_head()
-    index = int(outputs.logits[0].argmax()) if asked.label is None else asked.label
+    index = outputs.winner(0) if asked.label is None else asked.label
     chosen = list(asked.branches)
     contributions = head.contributions([vectors[0] for vectors in outputs.features])
     found = head.maps(branches, [one[0] for one in pooled], index)[chosen]

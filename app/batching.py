@@ -111,6 +111,8 @@ class Batcher(Generic[Result]):
             item.prepare, item.reply = _gone, loop.create_future()
             item.reply.cancel()
             raise
+        finally:
+            del item  # an error holds this frame, by its traceback, and would hold itself and the upload by the item
 
     def _work(self, item: _Item[Result], loop: asyncio.AbstractEventLoop) -> None:
         """Prepare one image, queue it, and run what is queued."""
@@ -121,12 +123,14 @@ class Batcher(Generic[Result]):
             item.image = item.prepare()
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this image's own and its caller is told
             loop.call_soon_threadsafe(_fail, [item], error)
+            del item  # as above
             return
         item.ready = time.monotonic()
         with self._lock:
             self._queue.append(item)
         if not item.due:
             loop.call_soon_threadsafe(loop.call_later, self._max_delay_s, self._expire, item, loop)
+        del item  # as above
         self._drain(loop)
 
     def _expire(self, item: _Item[Result], loop: asyncio.AbstractEventLoop) -> None:

@@ -1,13 +1,18 @@
-"""Batches of few sizes on a GPU, each size in a session of its own.
+"""Batches of few sizes on a GPU, each size in a session of its own, run by few threads.
 
 ONNX Runtime's convolutions keep cuDNN's plan for the shape they saw last, and build it anew for any other (since 1.20:
 ``Conv::UpdateState`` in ``onnxruntime/core/providers/cuda/nn/conv.cc``), which takes milliseconds per convolution: in
 one session, batches of changing sizes would pay that again and again, however often each size has been run before.
+
+A session also makes a CUDA stream, and handles of cuBLAS and cuDNN, for every thread that runs it, and keeps them for
+as long as both live. They take time, and memory of the GPU. So the threads that decode images do not run them here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,18 +25,22 @@ if TYPE_CHECKING:
 
 
 class Buckets:
-    """Sessions for batches of 1, 2, 4, … images."""
+    """Sessions for batches of 1, 2, 4, … images, and the lanes in which they are run."""
 
-    def __init__(self, open_session: Callable[[], ort.InferenceSession], largest: int) -> None:
-        """Open them, up to the first that takes ``largest`` images."""
+    def __init__(self, open_session: Callable[[], ort.InferenceSession], largest: int, lanes: int) -> None:
+        """Open them, up to the first that takes ``largest`` images; ``lanes`` batches may be run at once."""
         self.sizes = [2**power for power in range((largest - 1).bit_length() + 1)]
         """Numbers of images, ascending."""
         self.sessions = [open_session() for _ in self.sizes]
+        self._free: SimpleQueue[ThreadPoolExecutor] = SimpleQueue()  # of one thread each, which ends with its executor
+        for _ in range(lanes):
+            self._free.put(ThreadPoolExecutor(1, "gpu"))
 
     def run(self, names: list[str], batch: NDArray[np.uint8], options: ort.RunOptions) -> list[NDArray[np.float32]]:
         """Fetch outputs for a batch ``uint8 [N, H, W, C]`` of any size.
 
-        It is filled up to the next size with its first image; one that is larger than all of them goes in parts.
+        It is filled up to the next size with its first image; one that is larger than all of them goes in parts. Those
+        that are run one after the other take the lanes in turn.
         """
         size, largest = len(batch), self.sizes[-1]
         if size > largest:
@@ -41,5 +50,10 @@ class Buckets:
         missing = self.sizes[power] - size
         if missing:
             batch = np.concatenate([batch, np.repeat(batch[:1], missing, 0)])
-        results: list[NDArray[np.float32]] = self.sessions[power].run(names, {INPUT: batch}, options)
+        lane = self._free.get()
+        try:
+            ran = lane.submit(self.sessions[power].run, names, {INPUT: batch}, options)
+            results: list[NDArray[np.float32]] = ran.result()
+        finally:
+            self._free.put(lane)
         return [result[:size] for result in results] if missing else results

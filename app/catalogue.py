@@ -10,7 +10,7 @@ from app.repository import Repository
 
 
 def listing(repository: Repository) -> dict[str, Any]:
-    """Fill a :class:`app.schemas.Models`."""
+    """Fill a :class:`app.model_schemas.Models`."""
     refused = [
         {"name": entry.name, "version": entry.number, "reason": entry.refused}
         for entry in repository.entries()
@@ -23,7 +23,7 @@ def listing(repository: Repository) -> dict[str, Any]:
 
 
 def summary(entry: Entry, served: References) -> dict[str, Any]:
-    """Fill a :class:`app.schemas.ModelSummary`."""
+    """Fill a :class:`app.model_schemas.ModelSummary`."""
     card = entry.known()
     return {
         "name": entry.name,
@@ -40,7 +40,7 @@ def summary(entry: Entry, served: References) -> dict[str, Any]:
 
 
 def detail(entry: Entry, served: References) -> dict[str, Any]:
-    """Fill a :class:`app.schemas.ModelDetail`: the summary, and everything in the metadata document."""
+    """Fill a :class:`app.model_schemas.ModelDetail`: the summary, and everything in the metadata document."""
     return {**entry.known().metadata.described(), **summary(entry, served)}
 
 

@@ -68,8 +68,8 @@ class Classifier:
         try:
             return await asyncio.gather(*tasks)
         finally:
-            for task in tasks:  # those still at work when one has failed: no one waits for them
-                task.cancel()
+            while tasks:  # no one waits for those still at work when one has failed, nor is its error to be held here
+                tasks.pop().cancel()
 
     async def explain(self, model: Model, upload: Upload) -> tuple[NDArray[np.uint8], Answer[Explained]]:
         """Decode and classify one file, with what the branches pool.
@@ -80,16 +80,14 @@ class Classifier:
         Raises:
             InvalidRequest: The file cannot be used.
         """
-        came = time.monotonic()
 
-        def work() -> tuple[NDArray[np.uint8], Answer[Explained]]:
-            start = time.monotonic()
-            image = self._decode(model, upload, self._max_pixels)
-            decoded = time.monotonic()
-            explained = self.guard.watch(model.run_with_maps, image[None])
-            return image, Answer(explained, 0, decoded - start, start - came, time.monotonic() - decoded)
+        def run(batch: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Explained]:
+            return batch[0], self.guard.watch(model.run_with_maps, batch)
 
-        return await self._threads.run(work)
+        alone = Batcher(run, self._threads)
+        answer = await alone.submit(partial(self._decode, model, upload, self._max_pixels))
+        image, explained = answer.result
+        return image, Answer(explained, 0, answer.decoded_s, answer.queued_s, answer.ran_s)
 
     def close(self) -> None:
         """Let the threads end."""
@@ -113,7 +111,7 @@ class Classifier:
                 answer = await self._at_once(self._shortcut, model, upload)
             return answer or await self._in_a_thread(model, upload)
         except InvalidRequest as error:
-            return error
+            return error.with_traceback(None)  # its frames hold what is returned here, and so the error itself
 
     async def _at_once(self, shortcut: Shortcut, model: Model, upload: Upload) -> Answer[Outputs] | None:
         """Decode and run an image right here, if it has few pixels; None otherwise."""
@@ -134,7 +132,7 @@ class Classifier:
     async def _in_a_thread(self, model: Model, upload: Upload) -> Answer[Outputs]:
         self._at_work += 1
         try:
-            return await self._batcher(model).submit(lambda: self._decode(model, upload, self._max_pixels))
+            return await self._batcher(model).submit(partial(self._decode, model, upload, self._max_pixels))
         finally:
             self._at_work -= 1
 
@@ -155,7 +153,7 @@ class Classifier:
 
             def run(batch: NDArray[np.uint8]) -> Outputs:
                 model = loaded()
-                if model is None:  # pragma: no cover  # impossible: the queued images' callers hold it
+                if model is None:  # pragma: no cover  # all who waited for these images have just left
                     raise RuntimeError("the model was unloaded")
                 run = model.run
                 return self.guard.run(lambda part: run(part, alone=self._at_work == 1), batch)

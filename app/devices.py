@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import os
 import re
 from functools import cache
 from importlib import import_module
@@ -17,6 +18,7 @@ CUDA = "CUDAExecutionProvider"
 
 _DRIVER = "libcuda.so.1"
 _CUDNN = "libcudnn.so.9"
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_…
 _NOISE = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : "
     r"|/onnxruntime_src/\S+:\d+ [^()\n]*\([^()\n]*\)(?: \[with [^\]\n]*\])? "  # a file and the signature of a function
@@ -50,6 +52,7 @@ def why_no_cuda() -> str | None:
 @cache
 def load_libraries() -> None:
     """Load CUDA and cuDNN of the nvidia-* packages, where they are installed; they are large, which takes seconds."""
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # cuBLAS and cuDNN read it: float32 never runs in TF32
     with contextlib.redirect_stdout(io.StringIO()):
         ort.preload_dlls()
 
@@ -73,6 +76,18 @@ def driver_version() -> tuple[int, int]:
     with contextlib.suppress(OSError):
         ctypes.CDLL(_DRIVER).cuDriverGetVersion(ctypes.byref(number))
     return number.value // 1000, number.value % 1000 // 10
+
+
+def gpu() -> str:
+    """Name the GPU that is used, the first visible one; to be asked where :func:`why_no_cuda` has found one."""
+    name, major, minor = ctypes.create_string_buffer(256), ctypes.c_int(0), ctypes.c_int(0)
+    with contextlib.suppress(OSError):
+        driver, first = ctypes.CDLL(_DRIVER), ctypes.c_int(0)
+        driver.cuDeviceGet(ctypes.byref(first), 0)
+        driver.cuDeviceGetName(name, len(name), first)
+        driver.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, first)
+        driver.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, first)
+    return f"{name.value.decode(errors='replace') or 'unknown GPU'} (compute capability {major.value}.{minor.value})"
 
 
 def built_for() -> str:

@@ -16,10 +16,11 @@ from typing import Literal, NamedTuple
 import onnxruntime as ort
 import orjson
 
-from app import cores, devices, starting
-from app.errors import CannotListen, DeviceUnavailable, MultipoolError, PortInUse
-from app.registry.artifacts import Found, passed_over
+from app import apikeys, cores, devices, starting
+from app.errors import CannotListen, DeviceUnavailable, MultipoolError, NothingToServe, PortInUse
+from app.registry.artifacts import Found
 from app.registry.loading import Loader
+from app.registry.misplaced import passed_over
 from app.server import listening
 from app.settings import PREFIX, Settings
 
@@ -67,7 +68,7 @@ def examine() -> Iterator[Finding]:
         yield Finding("failure", "settings", str(error), error=error)
         return
     try:
-        settings.keys()
+        apikeys.read(settings)
     except MultipoolError as error:
         yield Finding("failure", "keys", str(error), error=error)
     yield _packages(_installed())
@@ -109,12 +110,12 @@ def _device(settings: Settings) -> Finding:
 
 
 def _cuda() -> Iterator[Finding]:
-    """Say what the wheel was built for and what the driver can do; nothing where there is no GPU."""
+    """Say what the GPU is, what the driver can do, and what the wheel was built for; nothing where there is no GPU."""
     if devices.why_no_cuda() is not None:
         return
     driver, wheel = devices.driver_version(), devices.built_for()
     text = f"driver up to CUDA {driver[0]}.{driver[1]}, onnxruntime built for CUDA {wheel or 'unknown'}"
-    yield Finding("ok", "cuda", text)
+    yield Finding("ok", "cuda", f"{devices.gpu()}, {text}")
     missing = devices.missing_library()
     if missing is not None:
         advice = "install deploy/requirements/serve-cuda.txt, which brings them"
@@ -159,6 +160,9 @@ def _models(settings: Settings) -> Iterator[Finding]:
     loader = Loader.of(settings, cores.available())
     try:
         found = starting.check(settings.models_dir, settings.default_model, loader)
+    except DeviceUnavailable as error:  # it would send its reader here; what to do was said above
+        yield Finding("failure", "models", "not loaded, because the device cannot be used", error=error)
+        return
     except MultipoolError as error:
         yield Finding("failure", "models", str(error), error=error)
         return
@@ -173,10 +177,13 @@ def _models(settings: Settings) -> Iterator[Finding]:
             yield Finding("ok", "model", text)
         elif isinstance(said, DeviceUnavailable):
             yield Finding("failure", "model", text, error=said)  # whatever else there is; it says itself what to do
-        elif one.name in sound and one.reference != settings.default_model:
+        elif (sound and not settings.require_all_models) or (
+            one.name in sound and one.reference != settings.default_model
+        ):
             yield Finding("warning", "model", f"{text}; it is skipped", _REMOVE)
         else:
-            yield Finding("failure", "model", text, _REMOVE, said)
+            ends_with = said if settings.require_all_models else NothingToServe(text)
+            yield Finding("failure", "model", text, _REMOVE, ends_with)
 
 
 def _load(found: Found, loader: Loader) -> str | MultipoolError:

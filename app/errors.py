@@ -7,11 +7,10 @@
     │   ├── InvalidParameter      a query parameter has no such value
     │   ├── MissingFile           no part named "file"
     │   ├── UnsupportedMediaType  not an image type that is accepted
-    │   └── InvalidImage          one image of the request cannot be classified
-    │       ├── EmptyFile
-    │       ├── UndecodableImage
-    │       ├── TooManyPixels
-    │       └── WrongChannels
+    │   ├── EmptyFile             no bytes at all
+    │   ├── UndecodableImage      not an image, or a damaged one
+    │   ├── TooManyPixels         larger than the service decodes
+    │   └── WrongChannels         other channels than the model reads
     ├── Unauthorized              no valid API key
     ├── RateLimited               more requests than this client may send
     ├── NotAcceptable             none of the media types asked for can be made
@@ -64,23 +63,19 @@ class UnsupportedMediaType(InvalidRequest):
     """The body is not of an image type that is accepted."""
 
 
-class InvalidImage(InvalidRequest):
-    """One image of the request cannot be classified."""
-
-
-class EmptyFile(InvalidImage):
+class EmptyFile(InvalidRequest):
     """The file has no bytes."""
 
 
-class UndecodableImage(InvalidImage):
+class UndecodableImage(InvalidRequest):
     """The bytes are not an image, or a damaged one, or cannot be read from the disk."""
 
 
-class TooManyPixels(InvalidImage):
+class TooManyPixels(InvalidRequest):
     """The image is larger than the service decodes."""
 
 
-class WrongChannels(InvalidImage):
+class WrongChannels(InvalidRequest):
     """The image has another number of channels than the model reads."""
 
 
@@ -105,11 +100,11 @@ class Unavailable(MultipoolError):
 
 
 class Overloaded(Unavailable):
-    """As many images as allowed are already waiting."""
+    """As many images, or bytes of uploads, as allowed are there already."""
 
 
 class NotReady(Unavailable):
-    """The models are still being loaded."""
+    """The models are still being loaded, or the one that is asked for cannot be loaded again, or none is served."""
 
 
 class Draining(Unavailable):
@@ -141,7 +136,7 @@ class InvalidArtifact(MultipoolError):
 
 
 class UnreadableArtifact(InvalidArtifact):
-    """A model file cannot be read now; that may pass although the file stays as it is."""
+    """A model file cannot be read or tried now; that may pass although the file stays as it is."""
 
 
 class NothingToServe(MultipoolError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from itertools import accumulate
 
 import onnxruntime as ort
 from prometheus_client import CollectorRegistry, ProcessCollector, exposition
@@ -71,13 +72,13 @@ class _Collector:
         """Go through what the supervisor tells; where there is none, the one process that answers is all there is."""
         wanted = self._service.settings.workers
         yield GaugeMetricFamily("multipool_workers_wanted", "Processes that are to share the port.", value=wanted)
-        ((alive,),) = total.get("workers_alive", {(): [1.0]}).values()
+        alive = total.get("workers_alive", {(): [1.0]})[()][0]
         yield GaugeMetricFamily("multipool_workers_alive", "Workers that take connections.", value=alive)
-        ((restarts,),) = total.get("worker_restarts", {(): [0.0]}).values()
+        restarts = total.get("worker_restarts", {(): [0.0]})[()][0]
         help_text = "Workers that died and were to be replaced; those that were renewed do not count."
         yield CounterMetricFamily("multipool_worker_restarts", help_text, value=restarts)
         if wanted > 1:
-            ((seconds,),) = total["process_cpu_seconds"].values()
+            seconds = total["process_cpu_seconds"][()][0]
             yield CounterMetricFamily("process_cpu_seconds", "Processor time, all workers.", value=seconds)
             for name, help_text in _USAGE.items():
                 yield GaugeMetricFamily(name, help_text, value=total[name][()][0])
@@ -92,7 +93,9 @@ class _Collector:
         )
         build.add_metric((__version__, ort.__version__, platform.python_version()), 1)
         yield build
-        yield GaugeMetricFamily("multipool_ready", "Whether /readyz says 200.", value=self._service.is_ready())
+        yield GaugeMetricFamily(
+            "multipool_ready", "Whether /readyz says 200.", value=self._service.why_not_ready() is None
+        )
         yield GaugeMetricFamily(
             "multipool_queue_size",
             "Most images in progress at once, all workers.",
@@ -156,11 +159,7 @@ def _drift(rows: dict[tuple[str, ...], Row]) -> Iterator[Metric]:
 
 def _buckets(row: Row) -> list[tuple[str, float]]:
     """Turn counts per bucket into counts up to each bound."""
-    sums, so_far = [], 0.0
-    for bound, count in zip([*map(str, SECONDS), "+Inf"], row[:-1], strict=True):
-        so_far += count
-        sums.append((bound, so_far))
-    return sums
+    return list(zip([*map(str, SECONDS), "+Inf"], accumulate(row[:-1]), strict=True))
 
 
 def write(service: Service, accept: str) -> tuple[bytes, str]:

@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.errors import InvalidArtifact
 from app.statistics import Part, Statistics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from app.metadata import Metadata
 
 JOINT = "joint"
 """What the score of all branches together is called."""
@@ -55,6 +58,23 @@ class Familiarity:
         edges = pairwise(np.cumsum([0, *widths]).tolist())
         spans = [slice(start, stop) for start, stop in edges]
         self._prepare(list(statistics.branches.values()), spans, (means - means.mean(0)) / scale, 1 / scale)
+
+    @classmethod
+    def of(cls, metadata: Metadata) -> Familiarity | None:
+        """Prepare what the artifact carries; None where it carries no statistics.
+
+        Raises:
+            InvalidArtifact: They are not those of its branches, or are damaged.
+        """
+        if metadata.statistics is None:
+            return None
+        if list(metadata.statistics.branches) != [branch.name for branch in metadata.branches]:
+            raise InvalidArtifact("its statistics are not those of its branches; export it again")
+        try:
+            with np.errstate(over="raise", invalid="raise"):  # else it would score images with numbers that are none
+                return cls(metadata.statistics, [branch.width for branch in metadata.branches])
+        except (ArithmeticError, ValueError) as error:
+            raise InvalidArtifact(f"its statistics are damaged: {error}; export it again") from None
 
     def _prepare(
         self, parts: list[Part], spans: list[slice], means: NDArray[np.float64], inverse: NDArray[np.float64]

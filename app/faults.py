@@ -31,6 +31,11 @@ Ran = TypeVar("Ran")
 Run = Callable[["NDArray[np.uint8]"], Outputs]
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device, or what was computed on it, has no memory left."""
+    return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
+
+
 def in_halves(run: Run, batch: NDArray[np.uint8]) -> Outputs:
     """Run a batch ``uint8 [N, H, W, C]``, in two halves if the device has no memory for the whole.
 
@@ -55,7 +60,7 @@ def advice(error: Exception, images: int, provider: str) -> str:
         provider: The execution provider that ran it.
     """
     elsewhere = [] if provider == CPU else ["set MULTIPOOL_DEVICE=cpu"]
-    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+    if is_out_of_memory(error):
         what = "there is not enough memory to run the model"
         fewer = [f"set MULTIPOOL_MAX_BATCH_SIZE={images // 4 or 1}"] if images > 1 else []
         ways = ["free memory", *fewer, *elsewhere]

@@ -40,6 +40,7 @@ MAX_PIXELS = 50_000_000
 _LARGE = 1_000_000  # smaller images need not wait for room
 
 quiet.hush()
+Image.preinit()  # or the first image would import what it needs, which fails where no file can be opened
 
 Room = Callable[[int], AbstractContextManager[None]]
 
@@ -50,10 +51,6 @@ _CHECKS = {"JPEG": scans.check_header, "PNG": chunks.check, "GIF": blocks.check,
 """By format, what Pillow's reader needs checked first; TIFF, which has two readers, is checked before the choice."""
 _FIRST_TO = {"La": "LA", "LAB": "RGB"}
 """Modes, of TIFF files alone, that Pillow converts to one other only."""
-
-
-def _ample(_: int) -> AbstractContextManager[None]:
-    return nullcontext()
 
 
 class Shape(NamedTuple):
@@ -71,7 +68,7 @@ def decode(
     media_type: str | None = None,
     value_range: tuple[float, float] | None = None,
     max_pixels: int = MAX_PIXELS,
-    room: Room = _ample,
+    room: Room = lambda _: nullcontext(),
 ) -> NDArray[np.uint8]:
     """Decode one image and bring it to the size a model reads.
 
@@ -153,7 +150,7 @@ def _decode_with_pillow(
             image.load()
             if kind == "PNG":
                 transparency.correct(image, data)
-            pixels = _to_mode(_upright(image), mode, value_range, tags.grey_type(image))
+            pixels = _to_mode(_upright(image), mode, value_range, tags.stored(image))
             pixels = pixels.resize((shape.width, shape.height), Image.Resampling.BILINEAR)
     return np.asarray(pixels).reshape(shape)  # (H, W, C)
 
@@ -179,10 +176,10 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_mode(
-    image: Image.Image, mode: str, value_range: tuple[float, float] | None, stored: np.dtype | None
+    image: Image.Image, mode: str, value_range: tuple[float, float] | None, stored: tags.Stored
 ) -> Image.Image:
     """Convert to ``L``, ``RGB`` or ``RGBA``: 16 bits are scaled, not clipped; alpha is laid over white."""
-    if stored is not None or image.mode.startswith(("I", "F")):
+    if stored.dtype is not None or image.mode.startswith(("I", "F")):
         image = scaling.grey(image, value_range, stored)
     if image.mode in _FIRST_TO:
         image = image.convert(_FIRST_TO[image.mode])

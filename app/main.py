@@ -12,16 +12,15 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from app import __version__, catalogue, cores, devices, memory, problems, starting, usage
+from app import __version__, catalogue, cores, devices, memory, starting, usage
 from app.admission import Admission
 from app.classification import Classifier
 from app.errors import MultipoolError
-from app.http import tracing
+from app.http import failures, tracing
 from app.http.application import Application
 from app.http.context import RequestContext
 from app.http.cors import Cors
 from app.http.keys import ApiKey, Keys
-from app.http.paths import PREDICTIONS
 from app.http.ratelimit import RateLimit
 from app.metrics import Metrics
 from app.model import GPU_LANES
@@ -47,12 +46,10 @@ class State(TypedDict):
     """What lives as long as the application."""
 
     service: Service
+    # For app.server.protocol.Protocol, which has no other way to learn them.
     limits: Limits
-    """For :class:`app.server.protocol.Protocol`, which has no other way to learn them."""
     refusals: Refusals
-    """The same."""
     idle: Idle
-    """The same."""
 
 
 def create_app(
@@ -81,7 +78,7 @@ def create_app(
         redirect_slashes=False,
         docs_url=None,  # FastAPI's load their scripts from elsewhere; ours is in app.routes.page
         redoc_url=None,
-        responses=problems.documented(405, 408, 414, 417, 429, 431),  # what any request can meet
+        responses=failures.documented(405, 408, 414, 417, 429, 431),  # what any request can meet
     )
     routers = [predictions.router, explain.router, models.router, health.router, scrapes.router, page.router]
     if settings.admin_key is not None:
@@ -89,8 +86,8 @@ def create_app(
     routes = list(app.routes)
     for router in routers:
         app.include_router(router)
-        routes += router.routes
-    problems.handle(app)
+        routes += router.routes  # app.routes has each router as one
+    failures.handle(app)
     app.asks_for_keys = bool(keys.users)
     app.around = [*_layers(settings, keys, routes), lambda app: RequestContext(app, metrics, routes)]
     return app
@@ -107,14 +104,17 @@ async def _lifespan(
     loading = asyncio.create_task(starting.run(repository, trusted, on_failure))
     if settings.workers > 1:
         await loading  # a worker takes no connection before it can answer: another one can
-    watching = asyncio.create_task(_watch(loading, service.watcher)) if settings.models_poll_s else loading
-    refusals = Refusals(service.metrics, settings.cors_origins)
-    yield {"service": service, "limits": _limits(service), "refusals": refusals, "idle": Idle()}
+    tasks = [loading]
+    if settings.models_poll_s:
+        tasks.append(asyncio.create_task(_watch(loading, service.watcher)))
+    is_full, refusals = service.admission.is_full, Refusals(service.metrics, settings.cors_origins)
+    limits = Limits(connections=settings.max_connections, body_bytes=settings.max_upload_bytes, is_full=is_full)
+    yield {"service": service, "limits": limits, "refusals": refusals, "idle": Idle()}
     if repository.ready:
         log.info("stopped")
     repository.stopped = True
-    loading.cancel()
-    watching.cancel()
+    for task in tasks:
+        task.cancel()
     service.classifier.close()
 
 
@@ -128,15 +128,6 @@ def _say_what_starts(service: Service) -> None:
         log.info("requests must carry %s%s", one, ", or the admin key" if keys.admin else "")
     else:
         log.info("no API key is needed: anyone who can reach the port gets answers")
-
-
-def _limits(service: Service) -> Limits:
-    return Limits(
-        connections=service.settings.max_connections,
-        body_bytes=service.settings.max_upload_bytes,
-        is_full=service.admission.is_full,
-        admitted=PREDICTIONS,
-    )
 
 
 def _layers(settings: Settings, keys: Keys, routes: Sequence[BaseRoute]) -> Iterator[Callable[[ASGIApp], ASGIApp]]:
@@ -157,7 +148,13 @@ def build(settings: Settings, metrics: Metrics, keys: Keys) -> Service:
     count = _cores(settings)
     memory_bytes = settings.models_memory_bytes or memory.available() // 2 // settings.workers
     loader = Loader.of(settings, count)
-    models = Repository(settings.models_dir, default=settings.default_model, loader=loader, memory_bytes=memory_bytes)
+    models = Repository(
+        settings.models_dir,
+        default=settings.default_model,
+        loader=loader,
+        memory_bytes=memory_bytes,
+        require_all=settings.require_all_models,
+    )
     classifier = Classifier(
         threads=count + (GPU_LANES if settings.device != "cpu" and devices.why_no_cuda() is None else 0),
         max_pixels=settings.max_pixels,
@@ -188,7 +185,7 @@ async def _watch(loading: asyncio.Task[None], watcher: Watcher) -> None:
 
 def _fail(repository: Repository, error: MultipoolError, on_failure: Callable[[MultipoolError], None] | None) -> None:
     """Be ready no more; where there is a process to end, end it."""
-    repository.ready, repository.reason = False, str(error)
+    repository.ready, repository.stopped, repository.reason = False, True, str(error)
     log.error("not ready: %s", error)
     if on_failure is not None:
         on_failure(error)

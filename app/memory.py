@@ -9,6 +9,8 @@ from pathlib import Path
 
 from app.cgroups import HERE, Mounted, groups
 
+_PIXELS = 2**21
+
 
 def available(mounted: Mounted = HERE) -> int:
     """Bytes of the machine, or of the smallest of the control groups (Linux kernel documentation, ``cgroup-v2``)."""
@@ -25,6 +27,15 @@ def _limits(mounted: Mounted) -> Iterator[int]:
                 continue
             if limit.isdecimal():
                 yield int(limit)
+
+
+def images_at_once(most: int, height: int, width: int, threads: int = 1) -> int:
+    """Count the images of this size that are run at once: ``most``, or as many as have two million pixels, or one.
+
+    Threads that do so at the same time share the pixels. A feature map of 64 channels then takes up to 0.5 GB, however
+    large the images are.
+    """
+    return max(1, min(most, _PIXELS // (height * width * threads)))
 
 
 def resident() -> int:

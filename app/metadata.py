@@ -28,7 +28,7 @@ class Branch(_Document):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
     pooling: str
-    """How the branch pools: ``average`` or ``max``."""
+    """``max``, or a name for an average of its maps, such as ``average``; ``none`` where layers make its vector."""
     source: str
     """What it pools over, in words."""
     width: int = Field(ge=1)

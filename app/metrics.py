@@ -78,6 +78,8 @@ class Metrics:
         """Asked for what the process takes of the machine, where there are several."""
         self.others: Snapshot = {}
         """What the other workers have counted, those that have ended included, and how many workers there are."""
+        self.told: Snapshot | None = None
+        """What the others have been told of this worker; None where there are none."""
 
     def count_request(self, route: str, method: str, status: int, seconds: float, problem: str | None) -> None:
         """Count a request that was answered, or refused before the application got to see it."""
@@ -115,8 +117,14 @@ class Metrics:
         return own | self.usage()
 
     def total(self) -> Snapshot:
-        """Add up what all workers have counted."""
-        return add_up([self.snapshot(), self.others])
+        """Add up what all workers have counted.
+
+        Of this one only what the others know: they go on from there if it dies, which takes nothing shown back.
+        """
+        own = self.snapshot()
+        if self.told is not None:
+            own = {name: own[name] for name in GAUGES if name in own} | without_gauges(self.told)
+        return add_up([own, self.others])
 
 
 GAUGES = (

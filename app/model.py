@@ -44,15 +44,15 @@ class Model:
 
     def __init__(
         self,
-        opened: Sequence[ort.InferenceSession],
+        session: ort.InferenceSession,
         metadata: Metadata,
         shape: Shape,
         sha256: str,
         lanes: int,
         *,
+        wide: ort.InferenceSession | None = None,
         buckets: Buckets | None = None,
     ) -> None:
-        session = opened[0]
         self.metadata = metadata
         self.shape = shape
         """Size of the images it reads."""
@@ -67,14 +67,13 @@ class Model:
         self.lanes = lanes
         """How many batches are best run at once."""
         self._session = session
-        self._wide = opened[-1]
+        self._wide = session if wide is None else wide
         self._buckets = buckets
-        self._ways = (False, True) if len(opened) > 1 and buckets is None else (False,)
         self._names = ["probabilities", "logits", *(branch.output for branch in metadata.branches)]
         self._maps = [branch.maps_output for branch in metadata.branches]
         self._options = ort.RunOptions()
         self._options.only_execute_path_to_fetches = True  # maps that nobody asks for are not made
-        self.familiarity = _familiarity(metadata)
+        self.familiarity = Familiarity.of(metadata)
         """Scores of how well the model knows an image; None where the artifact carries no statistics."""
         self.drift: Drift | None = None
         """How the latest images differ from those of the training set, once warm; None without statistics."""
@@ -98,18 +97,20 @@ class Model:
             DeviceUnavailable: ``device`` is ``cuda`` and CUDA cannot be used.
         """
         digest.check(data)
-        buckets = Buckets(lambda: sessions.open_session(data, device), largest_batch) if device == "cuda" else None
-        opened = buckets.sessions if buckets is not None else [sessions.open_session(data, device)]
+        buckets = None
+        if device == "cuda":
+            buckets = Buckets(lambda: sessions.open_session(data, device), largest_batch, GPU_LANES)
+        session = buckets.sessions[0] if buckets is not None else sessions.open_session(data, device)
         try:
-            metadata = sessions.read_metadata(opened[0])
-            shape = sessions.check_signature(opened[0], metadata)
+            metadata = sessions.read_metadata(session)
+            shape = sessions.check_signature(session, metadata)
         except UnicodeDecodeError:
             raise InvalidArtifact("its metadata, or a name in its graph, is not UTF-8; export it again") from None
         sha256 = hashlib.sha256(data).hexdigest()
         if buckets is not None:
-            return cls(opened, metadata, shape, sha256, GPU_LANES, buckets=buckets)
-        wide = [sessions.open_session(data, device, threads)] if threads > 1 else []
-        return cls([*opened, *wide], metadata, shape, sha256, threads)
+            return cls(session, metadata, shape, sha256, GPU_LANES, buckets=buckets)
+        wide = sessions.open_session(data, device, threads) if threads > 1 else None
+        return cls(session, metadata, shape, sha256, threads, wide=wide)
 
     def run(self, batch: NDArray[np.uint8], *, alone: bool = False) -> Outputs:
         """Classify a batch ``uint8 [N, H, W, C]``; ``alone`` when no other run is likely to want the cores."""
@@ -189,7 +190,11 @@ class Model:
     def _warm_up(self, batch_sizes: Sequence[int]) -> None:
         self.head = self._read_head()
         batches = [selfcheck.noise(size, self.shape) for size in batch_sizes]
-        answers = [self.run(batch, alone=alone) for batch in batches for alone in self._ways]
+        if self._buckets is not None:
+            ways = [False] * self.lanes  # runs take the lanes in turn
+        else:
+            ways = [False] if self._wide is self._session else [False, True]
+        answers = [self.run(batch, alone=alone) for batch in batches for alone in ways]
         selfcheck.check_probe(self.metadata, self.shape, lambda batch: self.run(batch).probabilities)
         selfcheck.check_answers(answers, self.head)
         single = selfcheck.noise(1, self.shape)
@@ -209,17 +214,5 @@ class Model:
         """Fetch the constants of the head, which the graph carries as outputs."""
         if not {KERNEL, BIAS} <= {output.name for output in self._session.get_outputs()}:
             return None
-        kernel, bias = self._session.run([KERNEL, BIAS], {INPUT: np.zeros((1, *self.shape), np.uint8)})
+        kernel, bias = self._run([KERNEL, BIAS], np.zeros((1, *self.shape), np.uint8))
         return Head(kernel, bias)
-
-
-def _familiarity(metadata: Metadata) -> Familiarity | None:
-    if metadata.statistics is None:
-        return None
-    if list(metadata.statistics.branches) != [branch.name for branch in metadata.branches]:
-        raise InvalidArtifact("its statistics are not those of its branches; export it again")
-    try:
-        with np.errstate(over="raise", invalid="raise"):  # else it would score images with numbers that are none
-            return Familiarity(metadata.statistics, [branch.width for branch in metadata.branches])
-    except (ArithmeticError, ValueError) as error:
-        raise InvalidArtifact(f"its statistics are damaged: {error}; export it again") from None

@@ -25,7 +25,15 @@ class Repository:
     :mod:`app.registry.residency`.
     """
 
-    def __init__(self, root: Path, *, default: str | None, loader: Loader, memory_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        default: str | None,
+        loader: Loader,
+        memory_bytes: int | None = None,
+        require_all: bool = True,
+    ) -> None:
         """Prepare; nothing is loaded yet.
 
         Args:
@@ -33,10 +41,12 @@ class Repository:
             default: Model, or ``name:version``, that answers when none is named; None is the first by name.
             loader: Opens the files.
             memory_bytes: Memory for models together; None sets no limit.
+            require_all: Whether a model of which no version can be served makes the start fail.
         """
         self.folder = Folder(root)
         self.default = default
         self.loader = loader
+        self.require_all = require_all
         self.served = References(default=default)
         """What requests can name; replaced as a whole at every change."""
         self.ready = False
@@ -44,7 +54,7 @@ class Repository:
         self.reason = "the models are being loaded"
         """Why it is not ready."""
         self.stopped = False
-        """Set to have a load at the start end after the model that is being loaded."""
+        """Set when the service stops, or its device has failed: after the model that is being loaded, no other is."""
         self._residency = Residency(loader, memory_bytes, wanted=lambda entry: not self.is_unloaded(entry.name))
         self._entries: dict[tuple[str, int], Entry] = {}
         self._unloaded: frozenset[str] = frozenset()  # by name, until they are loaded again
@@ -69,7 +79,15 @@ class Repository:
             if str(error) != known:
                 log.error("refused %s: %s", found.reference, error)  # noqa: TRY400  # a line for the operator
         else:
-            log.info("loaded %s on %s%s", found.reference, entry.known().execution_provider, self._replacing(entry))
+            before = self._replaced(entry)
+            instead = f", instead of version {before.number}" if before else ""
+            log.info("loaded %s on %s%s", found.reference, entry.known().execution_provider, instead)
+            if before and set(before.known().metadata.labels) != set(entry.known().metadata.labels):
+                log.warning(
+                    "%s has other classes than %s, which it takes over from; if that is not meant, rename the folder "
+                    "of version %d, for example to '%d.withdrawn'",
+                    *(found.reference, before.found.reference, found.number, found.number),
+                )
         with self._lock:
             self._entries[found.name, found.number] = entry
             self._publish()
@@ -83,14 +101,14 @@ class Repository:
             self._entries.pop((entry.name, entry.number), None)
             self._publish()
         self._residency.let_go(entry)
-        highest = self.served.find(entry.name) if entry.name in self.served else None
+        highest = self.served.get(entry.name)
         left = f"; {highest.found.reference} answers now" if highest and highest.number < entry.number else ""
         log.info("removed %s%s", entry.found.reference, left)
 
-    def _replacing(self, entry: Entry) -> str:
-        """Say which version answered until now, if the new one takes over."""
-        before = self.served.find(entry.name).number if entry.name in self.served else entry.number
-        return f", instead of version {before}" if self.ready and before < entry.number else ""
+    def _replaced(self, entry: Entry) -> Entry | None:
+        """Find the version that answered until now, if the new one takes over."""
+        before = self.served.get(entry.name)
+        return before if self.ready and before and before.number < entry.number else None
 
     def unload(self, name: str) -> None:
         """Serve no version of a model until it is loaded again, and free their memory; repeating it does nothing.
@@ -118,7 +136,8 @@ class Repository:
         with self._lock:
             self._unloaded -= {name}
             self._publish()
-        if name in self.served and (highest := self.served.find(name)).version is None and not highest.refused:
+        highest = self.served.get(name)
+        if highest is not None and highest.version is None and not highest.refused:
             self._residency.load_again(highest)
 
     def _publish(self) -> None:

@@ -24,11 +24,13 @@ IMAGE_BODY: dict[str, Any] = {
 _Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """A body that has the fields that are described, and no others."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class Problem(_Body):
+class Problem(Body):
     """An error (RFC 9457)."""
 
     type: str
@@ -40,7 +42,7 @@ class Problem(_Body):
     error: str = Field(description="The same text as `detail`.")
 
 
-class BranchFeatures(_Body):
+class BranchFeatures(Body):
     """What one branch pooled from the image."""
 
     name: str
@@ -50,7 +52,7 @@ class BranchFeatures(_Body):
     )
 
 
-class BranchContributions(_Body):
+class BranchContributions(Body):
     """One branch's share of every logit."""
 
     name: str
@@ -59,7 +61,7 @@ class BranchContributions(_Body):
     without: str = Field(description="The label that the other branches would give, with the bias.")
 
 
-class Explanation(_Body):
+class Explanation(Body):
     """Where the logits come from: for each label, bias and contributions sum to the logit."""
 
     bias: dict[str, float]
@@ -68,14 +70,14 @@ class Explanation(_Body):
     agreement: list[str] = Field(description="The branches that alone would give the most probable label.")
 
 
-class BranchShare(_Body):
+class BranchShare(Body):
     """One branch's share of one logit."""
 
     name: str
     contribution: float
 
 
-class InputSize(_Body):
+class InputSize(Body):
     """Size of the images a model reads."""
 
     height: int
@@ -83,14 +85,14 @@ class InputSize(_Body):
     channels: int
 
 
-class Grid(_Body):
+class Grid(Body):
     """Number of cells of a map."""
 
     height: int
     width: int
 
 
-class Maps(_Body):
+class Maps(Body):
     """Where in the image the logit of one label comes from: the values of a map sum to the branch's contribution."""
 
     model: str
@@ -108,14 +110,14 @@ class Maps(_Body):
     )
 
 
-class Familiarity(_Body):
+class Familiarity(Body):
     """Does the model know this kind of image? Shares of images held out in training that are at least as unusual."""
 
     joint: float = Field(description="Of all branches together, from 0 to 1; near 0: unlike the training images.")
     branches: dict[str, float] = Field(description="Of each branch alone.")
 
 
-class Prediction(_Body):
+class Prediction(Body):
     """The answer for one image."""
 
     model: str
@@ -139,14 +141,14 @@ class FilePrediction(Prediction):
     filename: str | None
 
 
-class FileProblem(_Body):
+class FileProblem(Body):
     """The error of one file of several."""
 
     filename: str | None
     error: Problem
 
 
-class BatchPrediction(_Body):
+class BatchPrediction(Body):
     """The answers for several files, in the order they were sent."""
 
     model: str
@@ -154,78 +156,7 @@ class BatchPrediction(_Body):
     results: list[FilePrediction | FileProblem]
 
 
-class Branch(BaseModel):
-    """One pooling path of a model."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: str
-    pooling: str
-    source: str
-    width: int
-
-
-class ModelSummary(BaseModel):
-    """One model that is served."""
-
-    name: str
-    version: int
-    versions: list[int]
-    labels: list[str]
-    branches: list[Branch]
-    input: InputSize
-    ready: bool
-    loaded: bool = Field(description="Whether it is in memory; if not, the next request that names it loads it.")
-    execution_provider: str = Field(description="The ONNX Runtime execution provider that really runs it.")
-    sha256: str
-
-
-class FeatureStatistics(BaseModel):
-    """What familiarity is compared with: images held out in training."""
-
-    model_config = ConfigDict(extra="allow")
-
-    images: int = Field(description="Training images that the statistics were taken from.")
-    held_out: int = Field(description="Held-out images. Familiarity is never below 1 / (this + 1).")
-    levels: list[float] = Field(
-        description="Shares of the held-out images, descending; the last is the lowest familiarity there is."
-    )
-
-
-class ModelDetail(ModelSummary):
-    """One model with everything in its artifact's metadata, including fields that a newer exporter added."""
-
-    model_config = ConfigDict(extra="allow")
-
-    format: int
-    architecture: str
-    trunk: str
-    feature_map: list[int] | None
-    parameters: int | None
-    recipe: dict[str, Any]
-    training: dict[str, Any]
-    metrics: dict[str, dict[str, float]]
-    statistics: FeatureStatistics | None = Field(description="Null where answers say nothing of familiarity.")
-
-
-class RefusedVersion(_Body):
-    """A version that is not served; or one whose file was replaced by a refused one, and is served as it was before."""
-
-    name: str
-    version: int
-    reason: str
-
-
-class Models(_Body):
-    """The models that are served, and what was refused."""
-
-    default: str = Field(description="The model that answers when a request names none.")
-    default_version: int | None = Field(description="The version of it that answers; null while it is not served.")
-    models: list[ModelSummary]
-    refused: list[RefusedVersion]
-
-
-class Health(_Body):
+class Health(Body):
     """Whether the service is alive or ready."""
 
     status: str

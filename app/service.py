@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from app.admission import Admission
 from app.classification import Classifier
-from app.errors import InvalidArtifact, ModelNotFound, MultipoolError, NothingToServe
+from app.errors import Draining, InvalidArtifact, ModelNotFound, MultipoolError, NothingToServe, NotReady, Unavailable
 from app.http.keys import Keys
 from app.metrics import Metrics
 from app.repository import Repository
@@ -36,15 +36,19 @@ class Service:
     classifier: Classifier
     watcher: Watcher
     keys: Keys
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: Metrics
     draining: bool = False
     """Whether the process has been told to stop; no lock, because a signal may come while another is handled."""
     tell_others: Callable[[Order], None] = lambda _: None
     """Passes an operator's order on to the other workers."""
 
-    def is_ready(self) -> bool:
-        """Tell what ``/readyz`` does."""
-        return self.repository.ready and any(self.repository.served) and not self.draining
+    def why_not_ready(self) -> Unavailable | None:
+        """Say why ``/readyz`` does not answer 200; None where it does."""
+        if not self.repository.ready:
+            return NotReady(self.repository.reason)
+        if self.draining:
+            return Draining("the service is shutting down")
+        return None if any(self.repository.served) else NotReady(self.repository.served.why_none_answers())
 
     def load(self, name: str) -> None:
         """Load what is new in the folder of a model, and serve it again if it was unloaded; blocks.
@@ -64,8 +68,8 @@ class Service:
         self.repository.serve_again(name)
         highest = versions[-1]
         if highest.refused:
-            served = self.repository.served
-            rest = f"version {served.find(name).number} is" if name in served else "no version of it is"
+            served = self.repository.served.get(name)
+            rest = f"version {served.number} is" if served is not None else "no version of it is"
             raise InvalidArtifact(f"{highest.found.reference} is refused: {highest.refused}; {rest} served")
 
     def obey(self, order: Order) -> None:

@@ -11,13 +11,13 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 import uvicorn
 
-from app import cores, logs, starting
+from app import apikeys, cores, logs, starting
 from app.errors import InvalidSettings, MultipoolError
 from app.http.keys import Keys
 from app.main import create_app
@@ -44,7 +44,7 @@ def serve(settings: Settings) -> None:
     Raises:
         MultipoolError: The service cannot start.
     """
-    settings.keys()
+    apikeys.read(settings)
     # Plain mistakes are reported before anything else.
     starting.check(settings.models_dir, settings.default_model, Loader.of(settings, cores.available()))
     with listening.bind(settings.host, settings.port) as listener:  # before anything is loaded
@@ -91,7 +91,7 @@ def _prepare(settings: Settings) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # handled by the supervisor, or below by a single process
 
 
-def _handle_hang_up(service: Service) -> None:
+async def _handle_hang_up(service: Service) -> None:
     """Handle SIGHUP with one worker: the terminal was closed, or someone wants to renew the workers or the keys."""
     terminal, asked = Terminal(), threading.Event()
     if service.settings.api_keys_file is not None:  # in a thread: a million keys take seconds
@@ -127,7 +127,7 @@ def _serve_one(
     settings: Settings,
     listener: socket.socket,
     place: Place,
-    on_started: Callable[[Service], object],
+    on_started: Callable[[Service], Awaitable[None]],
     trusted: frozenset[str] | None = None,
 ) -> None:
     failures: list[MultipoolError] = []
@@ -136,9 +136,9 @@ def _serve_one(
         failures.append(error)
         server.fail()
 
-    def started(service: Service) -> None:
+    async def started(service: Service) -> None:
         if not failures:
-            on_started(service)
+            await on_started(service)
 
     config = uvicorn.Config(create_app(settings, stop, trusted), **_options(settings))
     server = Server(config, place=place, lame_duck_s=settings.lame_duck_s, on_started=started)
@@ -154,7 +154,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "log_config": None,
         "access_log": False,
         "server_header": False,
-        "proxy_headers": False,  # nothing depends on who the client is
+        "proxy_headers": False,  # whoever connects can write any address there, and rates are limited by address
         "timeout_graceful_shutdown": settings.shutdown_timeout_s,
         "timeout_keep_alive": settings.keep_alive_s,
         "backlog": _BACKLOG,

@@ -22,9 +22,13 @@ _CUDA_OPTIONS = {
     # one (mode A), DEFAULT for engines to fall back on. None of them times anything since ONNX Runtime 1.20.
     "cudnn_conv_algo_search": "HEURISTIC",
     "arena_extend_strategy": "kSameAsRequested",
-    # Tensor cores in TF32 keep 10 bits of a factor: too few for contributions that add up to the logits.
+    # Tensor cores in TF32 keep 10 bits of a factor: too few for contributions that add up to the logits. ONNX Runtime
+    # then leaves out all that cuDNN does with tensor cores, but where cuDNN has nothing else, it takes that after all,
+    # so app.devices forbids TF32 as well.
     "use_tf32": "0",
 }
+_FLOAT16 = b'"precision":"float16"'  # in the metadata; inside a JSON text, a quotation mark of a string is escaped
+_FOR_FLOAT16 = {"use_tf32": "1"}  # or else tensor cores, which float16 is for, are left out as well
 
 
 def open_session(data: bytes, device: Device, threads: int = 1) -> ort.InferenceSession:
@@ -40,14 +44,14 @@ def open_session(data: bytes, device: Device, threads: int = 1) -> ort.Inference
         raise DeviceUnavailable(f"CUDA cannot be used: {reason}")
     devices.load_libraries()
     try:
-        session = _session(data, [(CUDA, _CUDA_OPTIONS)], 1)
+        session = _session(data, [(CUDA, _CUDA_OPTIONS | (_FOR_FLOAT16 if _FLOAT16 in data else {}))], 1)
     except InvalidArtifact as error:
         _session(data, [CPU], 1)  # raises again when it is the file and not the device that is wrong
         missing = devices.missing_library()
         if missing is None and _LEFT_OVER in str(error):
             raise DeviceUnavailable(
-                "CUDA has no kernels for all that it computes; publish it in float32 or float16 (int8 is for CPUs), or "
-                "set MULTIPOOL_DEVICE=auto, which runs it on the CPU"
+                "CUDA has no kernels for all that it computes; publish it again, in float32 or float16 (int8 is for "
+                "CPUs), or set MULTIPOOL_DEVICE=auto, which runs it on the CPU"
             ) from None
         raise DeviceUnavailable(f"CUDA cannot be used: {missing or error}") from None
     if session.get_providers()[0] != CUDA:

@@ -39,6 +39,8 @@ class Settings(BaseModel):
     """Seconds between checks for published or deleted versions; 0: never check."""
     models_memory_bytes: int | None = Field(default=None, ge=1)
     """Memory for models per process; if full, the least recently used are unloaded; unset: half the RAM ÷ workers."""
+    require_all_models: bool = True
+    """If no version of a model can be served, the start fails; `false`: it serves the other models."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """Where models run: `auto`, `cuda` or `cpu`; `cuda` never falls back: the start fails with exit code 69."""
     host: str = "127.0.0.1"
@@ -173,35 +175,17 @@ class Settings(BaseModel):
 
     def given(self) -> str:
         """Write those that were set, as in the environment; secrets are masked."""
-        there = ((name, getattr(self, name)) for name in sorted(self.model_fields_set))
-        texts = ((name, ",".join(map(str, value)) if isinstance(value, tuple) else value) for name, value in there)
-        return " ".join(f"{PREFIX}{name.upper()}={text}" for name, text in texts)
-
-    def keys(self) -> tuple[bytes, ...]:
-        """Collect the API keys from the environment and the file.
-
-        Raises:
-            InvalidSettings: The file cannot be read, or holds no key.
-        """
-        keys = [key.get_secret_value() for key in self.api_keys]
-        if self.api_keys_file is not None:
-            try:
-                # To read a pipe would block the service until something is written to it.
-                text = "" if self.api_keys_file.is_fifo() else self.api_keys_file.read_text("utf-8-sig")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "not a text file"
-                raise InvalidSettings(
-                    f"{PREFIX}API_KEYS_FILE = {str(self.api_keys_file)!r}: {reason}; name a file that the service can "
-                    "read (mounted, in a container)"
-                ) from None
-            lines = [line.strip() for line in text.splitlines()]
-            found = [line for line in lines if line and not line.startswith("#")]
-            if not found:
-                raise InvalidSettings(f"{PREFIX}API_KEYS_FILE = {str(self.api_keys_file)!r}: the file holds no key")
-            keys += found
-        return tuple(as_bytes(key) for key in keys)
+        there = ((name, written(getattr(self, name))) for name in sorted(self.model_fields_set))
+        return " ".join(f"{PREFIX}{name.upper()}={text}" for name, text in there)
 
 
-def as_bytes(key: str) -> bytes:
-    """Give a key as the bytes that the environment holds, be they UTF-8 or not."""
-    return key.encode("utf-8", "surrogateescape")
+def written(value: object) -> str:
+    """Write a value as it is set; nothing for what is unset."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return ",".join(map(str, value))
+    return str(value)

@@ -10,6 +10,7 @@ from pathlib import Path
 from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, MultipoolError, NothingToServe
 from app.registry.artifacts import Found, discover, select
 from app.registry.loading import Loader
+from app.registry.references import References
 from app.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -46,9 +47,10 @@ def load(repository: Repository, trusted: frozenset[str] | None = None) -> None:
 
     Args:
         repository: Its ``reason`` tells how far it is, or what went wrong.
-        trusted: None at the first start, which needs a version to serve of every model, and the default. Digests of
-            what other processes have loaded, when this one joins or replaces them: any other content is tried in a
-            process of its own first, and a version that cannot be served does not keep the others from being served.
+        trusted: None at the first start, which needs the default and a version of every model, unless the repository
+            does not require all. Digests of what other processes have loaded, when this one joins or replaces them. A
+            version that cannot be served does not keep the others from being served then, so content that is not
+            trusted is tried in a process of its own first.
 
     Raises:
         NothingToServe: There is no model, or none that can be served.
@@ -69,7 +71,10 @@ def load(repository: Repository, trusted: frozenset[str] | None = None) -> None:
 
 def _load(repository: Repository, trusted: frozenset[str] | None) -> None:
     root = repository.folder.root
-    found = check(root, repository.default, repository.loader) if trusted is None else repository.folder.look()
+    first = trusted is None
+    found = check(root, repository.default, repository.loader) if first else repository.folder.look()
+    if not repository.require_all:
+        trusted = trusted or frozenset()
     repository.folder.warn()
     highest = {one.name: one.number for one in found}
     # Highest versions last, so that they are the ones that stay when not all fit.
@@ -94,8 +99,9 @@ def _insist(repository: Repository, found: list[Found]) -> None:
     if repository.default is not None:
         needed[repository.default] = select(found, repository.default)
     for reference, one in needed.items():
-        if reference not in repository.served and (entry := repository.entry(one)) is not None:
-            raise InvalidArtifact(f"{one.path} cannot be served: {entry.refused}")
+        if repository.served.get(reference) is None and (entry := repository.entry(one)) is not None:
+            rest = ", or set MULTIPOOL_REQUIRE_ALL_MODELS=false to serve the rest" if any(repository.served) else ""
+            raise InvalidArtifact(f"{one.path} cannot be served: {entry.refused}; remove it{rest}")
 
 
 async def run(
@@ -119,7 +125,16 @@ async def run(
         else:
             on_failure(error)
     if repository.ready:
-        served = repository.served
-        log.info("ready: %d models, default %s", len(list(served)), served.reference if served.answering else "none")
-        if not served.answering:
-            log.warning(served.why_none_answers())
+        _say_ready(repository.served)
+
+
+def _say_ready(served: References) -> None:
+    """Log what is served, and that memory has not room for all of it."""
+    count, loaded = len(list(served)), sum(entry.version is not None for entry in served)
+    rest = ""
+    if loaded < count:
+        rest = f"; MULTIPOOL_MODELS_MEMORY_BYTES has room for {loaded}, the others are loaded when asked for"
+    default = served.reference if served.answering else "none"
+    log.info("ready: %d model%s, default %s%s", count, "" if count == 1 else "s", default, rest)
+    if not served.answering:
+        log.warning(served.why_none_answers())

@@ -6,18 +6,13 @@ call says by itself where its result goes. So a thread of the executor that is a
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
 
 log = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
 
 
 class Threads:
@@ -26,11 +21,11 @@ class Threads:
     def __init__(self, count: int, name: str) -> None:
         self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
         self._count = count
+        self._started = False  # whether there is any thread; concerns only who submits, the event loop
         self._lock = threading.Lock()  # guards what is below
         self._calls: deque[Callable[[], object]] = deque()
         self._at_work = 0  # threads, and those that the executor has promised
         self._closed = False
-        self._started = False  # whether there is any thread
 
     def submit(self, call: Callable[[], object]) -> None:
         """Have a call done, by a thread that is free or else by the first that will be.
@@ -53,25 +48,6 @@ class Threads:
                 with self._lock:
                     self._calls.remove(call)
                 raise
-
-    async def run(self, call: Callable[[], Result]) -> Result:
-        """Have a call done, and wait for what it returns or raises; one whose caller leaves before is dropped."""
-        future: Future[Result] = Future()
-
-        def fulfil() -> None:
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(call())
-                except BaseException as error:  # noqa: BLE001  # whatever it is, it is the caller's
-                    future.set_exception(error)
-
-        self.submit(fulfil)
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            with self._lock, suppress(ValueError):  # a thread has taken it
-                self._calls.remove(fulfil)  # and what it holds: an upload that is no longer counted
-            raise
 
     def close(self) -> None:
         """Let each thread end after the call that it is at; what still waits is dropped, and nothing else is taken."""

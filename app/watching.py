@@ -26,6 +26,7 @@ class Watcher:
         self._repository = repository
         self._interval_s = interval_s
         self._last_look: dict[Found, Stamp | None] = {}
+        self._gone: set[Found] = set()  # at the last look
         self._tried: dict[Found, Stamp | None] | None = None
         self._problem = ""
         self._looking = threading.Lock()  # operators' requests look too
@@ -47,7 +48,7 @@ class Watcher:
             self._problem = problem
 
     def _start_again(self) -> None:
-        """Load everything, which could not be served at the start, once the folder has changed and changes no more."""
+        """Load everything, which could not be served at the start: once, and whenever the folder has changed since."""
         look = {found: found.stamp() for found in self._repository.folder.look()}
         settled, self._last_look = look == self._last_look, look
         if settled and look != self._tried:
@@ -74,16 +75,20 @@ class Watcher:
             raise NothingToServe(f"the model repository {str(folder.root)!r} holds no file that can be read")
         look = {found: found.stamp() for found in there if model in (None, found.name)}
         for found, stamp in look.items():
+            if self._repository.stopped:
+                return
             entry = self._repository.entry(found)
             tried = entry is not None and entry.stamp == stamp and not (model and entry.refused)
             if stamp is None or tried:
                 continue
             if model or self._last_look.get(found) == stamp:
                 self._repository.admit(found, frozenset())
+        gone = set()
         for entry in list(self._repository.entries()):
             if look.get(entry.found) is not None or folder.hides(entry.found) or model not in (None, entry.name):
                 continue
-            if model or self._last_look.get(entry.found) is None:
+            gone.add(entry.found)
+            if model or entry.found in self._gone:
                 self._repository.remove(entry)
         if model is None:
-            self._last_look = look
+            self._last_look, self._gone = look, gone

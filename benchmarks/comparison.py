@@ -30,10 +30,10 @@ from benchmarks.wrk import Target
 
 REGIMES = {
     "tiny": ("batchnorm", 32, (32, 32, 0.9)),
-    "light": ("batchnorm", 64, (64, 64, 1.6)),
-    "small": ("plain", 128, (128, 128, 8)),
-    "photo": ("plain", 128, (640, 480, 45)),
-    "large": ("plain", 128, (4000, 3000, 3000)),
+    "light": ("batchnorm", 64, (64, 64, 1.5)),
+    "small": ("plain", 128, (128, 128, 5.8)),
+    "photo": ("plain", 128, (640, 480, 55)),
+    "large": ("plain", 128, (4000, 3000, 1200)),
 }
 """Trunk and side of the model; width, height and kilobytes of the image."""
 

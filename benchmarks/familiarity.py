@@ -12,22 +12,24 @@ many known images fall below 0.01, which should be one in a hundred; and what a 
 from __future__ import annotations
 
 import argparse
-import gzip
 import io
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
+from sklearn.metrics import roc_auc_score
 
 from app import images
 from app.drift import Drift, chance
 from app.familiarity import JOINT
 from app.model import Model
 from app.registry.artifacts import discover
+from model_export.choices import DIGITS
+from model_export.data.sources import digits, idx
 
 _BATCH = 64
-_IDX_SIZE = (28, 28)
 _CALLS = 2000
 
 
@@ -40,22 +42,19 @@ def read(source: str, model: Model, count: int) -> tuple[np.ndarray, list[str]]:
         count: At most.
     """
     folders: list[str] = []
-    if source == "digits":
-        from sklearn.datasets import load_digits  # noqa: PLC0415
-
-        files = [encoded((image * (255 / 16)).astype(np.uint8)) for image in load_digits().images]
+    if source == DIGITS:
+        reads = [file.read for file in digits.listing().files["train"]]
     elif source.endswith(".gz"):
-        data = gzip.decompress(Path(source).read_bytes())
-        files = [encoded(image) for image in np.frombuffer(data, np.uint8, offset=16).reshape(-1, *_IDX_SIZE)]
+        reads = [partial(encoded, image) for image in idx.read(Path(source), 3)]
     else:
         found = [path for path in sorted(Path(source).rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
-        files, folders = [path.read_bytes() for path in found], [path.parent.name for path in found]
-    chosen = np.linspace(0, len(files) - 1, min(count, len(files))).astype(int)
-    return np.stack([images.decode(files[i], model.shape) for i in chosen]), [folders[i] for i in chosen if folders]
+        reads, folders = [path.read_bytes for path in found], [path.parent.name for path in found]
+    chosen = np.linspace(0, len(reads) - 1, min(count, len(reads))).astype(int)
+    return np.stack([images.decode(reads[i](), model.shape) for i in chosen]), [folders[i] for i in chosen if folders]
 
 
 def encoded(image: np.ndarray) -> bytes:
-    """Write a grey image ``uint8 [H, W]`` as PNG, so that it is decoded like all others."""
+    """Write a grey image ``uint8 [H, W]`` as PNG, which models of three channels read too."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
@@ -105,10 +104,7 @@ def print_errors(model: Model, batch: np.ndarray, folders: list[str], familiarit
 
 def auroc(known: np.ndarray, strange: np.ndarray) -> float:
     """Probability that a strange image scores lower than a known one, ties counting half."""
-    ordered = np.sort(known)
-    lower = len(ordered) - np.searchsorted(ordered, strange, "right")
-    equal = np.searchsorted(ordered, strange, "right") - np.searchsorted(ordered, strange, "left")
-    return float((lower + equal / 2).mean() / len(ordered))
+    return float(roc_auc_score(np.repeat([True, False], [len(known), len(strange)]), np.concatenate([known, strange])))
 
 
 def drift(model: Model, found: np.ndarray) -> float:

@@ -20,6 +20,9 @@ from app.devices import CUDA, ort  # first, so that ONNX Runtime is told to repo
 SERVED = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
 """What the service sets (app/sessions.py)."""
 
+FLOAT16, FOR_FLOAT16 = b'"precision":"float16"', {"use_tf32": "1"}
+"""What an artifact in float16 says, and what the service then sets."""
+
 _CONSTANT = ("head_kernel", "head_bias")
 _WITHOUT_GRAPH = "-1"
 _REPEATS = 3
@@ -43,14 +46,15 @@ class Feed:
             RuntimeError: It does not run where it is to run.
         """
         self.on_gpu = options is not None
-        chosen = {**SERVED, **(options or {}), **({"enable_cuda_graph": "1"} if graph else {})}
+        data = model if isinstance(model, bytes) else model.read_bytes()
+        served = SERVED | (FOR_FLOAT16 if FLOAT16 in data else {})
+        chosen = {**served, **(options or {}), **({"enable_cuda_graph": "1"} if graph else {})}
         settings = ort.SessionOptions()
         ort.set_default_logger_severity(_FATAL)
         settings.log_severity_level = _FATAL
         if self.on_gpu:
             settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         providers = [(CUDA, chosen)] if self.on_gpu else ["CPUExecutionProvider"]
-        data = model if isinstance(model, bytes) else model.read_bytes()
         self.session = ort.InferenceSession(data, settings, providers=providers, enable_fallback=0)
         self.provider = self.session.get_providers()[0]
         if self.on_gpu and self.provider != CUDA:

@@ -1,10 +1,10 @@
 """``python -m benchmarks.gpu [MODEL…]``: correctness and speed on a CUDA machine, with one command and no network.
 
-For every model: the largest difference of every output to the CPU provider, for batches of every size; images per
-second against the batch size; what it costs when sizes alternate; the ways of feeding and the provider's options side
-by side, each with its difference; float16, where the artifact can be converted or is one; several threads; the GPU's
-memory. Then the service itself is started on the device and asked over HTTP. What cannot be measured is named with its
-reason, everything else goes on, and the report is written after each model.
+For every model: the largest difference of every output to the CPU provider, for batches of every size, and of what
+several threads get at once; images per second against the batch size; what it costs when sizes alternate; the ways of
+feeding and the provider's options side by side, each with its difference; float16, where the artifact can be converted
+or is one; several threads; the GPU's memory. Then the service itself is started on the device and asked over HTTP. What
+cannot be measured is named with its reason, everything else goes on, and the report is written after each model.
 
 Needs ONNX Runtime and NumPy alone; HTTP takes the service's packages, float16 takes ``pip install onnx sympy``. With
 ``--rehearse`` it goes through what it can on the CPU, so that the command is known to work before a GPU is rented.
@@ -33,7 +33,7 @@ from app.devices import CUDA, first_line, ort
 from benchmarks.sidebyside import Bench
 
 _OPTIONS = {
-    "TF32": {"use_tf32": "1"},
+    "tensor cores": {"use_tf32": "1"},  # TF32 itself stays forbidden (app/devices.py), which the difference shows
     "channels last": {"prefer_nhwc": "1"},
     "cuDNN heuristic B": {"cudnn_conv_algo_search": "EXHAUSTIVE"},
     "cuDNN fallback engines": {"cudnn_conv_algo_search": "DEFAULT"},
@@ -69,7 +69,7 @@ class Report:
     def worst_difference(self) -> float:
         """Largest difference of any model to the CPU, as it is served; infinite where none could be compared."""
         parities = [one["parity"] for one in self.found.get("models", {}).values() if "parity" in one]
-        return max((max(one["outputs"].values()) for one in parities), default=float("inf"))
+        return max((max(*one["outputs"].values(), one["threads at once"]) for one in parities), default=float("inf"))
 
 
 def _writable(value: Any) -> Any:
@@ -130,6 +130,7 @@ def _examine(report: Report, file: Path, arguments: argparse.Namespace, benches:
         add("ways", way, measure=lambda way=way: bench.way(way))
     add("ways", "float16", measure=bench.float16)
     if not arguments.rehearse:
+        add("ways", "float16 without tensor cores", measure=lambda: bench.float16({"use_tf32": "0"}))
         for option, chosen in _OPTIONS.items():
             add("options", option, measure=lambda chosen=chosen: bench.option(chosen))
         add("MB of the GPU", measure=bench.memory)

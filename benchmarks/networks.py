@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.registry.artifacts import FILE
+from app.registry.layout import FILE
 
 HOME = Path(".venv/benchmark")
 

@@ -31,7 +31,7 @@ _MODEL = "eurosat-regions"
 
 
 def photo() -> bytes:
-    """Make a JPEG of the size of a photo on the web, 450 × 370 and some 45 kB."""
+    """Make a JPEG of the size of a photo on the web, 450 × 370 and 56 kB."""
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (37, 45, 3), np.uint8).repeat(10, 0).repeat(10, 1)
     return toys.save(

@@ -9,26 +9,18 @@ from pathlib import Path
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def tree(pid: int) -> list[int]:
-    """List a process, its descendants, and what else is in its session: some servers let go of their children."""
-    session = os.getsid(pid)
-    own = session == pid
-    children: dict[int, list[int]] = {}
-    members = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            fields = _stat(int(folder.name))
-            if fields:
-                children.setdefault(int(fields[1]), []).append(int(folder.name))
-                if own and int(fields[3]) == session:
-                    members.append(int(folder.name))
-    found, left = {pid, *members}, [pid, *members]
-    while left:
-        for child in children.get(left.pop(), []):
-            if child not in found:
-                found.add(child)
-                left.append(child)
-    return sorted(found)
+def tree(pid: int) -> dict[int, int]:
+    """Find a process, its descendants, and what else is in a session of its own: some servers let go of their children.
+
+    Returns:
+        The parent of each.
+    """
+    running = {int(folder.name): _stat(int(folder.name)) for folder in Path("/proc").glob("[0-9]*")}
+    parents = {number: int(fields[1]) for number, fields in running.items() if fields}
+    found = {pid, *(number for number, fields in running.items() if fields and int(fields[3]) == pid)}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {number: parents[number] for number in found if number in parents}
 
 
 def cpu_s(pid: int) -> float:

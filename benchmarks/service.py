@@ -12,10 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks import processes
 
 _LIMIT_S = 180  # a GPU takes its time for the first run of each shape
 
@@ -33,9 +35,9 @@ class Service:
 
     def get(self, path: str) -> dict[str, Any]:
         """Fetch a JSON document."""
-        connection = self.connect()
-        connection.request("GET", path)
-        return json.loads(connection.getresponse().read())
+        with closing(self.connect()) as connection:
+            connection.request("GET", path)
+            return json.loads(connection.getresponse().read())
 
     def resident_mb(self) -> float:
         """Memory it occupies, in MB."""
@@ -52,14 +54,8 @@ class Service:
 
     def workers(self) -> set[int]:
         """Find the processes that answer, those that descend from it and listen."""
-        parents = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):
-                parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        found = {self.pid}
-        while more := {child for child, parent in parents.items() if parent in found} - found:
-            found |= more
-        return {pid for pid in found - {self.pid} if parents[pid] != self.pid}  # those between are multiprocessing's
+        found = processes.tree(self.pid).items()
+        return {pid for pid, parent in found if self.pid not in (pid, parent)}  # those between are multiprocessing's
 
 
 @contextmanager
@@ -94,10 +90,10 @@ def _wait(service: Service, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _LIMIT_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            connection = service.connect()
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == 200:
-                return
+            with closing(service.connect()) as connection:
+                connection.request("GET", "/readyz")
+                if connection.getresponse().status == 200:
+                    return
         except OSError:
             pass
         time.sleep(0.005)

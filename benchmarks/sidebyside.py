@@ -5,6 +5,7 @@ Needs ONNX Runtime and NumPy alone; float16 takes onnx too.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 
 from benchmarks import feeds
 from benchmarks.feeds import Feed
+
+_THREADS, _TURNS = 4, 50
 
 
 class Bench:
@@ -38,7 +41,7 @@ class Bench:
         return Feed(self._file, self._options)
 
     def parity(self) -> dict[str, Any]:
-        """Largest difference to the CPU, of every output and for every batch size; see :func:`_difference`."""
+        """Largest difference to the CPU, of every output, for every batch size, and of what threads get at once."""
         served = self._served()
         outputs, sizes = dict.fromkeys(self._cpu.outputs, 0.0), {}
         for size in self._sizes:
@@ -47,7 +50,25 @@ class Bench:
             found = {name: _difference(*pair) for name, pair in zip(outputs, pairs, strict=True)}
             sizes[str(size)] = max(found.values())
             outputs = {name: max(outputs[name], found[name]) for name in outputs}
-        return {"provider": served.provider, "outputs": outputs, "batch sizes": sizes}
+        return {
+            "provider": served.provider,
+            "outputs": outputs,
+            "batch sizes": sizes,
+            "threads at once": self._together(served),
+        }
+
+    def _together(self, served: Feed) -> float:
+        """Largest difference of what threads get that share a session, each with another batch."""
+        batch = self._cpu.batch(self._pair[-1])
+        expected = self._cpu.run(batch)
+
+        def worst(turn: int) -> float:
+            turned = [np.roll(one, turn, 0) for one in (batch, *expected)]
+            pairs = [zip(turned[1:], served.run(turned[0]), strict=True) for _ in range(_TURNS)]
+            return max(_difference(*pair) for each in pairs for pair in each)
+
+        with ThreadPoolExecutor(_THREADS) as threads:
+            return max(threads.map(worst, range(_THREADS)))
 
     def sweep(self) -> dict[str, int]:
         """Images per second by batch size."""
@@ -76,7 +97,7 @@ class Bench:
         """The same with other options of the provider."""
         return self._both(Feed(self._file, options))
 
-    def float16(self) -> dict[str, Any]:
+    def float16(self, options: dict[str, str] = feeds.FOR_FLOAT16) -> dict[str, Any]:
         """The same in float16, and for how much of the noise it names the same class."""
         try:
             import onnx  # noqa: PLC0415  # all else does without
@@ -84,7 +105,8 @@ class Bench:
             from model_export.artifact.halving import halved  # noqa: PLC0415  # the same
         except ImportError as error:
             raise RuntimeError(f"{error.name} is not installed: pip install onnx sympy") from None
-        feed = Feed(halved(onnx.ModelProto.FromString(self._file.read_bytes())).SerializeToString(), self._options)
+        half = halved(onnx.ModelProto.FromString(self._file.read_bytes())).SerializeToString()
+        feed = Feed(half, None if self._options is None else options)
         batch = self._cpu.batch(self._sizes[-1])
         names = [one.run(batch, ["probabilities"])[0].argmax(1) for one in (self._cpu, feed)]
         return {**self._both(feed), "same class": float((names[0] == names[1]).mean())}
@@ -96,13 +118,20 @@ class Bench:
         return {str(count): feeds.crowd(lambda: served.run(batch), size, count, self._seconds) for count in (1, 2, 4)}
 
     def memory(self) -> dict[str, float]:
-        """Megabytes of the GPU that a session takes: opened, and after every batch size."""
+        """Megabytes of the GPU that a session takes, opened and after every batch size; and a session for each size."""
         before = feeds.memory_in_use()
-        served = self._served()
+        alone = self._served()
         opened = feeds.memory_in_use()
         for size in self._sizes:
-            served.run(self._cpu.batch(size))
-        return {"opened": round(opened - before, 1), "after every size": round(feeds.memory_in_use() - before, 1)}
+            alone.run(self._cpu.batch(size))
+        after = feeds.memory_in_use()
+        several = [self._served() for _ in self._sizes]
+        for served, size in zip(several, self._sizes, strict=True):
+            batch = self._cpu.batch(size)
+            feeds.crowd(lambda served=served, batch=batch: served.run(batch), size, 2, 0)  # as the service's lanes do
+        found = {"opened": opened - before, "after every size": after - before}
+        found["a session for each size"] = feeds.memory_in_use() - after
+        return {name: round(megabytes, 1) for name, megabytes in found.items()}
 
     def _both(self, feed: Feed, way: str = "plain") -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from app.registry.artifacts import FILE
+from app.registry.layout import FILE
 from benchmarks.load import Outcome, closed, post
 from benchmarks.service import Service, ask, serving
 from tests import toys

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import matplotlib as mpl
-from matplotlib import pyplot
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 
@@ -131,13 +130,13 @@ def _target(model: Path, request: tuple[bytes, dict[str, str]], **options: objec
 
 def draw(name: str, points: list[Point]) -> None:
     """Draw one line per figure, one above the other, over the thing that was varied."""
-    mpl.use("Agg")
     x, *figures = points[0]
     if name == "workers":
         x, labels = "", [f"cores: {point['cores']}\nworkers: {point['workers']}" for point in points]
         figures = ["alone per s", "crowd per s", "crowd p99 ms"]
-    figure, axes = pyplot.subplots(len(figures), figsize=(6, 2 * len(figures)), sharex=True, layout="constrained")
-    for axis, title, ink in zip([axes] if len(figures) == 1 else axes, figures, _INK, strict=False):
+    figure = Figure(figsize=(6, 2 * len(figures)), layout="constrained")
+    axes = figure.subplots(len(figures), sharex=True, squeeze=False)[:, 0]
+    for axis, title, ink in zip(axes, figures, _INK, strict=False):
         values = [point[title] for point in points]
         if name == "workers":
             axis.bar(labels, values, color=ink, width=0.5)
@@ -152,7 +151,6 @@ def draw(name: str, points: list[Point]) -> None:
         axis.set_xticks([point[x] for point in points], [f"{point[x]:.3g}" for point in points])
         axis.set_xlabel(x)
     figure.savefig(_OUT / f"{name}.png", dpi=110)
-    pyplot.close(figure)
 
 
 if __name__ == "__main__":

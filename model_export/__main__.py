@@ -11,14 +11,15 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-from app.errors import DeviceUnavailable, InvalidArtifact, InvalidUsage, MissingInput, MultipoolError
+from app.errors import InvalidArtifact, InvalidUsage, MissingInput, MultipoolError
 from app.escaping import printable
 from app.interrupts import EXIT_CODES as OF_SIGNALS
 from app.interrupts import noted, signal_of
+from app.streams import complete
 from model_export.arguments import parse
-from model_export.console import interrupts, streams
+from model_export.console import interrupts, mounts, streams
 from model_export.console.invocation import lacks
-from model_export.errors import BadData, BadSuccessor, MissingPackage, ParityFailure, PrecisionFailure
+from model_export.errors import BadData, BadSuccessor, MissingPackage, OutOfMemory, ParityFailure, PrecisionFailure
 
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (BadData, 65),
@@ -27,7 +28,6 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (BadSuccessor, 65),
     (InvalidArtifact, 65),
     (MissingInput, 66),
-    (DeviceUnavailable, 69),
     (InvalidUsage, 2),
     (MultipoolError, 1),
     (OSError, 1),
@@ -38,6 +38,7 @@ _TRAINING = ("train", "compare", "publish")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    complete()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of how Keras calls it
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -50,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
         _say(interrupts.words(interrupt, publishing=parsed.command in ("train", "publish")))
         return OF_SIGNALS[signal_of(interrupt)]
     except tuple(kind for kind, _ in EXIT_CODES) as error:
-        notes = getattr(error, "__notes__", []) if isinstance(error, OSError) else []  # a full disk can be emptied
+        may_pass = isinstance(error, OSError | OutOfMemory)  # a full disk can be emptied
+        notes = getattr(error, "__notes__", []) if may_pass else []
         _say("; ".join([f"error: {_reason(error)}", *notes]))
         return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
     return _end(result if parsed.json else None)
@@ -73,7 +75,8 @@ def _reason(error: BaseException) -> str:
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
     file = error.filename2 or error.filename  # where to, if it was copied
-    return f"{file}: {error.strerror}" if file else error.strerror
+    why = error.strerror + (mounts.reader() if isinstance(error, PermissionError) else "")
+    return f"{file}: {why}" if file else why
 
 
 def _say(text: str) -> None:

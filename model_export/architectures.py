@@ -12,7 +12,7 @@ Network", 2014 (arXiv:1312.4400).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -20,10 +20,10 @@ from keras import layers
 
 from app.images import Shape
 from app.metadata import Branch
-from model_export.choices import SIDE, too_small
+from model_export.choices import SIDE, is_network, too_small
 from model_export.errors import BadData
 from model_export.networks.heads import HEADS, Source
-from model_export.networks.initial import Trained, is_network
+from model_export.networks.initial import Trained
 from model_export.networks.trunks import TRUNKS, application
 
 
@@ -90,28 +90,21 @@ def build(
             )
     if trained is not None:
         trained.copy(keras.Model(image, features))
-    network = _assemble(image, features, HEADS[architecture](features), classes, architecture, whole)
-    return replace(network, pretrained=whole is not None and weights != "none")
+    logits, branches = _head(HEADS[architecture](features), classes)
+    model = keras.Model(image, logits, name=architecture.replace("-", "_"))
+    pretrained = whole is not None and weights != "none"
+    return Network(model, branches, tuple(features.shape[1:]), whole, pretrained)
 
 
-def _assemble(
-    image: keras.KerasTensor,
-    features: keras.KerasTensor,
-    sources: list[Source],
-    classes: int,
-    name: str,
-    trunk: keras.Model | None,
-) -> Network:
-    """Pool each source, concatenate, and put the head on top."""
+def _head(sources: list[Source], classes: int) -> tuple[keras.KerasTensor, tuple[Branch, ...]]:
+    """Pool each source, concatenate, and put the dense layer on top; returns the logits, and the branches."""
     pooled = [_pool(source) for source in sources]  # (N, width) each
     branches = tuple(
         Branch(name=one.name, pooling=one.pooling, source=one.words, width=vector.shape[-1], region=one.region)
         for one, vector in zip(sources, pooled, strict=True)
     )
     joined = layers.Concatenate(name="pooled_features")(pooled) if len(pooled) > 1 else pooled[0]
-    logits = layers.Dense(classes, name="logits")(joined)
-    model = keras.Model(image, logits, name=name.replace("-", "_"))
-    return Network(model, branches, tuple(features.shape[1:]), trunk)
+    return layers.Dense(classes, name="logits")(joined), branches
 
 
 def _pool(source: Source) -> keras.KerasTensor:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import shlex
 import sys
-from pathlib import Path
 
 from model_export import choices
 from model_export.choices import DIGITS, TFDS, TRUNKS
@@ -31,18 +31,29 @@ def parse(arguments: list[str] | None, kind: type[Parser] = Parser) -> argparse.
     if unknown:
         own.error(f"unrecognized arguments: {shlex.join(unknown)}")
     parsed.command_line = shlex.join(sys.argv[1:] if arguments is None else arguments)
-    if parsed.command == "train" and (parsed.data is None) == (parsed.resume is None):
+    if parsed.command == "train" and parsed.data is None and parsed.resume is None:
         own.error("train needs either DATA or --resume RUN")
     if parsed.command == "train" and parsed.resume is not None:
+        if parsed.data is not None:
+            own.error("--resume uses the data of its run; leave out DATA, or leave out --resume to train anew")
         _check_resume(own, parsed)
     if parsed.command == "verify" and parsed.data is None:
-        if parsed.output is not None:
-            own.error("argument --output: it has a row for each image of DATA; name a data set")
-        if parsed.against is not None:
-            own.error("argument --against: models are compared on the images of DATA; name a data set")
+        _check_without_data(own, parsed)
     if parsed.command in ("train", "compare") and parsed.data is not None:
         _complete(own, parsed)
     return parsed
+
+
+def _check_without_data(own: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    """Refuse what ``verify`` does with a data set if there is none."""
+    for name, why in (
+        ("output", "it has a row for each image of DATA"),
+        ("against", "models are compared on the images of DATA"),
+        ("groups", "it groups the images of DATA"),
+        ("labels", "it names the classes of DATA"),
+    ):
+        if getattr(parsed, name) is not None:
+            own.error(f"argument --{name}: {why}; name a data set")
 
 
 def _check_resume(own: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
@@ -71,7 +82,7 @@ def _complete(own: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     for architecture in architectures if parsed.size is not None and parsed.trunk in TRUNKS else ():
         if reason := choices.too_small(architecture, parsed.trunk, *parsed.size):
             own.error(f"argument --size: {reason}")
-    if parsed.trunk in TRUNKS and parsed.weights != "none" and not parsed.weights.endswith(".keras"):
+    if parsed.trunk in TRUNKS and parsed.weights != "none" and not choices.is_network(parsed.weights):
         own.error(
             f"argument --weights: the trunk {parsed.trunk!r} takes its initial weights from best.keras of a run, not "
             f"from {parsed.weights!r}; or name a --trunk of keras.applications"
@@ -90,7 +101,6 @@ def _complete(own: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
 
 def default_name(data: str, architecture: str) -> str:
     """Name a model after its data set and its architecture."""
-    path = Path(data).resolve()
-    stem = data.removeprefix(TFDS) if data.startswith(TFDS) else re.sub(r"\.(npz|csv)$", "", path.name)
-    stem = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
-    return f"{stem or 'model'}-{architecture}"
+    path = os.path.realpath(data)  # Path.resolve raises an error for a link to itself until Python 3.13
+    stem = data.removeprefix(TFDS) if data.startswith(TFDS) else re.sub(r"(?i)\.(npz|csv)$", "", os.path.basename(path))
+    return f"{choices.slug(stem, 'model')}-{architecture}"

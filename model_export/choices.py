@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.escaping import printable
+from app.registry.layout import NAME
 
 ARCHITECTURES = (
     "channel-groups",
@@ -25,7 +26,6 @@ ARCHITECTURES = (
     "flatten-dense",
     "flatten-dense-dropout",
 )
-TRUNKS = ("plain", "batchnorm")
 APPLICATIONS = (
     "densenet121",
     "densenet169",
@@ -64,8 +64,8 @@ APPLICATIONS = (
     "xception",
 )
 """Without ConvNeXt, which tf2onnx cannot convert."""
-REDUCTION = {"plain": 2, "batchnorm": 8}
-"""How many times smaller than the image the feature map of these trunks is."""
+TRUNKS = {"plain": 2, "batchnorm": 8}
+"""Our own trunks, and how many times smaller than the image the feature map of each is."""
 SIDE = {"regions": 2, "mixed": 2}
 """Least height and width of the feature map for these architectures; 1 for all others."""
 AUGMENTATIONS = ("none", "shift", "photo", "aerial")
@@ -122,6 +122,11 @@ def trunk(text: str) -> str:
     return name
 
 
+def is_network(weights: str) -> bool:
+    """Tell the file of a whole network, such as ``best.keras`` of a run, from one with the weights of a trunk."""
+    return weights.endswith(".keras")
+
+
 def size(text: str) -> tuple[int, int]:
     """Read ``H`` or ``HxW``."""
     match = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", text, re.ASCII)
@@ -132,7 +137,7 @@ def size(text: str) -> tuple[int, int]:
 
 def too_small(architecture: str, trunk: str, height: int, width: int) -> str:
     """Say so if images are too small for one of our own trunks; otherwise return an empty text."""
-    least = REDUCTION.get(trunk, 1) * SIDE.get(architecture, 1)
+    least = TRUNKS[trunk] * SIDE.get(architecture, 1)
     if min(height, width) >= least:
         return ""
     advice = "" if trunk == "plain" else ", or --trunk plain"
@@ -146,16 +151,21 @@ def folder(text: str) -> Path:
     """Read the name of a folder, which need not exist yet."""
     path = Path(text)
     for each in (path, *path.parents):
-        if each.exists() and not each.is_dir():
+        if os.path.exists(each) and not os.path.isdir(each):  # unlike those of Path, they never raise
             raise argparse.ArgumentTypeError(f"{str(each)!r} is a file; name a folder")
     return path
 
 
 def name(text: str) -> str:
     """Read the name of a model."""
-    if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", text) is None:
+    if NAME.fullmatch(text) is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a model name; use lower-case letters, digits, '-' and '_'")
     return text
+
+
+def slug(text: str, otherwise: str) -> str:
+    """Make a name of any text, from its letters a to z and digits; ``otherwise`` if it has none."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or otherwise
 
 
 def channels(text: str) -> int:

@@ -12,7 +12,7 @@ from model_export.artifact.opening import open_model
 from model_export.console import interrupts
 from model_export.console.progress import say
 from model_export.console.streams import quiet
-from model_export.figures import answers, evaluation
+from model_export.figures import answers, evaluation, matching
 from model_export.figures.against import Against, Opponent
 from model_export.reporting import description, printing, summary
 from model_export.stages import load, publish, train
@@ -29,14 +29,14 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     dataset = load(arguments)
     with quiet():
         from model_export import comparison, report, training  # noqa: PLC0415
+        from model_export.fitting import footprint  # noqa: PLC0415
 
-    folder = arguments.report or comparison.next_folder(dataset.name)
+    folder = arguments.report or comparison.new_folder(dataset.name)
     folder.mkdir(parents=True, exist_ok=True)
     say(f"report {folder}; after an interrupt, run the same command with --report {folder} to continue")
     budget = training.budget(arguments, keep="last")
-    with interrupts.resumable(
-        *shlex.split(arguments.command_line), *(() if arguments.report else ("--report", str(folder)))
-    ):
+    again = (*shlex.split(arguments.command_line), *(() if arguments.report else ("--report", str(folder))))
+    with interrupts.resumable(*again, data=arguments.data), footprint.enough():
         trained = comparison.run(arguments, dataset, budget, folder)
         document = report.write(folder, arguments, dataset, budget, trained)
     if not arguments.json:
@@ -101,7 +101,7 @@ def _measure(
     arguments: argparse.Namespace, model: Model, other: Opponent | None
 ) -> tuple[evaluation.Measured, Against | None]:
     """Measure a model on a data set, and perhaps another one on the same images."""
-    matched = evaluation.load(model, arguments.data, arguments.labels)
+    matched = matching.load(model, arguments.data, arguments.labels, arguments.groups)
     if other is None:
         summary.say_dataset(matched.dataset, matched.counts())
         return evaluation.evaluate(model, matched), None

@@ -5,20 +5,22 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import re
+import shutil
+import statistics
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 
-from app.registry.artifacts import FILE
-from model_export import architectures, conversion, files, training
+from app.registry.layout import FILE
+from model_export import architectures, choices, conversion, files, training
 from model_export.artifact import provenance
 from model_export.console.numbers import counted
 from model_export.console.progress import say
 from model_export.console.streams import quiet
 from model_export.errors import BadData
+from model_export.fitting import footprint
 
 if TYPE_CHECKING:
     from model_export.datasets import Dataset
@@ -41,6 +43,9 @@ class Trained:
     validation_accuracy: float
     validation_loss: float
     seconds_per_epoch: float
+    """Median, as the first one compiles the network."""
+    effective_images: float = 0.0
+    """If the images are grouped: as how many independent ones those of validation count for the accuracy; else 0."""
 
 
 def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder: Path) -> list[Trained]:
@@ -103,7 +108,8 @@ def read(folder: Path) -> list[Trained]:
     kinds = {field.name: {"str": str, "int": int, "float": float}[field.type] for field in fields(Trained)}
     try:
         with path.open(newline="") as file:
-            return [Trained(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in csv.DictReader(file)]
+            rows = ({"effective_images": "0", **row} for row in csv.DictReader(file))  # older reports lack it
+            return [Trained(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in rows]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise BadData(
             f"{path} cannot be read: {error}; remove the incomplete lines; their runs are then trained again"
@@ -115,10 +121,9 @@ def _done(folder: Path) -> dict[tuple[str, int], Trained]:
     return {(each.architecture, each.seed): each for each in read(folder)}
 
 
-def next_folder(dataset: str) -> Path:
-    """Choose the next numbered folder ``comparisons/<data set>/<number>``."""
-    home = Path("comparisons") / re.sub(r"[^a-z0-9]+", "-", dataset.lower()).strip("-")
-    return home / str(1 + max((int(path.name) for path in home.glob("*") if path.name.isdecimal()), default=0))
+def new_folder(dataset: str) -> Path:
+    """Make the next numbered folder ``comparisons/<data set>/<number>``."""
+    return files.numbered(Path("comparisons") / choices.slug(dataset, "data"))
 
 
 def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, budget: Budget, folder: Path) -> Trained:
@@ -126,15 +131,21 @@ def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, b
     training.seed(budget.seed)
     network = architectures.build(architecture, arguments.trunk, dataset.shape, len(dataset.labels), arguments.weights)
     folder.mkdir(parents=True, exist_ok=True)
-    board = keras.callbacks.TensorBoard(folder / f"seed-{budget.seed}", write_graph=False)
+    events = folder / f"seed-{budget.seed}"
+    shutil.rmtree(events, ignore_errors=True)  # of a training that was interrupted; TensorBoard would draw both
+    board = keras.callbacks.TensorBoard(events, write_graph=False)
     title = f"{architecture} seed {budget.seed}"
+    if advice := footprint.advice(network.model, budget.batch_size):
+        say(f"warning: {title}: {advice}")
     outcome = training.train(network, dataset, budget, title=title, callbacks=[board])
     _write(folder / f"seed-{budget.seed}.csv", outcome.history)
     if not (folder / FILE).exists():
         with quiet():
             proto = conversion.convert(network, provenance.document(network, dataset, architecture, arguments))
         conversion.save(proto, folder / FILE)
-    train, validation = (training.evaluate(network, dataset.splits[name]) for name in ("train", "validation"))
+    train, validation = (
+        training.evaluate(network, dataset.splits[name], dataset.groups(name)) for name in ("train", "validation")
+    )
     say(f"{title}: train accuracy {train['accuracy']:.4f}, validation accuracy {validation['accuracy']:.4f}")
     return Trained(
         architecture,
@@ -144,7 +155,8 @@ def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, b
         train["loss"],
         validation["accuracy"],
         validation["loss"],
-        outcome.seconds / outcome.epochs,
+        statistics.median(row["seconds"] for row in outcome.history),
+        validation.get("effective_images", 0.0),
     )
 
 

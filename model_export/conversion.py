@@ -14,7 +14,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from app import digest, explanation, metadata
+from app import digest, explanation, metadata, sessions
 from app.metadata import Metadata
 from app.sessions import INPUT
 from model_export import files
@@ -89,11 +89,13 @@ def convert(network: Network, document: Metadata) -> onnx.ModelProto:
     with _collecting():
         proto, _ = tf2onnx.convert.from_function(answer, input_signature=[signature], opset=OPSET)
     _name_batch_axis(proto, names)
+    _infer_batches(proto, network)
     if explained:
         _pool_untransposed(proto, network)
         _add_head(proto, network)
+    _leave_out_unused(proto.graph)
     proto.producer_name = "multipool"
-    describe(proto, document)
+    set_metadata(proto, document)
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
@@ -116,7 +118,7 @@ def _collecting() -> Iterator[None]:
         gc.unfreeze()
 
 
-def describe(proto: onnx.ModelProto, document: Metadata) -> None:
+def set_metadata(proto: onnx.ModelProto, document: Metadata) -> None:
     """Set the metadata document of a converted model."""
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, {metadata.KEY: document.dumps()})
@@ -144,9 +146,42 @@ def _pool_untransposed(proto: onnx.ModelProto, network: Network) -> None:
         transposed = maps.op_type == "Transpose" and list(maps.attribute[0].ints) == _CHANNELS_LAST
         if transposed and pool.op_type in ("ReduceMean", "ReduceMax") and pool.input[0] == branch.maps_output:
             pool.input[:] = [maps.input[0], "spatial_axes"]
-    used = {name for node in proto.graph.node for name in node.input} | {output.name for output in proto.graph.output}
-    for constant in [one for one in proto.graph.initializer if one.name not in used]:
-        proto.graph.initializer.remove(constant)  # the axes of before; ONNX Runtime would warn of them
+
+
+def _infer_batches(proto: onnx.ModelProto, network: Network) -> None:
+    """Have reshapes infer the number of images, where the graph works out the whole shape from that of its input.
+
+    ONNX Runtime leaves such arithmetic to the CPU even on a GPU, where the service runs a model whole or not at all.
+    """
+    constants = {constant.name for constant in proto.graph.initializer}
+    reshapes = [node for node in proto.graph.node if node.op_type == "Reshape" and node.input[1] not in constants]
+    shapes = sorted({node.input[1] for node in reshapes})
+    if not shapes:
+        return
+    asked = onnx.ModelProto()
+    asked.CopyFrom(proto)
+    described = onnx.helper.make_tensor_value_info
+    asked.graph.output.extend(described(name, onnx.TensorProto.INT64, [None]) for name in shapes)
+    session = sessions.open_session(asked.SerializeToString(), "cpu")
+    size = network.model.input_shape[1:]
+    one, two = (session.run(shapes, {INPUT: np.zeros((images, *size), np.uint8)}) for images in (1, 2))
+    for name, of_one, of_two in zip(shapes, one, two, strict=True):
+        shape = np.where(of_one == of_two, of_one, -1)  # -1: whatever is left
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(shape, f"{name}_inferred"))
+    for node in reshapes:
+        node.input[1] = f"{node.input[1]}_inferred"
+
+
+def _leave_out_unused(graph: onnx.GraphProto) -> None:
+    """Leave out what no output depends on; ONNX Runtime would do so too, but warn of constants."""
+    used = {output.name for output in graph.output}
+    for node in reversed(list(graph.node)):
+        if used & set(node.output):
+            used |= set(node.input)
+        else:
+            graph.node.remove(node)
+    for constant in [one for one in graph.initializer if one.name not in used]:
+        graph.initializer.remove(constant)
 
 
 def _add_head(proto: onnx.ModelProto, network: Network) -> None:

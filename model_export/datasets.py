@@ -16,17 +16,14 @@ import numpy as np
 
 from app.images import Shape
 from model_export.console.invocation import readable
-from model_export.data import decoding, grouping, sources, survey
+from model_export.data import checking, decoding, grouping, sources, survey
 from model_export.data.decoding import Split
 from model_export.data.leakage import Leak, find_contradictions, find_leaks
 from model_export.data.sources.listing import File, Listing
 from model_export.data.splitting import SPLITS, check, copies, split
-from model_export.errors import BadData
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-__all__ = ["SPLITS", "Dataset", "Split", "load"]
 
 _SAMPLE = 32
 
@@ -46,13 +43,21 @@ class Dataset:
     notes: tuple[str, ...] = ()
     """What may be a mistake in the layout of the data."""
     leaks: tuple[Leak, ...] = ()
-    """Images that are in two splits, or nearly so."""
+    """Images that are in two splits, or nearly so, and groups that are."""
     listed: dict[str, list[File]] = field(default_factory=dict)
     """If it is only measured: the files of each split as they were found, so that they can be split as in training."""
     contradictions: tuple[tuple[str, str], ...] = ()
     """Images that are in two classes, by the names of the two files."""
-    groups: dict[str, int] = field(default_factory=dict)
-    """If the images are grouped: groups per split."""
+    group_of: dict[str, int] = field(default_factory=dict)
+    """If the images are grouped: the number of each file's group, by the name of the file."""
+
+    def groups(self, split: str) -> NDArray[np.intp] | None:
+        """Look up the number of the group of each image of a split; None if they are not grouped."""
+        return numbers_of(self.splits[split].names, self.group_of)
+
+    def counts_of_groups(self) -> dict[str, int]:
+        """Count the groups per split; empty if the images are not grouped."""
+        return {name: len(np.unique(self.groups(name))) for name in self.splits} if self.group_of else {}
 
     def counts(self) -> dict[str, int]:
         """Count the images per split."""
@@ -62,6 +67,14 @@ class Dataset:
         """Count the images per split and class."""
         return {name: np.bincount(split.labels, minlength=len(self.labels)) for name, split in self.splits.items()}
 
+    def counts_of_leaks(self) -> Counter[str]:
+        """Count the leaks by kind: pairs of images; for ``group`` the groups, each of which may be in all splits."""
+        return Counter({leak.group or leak: leak.kind for leak in self.leaks}.values())
+
+    def advice(self) -> str:
+        """Say how to train on images that were skipped; empty if there is nothing to say."""
+        return checking.advice(self.skipped)
+
     def fingerprint(self) -> str:
         """Digest of the data set: the SHA-256 of every file with its split and class, in hexadecimal."""
         return fingerprint(
@@ -69,6 +82,11 @@ class Dataset:
             for name, split in self.splits.items()
             for label, digest in zip(split.labels, split.digests, strict=True)
         )
+
+
+def numbers_of(names: Iterable[str], group_of: Mapping[str, int]) -> NDArray[np.intp] | None:
+    """Look up the number of the group of each file by its name; None if they are not grouped."""
+    return np.array([group_of[name] for name in names], np.intp) if group_of else None
 
 
 def fingerprint(files: Iterable[tuple[str, str, str]]) -> str:
@@ -98,7 +116,8 @@ def load(
         channels: Channels to train on; None for what arrays and multi-band files have, and 3 for all others.
         value_range: See :func:`app.images.decode`.
         labels: Names of the classes of a source that only numbers them.
-        groups: Regular expression; images in whose paths it finds the same go into the same split.
+        groups: Regular expression; images in whose paths it finds the same are of one group, and go into the same
+            split.
         seed: Determines which images go into which split.
         together: Whether copies of a file go into the same split; they did not in older versions.
         measuring: For measuring only: classes may have no images, and nothing is split; a data set without splits
@@ -115,13 +134,13 @@ def load(
         survey.check_channels(listing, channels)
     shape = survey.shape(listing, size, channels)
     if measuring:
-        files, notes = _as_found(listing.files), ()
+        files, notes = _as_found(_grouped(listing, groups)), ()
     else:
         files, notes = _divided(listing, groups, seed, together=together)
     splits, skipped = decoding.decode(files, shape, value_range, cache)
-    _check_splits(splits, files, skipped)
+    checking.check_splits(splits, files, skipped)
     if not measuring:
-        _check_classes(splits["train"], listing.labels, skipped)
+        checking.check_classes(splits["train"], listing.labels, skipped)
     held_out = files.get("test") or files.get("validation") or next(iter(files.values()))
     return Dataset(
         readable(listing.name),
@@ -130,11 +149,11 @@ def load(
         splits,
         sample=_sample(held_out, shape, value_range),
         skipped=(*listing.skipped, *skipped),
-        notes=(*listing.notes, *_alike(listing.labels), *notes),
+        notes=(*listing.notes, *checking.alike(listing.labels), *notes),
         leaks=(*find_leaks(splits), *grouping.shared(files)),
         contradictions=tuple(find_contradictions(splits)),
         listed=listing.files if measuring else {},
-        groups=grouping.counts(files),
+        group_of=grouping.numbered(files),
     )
 
 
@@ -149,9 +168,13 @@ def _divided(
 ) -> tuple[dict[str, list[File]], tuple[str, ...]]:
     """Group and split the files; returns them per split, and what may be a mistake."""
     check(listing.files, listing.labels, listing.skipped)
-    files = listing.files if groups is None else grouping.named(listing.files, groups)
+    files = _grouped(listing, groups)
     same = copies(files) if together else {}
     return split(files, listing.labels, seed, same), _kept_together(same)
+
+
+def _grouped(listing: Listing, pattern: str | None) -> dict[str, list[File]]:
+    return listing.files if pattern is None else grouping.named(listing.files, pattern)
 
 
 def _kept_together(same: Mapping[str, str]) -> tuple[str, ...]:
@@ -164,50 +187,6 @@ def _kept_together(same: Mapping[str, str]) -> tuple[str, ...]:
         f"{len(same):,} files are the same as another of their class, such as {pair}: copies were kept together in one "
         "split, unless their class has too few files that differ",
     )
-
-
-def _alike(labels: tuple[str, ...]) -> list[str]:
-    """Name the classes that may be meant to be one, as their names differ in capitals only."""
-    spellings: dict[str, list[str]] = {}
-    for label in labels:
-        spellings.setdefault(label.casefold(), []).append(label)
-    return [
-        f"the classes {', '.join(map(repr, alike))} differ in capitals only; if they are one class, name it in one way"
-        for alike in spellings.values()
-        if len(alike) > 1
-    ]
-
-
-def advice(skipped: Iterable[str]) -> str:
-    """Say how to train on images that were skipped because they need a value range; empty if there are none."""
-    needed = any("no natural range" in reason for reason in skipped)
-    return "--value-range LOW HIGH says which values become 0 and 255" if needed else ""
-
-
-def _check_splits(splits: dict[str, Split], files: dict[str, list[File]], skipped: list[str]) -> None:
-    """Check that every split has an image, and one that can be read."""
-    for name, members in splits.items():
-        if not files[name]:
-            raise BadData(f"the split {name!r} has no image")
-        if not len(members):
-            reason = "; ".join(filter(None, (skipped[0], advice(skipped))))
-            raise BadData(f"no image of the split {name!r} can be read: {reason}")
-
-
-def _check_classes(train: Split, labels: tuple[str, ...], skipped: list[str]) -> None:
-    """Check that every class has a readable training image; name all that have none, each with a reason."""
-    counts = Counter(train.labels.tolist())
-    lacking = []
-    for index, label in enumerate(labels):
-        if not counts[index]:
-            reason = next((line for line in skipped if f"/{label}/" in f"/{line}"), "")
-            lacking.append(
-                f"no image of class {label!r} can be read: {reason}"
-                if reason
-                else f"class {label!r} has no image that can be trained on"
-            )
-    if lacking:
-        raise BadData("; ".join(lacking))
 
 
 def _sample(files: list[File], shape: Shape, value_range: tuple[float, float] | None) -> tuple[bytes, ...]:

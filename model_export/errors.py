@@ -19,6 +19,10 @@ class BadSuccessor(MultipoolError):
     """The model has other classes or another input size than the version it would replace, or is clearly worse."""
 
 
+class OutOfMemory(MultipoolError):
+    """The device has no memory for what TensorFlow was asked to compute."""
+
+
 class RunInUse(MultipoolError):
     """Another process trains in the run's folder."""
 

@@ -1,4 +1,7 @@
-"""Files that are whole or as they were, even if the machine stops in between, and that one process writes at a time."""
+"""Files that are whole or as they were, even if the machine stops in between, and that one process writes at a time.
+
+Also folders that are numbered, of which no two processes get the same.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +28,17 @@ def check(folder: Path) -> None:
             pass
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+def numbered(home: Path) -> Path:
+    """Make the next numbered folder in a folder, which is made too if it is missing."""
+    home.mkdir(parents=True, exist_ok=True)
+    last = max((int(path.name) for path in home.iterdir() if path.name.isdecimal()), default=0)
+    for number in count(last + 1):
+        with suppress(FileExistsError):  # another process took it
+            (home / str(number)).mkdir()
+            break
+    return home / str(number)
 
 
 def write(path: Path, content: bytes) -> None:

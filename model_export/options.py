@@ -11,6 +11,7 @@ from app import __version__
 from app.errors import InvalidUsage
 from model_export import choices
 from model_export.choices import ARCHITECTURES, AUGMENTATIONS, PRECISIONS, TRUNKS
+from model_export.console.invocation import called
 
 _MODEL_HELP = "model.onnx, its folder, or NAME, NAME:VERSION or NAME/VERSION in the model repository"
 _DATA_HELP = (
@@ -38,9 +39,7 @@ class Raising(Parser):
 
 def parser(kind: type[Parser] = Parser) -> Parser:
     """Build the parser of the command line."""
-    top = kind(
-        prog="python -m model_export", description="Train image classifiers and publish them as verified ONNX files."
-    )
+    top = kind(prog=called(), description="Train image classifiers and publish them as verified ONNX files.")
     top.add_argument("--version", action="version", version=f"multipool {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add, name, text in (
@@ -116,6 +115,8 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("--against", type=Path, metavar="OTHER", help=text)
     text = "comma-separated names of the classes 0, 1, … of a .npz or IDX file; default: those of the model"
     command.add_argument("--labels", type=choices.labels, help=text)
+    text = "regular expression: images in whose paths it finds the same, such as a patient, are counted as one group"
+    command.add_argument("--groups", type=choices.pattern, metavar="PATTERN", help=text)
     text = "write a row for each image: its class, the answer, both probabilities; .csv or .jsonl"
     command.add_argument("--output", type=choices.table, metavar="TABLE", help=text)
 

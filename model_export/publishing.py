@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.errors import MultipoolError
-from app.registry.artifacts import FILE, VERSION
+from app.registry.layout import FILE, VERSION
 from model_export import files
 
 STAGING = ".staging-"

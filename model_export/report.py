@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.model import Model
-from app.registry.artifacts import FILE
+from app.registry.layout import FILE
 from model_export.console.invocation import recorded
 from model_export.console.numbers import counted
-from model_export.figures.timing import BATCH, batch, medians
+from model_export.figures.timing import batch, medians
+from model_export.fitting.runs import read_history
 from model_export.reporting import conclusions
 
 if TYPE_CHECKING:
@@ -29,7 +29,11 @@ CURVES = "curves.png"
 def write(
     folder: Path, arguments: argparse.Namespace, dataset: Dataset, budget: Budget, trained: list[Trained]
 ) -> dict[str, Any]:
-    """Write ``README.md`` and ``curves.png`` into the report folder; returns the table as JSON values."""
+    """Write ``README.md`` and ``curves.png`` into the report folder; returns the table as JSON values.
+
+    Raises:
+        BadData: The figures of the epochs are damaged.
+    """
     rows = table(trained, _cost(folder, arguments.architectures, dataset))
     _draw(folder, arguments.architectures, arguments.seeds)
     images = len(dataset.splits["validation"])
@@ -55,7 +59,7 @@ def table(trained: list[Trained], cost: dict[str, float]) -> list[dict[str, Any]
                 "validation_loss": _spread([each.validation_loss for each in of_name]),
                 "gap": _spread(gaps),
                 "seconds_per_epoch": statistics.median(each.seconds_per_epoch for each in of_name),
-                "inference_ms_per_image": cost.get(name),
+                "inference_ms_per_image": cost[name],
             }
         )
     return rows
@@ -66,10 +70,11 @@ def _spread(values: list[float]) -> tuple[float, float | None]:
 
 
 def _cost(folder: Path, names: tuple[str, ...], dataset: Dataset) -> dict[str, float]:
-    """Time each architecture's artifact on the CPU, all in turns; milliseconds per image at batch 32."""
+    """Time each architecture's artifact on the CPU, all in turns; milliseconds per image in batches."""
     models = [Model.load((folder / name / FILE).read_bytes(), device="cpu") for name in names]
-    seconds = medians(models, batch(dataset.splits["validation"].images))
-    return {name: 1000 * each / BATCH for name, each in zip(names, seconds, strict=True)}
+    images = batch(dataset.splits["validation"].images)
+    seconds = medians(models, images)
+    return {name: 1000 * each / len(images) for name, each in zip(names, seconds, strict=True)}
 
 
 def _draw(folder: Path, names: tuple[str, ...], seeds: int) -> None:
@@ -77,7 +82,7 @@ def _draw(folder: Path, names: tuple[str, ...], seeds: int) -> None:
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     titles = {"accuracy": "training accuracy", "val_accuracy": "validation accuracy"}
     titles |= {"loss": "training loss", "val_loss": "validation loss"}
-    histories = {name: [_history(folder / name / f"seed-{seed}.csv") for seed in range(seeds)] for name in names}
+    histories = {name: [read_history(folder / name / f"seed-{seed}.csv") for seed in range(seeds)] for name in names}
     for axes, (column, title) in zip(figure.subplots(2, 2).ravel(), titles.items(), strict=True):
         for name, runs in histories.items():
             values = np.array([[row[column] for row in run] for run in runs])  # (seeds, epochs)
@@ -88,11 +93,6 @@ def _draw(folder: Path, names: tuple[str, ...], seeds: int) -> None:
         axes.grid(alpha=0.3)
     figure.axes[1].legend(fontsize="small")
     figure.savefig(folder / CURVES, dpi=100)
-
-
-def _history(path: Path) -> list[dict[str, float]]:
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
 def _page(
@@ -116,7 +116,7 @@ def _page(
             f"batch {budget.batch_size}, learning rate {budget.learning_rate:g}, weight decay {budget.weight_decay:g}, "
             f"augmentation {budget.augmentation}, averaging {budget.averaging:g}; "
             f"{seeds}. Measured with the weights of the last epoch{spread}; train − "
-            "validation is the difference of the accuracies; ms per image is ONNX Runtime on this CPU at batch 32.",
+            "validation is the difference of the accuracies; ms per image is ONNX Runtime on this CPU in batches.",
             "",
             *_markdown(rows),
             "",

@@ -40,14 +40,15 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
         before.check_kind(dataset.labels, dataset.shape, succession.otherwise(arguments))  # accuracy comes later
     network = _build(arguments, dataset)  # wrong arguments fail here, and leave no run
     run = Run.create(arguments.runs, arguments.name, arguments)
-    with interrupts.resumable("train", "--resume", str(run.folder)), run.locked():
+    summary.keep_skipped(dataset.skipped, run.folder / "skipped.txt")
+    with interrupts.resumable("train", "--resume", str(run.folder), data=arguments.data), run.locked():
         return _fit_and_export(arguments, run, dataset, network)
 
 
 def _resume(now: argparse.Namespace) -> dict[str, Any]:
     run = Run.open(now.resume)
     arguments = _arguments_of(run, now)
-    with interrupts.resumable("train", "--resume", str(run.folder)), run.locked():
+    with interrupts.resumable("train", "--resume", str(run.folder), data=arguments.data), run.locked():
         if not (begun := bool(run.history())):
             _check_weights(arguments)
         dataset = _load_again(arguments)
@@ -99,7 +100,7 @@ def load(arguments: argparse.Namespace, *, training: bool = True) -> Dataset:
         together=getattr(arguments, "together", True),
         cache=arguments.cache,
     )
-    summary.say_dataset(dataset, training=training)
+    summary.say_dataset(dataset, training=training, weighted=arguments.class_weights)
     if dataset.leaks and arguments.fail_on_leakage:
         pairs = counted(len(dataset.leaks), "pair of images is", "pairs of images are")
         raise BadData(
@@ -152,7 +153,7 @@ def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, n
     """Train the remaining epochs and publish the best weights, unless a finished run is published already."""
     from model_export import training  # noqa: PLC0415
     from model_export.artifact import published  # noqa: PLC0415
-    from model_export.fitting import batches, device  # noqa: PLC0415
+    from model_export.fitting import batches, device, footprint  # noqa: PLC0415
 
     budget, before = training.budget(arguments), len(run.history())
     remarks.say_network(arguments, network, run)
@@ -161,7 +162,10 @@ def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, n
     say(f"{epoch}; at most {counted(budget.epochs, 'epoch')}, on {device.used()}{after}")
     if advice := device.advice():
         say(f"note: {advice}")
-    outcome = training.train(network, dataset, budget, run)
+    if advice := footprint.advice(network.model, budget.batch_size):
+        say(f"warning: {advice}")
+    with footprint.enough():
+        outcome = training.train(network, dataset, budget, run)
     remarks.say_outcome(outcome, budget)
     if outcome.epochs == before and (found := published.find(arguments, outcome)):
         say(f"{run.folder} is finished, and is published already: {found.folder}; nothing new was published")
@@ -174,8 +178,10 @@ def _export(
 ) -> dict[str, Any]:
     """Publish the weights that are in the network, and print the result."""
     from model_export.artifact import exporting  # noqa: PLC0415
+    from model_export.fitting import footprint  # noqa: PLC0415
 
-    published = exporting.export(arguments, run, network, dataset, outcome)
+    with footprint.enough():
+        published = exporting.export(arguments, run, network, dataset, outcome)
     remarks.say_worth(published.metrics, dataset)
     remarks.say_held_out(published.held_out)
     if not arguments.json:

@@ -6,7 +6,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -22,6 +22,9 @@ from model_export.fitting.batches import InOrder, Shuffled, steps
 from model_export.fitting.callbacks import Journal, KeepBest, Reporter, SeedEpochs
 from model_export.fitting.normalizing import MeasureStatistics
 from model_export.fitting.runs import Run
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -101,13 +104,15 @@ def train(
     title: str = "",
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Outcome:
-    """Train the network in place; it ends with the weights of the epoch with the lowest validation loss.
+    """Train the network in place; it ends with the weights that the budget says are kept.
 
     :mod:`model_export.fitting.optimizing` describes the optimizer. The weights that are validated and kept are a
     running average of the trained ones. A pretrained trunk is first frozen, then fine-tuned at a tenth of the rate.
 
     Args:
         run: Where every epoch is saved; training continues after the epochs that it already has.
+        title: What the progress is called.
+        callbacks: Further ones of Keras.
 
     Raises:
         BadData: Training diverged, or the state of the run is missing.
@@ -143,7 +148,9 @@ def recall(network: Network, run: Run) -> Outcome:
     history = run.history()
     network.model.set_weights(run.load(run.best()).get_weights())
     outcome = Outcome(history, run.digest())
-    return outcome if run.history() == history else recall(network, run)  # an epoch has finished meanwhile
+    if len(run.history()) > outcome.epochs:  # one has finished meanwhile
+        return recall(network, run)
+    return outcome
 
 
 def _fit(
@@ -161,7 +168,8 @@ def _fit(
     _compile(network, budget, frozen=start < budget.freeze_epochs, total=(stop - start) * batches.steps)
     if run is not None and first > start:
         _restore(network.model, run)
-    measuring = MeasureStatistics(network.normalizations, train, budget.augmentation, budget.seed)
+    learned = batches.steps * budget.batch_size
+    measuring = MeasureStatistics(network.normalizations, train, budget.augmentation, budget.seed, learned)
     averaging = [keras.callbacks.SwapEMAWeights(), measuring] if budget.averaging else []
     network.model.fit(
         batches,
@@ -202,6 +210,6 @@ def logits(network: Network, split: Split) -> np.ndarray:
     return np.asarray(network.model.predict(InOrder(split), verbose=0))
 
 
-def evaluate(network: Network, split: Split) -> dict[str, float]:
+def evaluate(network: Network, split: Split, groups: NDArray[np.intp] | None = None) -> dict[str, float]:
     """Measure a trained network on one split; see :func:`model_export.figures.metrics.figures`."""
-    return figures(logits(network, split), split.labels)
+    return figures(logits(network, split), split.labels, groups)

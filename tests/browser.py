@@ -18,6 +18,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 # The camera is one of Chromium's own making, and may be used without asking anyone.
 CHROMIUM_OPTIONS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
+PATIENCE_MS = 20_000
+
 browser_needed = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt install chromium")
 
 
@@ -26,7 +28,7 @@ def opened(chromium, address, *, troubles=r"the server responded with a status o
     """A page of its own; any other complaint of the browser, and every request elsewhere, fails the test."""
     context = chromium.new_context(**{"reduced_motion": "reduce", **options})
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(PATIENCE_MS)
     complaints, hosts = [], set()
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -37,6 +39,14 @@ def opened(chromium, address, *, troubles=r"the server responded with a status o
     expected = [text for text in complaints if re.search(troubles, text)]
     assert complaints == expected
     assert hosts <= {httpx.URL(str(address)).netloc, b""}
+
+
+def expect(locator):
+    """Playwright's own, which by default has less patience than the page."""
+    from playwright.sync_api import expect  # noqa: PLC0415  # it need not be installed
+
+    expect.set_options(timeout=PATIENCE_MS)
+    return expect(locator)
 
 
 def give(page, data, name="image.png"):

@@ -31,8 +31,10 @@ SHARED = {
     "app.model",
     "app.probe",
     "app.registry.artifacts",
+    "app.registry.layout",
     "app.sessions",
     "app.statistics",
+    "app.streams",
 }
 FORBIDDEN = {
     "app.decoders": ["app.http", "app.offline", "app.registry", "app.routes", "app.server", "fastapi", "onnxruntime"],
@@ -97,6 +99,7 @@ def test_the_export_stage_imports_only_what_is_shared():
     [
         ("app.__main__", [*TRAINING[:5], "sklearn", "scipy", "tifffile", "prometheus_client"]),
         ("app.images, app.metadata, app.errors", ["fastapi", "onnxruntime", "uvicorn"]),
+        ("app.offline.predict", ["fastapi", "starlette", "uvicorn", "multipart"]),
         ("model_export.__main__", ["tensorflow", "keras", "fastapi"]),
     ],
 )
@@ -180,8 +183,8 @@ def test_catching_everything_is_rare():
         "app.images": 2,
         "app.interrupts": 1,
         "app.model": 1,
-        "app.http.application": 1,
         "app.http.context": 1,
+        "app.http.failures": 1,
         "app.routes.direct": 1,
         "app.starting": 2,
         "app.sessions": 1,

@@ -1,6 +1,7 @@
 """What is to be put in front of the service and around it: run for real where it is installed, and in step."""
 
 import configparser
+import json
 import os
 import re
 import shutil
@@ -8,8 +9,10 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,15 +20,17 @@ import yaml
 
 from app.__main__ import EXIT_CODES
 from app.settings import PREFIX, Settings
+from model_export.console import invocation
 from tests import toys
 from tests.app.test_protocol import read_all
-from tests.conftest import ROOT, serving
+from tests.conftest import ROOT, free_port, serving
 
 DEPLOY = ROOT / "deploy"
 HAPROXY = shutil.which("haproxy")
 NGINX = shutil.which("nginx")
 OPENSSL = shutil.which("openssl")
 PROMTOOL = shutil.which("promtool")
+SETPRIV = shutil.which("setpriv")
 LAST_RESORT_S = 5
 """What a worker gets beyond the lame duck and the shutdown time before it is killed."""
 
@@ -134,7 +139,7 @@ def test_what_a_proxy_itself_refuses_is_json_as_well(tmp_path, proxy):
     with (
         serving(tmp_path / "models") as one,
         {"haproxy": haproxy, "nginx": nginx}[proxy](tmp_path, one.base_url.port) as port,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
         refused = [client.get("/metrics"), client.post("/predict", content=bytes(33 * 1024 * 1024))]
         own = client.get("/predict")
@@ -225,9 +230,8 @@ def test_nginx_speaks_tls_of_today_and_gives_each_request_an_id(tmp_path, versio
 
 def test_the_files_in_the_image_can_be_read_by_its_user():
     """Under whatever umask they were checked out: they come by way of a stage that opens them to all."""
-    build, image = (ROOT / "Dockerfile").read_text().split("\nFROM ")[1:]
-    (opened,) = re.findall(r"chmod -R a\+rX (.*)", build)
-    copied = re.findall(r"^COPY (.*) (\S+)$", image, re.MULTILINE)
+    (opened,) = re.findall(r"chmod -R a\+rX (.*)", stage("build"))
+    copied = re.findall(r"^COPY (.*) (\S+)$", stage(), re.MULTILINE)
 
     assert copied
     for source, target in copied:
@@ -235,11 +239,71 @@ def test_the_files_in_the_image_can_be_read_by_its_user():
         assert target == "/opt/venv" or target in opened.split()
 
 
+def test_a_training_in_a_container_writes_as_the_owner_of_the_folder_and_takes_the_arguments_as_they_are():
+    if os.getuid() != 0 or SETPRIV is None:
+        pytest.skip("needs root and setpriv, as the container has them")
+    entry = json.loads(re.search(r"^ENTRYPOINT (.*)$", stage("training"), re.MULTILINE)[1])
+    with tempfile.TemporaryDirectory() as folder:  # that of pytest is closed to others
+        Path(folder).chmod(0o755)
+        python, work = Path(folder, "python"), Path(folder, "work")
+        python.write_text('#!/bin/sh\nfor one; do echo "$one"; done > said; id -u >> said; id -G >> said\n')
+        python.chmod(0o755)
+        work.mkdir()
+        os.chown(work, 1234, 2345)
+
+        subprocess.run([*entry, "train", "my photos"], cwd=work, env={"PATH": f"{folder}:{os.defpath}"}, check=True)
+
+        said = work / "said"
+        assert said.read_text().splitlines() == ["-m", "model_export", "train", "my photos", "1234", "2345"]
+        assert (said.stat().st_uid, said.stat().st_gid) == (1234, 2345)
+
+
+def test_compose_trains_in_an_image_of_its_own_and_only_when_asked(monkeypatch):
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    monkeypatch.setenv(*services["model_export"]["environment"][0].split("="))
+    (mounted, _), (kept, _) = (volume.split(":")[::-1] for volume in services["model_export"]["volumes"])
+
+    assert invocation.program() == "docker compose run --rm model_export"
+    assert invocation.serving(None) == "docker compose up"
+    assert services["model_export"]["build"]["target"] == "training"
+    assert services["model_export"]["profiles"]
+    assert "profiles" not in services["multipool"]
+    assert f"\nWORKDIR {mounted}\n" in stage("training")
+    assert f"HOME={kept}\n" in stage("training")
+    mount = """ -v "$PWD"/'my models':/others:ro -e MULTIPOOL_MODELS_DIR=/others """
+    assert invocation.serving(Path("my models")) == f"docker compose run --rm --service-ports{mount}multipool"
+
+
+def test_a_training_in_a_container_writes_only_what_outlasts_it():
+    """Beside the volumes, into memory alone: a model published elsewhere would be gone."""
+    training = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["model_export"]
+
+    assert (training["read_only"], training["tmpfs"]) == (True, ["/tmp"])  # noqa: S108
+
+
+def test_a_training_in_a_container_can_be_told_to_end():
+    """Its init is root and the training is not: without that capability, Docker's SIGTERM kills both."""
+    training = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["model_export"]
+
+    assert training["init"] is True
+    assert set(training["cap_add"]) == {"SETUID", "SETGID", "KILL"}
+    assert training["cap_drop"] == ["ALL"]
+
+
+def test_compose_asks_no_registry_for_what_it_builds():
+    """There, its name may belong to somebody else."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+
+    assert {name: service["pull_policy"] for name, service in services.items() if "build" in service} == dict.fromkeys(
+        ("multipool", "model_export"), "never"
+    )
+
+
 def test_kubernetes_is_in_step_with_the_image():
     deployment, service = manifests()
     spec = deployment["spec"]["template"]["spec"]
     (container,) = spec["containers"]
-    image = (ROOT / "Dockerfile").read_text()
+    image = stage()
     inside = dict(re.findall(r"(MULTIPOOL_[A-Z_]+)=(\S+)", image))
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["multipool"]
     mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
@@ -301,6 +365,12 @@ def test_the_service_starts_with_the_settings_for_kubernetes_and_answers_the_pro
         assert client.get("/models", headers={"X-API-Key": "a key that is long enough"}).status_code == 200
 
 
+def stage(name=None):
+    """A stage of the Dockerfile; without a name, the last one, which is the service."""
+    stages = (ROOT / "Dockerfile").read_text().split("\nFROM ")[1:]
+    return next(each for each in stages if f" AS {name}\n" in each) if name else stages[-1]
+
+
 def manifests():
     """The Deployment and the Service."""
     deployment, service = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
@@ -319,11 +389,13 @@ def chosen(spec):
 def haproxy(folder, *replicas, check="500ms"):
     """Run HAProxy in front of the services on these ports; yields its own port."""
     text = (DEPLOY / "haproxy" / "haproxy.cfg").read_text().replace("inter 500ms", f"inter {check}")
-    text, own = listening_elsewhere(text, "bind :8080", "bind {}")
     text = re.sub(r"(?m)^ *server .*\n", "", text)
-    (folder / "haproxy.cfg").write_text(text + "".join(f"    server on-{port} 127.0.0.1:{port}\n" for port in replicas))
-    with running(HAPROXY, "-db", "-f", folder / "haproxy.cfg", port=own):
-        yield own
+    servers = "".join(f"    server on-{port} 127.0.0.1:{port}\n" for port in replicas)
+    with free_port() as own:
+        text = listening_elsewhere(text, "bind :8080", f"bind 127.0.0.1:{own}")
+        (folder / "haproxy.cfg").write_text(text + servers)
+        with running(HAPROXY, "-db", "-f", folder / "haproxy.cfg", port=own):
+            yield own
 
 
 @contextmanager
@@ -332,29 +404,25 @@ def nginx(folder, *replicas, tls=None):
     own port.
     """
     text = (DEPLOY / "nginx" / "multipool.conf").read_text()
-    if tls is None:
-        text, own = listening_elsewhere(text, "listen 443 ssl", "listen {}")
-        text = re.sub(r" *ssl_certificate.*\n", "", text)
-    else:
-        text, own = listening_elsewhere(text, "listen 443 ssl", "listen {} ssl")
-        text = text.replace("/etc/nginx/tls", str(tls))
+    text = re.sub(r" *ssl_certificate.*\n", "", text) if tls is None else text.replace("/etc/nginx/tls", str(tls))
     line = re.search(r"server 127.0.0.1:8000.*", text)[0]
     text = text.replace(line, "\n".join(line.replace(":8000", f":{port}") for port in replicas))
     paths = "".join(f"{one}_temp_path {folder / one}; " for one in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    (folder / "nginx.conf").write_text(
-        f"daemon off; master_process off; pid {folder / 'pid'}; error_log stderr; events {{}}\n"
-        f"http {{ access_log off; {paths}\n{text}}}\n"
-    )
-    with running(NGINX, "-p", folder, "-c", folder / "nginx.conf", port=own, status=200 if tls is None else 400):
-        yield own
+    with free_port() as own:
+        kind = "" if tls is None else " ssl"
+        text = listening_elsewhere(text, "listen 443 ssl", f"listen 127.0.0.1:{own}{kind}")
+        (folder / "nginx.conf").write_text(
+            f"daemon off; master_process off; pid {folder / 'pid'}; error_log stderr; events {{}}\n"
+            f"http {{ access_log off; {paths}\n{text}}}\n"
+        )
+        with running(NGINX, "-p", folder, "-c", folder / "nginx.conf", port=own, status=200 if tls is None else 400):
+            yield own
 
 
 def listening_elsewhere(text, where, elsewhere):
-    """Have a configuration listen on a free port, which is returned with it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    """Have a configuration listen somewhere else."""
     assert where in text
-    return text.replace(where, elsewhere.format(f"127.0.0.1:{port}")), port
+    return text.replace(where, elsewhere)
 
 
 @contextmanager

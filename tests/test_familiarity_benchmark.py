@@ -1,10 +1,13 @@
-"""``python -m benchmarks.familiarity`` names each row after its source."""
+"""``python -m benchmarks.familiarity`` names each row after its source, and reads it as training does."""
 
 import sys
 
 import numpy as np
+import pytest
 
+from app.model import Model
 from benchmarks import familiarity
+from model_export import datasets
 from tests import toys
 
 
@@ -25,3 +28,17 @@ def test_a_folder_is_named_without_its_path(tmp_path, monkeypatch, capsys):
     rows = capsys.readouterr().out.splitlines()
     assert sum(row.startswith("strange  ") for row in rows) == 1, rows
     assert not [row for row in rows if "/" in row.split("  ")[0]]
+
+
+def test_the_digits_are_those_that_models_are_trained_on():
+    trained = datasets.load("digits", size=(8, 8), measuring=True).splits["all"].images
+    model = Model.load(toys.artifact(8, 8, 1), "cpu")
+
+    found, folders = familiarity.read("digits", model, 10_000)
+
+    np.testing.assert_array_equal(found, trained)
+    assert folders == []
+
+
+def test_the_area_counts_ties_half():
+    assert familiarity.auroc(np.array([0.2, 0.5, 0.9]), np.array([0.1, 0.5])) == pytest.approx((3 + 1.5) / 6)

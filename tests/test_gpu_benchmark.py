@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -46,6 +47,7 @@ def test_a_rehearsal_goes_through_all_that_a_cpu_can_do(model, tmp_path):
     assert found["parity"]["provider"] == "CPUExecutionProvider"
     assert {"probabilities", "logits", "features_top_left", "maps_top_left"} <= set(found["parity"]["outputs"])
     assert list(found["parity"]["batch sizes"]) == ["1", "2"]
+    assert found["parity"]["threads at once"] < 1e-5
     assert set(found["ways"]) == {"plain", "I/O binding", "float16"}
     assert report["HTTP"][str(tmp_path / "models")]["toy, 16 connections"]["requests/s"] > 0
     assert done.returncode == 0, done.stderr
@@ -87,6 +89,23 @@ def test_outputs_that_differ_are_a_failure_and_the_report_is_there_all_the_same(
     assert "plain" in report["models"][str(model)]["ways"]
 
 
+def test_threads_that_spoil_each_others_answers_are_a_failure(model, tmp_path, monkeypatch):
+    run, main = feeds.Feed.run, threading.main_thread()
+
+    def spoilt(self, *arguments):
+        return [value + 0.5 * (threading.current_thread() is not main) for value in run(self, *arguments)]
+
+    monkeypatch.setattr(feeds.Feed, "run", spoilt)
+    monkeypatch.setattr(gpu, "over_http", lambda *_: {})
+    monkeypatch.setattr(sys, "argv", ["gpu", str(model), *ARGUMENTS, "--output", str(tmp_path / "gpu.json")])
+
+    assert gpu.main() == 65
+
+    found = json.loads((tmp_path / "gpu.json").read_text())["models"][str(model)]["parity"]
+    assert max(found["outputs"].values()) == 0
+    assert found["threads at once"] > 0.1
+
+
 def test_without_cuda_it_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu.devices, "why_no_cuda", lambda: "there is no NVIDIA driver")
     monkeypatch.setattr(sys, "argv", ["gpu", "a/model.onnx", "--output", str(tmp_path / "gpu.json")])
@@ -97,3 +116,4 @@ def test_without_cuda_it_says_so(tmp_path, monkeypatch, capsys):
 
 def test_it_measures_with_the_options_of_the_service():
     assert feeds.SERVED == sessions._CUDA_OPTIONS
+    assert (feeds.FLOAT16, feeds.FOR_FLOAT16) == (sessions._FLOAT16, sessions._FOR_FLOAT16)

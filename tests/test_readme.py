@@ -72,7 +72,7 @@ def test_every_error_code_is_listed():
         for line in section.splitlines()[1:]
         for code in re.findall(r"`([a-z_]+)`", line)
     }
-    kinds = [*problems.KINDS.values(), *problems._OF_STATUS.values(), problems._INTERNAL]
+    kinds = [*problems.KINDS.values(), *problems.OF_STATUS.values(), problems.INTERNAL]
 
     assert listed == {(kind.status, kind.code) for kind in kinds}
 
@@ -102,13 +102,13 @@ def test_the_commands_parse(program, parser):
     commands = [
         command
         for page in PAGES.values()
-        for command in re.findall(rf"python -m {program} ([a-z]+ [^`|\n]*)", page)
+        for command in re.findall(rf"(?:python -m|docker compose run --rm) {program} ([a-z]+ [^`|>\n]*)", page)
         if "--help" not in command
     ]
 
     assert len(commands) >= 4
     for command in commands:
-        parser().parse_args(shlex.split(command))
+        parser().parse_args(shlex.split(command, comments=True))
 
 
 def test_every_setting_named_anywhere_exists():
@@ -130,7 +130,7 @@ def test_every_option_named_in_the_text_exists():
         *(ROOT / "benchmarks").glob("*.py"),
     ]
     known = set(re.findall(r'"(--[a-z-]+)"', "".join(path.read_text() for path in sources)))
-    others = {"--data-binary", "--limit-concurrency", "--http", "--help", "--version"}
+    others = {"--build", "--data-binary", "--limit-concurrency", "--http", "--help", "--version"}
 
     for name, page in PAGES.items():
         assert set(re.findall(r"`(--[a-z-]+)", page)) <= known | others, name

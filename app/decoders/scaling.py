@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
+from app.decoders.tags import Stored
 from app.errors import UndecodableImage
 
 if TYPE_CHECKING:
@@ -50,18 +51,20 @@ def to_uint8(array: NDArray[Any], value_range: tuple[float, float] | None) -> ND
     return result
 
 
-def grey(image: Image.Image, value_range: tuple[float, float] | None, stored: np.dtype | None) -> Image.Image:
+def grey(image: Image.Image, value_range: tuple[float, float] | None, stored: Stored) -> Image.Image:
     """Bring a grey image to 8 bits, with alpha if it names a transparent value.
 
     Args:
         image: Of whole or floating-point numbers.
         value_range: As above.
-        stored: The type of its values if Pillow takes them for others of that size.
+        stored: How its values are stored.
     """
     values = np.asarray(image)
-    if stored is not None:
-        values = values.view(stored)
+    if stored.dtype is not None:
+        values = values.view(stored.dtype)
     scaled = Image.fromarray(to_uint8(values, value_range))
+    if stored.white_is_zero:
+        scaled = ImageChops.invert(scaled)
     if (clear := image.info.get("transparency")) is not None:
         scaled.putalpha(Image.fromarray(values != clear))
     return scaled

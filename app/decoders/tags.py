@@ -1,17 +1,18 @@
-"""What the tags of a TIFF say that Pillow leaves out: of how many bands it is, and of which type."""
+"""What the tags of a TIFF say that Pillow leaves out: of how many bands it is, of which type, and what is white."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from app.errors import TooManyPixels, WrongChannels
 
-_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _SAMPLE_FORMAT = 258, 277, 339
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLES_PER_PIXEL, _SAMPLE_FORMAT = 258, 262, 277, 339
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _UNSIGNED, _SIGNED = 1, 2  # values of the tag SampleFormat
+_WHITE_IS_ZERO = 0  # value of the tag PhotometricInterpretation
 _TYPES: dict[tuple[int, int], np.dtype] = {(8, _SIGNED): np.dtype(np.int8), (32, _UNSIGNED): np.dtype(np.uint32)}
 """By bits and format, the grey values that Pillow takes for others of that size."""
 
@@ -38,9 +39,19 @@ def neither_grey_nor_colour(what: str) -> WrongChannels:
     )
 
 
-def grey_type(image: Image.Image) -> np.dtype | None:
-    """Find the type of the values of a grey TIFF that Pillow takes for others; None for any other image."""
+class Stored(NamedTuple):
+    """How the values of an image are stored, where Pillow leaves that out."""
+
+    dtype: np.dtype | None = None
+    """Their type if Pillow takes them for others of that size."""
+    white_is_zero: bool = False
+    """Whether the lowest value is white; of images of up to 8 bits, Pillow has turned them round itself."""
+
+
+def stored(image: Image.Image) -> Stored:
+    """Find out how the values of a grey TIFF are stored; of any other image, Pillow knows."""
     tags: Any = getattr(image, "tag_v2", None)
     if tags is None or len(image.getbands()) > 1:
-        return None
-    return _TYPES.get((tags.get(_BITS_PER_SAMPLE, (1,))[0], tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0]))
+        return Stored()
+    kind = tags.get(_BITS_PER_SAMPLE, (1,))[0], tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0]
+    return Stored(_TYPES.get(kind), tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)

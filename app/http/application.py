@@ -7,10 +7,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.http.context import failed
+from app.http.failures import Failures
 from app.http.paths import HEALTH
 from app.problems import MEDIA_TYPE
 
@@ -63,30 +62,6 @@ class Application(FastAPI):
         return document
 
 
-class Failures:
-    """Answers an unexpected error with a problem; FastAPI's own layer, around this one, would do so in plain text."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def watching(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watching)
-        except ClientDisconnect:
-            raise
-        except Exception as error:
-            if started or scope["type"] != "http":
-                raise
-            await failed(scope, error)(scope, receive, send)
-
-
 class Head:
     """Answers HEAD as GET; the server leaves the body out (RFC 9110, section 9.3.2)."""
 
@@ -94,10 +69,6 @@ class Head:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self._app(scope, receive, send)
-            return
-        as_get = {**scope, "method": "GET"}
-        await self._app(as_get, receive, send)
-        if "route" in as_get:
-            scope["route"] = as_get["route"]
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)

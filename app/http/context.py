@@ -11,14 +11,12 @@ from random import getrandbits
 from typing import Any
 
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import problems
 from app.errors import Draining
 from app.escaping import printable
-from app.http import fields
+from app.http import failures, fields
 from app.http.paths import HEALTH, route_of
 from app.metrics import Metrics
 
@@ -70,9 +68,9 @@ class RequestContext:
             if scope["state"].get("client_gone"):
                 status = _CLIENT_CLOSED
             elif not status:
-                await problems.of(Draining("the service is shutting down"), scope)(scope, receive, send_with_id)
+                await failures.of(Draining("the service is shutting down"), scope)(scope, receive, send_with_id)
         except Exception as error:
-            response = failed(scope, error)
+            response = failures.unexpected(error, scope)
             if status:
                 raise  # too late for another answer; the server cuts the connection
             await response(scope, receive, send_with_id)
@@ -88,18 +86,6 @@ class RequestContext:
             route_of(scope, self._routes), scope["method"], status, seconds, scope["state"].get("problem")
         )
         _log(scope, status, seconds)
-
-
-def failed(scope: Scope, error: Exception) -> Response:
-    """Answer a request that failed with an unexpected error, and log its traceback."""
-    log.error(
-        "%s %s failed",
-        scope["method"],
-        printable(scope["path"][:200]),
-        extra={"request_id": scope["state"]["request_id"]},
-        exc_info=error,
-    )
-    return problems.internal(scope)
 
 
 def client_of(scope: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import problems
+from app.http import failures
 
 _EXPOSED = ("Retry-After", "Server-Timing", "X-Request-ID")
 
@@ -37,7 +38,7 @@ class Cors(CORSMiddleware):
         try:
             await super().__call__(scope, receive, send)
         except _Refused as refused:
-            response = problems.response(problems.of_status(400), str(refused), scope, refused.headers)
+            response = failures.response(problems.of_status(400), str(refused), scope, refused.headers)
             await response(scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:

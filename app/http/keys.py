@@ -7,11 +7,11 @@ import logging
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import problems
+from app import apikeys
 from app.errors import Unauthorized
-from app.http import fields
+from app.http import failures, fields
 from app.http.paths import HEALTH
-from app.settings import SHORTEST_KEY, Settings, as_bytes
+from app.settings import SHORTEST_KEY, Settings
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,9 @@ class Keys:
         """
         self._settings = settings
         admin = settings.admin_key
-        self.admin = frozenset[bytes]() if admin is None else frozenset({_digest(as_bytes(admin.get_secret_value()))})
+        self.admin = (
+            frozenset[bytes]() if admin is None else frozenset({_digest(apikeys.as_bytes(admin.get_secret_value()))})
+        )
         self.read()
 
     def read(self) -> None:
@@ -46,7 +48,7 @@ class Keys:
         Raises:
             InvalidSettings: As above.
         """
-        keys = self._settings.keys()
+        keys = apikeys.read(self._settings)
         if short := sum(len(key) < SHORTEST_KEY for key in keys):
             log.warning(
                 "API keys of fewer than %d characters: %d of %d; they can be guessed, so replace them, "
@@ -85,7 +87,7 @@ class ApiKey:
         sent = "the key that was sent is not accepted here; " if given_key(scope) else ""
         wanted = "the admin key" if self._is_for_admins(scope) else "an API key"
         error = Unauthorized(f"{sent}send {wanted}, as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
-        await problems.of(error, scope)(scope, receive, send)
+        await failures.of(error, scope)(scope, receive, send)
 
     def _is_for_admins(self, scope: Scope) -> bool:
         return bool(self._keys.admin) and scope["path"].startswith(_ADMIN_PATH)

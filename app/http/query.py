@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _digits(text: str) -> str:
-    if not (text.isascii() and text.isdecimal()):
+    if not text.isdecimal():
         raise ValueError("not in digits")
     return text
 

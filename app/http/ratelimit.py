@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import problems
 from app.errors import RateLimited
+from app.http import failures
 from app.http.context import client_of
 from app.http.keys import Keys, given_key
 from app.http.paths import HEALTH
@@ -55,7 +55,7 @@ class RateLimit:
             if wait_s > 0:
                 error = RateLimited(f"more than {self._said}; wait {math.ceil(wait_s)} s")
                 headers = {"Retry-After": str(math.ceil(wait_s))}
-                await problems.response(problems.kind_of(error), str(error), scope, headers)(scope, receive, send)
+                await failures.of(error, scope, headers)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

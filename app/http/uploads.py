@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PART = "file"
 
 _OTHER_PARTS = 8
+_LONGEST_NAME = 40
 _LARGEST_HEADER = 4096
 _CODING = "Content-Transfer-Encoding"
 
@@ -97,6 +98,7 @@ def _files(
     body: bytes, content_type: str | None, max_files: int, too_many: str, parameters: Collection[str]
 ) -> list[Upload]:
     uploads: list[Upload] = []
+    others: list[str] = []
     try:
         for segment, payload in _parts(body, _boundary(content_type or ""), max_files + _OTHER_PARTS):
             if segment.name in parameters:
@@ -108,13 +110,24 @@ def _files(
                 if (coding := segment.header(_CODING, "").lower()) in ("base64", "quoted-printable"):
                     raise MalformedRequest(f"the file is sent as {coding} ({_CODING}); send the bytes as they are")
                 uploads.append(Upload(payload, segment.content_type, _text(segment.filename)))
-    except multipart.ParserLimitReached as error:
-        raise MalformedRequest(f"the form has too many or too long parts: {error.args[0]}") from None
+            elif segment.name:
+                others.append(segment.name)
     except multipart.MultipartError as error:
-        raise MalformedRequest(f"the form is broken or incomplete: {error.args[0]}") from None
+        error.__traceback__ = None  # the parser holds the error, which would hold the parser so, and the body
+        large = isinstance(error, multipart.ParserLimitReached)
+        what = "has too many or too long parts" if large else "is broken or incomplete"
+        raise MalformedRequest(f"the form {what}: {error.args[0]}") from None
     if not uploads:
-        raise MissingFile("the form has no file in a part named 'file'; send one, as in: curl -F file=@image.jpg")
+        raise MissingFile(_nothing_sent(others))
     return uploads
+
+
+def _nothing_sent(others: list[str]) -> str:
+    """Say what to do where a form has no file in the right part, but perhaps other parts, of which one is named."""
+    if PART in others:
+        return "the part 'file' of the form is text; with curl, put an @ before the path: curl -F file=@image.jpg"
+    instead = f", but one named {(_text(others[0]) or '')[:_LONGEST_NAME]!r}" if others else ""
+    return f"the form has no file in a part named 'file'{instead}; send one, as in: curl -F file=@image.jpg"
 
 
 def _boundary(content_type: str) -> str:

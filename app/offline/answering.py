@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sized
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from app import answers, cores, faults, images
-from app.ahead import in_order
+from app import ahead, answers, cores, faults, images, memory
 from app.batching import Answer
+from app.devices import CPU
 from app.errors import InvalidArtifact, InvalidRequest, MultipoolError, UndecodableImage
 from app.offline import journal
 from app.registry.artifacts import discover, select
@@ -26,7 +29,11 @@ if TYPE_CHECKING:
     from app.outputs import Outputs
     from app.settings import Settings
 
+    Decoded = NDArray[np.uint8] | MultipoolError
+
 log = logging.getLogger(__name__)
+
+_PART = 1 << 20
 
 Batch = TypeVar("Batch", bound=Sized)
 Ran = TypeVar("Ran")
@@ -69,9 +76,21 @@ class Offline:
     version: Version
     settings: Settings
     explain: bool = False
+    largest: int = field(default_factory=lambda: memory.available() // 2)
+    """Bytes of the largest file that is read."""
 
-    def classify(self, files: Iterable[Path], *, top: int | None, features: bool) -> Iterator[Result]:
-        """Classify in batches, in order; while one runs, the next is decoded, and at most two are in memory.
+    def classify(
+        self, files: Iterable[Path], *, top: int | None, features: bool, decode: Callable[[Path], Decoded] | None = None
+    ) -> Iterator[Result]:
+        """Classify in order: images are decoded in as many threads as there are cores, and run in batches in as many.
+
+        On the CPU, batches of large images are small; a GPU runs two at once.
+
+        Args:
+            files: The images; read a little ahead.
+            top: How many classes to name; None names all.
+            features: Whether to name the pooled features.
+            decode: Called in place of :meth:`decode`.
 
         Yields:
             The file's name, and its prediction or why there is none.
@@ -79,15 +98,27 @@ class Offline:
         Raises:
             MultipoolError: As :meth:`run`.
         """
-        size = self.settings.max_batch_size
-        decoded = in_order(self.decode, files, ahead=size)
-        while batch := list(islice(decoded, size)):
-            good = [image for _, image in batch if not isinstance(image, MultipoolError)]
-            answered = self._answer(good, top=top, features=features) if good else iter(())
-            for file, image in batch:
-                yield journal.name(file), image if isinstance(image, MultipoolError) else next(answered)
+        model, size = self.version.model, self.settings.max_batch_size
+        if model.execution_provider == CPU:
+            size = memory.images_at_once(size, model.shape.height, model.shape.width, threads=ahead.threads())
 
-    def _answer(self, batch: list[NDArray[np.uint8]], *, top: int | None, features: bool) -> Iterator[Prediction]:
+        def answer(batch: list[tuple[Path, Decoded]]) -> list[Result]:
+            good = [image for _, image in batch if not isinstance(image, MultipoolError)]
+            filled = self._fill(good, top=top, features=features) if good else iter(())
+            return [
+                (journal.name(file), image if isinstance(image, MultipoolError) else next(filled))
+                for file, image in batch
+            ]
+
+        # Else a failure leaves them to the garbage collector, which may find them in a thread that they wait for.
+        with (
+            closing(ahead.in_order(decode or self.decode, files, ahead=size)) as decoded,
+            closing(ahead.in_order(answer, _batches(decoded, size), ahead=ahead.threads())) as answered,
+        ):
+            for _, results in answered:
+                yield from results
+
+    def _fill(self, batch: list[NDArray[np.uint8]], *, top: int | None, features: bool) -> Iterator[Prediction]:
         """Run the model, and fill a prediction for each image, in order."""
         outputs = self.run(self._in_halves, batch)
         return (
@@ -119,19 +150,46 @@ class Offline:
 
         return faults.judged(run, batch, judge)
 
-    def decode(self, file: Path) -> NDArray[np.uint8] | MultipoolError:
+    def decode(self, file: Path) -> Decoded:
         """Read a file as the model sees it, ``uint8 [H, W, C]``, or return why that cannot be done."""
         model = self.version.model
         try:
             return images.decode(
-                file.read_bytes(),
+                self._read(file),
                 model.shape,
                 value_range=model.metadata.recipe.value_range,
                 max_pixels=self.settings.max_pixels,
             )
         except InvalidRequest as error:
-            return error
+            return type(error)(str(error))  # without its traceback, which holds the file's bytes
+        except MemoryError:
+            return UndecodableImage("there is not enough memory for it; free some, or make it smaller")
         except IsADirectoryError:
             return UndecodableImage("it is a link to a folder, which is not followed; name the folder itself")
         except OSError as error:
             return UndecodableImage(f"it cannot be read: {error.strerror}")
+
+    def _read(self, file: Path) -> bytes:
+        with open(file, "rb", opener=_open) as opened:
+            size = os.fstat(opened.fileno()).st_size
+            if size > self.largest:  # the system would end the process, and with it all other images
+                raise UndecodableImage(f"the file has {size:,} bytes, more than half of the memory; make it smaller")
+            content = io.BytesIO()
+            while part := opened.read(_PART):
+                content.write(part)
+                if content.tell() > self.largest:  # a pipe or a device does not say before how much there is
+                    raise UndecodableImage("it is endless, or has more bytes than half of the memory; name a file")
+            return content.getvalue()
+
+
+def _batches(decoded: Iterator[tuple[Path, Decoded]], size: int) -> Iterator[list[tuple[Path, Decoded]]]:
+    """Take so many images at a time, and at the end those that are left."""
+    while batch := list(islice(decoded, size)):
+        yield batch
+
+
+def _open(path: str, flags: int) -> int:
+    """Open a file; where it is a pipe that nobody writes to, do not wait for someone who does."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor

@@ -37,7 +37,7 @@ class Options(NamedTuple):
     features: bool
     contributions: bool
     min_confidence: float
-    folders: tuple[str, ...]
+    folders: list[str]
 
 
 @dataclass
@@ -99,9 +99,9 @@ def stamp(image: Path) -> str:
     return f"{status.st_mtime_ns}:{status.st_size}:{status.st_ctime_ns}"
 
 
-def folders(named: Iterable[Path]) -> tuple[str, ...]:
+def folders(named: Iterable[Path]) -> list[str]:
     """List the named folders, and the folders of the named files."""
-    return tuple(sorted({_key(one if os.path.isdir(one) else one.parent) for one in named}))
+    return sorted({_key(one if os.path.isdir(one) else one.parent) for one in named})
 
 
 @contextmanager
@@ -119,13 +119,7 @@ def open_journal(table: Path, version: Version, options: Options) -> Iterator[Jo
             f"{table} exists already, and a finished table is never changed; remove it, or name another --output"
         )
     path = table.with_name(f".{table.name}.journal")
-    head = {
-        "model": version.name,
-        "version": version.number,
-        "sha256": version.model.sha256,
-        **options._asdict(),
-        "folders": list(options.folders),
-    }
+    head = {"model": version.name, "version": version.number, "sha256": version.model.sha256, **options._asdict()}
     with path.open("a+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from app.offline.journal import Journal
 from app.registry.versions import Version
 
 if TYPE_CHECKING:
+    from app.offline.answering import Decoded
     from app.settings import Settings
 
 BAD_DATA = 65
@@ -41,10 +43,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     version = open_version(settings, arguments.model)
     if arguments.contributions:
         version.model.require_head()  # before any image is read
-    if arguments.explain is not None:
-        _explain(version, files[0], arguments, settings)
     explain = arguments.contributions or (arguments.json and arguments.explain is not None)
     offline = Offline(version, settings, explain=explain)
+    decode = offline.decode if arguments.explain is None else cache(offline.decode)  # a pipe can be read only once
+    if arguments.explain is not None:
+        _explain(offline, decode(files[0]), arguments)
     if arguments.output is not None:
         try:
             failed = _tabulate(offline, files, arguments)
@@ -54,7 +57,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
                 "command again to continue"
             ) from None
     else:
-        results = offline.classify(files, top=arguments.top, features=arguments.json and arguments.features)
+        features = arguments.json and arguments.features
+        results = offline.classify(files, top=arguments.top, features=features, decode=decode)
         if arguments.json:
             failed = _print_json(version, list(results), alone=arguments.images == files)
         else:
@@ -86,17 +90,17 @@ def _check(arguments: argparse.Namespace) -> None:
         if arguments.top is not None or arguments.json:
             raise InvalidUsage("--output writes a table of all classes; leave out --top and --json")
         tables.check(arguments.output)
+    elif arguments.top is not None and not arguments.json:
+        raise InvalidUsage("--top shortens JSON; add --json")
 
 
-def _explain(version: Version, file: Path, arguments: argparse.Namespace, settings: Settings) -> None:
+def _explain(offline: Offline, image: Decoded, arguments: argparse.Namespace) -> None:
     """Draw where in the image a class gets its logit from."""
-    chosen = {"label": arguments.label, "branch": arguments.branch}
+    chosen, version = {"label": arguments.label, "branch": arguments.branch}, offline.version
     metadata = version.model.metadata
     for option, there in (("label", metadata.labels), ("branch", [branch.name for branch in metadata.branches])):
         if chosen[option] is not None and chosen[option] not in there:
             raise InvalidUsage(f"--{option}: there is no {chosen[option]!r}; there are {', '.join(there)}")
-    offline = Offline(version, settings)
-    image = offline.decode(file)
     if isinstance(image, MultipoolError):
         return  # the classification that follows reports it
     explained = offline.run(version.model.run_with_maps, image[None])
@@ -146,7 +150,8 @@ def _tabulate(offline: Offline, files: list[Path], arguments: argparse.Namespace
             noted.write(*reading.popleft(), result)
             failed += isinstance(result, MultipoolError)
         tables.finish(noted, files)
-    print(printable(f"{arguments.output}: {_count(files, failed)}"), file=sys.stderr)
+    why = "; the column 'error' says why" if failed else ""
+    print(printable(f"{arguments.output}: {_count(files, failed)}{why}"), file=sys.stderr)
     return failed
 
 
@@ -170,7 +175,7 @@ def _print_json(version: Version, results: list[Result], *, alone: bool) -> int:
     def body(result: Prediction | MultipoolError) -> dict[str, Any]:
         if not isinstance(result, MultipoolError):
             return result
-        return problems.body(problems.kind_of(result), str(result), {})  # no request, so no request id
+        return problems.body(problems.kind_of(result), str(result), "")  # no request, so no request id
 
     document: dict[str, Any] = {"model": version.name, "version": version.number}
     if alone and len(results) == 1:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import errno
-import glob
 import logging
 import os
-import re
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 from app.errors import ModelNotFound, NothingToServe
-
-FILE = "model.onnx"
+from app.registry.layout import FILE, NAME, VERSION
+from app.registry.misplaced import passed_over
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_RARITY = 100
+"""How many times as long as looking for what is passed over has taken, it is not looked for again."""
 _NO_FOLDER = (os.strerror(errno.ENOENT), os.strerror(errno.ENOTDIR))
-VERSION = re.compile(r"[1-9][0-9]{0,8}")
-"""What a version's number looks like."""
 
 
 class Stamp(NamedTuple):
@@ -80,7 +78,7 @@ def _survey(root: Path) -> tuple[list[Found], dict[Path, str]]:
     found = [
         Found(model.name, int(version.name), version / FILE)
         for model in _listed(root, unreadable)
-        if _NAME.fullmatch(model.name)
+        if NAME.fullmatch(model.name)
         for version in _listed(model, unreadable)
         if VERSION.fullmatch(version.name) and _holds_a_file(version, unreadable)  # else it is still to come
     ]
@@ -113,6 +111,7 @@ class Folder:
         self.unreadable: dict[Path, str] = {}
         """Folders that could not be read at the last look, and why."""
         self._passed_over: list[str] = []
+        self._warn_again_at = 0.0
 
     def look(self) -> list[Found]:
         """List every artifact that can be read, by name and version, and log which folders cannot."""
@@ -128,8 +127,12 @@ class Folder:
         return found
 
     def warn(self) -> None:
-        """Log, once, what is passed over."""
+        """Log, once, what is passed over; in large repositories not at every look, as it takes longer than the rest."""
+        if time.monotonic() < self._warn_again_at:
+            return
+        began = time.thread_time()
         before, self._passed_over = self._passed_over, passed_over(self.root)
+        self._warn_again_at = time.monotonic() + _RARITY * (time.thread_time() - began)
         for words in self._passed_over:
             if words not in before:
                 log.warning("%s", words)
@@ -137,46 +140,6 @@ class Folder:
     def hides(self, found: Found) -> bool:
         """Tell whether nothing can be said of an artifact, because a folder above it could not be read."""
         return any(folder in found.path.parents for folder in self.unreadable)
-
-
-def passed_over(root: Path) -> list[str]:
-    """Say what below ``root`` would be a model or version but for its name, or for a link that leads nowhere.
-
-    Each line ends with what to do.
-    """
-    names, versions = set(), set()
-    for version in (path.parent for path in _matching(root, f"[!.]*/[!.]*/{FILE}") if os.path.exists(path)):
-        if _NAME.fullmatch(version.parent.name) is None:
-            names.add(version.parent.name)
-        elif VERSION.fullmatch(version.name.partition(".")[0]) is None:  # as 2.withdrawn, which is meant so
-            versions.add(f"{version.parent.name}/{version.name}")
-    return [
-        *(
-            f"passed over {name!r}: the name of a model has lower-case letters, digits, '-' and '_' only, and begins "
-            "with a letter or digit; rename the folder"
-            for name in sorted(names)
-        ),
-        *(
-            f"passed over {name!r}: a version is a positive whole number, without zeros in front; rename the folder"
-            for name in sorted(versions)
-        ),
-        *(
-            f"passed over '{link.relative_to(root)}': it is a link, and what it leads to is not there (in a container: "
-            "not mounted); put the folder itself here, or mount what the link leads to"
-            for link in _broken_links(root)
-        ),
-    ]
-
-
-def _broken_links(root: Path) -> list[Path]:
-    """List the models, versions and files that are links to nothing: in a container, often to what is outside."""
-    places = (path for place in ("[!.]*", "[!.]*/[!.]*", f"[!.]*/[!.]*/{FILE}") for path in _matching(root, place))
-    return sorted(path for path in places if os.path.islink(path) and not os.path.exists(path))
-
-
-def _matching(root: Path, pattern: str) -> list[Path]:
-    """List what matches, links to nothing too, where folders can be read; ``root.glob`` raises where one cannot."""
-    return [root / name for name in glob.glob(pattern, root_dir=root)]
 
 
 def select(found: list[Found], reference: str) -> Found:
@@ -196,4 +159,5 @@ def select(found: list[Found], reference: str) -> Found:
     meant = reference.replace("/", ":")
     if any(one.reference == meant for one in found):
         raise ModelNotFound(f"there is no model {reference!r}; write {meant!r}")
-    raise ModelNotFound(f"there is no model {reference!r}; there are {there}")
+    elsewhere = "; for the models of another folder, set MULTIPOOL_MODELS_DIR" if os.path.exists(reference) else ""
+    raise ModelNotFound(f"there is no model {reference!r}; there are {there}{elsewhere}")

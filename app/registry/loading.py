@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from app import devices, memory
+from app import devices, faults, interpreter, memory
 from app.errors import DeviceUnavailable, InvalidArtifact, UnreadableArtifact
 from app.model import Model
 from app.sessions import Device
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TRIAL_S = 60
+_LESS_MEMORY = "free memory of the GPU (nvidia-smi shows what uses it), or lower MULTIPOOL_MAX_BATCH_SIZE"
 _SAID_ERROR = re.compile(r"^error: (.*)$", re.MULTILINE)
 
 
@@ -45,7 +47,8 @@ class Loader:
             DeviceUnavailable: It is not; says why.
         """
         if self._asked == "cuda" and (reason := devices.why_no_cuda()) is not None:
-            raise DeviceUnavailable(f"CUDA cannot be used: {reason}")
+            advice = f"'{interpreter.command()} -m app doctor' says what to do"
+            raise DeviceUnavailable(f"CUDA cannot be used: {reason}; {advice}")
 
     def open(self, path: Path, trusted: frozenset[str] | None = None) -> tuple[Model, int]:
         """Load a file and warm the model up.
@@ -64,12 +67,13 @@ class Loader:
             DeviceUnavailable: The device cannot be used.
         """
         memory.give_back()  # what was freed would hide what is taken
-        before = memory.resident()
         try:
+            before = memory.resident()
             data = path.read_bytes()
             if trusted is not None and hashlib.sha256(data).hexdigest() not in trusted:
                 self._try(data)
             model = self._load(data, path)
+            taken = memory.resident() - before
         except OSError as error:
             raise UnreadableArtifact(f"it cannot be read: {error.strerror}") from None
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
@@ -77,7 +81,7 @@ class Loader:
             raise InvalidArtifact(f"its metadata cannot be used: {type(error).__name__}: {error}") from None
         # What the process has grown by, within bounds: something else may have made it grow or shrink at the same time.
         smallest = 2 * len(data) + 1_000_000
-        return model, min(max(smallest, memory.resident() - before), 8 * smallest + 64_000_000)
+        return model, min(max(smallest, taken), 8 * smallest + 64_000_000)
 
     def _load(self, data: bytes, path: Path) -> Model:
         device = self._choose_device()
@@ -85,7 +89,8 @@ class Loader:
             return self._warm(data, device)
         except DeviceUnavailable as error:
             if self._asked != "auto":
-                raise DeviceUnavailable(f"{path} does not run on CUDA: {error}") from None
+                advice = f"; {_LESS_MEMORY}" if faults.is_out_of_memory(error) else ""
+                raise DeviceUnavailable(f"{path} does not run on CUDA: {error}{advice}") from None
             log.warning("device auto: running %s on the CPU, because %s", path, error)
             return self._warm(data, "cpu")
 
@@ -116,6 +121,8 @@ class Loader:
             )
         except subprocess.TimeoutExpired:
             raise InvalidArtifact(f"it was not loaded and run within {_TRIAL_S} s") from None
+        if -done.returncode in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group, as at a stop
+            raise UnreadableArtifact("it was not loaded: a signal has ended the process that tried it")
         if done.returncode != 0:
             said = _SAID_ERROR.search(done.stderr.decode(errors="replace"))
             raise InvalidArtifact(said[1] if said else f"loading it ends the process ({done.returncode})")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from app.errors import ModelNotFound, NotReady
-from app.registry.artifacts import VERSION
+from app.registry.layout import VERSION
 from app.registry.versions import Entry
 
 _LOAD = "POST /v2/repository/models/NAME/load serves it again"
@@ -41,13 +41,13 @@ class References:
         self.default = default.partition(":")[0] if default else min(self._entries, default="")
         """Name of the model that answers when none is named."""
         self.reference = default or self.default
-        """The same, with the version if one is set."""
-        self._answering = self._entries.get(self.reference)
-        self.answering = self.default if self._answering else ""
-        """The same; empty when that one is not served."""
+        """What a request that names none is for: that model, with the version if one is set."""
+        self.answering = self.default if self.reference in self._entries else ""
+        """Name of that model; empty when it is not served."""
 
-    def __contains__(self, reference: str) -> bool:
-        return reference in self._entries
+    def get(self, reference: str) -> Entry | None:
+        """Look up ``name`` or ``name:version``; None if it is not served."""
+        return self._entries.get(reference)
 
     def why_none_answers(self) -> str:
         """Say why a request that names no model cannot be answered, and what to do."""
@@ -70,6 +70,8 @@ class References:
         if name in self._unloaded:
             raise ModelNotFound(f"model {name!r} was unloaded; {_LOAD}")
         if name not in self._entries or ":" in name:
+            if whys := [why for reference, why in self._refused.items() if reference.startswith(f"{name}:")]:
+                raise ModelNotFound(f"no version of model {name!r} can be served; the highest was refused: {whys[-1]}")
             meant = name.replace("/", ":")  # as it lies in the repository
             other = f"write {meant!r}" if meant != name else f"leave out {meant[meant.find(':') :]!r}"
             advice = other if meant in self._entries else "GET /models lists those there are"
@@ -92,13 +94,11 @@ class References:
             ModelNotFound: There is no such model or version.
             NotReady: None is named, and none is served.
         """
-        if reference is None:
-            if self._answering is None:
-                raise (ModelNotFound if self._entries else NotReady)(self.why_none_answers())
-            return self._answering
-        entry = self._entries.get(reference)
+        entry = self._entries.get(self.reference if reference is None else reference)
         if entry is not None:
             return entry
+        if reference is None:
+            raise (ModelNotFound if self._entries else NotReady)(self.why_none_answers())
         name, _, version = reference.partition(":")
         numbers = self.versions(name)
         if not VERSION.fullmatch(version):

@@ -22,15 +22,22 @@ _STANDARD_INPUT = Path("/dev/stdin")
 def main() -> int:
     """Load what comes in on standard input; returns the exit code."""
     os.nice(10)
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (_PROCESSOR_S, _PROCESSOR_S))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_AS, _MEMORY_BYTES)
+    _limit(resource.RLIMIT_CPU, _PROCESSOR_S)
+    _limit(resource.RLIMIT_CORE, 0)
     try:
         Loader(device="cpu", threads=1, max_batch_size=int(sys.argv[1])).open(_STANDARD_INPUT)
     except MultipoolError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _limit(kind: int, most: int) -> None:
+    """Lower a limit; one that is lower already, for the service as a whole, cannot be raised."""
+    _, hard = resource.getrlimit(kind)
+    if hard == resource.RLIM_INFINITY or hard > most:
+        resource.setrlimit(kind, (most, most))
 
 
 if __name__ == "__main__":

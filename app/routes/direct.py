@@ -8,9 +8,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import problems
 from app.errors import MultipoolError
-from app.http.context import failed
+from app.http import failures
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -41,9 +40,9 @@ class Direct:
         try:
             response = await endpoint(Request(scope, receive))
         except MultipoolError as error:
-            response = problems.of(error, scope)
+            response = failures.of(error, scope)
         except ClientDisconnect:
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, this request alone has failed
-            response = failed(scope, error)
+            response = failures.unexpected(error, scope)
         await response(scope, receive, send)

@@ -12,8 +12,8 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from app import answers, problems
-from app.http import fields
+from app import answers
+from app.http import failures, fields
 from app.http.negotiation import JSON, NPY, PNG, choose
 from app.http.query import Name, Query
 from app.http.timing import server_timing, stages
@@ -46,7 +46,7 @@ class Parameters(Query):
             },
             "model": Maps,
         },
-        **problems.documented(400, 401, 404, 406, 413, 415, 422, 500, 503, 504),
+        **failures.documented(400, 401, 404, 406, 413, 415, 422, 500, 503, 504),
     },
     response_class=Response,
     openapi_extra={"parameters": Parameters.described(), **IMAGE_BODY},

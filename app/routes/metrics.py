@@ -4,15 +4,14 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app import problems
-from app.http import fields
+from app.http import failures, fields
 from app.routes.dependencies import AnyService
 
 router = APIRouter(tags=["health"])
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "Prometheus text, or OpenMetrics by `Accept`.", "content": {"text/plain": {}}},
-    **problems.documented(401, 500),
+    **failures.documented(401, 500),
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import orjson
@@ -14,7 +13,7 @@ from pydantic import Field
 from app import answers, problems
 from app.classification import Classified
 from app.errors import InvalidParameter, InvalidRequest
-from app.http import arrays, fields
+from app.http import arrays, failures, fields
 from app.http.negotiation import JSON, NPZ, choose
 from app.http.query import Count, Name, Query
 from app.http.timing import server_timing, stages
@@ -32,7 +31,7 @@ _ANSWER = {
     "description": "The prediction, as JSON or as NumPy arrays, by `Accept`.",
     "content": {NPZ: {"schema": BINARY}},
 }
-_RESPONSES = {200: _ANSWER} | problems.documented(400, 401, 404, 406, 413, 415, 422, 500, 503, 504)
+_RESPONSES = {200: _ANSWER} | failures.documented(400, 401, 404, 406, 413, 415, 422, 500, 503, 504)
 
 
 class Parameters(Query):
@@ -116,7 +115,7 @@ async def _answer(request: Request, *, several: bool) -> Response:
     for one in found.outcomes:
         if isinstance(one, InvalidRequest):
             if not several:
-                raise one
+                return failures.of(one, request.scope)
             service.metrics.problems.add(problems.kind_of(one).code)
     if media_type == NPZ:
         content = arrays.write(found.version, found.outcomes, features=bool(parameters.features))
@@ -157,7 +156,7 @@ def _json(request: Request, service: Service, parameters: Parameters, found: _Cl
 
     def result(one: Classified) -> dict[str, Any]:
         if isinstance(one, InvalidRequest):
-            return {"error": problems.body(problems.kind_of(one), str(one), request.scope)}
+            return {"error": problems.body(problems.kind_of(one), str(one), request.scope["state"]["request_id"])}
         return answers.prediction(version, one, **contents)
 
     if several:
@@ -193,8 +192,5 @@ def _respond(service: Service, found: _Classified, content: bytes, media_type: s
     return Response(content, headers=headers, media_type=media_type)
 
 
-DIRECT = {
-    ("POST", "/predict"): partial(_answer, several=False),
-    ("POST", "/predict/batch"): partial(_answer, several=True),
-}
-"""What is called without FastAPI in between; the functions above, which its document describes, do the same."""
+DIRECT = {("POST", "/predict"): predict, ("POST", "/predict/batch"): predict_batch}
+"""What is called without FastAPI in between; its document describes them all the same."""

@@ -12,8 +12,9 @@ import orjson
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app import catalogue, problems
+from app import catalogue
 from app.errors import InvalidArtifact, MalformedRequest, NotReady
+from app.http import failures
 from app.http.uploads import read_body
 from app.routes.dependencies import AnyService, ready
 from app.service import Order, Service
@@ -36,7 +37,7 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 @router.post(
-    "/index", openapi_extra=_json(_Filter.model_json_schema()), responses=problems.documented(400, 401, 413, 500)
+    "/index", openapi_extra=_json(_Filter.model_json_schema()), responses=failures.documented(400, 401, 413, 500)
 )
 async def index(request: Request, service: AnyService) -> list[dict[str, str]]:
     """List every version that was found, its state, and the reason; with `{"ready": true}` those that are served."""
@@ -51,7 +52,7 @@ async def index(request: Request, service: AnyService) -> list[dict[str, str]]:
 @router.post(
     "/models/{name}/load",
     openapi_extra=_json(_NAME_ALONE),
-    responses=problems.documented(400, 401, 404, 413, 422, 500, 503, loading=True),
+    responses=failures.documented(400, 401, 404, 413, 422, 500, 503, loading=True),
 )
 async def load(request: Request, service: AnyService, name: str) -> dict[str, Any]:
     """Serve what is in the folder of a model, at once and with its highest version in memory."""
@@ -65,7 +66,7 @@ async def load(request: Request, service: AnyService, name: str) -> dict[str, An
 
 
 @router.post(
-    "/models/{name}/unload", openapi_extra=_json(_OBJECT), responses=problems.documented(400, 401, 404, 413, 500, 503)
+    "/models/{name}/unload", openapi_extra=_json(_OBJECT), responses=failures.documented(400, 401, 404, 413, 500, 503)
 )
 async def unload(request: Request, service: AnyService, name: str) -> dict[str, Any]:
     """Serve no version of a model until it is loaded again, and free its memory once its last request is done."""

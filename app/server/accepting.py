@@ -17,8 +17,6 @@ from collections.abc import Callable, Sized
 from multiprocessing import reduction
 from typing import Any, Self
 
-from app.server import listening
-
 log = logging.getLogger("app")
 
 _SLOTS = 256  # workers, including those that are about to end
@@ -95,19 +93,14 @@ class Acceptor:
         place: Place,
         connections: Sized,
         create_protocol: Callable[[], asyncio.Protocol],
-        backlog: int,
     ) -> None:
         """Start accepting.
 
         Args:
-            listener: Bound, and shared with the other workers.
+            listener: Listens, and is shared with the other workers.
             place: Where to publish the number of connections.
             connections: Those that are open.
             create_protocol: Makes the protocol of a new connection.
-            backlog: How many connections may wait to be accepted.
-
-        Raises:
-            PortInUse: Another process listens there already.
         """
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -118,7 +111,6 @@ class Acceptor:
         self._paused: asyncio.TimerHandle | None = None
         self._opening: set[asyncio.Task[Any]] = set()
         listener.setblocking(False)
-        listening.listen(listener, backlog)
         self.tell()
         self._resume()
 

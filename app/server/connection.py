@@ -37,9 +37,9 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.parser: Parser = Parser(self)
-        self._limits: Limits = app_state.get("limits") or Limits()
-        self._refusals: Refusals = app_state.get("refusals") or Refusals()
-        self._idle: Idle = app_state.get("idle") or Idle()
+        self._limits: Limits = app_state["limits"]
+        self._refusals: Refusals = app_state["refusals"]
+        self._idle: Idle = app_state["idle"]
         self._incoming = Incoming()
         self._deadline = Deadline(self.loop)
         self._write_deadline = Deadline(self.loop)

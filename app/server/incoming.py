@@ -10,6 +10,7 @@ class Incoming:
 
     def __init__(self) -> None:
         self.in_header, self.in_body = True, False
+        """Whether a header, or a body, is expected or has begun, and is not complete yet."""
         self.header_bytes = 0
         """Bytes of a header that is not complete yet."""
         self.body_bytes = 0
@@ -27,10 +28,6 @@ class Incoming:
         """Start counting the body."""
         self.in_header, self.in_body = False, True
         self.header_bytes = 0
-
-    def in_part_of_header(self) -> bool:
-        """Whether a header has begun and is not complete yet."""
-        return self.in_header and self.header_bytes > 0
 
     def in_window(self) -> int:
         """Bytes of the body received in the current time window."""

@@ -14,19 +14,21 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
 
 from app.errors import CannotListen
+from app.server import listening
 from app.server.accepting import Acceptor, Place
+from app.server.refusals import CLOSE
 from app.service import Service
 
 _LAST_RESORT_S = 3
 _FAILED_S = 1
 _LAST_REQUESTS_S = 0.1
-_CLOSE = (b"connection", b"close")
 
 log = logging.getLogger("app")
 
@@ -40,7 +42,7 @@ class Server(uvicorn.Server):
         *,
         place: Place,
         lame_duck_s: float,
-        on_started: Callable[[Service], None],
+        on_started: Callable[[Service], Awaitable[None]],
     ) -> None:
         """Prepare.
 
@@ -48,7 +50,7 @@ class Server(uvicorn.Server):
             config: uvicorn's own.
             place: Its place among the workers that accept connections from the same socket.
             lame_duck_s: How long to keep serving after SIGTERM.
-            on_started: Called when connections are accepted.
+            on_started: Called before the first connection is accepted.
         """
         super().__init__(config)
         self._lame_duck_s = lame_duck_s
@@ -60,14 +62,14 @@ class Server(uvicorn.Server):
         """Start the application and accept connections."""
         (listener,) = sockets or []
         await super().startup([])  # the socket is accepted from here
-        connections, backlog = self.server_state.connections, self.config.backlog
         try:
-            self._acceptor = Acceptor(listener, self._place, connections, self._create_protocol, backlog)
+            listening.listen(listener, self.config.backlog)
         except CannotListen:
             await self.lifespan.shutdown()
             raise
+        await self._on_started(self.lifespan.state["service"])
+        self._acceptor = Acceptor(listener, self._place, self.server_state.connections, self._create_protocol)
         self.servers = [self._acceptor]  # type: ignore[list-item]  # has the two methods that uvicorn calls
-        self._on_started(self.lifespan.state["service"])
 
     def _create_protocol(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]  # as in uvicorn
@@ -99,7 +101,8 @@ class Server(uvicorn.Server):
         limit = (self.config.timeout_graceful_shutdown or 0) + _LAST_RESORT_S
         last_resort = threading.Timer(limit, self._give_up)
         last_resort.daemon = True
-        last_resort.start()
+        with suppress(RuntimeError):  # no thread can be started any more: the requests in progress are finished anyway
+            last_resort.start()
         await self._close_with_each_answer()
         self._acceptor.close()
         await asyncio.sleep(_LAST_REQUESTS_S)  # connections just accepted have requests on their way
@@ -116,8 +119,8 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.1)
 
     async def _close_with_each_answer(self) -> None:
-        if _CLOSE not in self.config.encoded_headers:
-            self.config.encoded_headers.append(_CLOSE)
+        if CLOSE not in self.config.encoded_headers:
+            self.config.encoded_headers.append(CLOSE)
             await self.on_tick(0)  # applies the headers
 
     def _give_up(self) -> None:

@@ -27,9 +27,7 @@ class Limits:
     refused_connections: int = 128
     """Further ones that may read that there are too many; beyond that, they are cut off."""
     is_full: Callable[[], bool] = lambda: False
-    """Called before any work for a request in ``admitted``; if true, the request is refused at once."""
-    admitted: frozenset[str] = frozenset()
-    """Paths of the requests to which ``is_full`` applies."""
+    """Called before any work for a request that carries images; if true, the request is refused at once."""
     body_bytes: int = 32 * 1024 * 1024
     """A larger body that is announced with ``Expect: 100-continue`` is refused before it is sent."""
     header_s: float = 5

@@ -19,7 +19,7 @@ _REPORT_S = 1.0
 
 
 class Ready(NamedTuple):
-    """The worker accepts connections."""
+    """The worker accepts connections as soon as it has been told what was ordered, and then what was counted."""
 
 
 class Loaded(NamedTuple):
@@ -42,16 +42,19 @@ class Link:
         self._service: Service | None = None
         self._lock = threading.Lock()
         self._orders: SimpleQueue[Order] = SimpleQueue()
+        self._latest: dict[str, Order] = {}  # for each model
 
-    def start(self, service: Service) -> asyncio.Task[None]:
-        """Report that the worker is ready, start to listen, and report the counters regularly."""
+    async def start(self, service: Service) -> None:
+        """Report that the worker is ready, catch up with the others, then listen, and report the counters regularly."""
         self._service = service
         service.tell_others = self.send
-        for work in (self._listen, self._obey):
-            threading.Thread(target=work, args=(service,), daemon=True).start()
+        service.metrics.told = service.metrics.snapshot()
         self.send(Loaded(service.repository.trusted()))
         self.send(Ready())
-        return asyncio.create_task(self._report(service))
+        await asyncio.to_thread(self._catch_up, service)
+        for work in (self._listen, self._obey):
+            threading.Thread(target=work, args=(service,), daemon=True).start()
+        self._reporting = asyncio.create_task(self._report(service))  # held, or it might be collected
 
     def end(self) -> None:
         """Report the counters a last time, after the last request."""
@@ -63,6 +66,13 @@ class Link:
         with self._lock, suppress(OSError):
             self._pipe.send(message)
 
+    def _catch_up(self, service: Service) -> None:
+        """Receive what was ordered and counted before; loads, which may take minutes, are carried out later."""
+        with suppress(OSError, EOFError):  # the supervisor has ended, as is found out again soon
+            while isinstance(said := self._pipe.recv(), Order):
+                (service.obey if said.action == "unload" else self.note)(said)
+            service.metrics.others = said.snapshot
+
     def _listen(self, service: Service) -> None:
         """Receive messages; if the supervisor has ended in any way, stop the worker."""
         with suppress(OSError, EOFError):
@@ -71,17 +81,26 @@ class Link:
                 if isinstance(said, Counts):
                     service.metrics.others = said.snapshot
                 else:
-                    self._orders.put(said)
+                    self.note(said)
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def note(self, order: Order) -> None:
+        """Have an order carried out in its turn, instead of those for the same model that still wait."""
+        self._latest[order.model] = order
+        self._orders.put(order)
 
     def _obey(self, service: Service) -> None:
         """Carry out the operators' orders one after the other, so that the last one holds."""
         while True:
-            service.obey(self._orders.get())
+            order = self._orders.get()
+            if self._latest[order.model] is order:  # else a later one replaces it; a load may take minutes
+                service.obey(order)
 
     async def _report(self, service: Service) -> None:
         while True:
+            with suppress(OSError):  # there may be no file descriptor left to look at the process with
+                counted = service.metrics.snapshot()
+                await asyncio.to_thread(self.send, Counts(counted))
+                service.metrics.told = counted
             await asyncio.sleep(_REPORT_S)
             await asyncio.to_thread(self.send, Loaded(service.repository.trusted()))
-            with suppress(OSError):  # there may be no file descriptor left to look at the process with
-                await asyncio.to_thread(self.send, Counts(service.metrics.snapshot()))

@@ -23,7 +23,6 @@ def bind(host: str, port: int) -> socket.socket:
     except (OSError, TypeError) as error:  # TypeError: for a name that no host can have
         listener.close()
         raise _explained(error, _written(host, port)) from None
-    listener.set_inheritable(True)
     return listener
 
 

@@ -13,9 +13,11 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.http.paths import PREDICTIONS
 from app.server.connection import Connection
 from app.server.cycle import Cycle
 from app.server.limits import Fault
+from app.server.refusals import CLOSE
 
 _FULL = Fault(503, "as many images as allowed are in progress; try again in a moment")
 
@@ -148,14 +150,14 @@ class Protocol(Connection):
         self.flow.resume_reading()
         if self._incoming.in_body and self.cycle.response_complete:
             self._discard_body(keep_alive=self.cycle.keep_alive)
-        elif not self._incoming.in_part_of_header():  # of the next request, which has a deadline of its own
+        elif not self._incoming.in_header:  # of the next request, which has a deadline of its own
             self._be_idle()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if self.transport.is_closing():
             return  # the answer before was the last one
         scope = cycle.scope
-        if scope["method"] == "POST" and scope["path"] in self._limits.admitted and self._limits.is_full():
+        if scope["method"] == "POST" and scope["path"] in PREDICTIONS and self._limits.is_full():
             # The application would answer the same at twice the cost, just when the load is highest.
             self._shed(cycle)
             return
@@ -168,7 +170,7 @@ class Protocol(Connection):
     # Refusal
 
     def _shed(self, cycle: RequestResponseCycle) -> None:
-        draining = (b"connection", b"close") in self.server_state.default_headers
+        draining = CLOSE in self.server_state.default_headers
         close = draining or not cycle.keep_alive or self.flow.write_paused  # it does not read, and gets no more
         self._write(_FULL, cycle.scope, close=close)
         cycle.keep_alive = not close

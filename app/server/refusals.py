@@ -21,20 +21,21 @@ from app.server.limits import Fault
 
 log = logging.getLogger("app.access")
 
-_CLOSE = (b"connection", b"close")
+CLOSE = (b"connection", b"close")
+"""The header of an answer that is the last one of its connection."""
 
 
 class Refusals:
     """Writes refusals as problems (RFC 9457)."""
 
-    def __init__(self, metrics: Metrics | None = None, origins: Collection[str] = ()) -> None:
+    def __init__(self, metrics: Metrics, origins: Collection[str]) -> None:
         """Prepare.
 
         Args:
             metrics: Counts the refusals.
             origins: Origins whose pages may read the answers.
         """
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics
         self._origins = origins
         self.connections: set[object] = set()
         """Connections that were refused because there are too many, and may still read that."""
@@ -60,7 +61,7 @@ class Refusals:
         asked = dict(scope.get("headers", ()))
         kind = problems.of_status(fault.status)
         request_id = self._record(fault, scope, asked, kind.code, seconds)
-        content = orjson.dumps(problems.body(kind, fault.detail, {"state": {"request_id": request_id}}))
+        content = orjson.dumps(problems.body(kind, fault.detail, request_id))
         headers = {
             "content-type": problems.MEDIA_TYPE,
             "content-length": len(content),
@@ -73,7 +74,7 @@ class Refusals:
             headers |= cors.headers(self._origins, asked[b"origin"].decode("latin-1"))
         if close:
             headers["connection"] = "close"
-        lines = b"".join([b"%b: %b\r\n" % pair for pair in common if pair != _CLOSE])
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in common if pair != CLOSE])
         lines += "".join([f"{name}: {value}\r\n" for name, value in headers.items()]).encode()
         body = b"" if scope.get("method") == "HEAD" else content  # RFC 9110, section 9.3.2
         return b"%b%b\r\n%b" % (STATUS_LINE[fault.status], lines, body)

@@ -8,8 +8,11 @@ only when its end of the pipe is closed, which the kernel does when the process 
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
+import select
+import signal
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +26,10 @@ from app.server.accepting import Place
 from app.server.link import Counts
 from app.service import Order
 
+log = logging.getLogger("app")
+
+_HANGS_S = 5.0
+
 
 @dataclass(eq=False)
 class Worker:
@@ -34,11 +41,26 @@ class Worker:
     ready: bool = False
     retired: bool = False
     """It was told to end."""
+    hung: bool = False
+    """It was killed because it read nothing that it was told."""
     counted: Snapshot = field(default_factory=dict)
     """Its latest report."""
 
+    def how_it_ended(self) -> str:
+        """Say it in words; the kernel kills with signal 9 when memory runs out, and :meth:`tell` what hangs."""
+        if self.process.exitcode != -signal.SIGKILL:
+            return str(self.process.exitcode)
+        return "-9: killed because it hung" if self.hung else "-9: killed, perhaps for want of memory"
+
     def tell(self, message: Counts | Order) -> None:
-        """Send a message, unless the worker has just ended."""
+        """Send a message, unless the worker has just ended; one that has read none for long hangs, and is killed."""
+        room = select.poll()  # unlike select(), also where more than 1024 files are open
+        room.register(self.pipe, select.POLLOUT)
+        if not room.poll(1000 * _HANGS_S):  # sending would wait without end
+            log.error("worker %s hangs: it reads nothing that it is told", self.process.pid)
+            self.hung = True
+            self.signal(signal.SIGKILL)
+            return
         with suppress(OSError):
             self.pipe.send(message)
 

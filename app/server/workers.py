@@ -146,9 +146,9 @@ class Supervisor:
         if isinstance(message, Ready):
             worker.ready = True
             self._failures = 0
-            worker.tell(self._others(worker))  # so that its totals do not begin at 0
             for order in self._orders.values():
                 worker.tell(order)
+            worker.tell(self._others(worker))  # so that its totals do not begin at 0
             log.info("worker %d is ready", worker.process.pid)
         elif isinstance(message, Loaded):
             self._trusted = (self._trusted or frozenset()) | message.trusted
@@ -181,17 +181,19 @@ class Supervisor:
         if worker.retired:
             log.info("worker %s ended", worker.process.pid)
             return
+        died = f"worker {worker.process.pid} died ({worker.how_it_ended()})"
         if worker is first:
-            log.error("worker %s died (%s)", worker.process.pid, worker.process.exitcode)
+            log.error("%s", died)
             raise MultipoolError("the service could not start; the reason is in the log lines above")
-        log.error("worker %s died (%s); another takes its place", worker.process.pid, worker.process.exitcode)
-        if not worker.ready:
-            self._failures += 1
-            pause = min(2.0**self._failures, _SLOWEST_RESTART_S)
-            self._restart_at = time.monotonic() + pause
-            if self._renewing:
-                old = len(self._renewing)
-                log.error("%d workers are not renewed and go on as they are; the next try is in %g s", old, pause)
+        if worker.ready:
+            log.error("%s; another takes its place", died)
+            return
+        self._failures += 1
+        pause = min(2.0**self._failures, _SLOWEST_RESTART_S)
+        self._restart_at = time.monotonic() + pause
+        old = len(self._renewing)
+        kept = f"; {old} workers are not renewed and go on as they are" if old else ""
+        log.error("%s before it was ready%s; the next try is in %g s", died, kept, pause)
 
     def _end(self) -> None:
         """Tell all workers to end, and pass on further signals, such as a second Ctrl-C; kill those that take long."""

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,10 +97,12 @@ class Peer:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_worker_niceness": "0",  # 15 otherwise: behind everything else on the machine
         }
-        log = (self.home / "log").open("wb")
         command = [self.python, f"{self.name}_server.py"]
-        # A session of its own, so that whatever it starts can be stopped with it.
-        process = subprocess.Popen(command, cwd=_HERE, env=environment, stdout=log, stderr=log, start_new_session=True)
+        with (self.home / "log").open("wb") as log:
+            # A session of its own, so that whatever it starts can be stopped with it.
+            process = subprocess.Popen(
+                command, cwd=_HERE, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
         try:
             body, headers = self.body(image)
             target = Target(port, process.pid, self.path, body, headers)
@@ -138,7 +139,7 @@ def _wait(target: Target, process: subprocess.Popen[bytes], log: Path) -> None:
     while time.monotonic() < deadline and process.poll() is None:
         try:
             target.ask()
-        except (OSError, urllib.error.HTTPError):
+        except OSError:  # refused, or answered with an error
             time.sleep(0.02)
         else:
             return

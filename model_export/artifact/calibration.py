@@ -5,8 +5,8 @@ Guo et al., "On calibration of modern neural networks", 2017.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -41,11 +41,12 @@ class Calibration:
         if self.temperature == 1:
             return "no temperature is set, because none lowers the cross-entropy of images that it was not fitted to"
         fitted = f"fitted to {counted(self.images, 'validation image')}"
-        return f"a temperature of {self.temperature:g}, {fitted}, is folded into the head"
-
-    def document(self) -> dict[str, Any]:
-        """Convert it to JSON values, for the metadata."""
-        return asdict(self)
+        limit = ""
+        if self.temperature <= 1.001 * _LOWEST:
+            limit = ", the lowest allowed; the network is much too unsure: train longer, or on more images"
+        elif self.temperature >= 0.999 * _HIGHEST:
+            limit = ", the highest allowed; the network is much too sure of its answers"
+        return f"a temperature of {self.temperature:g}, {fitted}, is folded into the head{limit}"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ class OutOfFold:
 
 
 def calibrate(
-    network: Network, logits: dict[str, NDArray[np.float32]], labels: dict[str, NDArray[np.int64]]
+    network: Network,
+    logits: dict[str, NDArray[np.float32]],
+    labels: dict[str, NDArray[np.int64]],
+    groups: NDArray[np.intp] | None = None,
 ) -> tuple[Calibration, dict[str, NDArray[np.float32]], OutOfFold]:
     """Fit the temperature on the validation split and fold it into the network's head.
 
@@ -76,13 +80,15 @@ def calibrate(
     Args:
         logits: Per split, ``float32 [N, classes]``, of the network as it is.
         labels: Per split, ``[N]``.
+        groups: The number of the group of each validation image, ``[N]``; None if they are not grouped.
 
     Returns:
         The temperature with its calibration errors; the logits per split with which the calibrated network is measured;
         and the correction that gives such logits for any graph converted from it.
     """
     known, right = logits["validation"], labels["validation"]
-    temperature, others, folds = fit(known, right), cross_fit(known, right), min(FOLDS, len(right))
+    temperature, others = fit(known, right), cross_fit(known, right, groups)
+    folds = min(FOLDS, len(right if groups is None else np.unique(groups)))
     if not losses(known / others, right).mean() < losses(known, right).mean():
         temperature, others, folds = 1.0, np.ones_like(others), 0
     head = network.model.get_layer("logits")
@@ -96,13 +102,17 @@ def calibrate(
     return Calibration(temperature, len(right), before, after, folds=folds), calibrated, out_of_fold
 
 
-def cross_fit(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+def cross_fit(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.intp] | None = None
+) -> NDArray[np.float32]:
     """Fit a temperature for each image to the images of the other folds, ``float32 [N, 1]``.
 
     The folds are drawn by a fixed seed (Stone, "Cross-validatory choice and assessment of statistical predictions",
-    1974).
+    1974). Images of a group are in the same fold: else a temperature that knows other images of a patient would be
+    judged as if it were for new ones.
     """
-    folds = np.random.default_rng(_SEED).permutation(len(labels)) % FOLDS
+    units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    folds = (np.random.default_rng(_SEED).permutation(1 + units.max()) % FOLDS)[units]
     temperatures = np.ones((len(labels), 1), np.float32)
     for fold in np.unique(folds):
         temperatures[folds == fold] = fit(logits[folds != fold], labels[folds != fold])

@@ -14,7 +14,7 @@ from model_export.artifact.calibration import Calibration
 from model_export.artifact.precision import Reduced
 from model_export.console.numbers import counted
 from model_export.figures import classes, plots
-from model_export.figures.metrics import accuracy
+from model_export.figures.metrics import accuracy, worth
 
 FILE = "README.md"
 PLOTS = (plots.CURVES, plots.CONFUSION, plots.RELIABILITY, plots.SELECTIVE)
@@ -71,14 +71,18 @@ def _what(document: Metadata, shape: Shape) -> str:
 
 def _metrics(document: Metadata) -> str:
     rows = "\n".join(
-        f"| {split} | {figures['images']:,.0f} | {accuracy(split, figures)} | {figures['loss']:.4f} |"
-        for split, figures in document.metrics.items()
+        f"| {split} | {found['images']:,.0f} | {accuracy(found, learned=split == 'train')} | {found['loss']:.4f} |"
+        for split, found in document.metrics.items()
     )
     text = (
         f"| split | images | accuracy (95 % interval) | cross-entropy |\n| --- | --- | --- | --- |\n{rows}\n\n"
         "The weights were fitted to the training images. The validation images selected the epoch and the temperature, "
         "so their figures are slightly too good. The intervals (Wilson 1927) cover chance in the choice of images only."
     )
+    if alone := worth(document.metrics["validation"], "validation"):
+        text += (
+            f" They are for new groups, as images of a group resemble each other: {alone} (Saha, Miller and Wang 2016)."
+        )
     if document.training["weights"] == "file":
         text += (
             "\n\nThe initial weights of the trunk come from a file: images of the other splits may be among those that "

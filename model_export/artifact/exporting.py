@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.model import Model
-from app.registry.artifacts import FILE
+from app.registry.layout import FILE
 from model_export import conversion, publishing, training, verification
 from model_export.artifact import calibration, card, centring, feature_statistics, precision, provenance, succession
 from model_export.artifact.published import Published
+from model_export.console.progress import say
 from model_export.console.streams import quiet
 from model_export.errors import PrecisionFailure
 from model_export.figures import evaluation, plots
 from model_export.figures.classes import Classes
-from model_export.figures.metrics import confusion, figures, guess
+from model_export.figures.metrics import confusion, figures, majority_baseline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,9 +46,10 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
         OSError: A disk is full, or a folder cannot be written.
     """
     centring.centre(network)
+    say("measuring the trained network on all images")
     trained = {name: training.logits(network, split) for name, split in dataset.splits.items()}
     labels = {name: split.labels for name, split in dataset.splits.items()}
-    fitted, calibrated, out_of_fold = calibration.calibrate(network, trained, labels)
+    fitted, calibrated, out_of_fold = calibration.calibrate(network, trained, labels, dataset.groups("validation"))
     mistakes = plots.run(run.folder, dataset, outcome.history, trained, calibrated)
     method = training.described(training.budget(arguments), dataset)
     document = _with(
@@ -55,7 +57,7 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
         training=provenance.training_record(arguments, dataset, method, outcome),
         metrics=_measure(calibrated, dataset),
         classes=_by_class(calibrated, dataset),
-        calibration=fitted.document(),
+        calibration=asdict(fitted),
     )
     if arguments.precision == "float32":
         document = _with(document, statistics=feature_statistics.take(feature_statistics.of_network(network), dataset))
@@ -70,9 +72,9 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
                 whole = succession.again(arguments, run, "--precision float32")
                 raise PrecisionFailure(f"{error}; nothing was published: {whole} publishes it as it is") from None
             plots.answers(folder, dataset, trained, answers)
-        conversion.describe(proto, document)
+        conversion.set_metadata(proto, document)
         conversion.save(proto, folder / FILE)
-        Model.load((folder / FILE).read_bytes(), device="cpu").warm_up(verification.BATCHES)  # as the service will
+        Model.load((folder / FILE).read_bytes(), device="cpu").warm_up(verification.batches(dataset.shape))
         write_card = partial(card.write, folder, arguments.name, document, dataset.shape)
         change = _succeed(arguments, run, document, dataset)
         return Published.of(publishing.publish(folder, write_card), document, mistakes, change)
@@ -86,18 +88,19 @@ def _succeed(arguments: argparse.Namespace, run: Run, document: Metadata, datase
     if not arguments.replace_anyway:
         otherwise = succession.otherwise(arguments, run)
         before.check_kind(document.labels, dataset.shape, otherwise)
-        before.check_accuracy(document, guess(dataset.splits["validation"].labels), otherwise)
+        before.check_accuracy(document, majority_baseline(dataset.splits["validation"].labels), otherwise)
     return before.change(document)
 
 
 def _convert(network: Network, dataset: Dataset, document: Metadata, staged: Path) -> tuple[onnx.ModelProto, Metadata]:
     """Convert the network, and check that the service's own loader gets the same answers from the file as Keras."""
+    say("converting it to ONNX, and comparing the answers of the file with those of Keras")
     reference = conversion.outputs(network)
     with quiet():
         proto = conversion.convert(network, document)
     conversion.save(proto, staged)
     differences = verification.verify(staged, reference, dataset.sample)
-    probe = provenance.probe(dataset, lambda batch: reference(batch, training=False)["probabilities"], "float32")
+    probe = provenance.probe(dataset, lambda batch: reference.predict_on_batch(batch)["probabilities"], "float32")
     return proto, _with(document, parity=_parity(differences), probe=probe)
 
 
@@ -116,6 +119,7 @@ def _reduce(
     Returns:
         The graph, its metadata, and the logits per split with which it is measured.
     """
+    say(f"converting it to {kind}, and measuring that on all images")
     with quiet():
         proto, reduced = precision.reduce(proto, kind, dataset)
     model = Model.load(conversion.stamped(proto), device="cpu")
@@ -127,7 +131,7 @@ def _reduce(
         precision=kind,
         parity=_parity(differences),
         probe=provenance.probe(dataset, lambda batch: model.run(batch).probabilities, kind),
-        training={**document.training, "precision": reduced.document()},
+        training={**document.training, "precision": asdict(reduced)},
         metrics=metrics,
         statistics=feature_statistics.take(feature_statistics.of_graph(model), dataset),
         classes=_by_class(answers, dataset),
@@ -141,7 +145,7 @@ def _with(document: Metadata, **found: Any) -> Metadata:
 
 
 def _measure(logits: dict[str, NDArray[np.float32]], dataset: Dataset) -> dict[str, dict[str, float]]:
-    return {name: figures(logits[name], split.labels) for name, split in dataset.splits.items()}
+    return {name: figures(logits[name], split.labels, dataset.groups(name)) for name, split in dataset.splits.items()}
 
 
 def _by_class(logits: dict[str, NDArray[np.float32]], dataset: Dataset) -> dict[str, Figures]:

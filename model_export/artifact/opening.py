@@ -9,7 +9,8 @@ from pathlib import Path
 
 from app.errors import InvalidArtifact, MissingInput, ModelNotFound, NothingToServe
 from app.model import Model
-from app.registry.artifacts import FILE, Found, discover, select
+from app.registry.artifacts import Found, discover, select
+from app.registry.layout import FILE
 from model_export import choices
 
 

@@ -6,13 +6,14 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
+from app import memory
 from app.model import Model
 from app.sessions import INPUT
 from model_export import conversion
@@ -34,7 +35,7 @@ _WAYS = ("Conv", "Relu"), ("Conv",)
 """Operators to quantise. Convolution and ReLU run as one, which is much faster; convolutions alone may lose less."""
 
 _CALIBRATION_IMAGES = 256
-_BATCH = 32
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Reduced:
     agreement: float
     """Share of the validation images for which it and float32 name the same class."""
     speed: float
-    """How many times as fast as float32, at batch 32 on this machine's CPU."""
+    """How many times as fast as float32, in batches on this machine's CPU."""
     largest_fall: float
     """By how much validation accuracy was allowed to fall."""
 
@@ -74,10 +75,6 @@ class Reduced:
             f"{images:,} validation images are too few to show a loss of {100 * allowed:g} points of accuracy (one "
             f"image is {100 * share:.2g}): published without that proof"
         )
-
-    def document(self) -> dict[str, Any]:
-        """Convert it to JSON values."""
-        return asdict(self)
 
 
 def reduce(proto: onnx.ModelProto, precision: str, dataset: Dataset) -> tuple[onnx.ModelProto, Reduced]:
@@ -155,8 +152,9 @@ class _Reader:
 
     def __init__(self, train: Split) -> None:
         chosen = np.linspace(0, len(train) - 1, min(_CALIBRATION_IMAGES, len(train))).astype(int)
+        size = memory.images_at_once(_AT_ONCE, *train.images.shape[1:3])
         self._batches: Iterator[NDArray[np.uint8]] = (
-            np.asarray(train.images[chosen[start : start + _BATCH]]) for start in range(0, len(chosen), _BATCH)
+            np.asarray(train.images[chosen[start : start + size]]) for start in range(0, len(chosen), size)
         )
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:

@@ -82,15 +82,15 @@ def training_record(
     The weights may be older than the published version, and made with other packages: ``date``, ``python`` and
     ``packages`` are those of the training, and ``published`` holds those of the publishing.
     """
-    kinds = [leak.kind for leak in dataset.leaks]
+    leaks = dataset.counts_of_leaks()
     return {
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint(),
         "licence": readable(arguments.data_licence),
         "images": dataset.counts(),
         "skipped": len(dataset.skipped),
-        "leaks": {kind: kinds.count(kind) for kind in ("exact", "near", *(("group",) if dataset.groups else ()))},
-        **({"groups": dataset.groups, "group_pattern": arguments.groups} if dataset.groups else {}),
+        "leaks": {kind: leaks[kind] for kind in ("exact", "near", *(("group",) if dataset.group_of else ()))},
+        **({"groups": dataset.counts_of_groups(), "group_pattern": arguments.groups} if dataset.group_of else {}),
         **method,
         "epochs_planned": method["epochs"],
         "epochs": outcome.epochs,

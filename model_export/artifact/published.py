@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from model_export.verification import Difference
 
 if TYPE_CHECKING:
     from app.metadata import Metadata
+    from model_export.figures.classes import Figures
     from model_export.training import Outcome
 
 
@@ -33,6 +34,8 @@ class Published:
     """Number of images on the contact sheet of the run."""
     change: str = ""
     """How validation accuracy changed with it, in words; empty for the first version."""
+    classes: dict[str, Figures] = field(default_factory=dict)
+    """The figures of each class, for the splits that were not learned from."""
 
     @classmethod
     def of(cls, folder: Path, metadata: Metadata, mistakes: int = 0, change: str = "") -> Published:
@@ -47,6 +50,7 @@ class Published:
             metadata.statistics.held_out if metadata.statistics else 0,
             mistakes,
             change,
+            metadata.classes,
         )
 
     def is_newest(self) -> bool:
@@ -66,8 +70,8 @@ class Published:
             "published": str(self.folder),
             "metrics": self.metrics,
             "differences": [asdict(difference) for difference in self.differences],
-            "calibration": self.calibration.document(),
-            "precision": self.reduced and self.reduced.document(),
+            "calibration": asdict(self.calibration),
+            "precision": self.reduced and asdict(self.reduced),
         }
 
 

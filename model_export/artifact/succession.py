@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, NoReturn
 from app.registry.artifacts import Found
 from model_export.artifact.opening import undamaged
 from model_export.console.invocation import program
+from model_export.console.numbers import shortened
 from model_export.errors import BadSuccessor
-from model_export.figures.metrics import interval
+from model_export.figures.metrics import in_groups, interval_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from app.images import Shape
@@ -46,23 +46,24 @@ class Predecessor:
             BadSuccessor: It has others.
         """
         lacking, new = set(self.metadata.labels) - set(labels), set(labels) - set(self.metadata.labels)
-        others = [f"{word} {_named(some)}" for word, some in (("lacks", lacking), ("adds", new)) if some]
+        changes = {"lacks": sorted(lacking), "adds": sorted(new)}
+        others = [f"{word} {shortened(map(repr, some))}" for word, some in changes.items() if some]
         if others:
             self._refuse(f"knows other classes: the new model {' and '.join(others)}", otherwise)
         if self.shape != shape:
             sizes = ("×".join(map(str, each)) for each in (self.shape, shape))
             self._refuse("reads images of {}, the new model {}".format(*sizes), otherwise)
 
-    def check_accuracy(self, document: Metadata, chance: float, otherwise: str) -> None:
+    def check_accuracy(self, document: Metadata, baseline: float, otherwise: str) -> None:
         """Check that a model is not clearly worse.
 
         On the same validation images, it is clearly worse if its accuracy is below the 95 % interval of the other
-        one's; on others, only if it has learned nothing. The same weights in a smaller precision are judged in
-        :mod:`model_export.artifact.precision`.
+        one's (for new groups, if the images are grouped); on others, only if it has learned nothing. The same weights
+        in a smaller precision are judged in :mod:`model_export.artifact.precision`.
 
         Args:
             document: Of the model.
-            chance: The accuracy of always naming one class on its validation images.
+            baseline: The accuracy of always naming one class on its validation images.
             otherwise: How to publish it anyway, in words.
 
         Raises:
@@ -71,16 +72,16 @@ class Predecessor:
         if self._same("checkpoint_sha256", document) or not self._figures:
             return
         after, was = document.metrics["validation"]["accuracy"], self._figures
-        low, _ = interval(was["accuracy"], was["images"])
+        low, _ = interval_of(was)
         if self._same("fingerprint", document) and after < low:
             self._refuse(
-                f"is clearly better on the same {was['images']:,.0f} validation images: {self.change(document)}, where "
-                f"chance explains no less than {low:.4f}",
+                f"is clearly better on the same {was['images']:,.0f} validation images{in_groups(was)}: "
+                f"{self.change(document)}, where chance explains no less than {low:.4f}",
                 otherwise,
             )
-        if after <= chance and after < was["accuracy"]:
+        if after <= baseline and after < was["accuracy"]:
             self._refuse(
-                f"has learned more: {self.change(document)}, no better than always naming one class ({chance:.4f})",
+                f"has learned more: {self.change(document)}, no better than always naming one class ({baseline:.4f})",
                 otherwise,
             )
 
@@ -125,9 +126,4 @@ def again(arguments: argparse.Namespace, run: Run, options: str) -> str:
     name, _, value = options.partition(" ")
     if value:  # it replaces the one that was given
         command = re.sub(rf" {name}[ =]\w+", "", command)
-    return f"{program()} {command} {options}"
-
-
-def _named(classes: Iterable[str], most: int = 10) -> str:
-    names = sorted(classes)
-    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return f"{program(arguments.data)} {command} {options}"

@@ -12,12 +12,12 @@ from model_export.console.invocation import program
 
 
 @contextmanager
-def resumable(*command: str) -> Iterator[None]:
-    """If the block is interrupted or fails, add a note with the command that continues from there."""
+def resumable(*command: str, data: str) -> Iterator[None]:
+    """If the block is interrupted or fails, add a note with the command that continues from there, on that data set."""
     try:
         yield
     except (KeyboardInterrupt, Exception) as end:
-        end.add_note(f"continue with: {program()} {shlex.join(command)}")
+        end.add_note(f"continue with: {program(data)} {shlex.join(command)}")
         raise
 
 

@@ -1,11 +1,20 @@
-"""Numbers and durations in words."""
+"""Numbers, durations and lists in words."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 def counted(number: int, one: str, many: str = "") -> str:
     """Write a number with its noun in the singular or plural: 1 epoch, 2,000 epochs."""
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def shortened(texts: Iterable[str], most: int = 10) -> str:
+    """Write the first of some texts, separated by commas, and how many more there are."""
+    listed = [*texts]
+    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
 
 
 def lasting(seconds: float) -> str:

@@ -73,18 +73,26 @@ def decode(
     """Decode all splits; returns them, and the unreadable files with the reasons.
 
     Raises:
-        BadData: They do not fit into memory.
+        BadData: They do not fit into memory, and there is no place for a cache.
         OSError: They do not fit on the disk of the cache.
     """
     size = sum(map(len, files.values())) * math.prod(shape)
     if cache is None and size > _LARGEST_SHARE_OF_MEMORY * memory.available():
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "multipool"
-        say(f"{size / 1e9:,.0f} GB of images: decoded into {cache} and streamed from there (--cache chooses the place)")
+        cache = _users_cache()
+        say(f"{size / 1e6:,.1f} MB of images: decoded into {cache} and streamed from there (--cache chooses the place)")
     splits, skipped = {}, []
     for name, members in files.items():
         splits[name], unreadable = _decode(name, members, shape, value_range, cache)
         skipped += unreadable
     return splits, skipped
+
+
+def _users_cache() -> Path:
+    """Choose where the user's cached files are; a container may run as a number that has no home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multipool"
+    except RuntimeError:
+        raise BadData("the images do not fit into memory, and the user has no home folder; choose a --cache") from None
 
 
 def read(files: list[File], shape: Shape, value_range: tuple[float, float] | None) -> Iterator[Read]:
@@ -131,9 +139,9 @@ def _empty(count: int, shape: Shape) -> NDArray[np.uint8]:
     try:
         return np.empty((count, *shape), np.uint8)
     except MemoryError:
-        size = count * math.prod(shape) / 1e9
+        size = count * math.prod(shape) / 1e6
         raise BadData(
-            f"{count:,} images of this size take {size:,.0f} GB; choose a smaller --size, or a --cache on disk"
+            f"{count:,} images of this size take {size:,.1f} MB; choose a smaller --size, or a --cache on disk"
         ) from None
 
 

@@ -15,13 +15,14 @@ from itertools import combinations
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
+from model_export.console.numbers import shortened
 from model_export.data.leakage import Leak
 from model_export.data.sources.listing import File
 from model_export.errors import BadData
 
 FRACTION = 0.1
 """What of each class is cut off for a split."""
-_MOST_NAMED = 3
+_NAMED = 3
 
 Cluster = list[File]
 """Files that go into the same split."""
@@ -41,8 +42,8 @@ def named(files: dict[str, list[File]], pattern: str) -> dict[str, list[File]]:
     groups = {file.name: _group(expression, file.name) for members in files.values() for file in members}
     if lost := [name for name, group in groups.items() if not group]:
         raise BadData(
-            f"--groups '{pattern}' finds nothing in {_first(list(map(repr, lost)))}; it must find something in the "
-            "path of every image"
+            f"--groups '{pattern}' finds nothing in {shortened(map(repr, lost), _NAMED)}; it must find something in "
+            "the path of every image"
         )
     return {name: [replace(file, group=groups[file.name]) for file in members] for name, members in files.items()}
 
@@ -59,15 +60,19 @@ def _group(expression: re.Pattern[str], name: str) -> str:
     return "/".join(part or "" for part in match.groups()) if match.re.groups else match[0]
 
 
-def _first(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
-
-
 def counts(files: dict[str, list[File]]) -> dict[str, int]:
     """Count the groups per split; empty if nothing is grouped."""
     found = {name: {file.group for file in members} for name, members in files.items()}
     return {} if "" in set().union(*found.values()) else {name: len(groups) for name, groups in found.items()}
+
+
+def numbered(files: dict[str, list[File]]) -> dict[str, int]:
+    """Number the groups: the name of each file to the number of its group; empty if nothing is grouped."""
+    if not counts(files):
+        return {}
+    members = [file for of_split in files.values() for file in of_split]
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(file.group for file in members))}
+    return {file.name: numbers[file.group] for file in members}
 
 
 def shared(files: dict[str, list[File]]) -> list[Leak]:
@@ -128,8 +133,8 @@ def split(
     few = [f"{label!r} ({there[index]})" for index, label in enumerate(labels) if there[index] <= len(cut)]
     if few:
         raise BadData(
-            f"in too few groups: {_first(few)}; each class needs {len(cut) + 1}, one for each split. Add groups, "
-            "or split the images yourself"
+            f"in too few groups: {shortened(few, _NAMED)}; each class needs {len(cut) + 1}, one for each split. Add "
+            "groups, or split the images yourself"
         )
     target = {index: max(1, round(FRACTION * number)) for index, number in images.items()}
     rest, parts = dict(enumerate(rows)), {}

@@ -29,7 +29,7 @@ _BLOCK = 512  # images of each split whose pairs are looked at together
 
 @dataclass(frozen=True)
 class Leak:
-    """Two images of two splits that are the same, or nearly."""
+    """Two images of two splits that are the same, nearly the same, or of one group."""
 
     kind: str
     """``exact``: the same pixels at the size that is trained on; ``near``: the same picture; ``group``: two images of

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
 import numpy as np
 
@@ -20,7 +19,6 @@ SPLITS = ("train", "validation", "test")
 _SMALLEST_CLASS = 3
 _MOST_NAMED = 10
 _AHEAD = 64
-_NONE: Mapping[str, str] = MappingProxyType({})
 
 _Group = list[File]
 """Files with the same bytes."""
@@ -63,7 +61,7 @@ def check(files: dict[str, list[File]], labels: tuple[str, ...], skipped: Iterab
 
 
 def split(
-    files: dict[str, list[File]], labels: tuple[str, ...], seed: int, same: Mapping[str, str] = _NONE
+    files: dict[str, list[File]], labels: tuple[str, ...], seed: int, same: Mapping[str, str]
 ) -> dict[str, list[File]]:
     """Cut off validation (and test, where nothing was split) from each class, seeded.
 

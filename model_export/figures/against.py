@@ -12,18 +12,21 @@ from model_export.console.numbers import counted
 from model_export.console.progress import say
 from model_export.data import sources
 from model_export.errors import BadData
-from model_export.figures import evaluation
+from model_export.figures import matching
 from model_export.figures.paired import Paired
-from model_export.figures.seen import may_be_learned
+from model_export.figures.seen import learned_from, may_be_learned
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from app.model import Model
-    from model_export.figures.evaluation import Matched, Measured
+    from model_export.figures.evaluation import Measured
+    from model_export.figures.matching import Matched
 
 _CLEAR = 0.05
 """How often chance alone may look like a difference."""
+_FEWEST_GROUPS = 6
+"""With fewer, chance makes the same model better in all of them more often than that: in 2 of 2**5 cases."""
 _MOST_CLASSES = 3
 
 
@@ -50,18 +53,18 @@ class Opponent:
             BadData: It has classes that one model does not know, or a split without an image that both can read.
         """
         if _input(self.model) == _input(measured):  # decoding again would give the same, and take as much memory
-            second = evaluation.match(self.model, first.dataset)
+            second = matching.match(self.model, first.dataset)
         else:
             second = self._decoded(data, first)
         for model, matched, name in zip((measured, self.model), (first, second), self.names, strict=True):
-            evaluation.positions(model, matched, name)
+            matching.positions(model, matched, name)
         if apart := len({*first.names()} ^ {*second.names()}):
             say(f"note: {counted(apart, 'image')} that only one of the two models can read will be left out")
         return second.split_as(first.split_as(second) if second.known and not first.known else first)
 
     def _decoded(self, data: str, first: Matched) -> Matched:
         try:
-            return evaluation.load(self.model, data, first.dataset.labels if sources.numbered(data) else None)
+            return matching.load(self.model, data, first.dataset.labels if sources.numbered(data) else None)
         except BadData as error:  # it says what the model reads, so say which one
             raise BadData(f"{self.names[1]}: {error}") from None
 
@@ -81,7 +84,7 @@ class Against:
     def pairs(self) -> dict[str, Paired]:
         """Pair the answers for each image, per split."""
         return {
-            split: Paired(answers.correct(), self.second.answers[split].correct())
+            split: Paired(answers.correct(), self.second.answers[split].correct(), answers.groups)
             for split, answers in self.first.answers.items()
         }
 
@@ -111,14 +114,15 @@ def lines(found: Against) -> Iterator[Table | str]:
     """Describe the difference: a table of the splits; for the last one, what it means and where it lies."""
     names = first, second = found.opponent.names
     pairs = found.pairs()
-    yield _table(names, pairs)
+    measured = found.first, found.second
+    yield _table(names, pairs, {split for split in pairs if any(learned_from(each.seen[split]) for each in measured)})
     split, pair = list(pairs.items())[-1]  # the split that the models have seen least of
     gained, lost = pair.only()
-    seen = [each.seen[split] for each in (found.first, found.second)]
+    seen = [each.seen[split] for each in measured]
     unless = ", if neither has learned from these images" if any(map(may_be_learned, seen)) else ""
     yield (
-        f"{split}: only {first} is right on {counted(gained, 'image')}, only {second} on {lost:,}; "
-        f"{_verdict(pair, names)}{unless}"
+        f"{split}: only {first} is right on {counted(gained, 'image')}, only {second} on {lost:,}"
+        f"{_by_group(pair, names)}; {_verdict(pair, names)}{unless}"
     )
     if different := _most_different(found.classes(split)):
         yield f"where they differ most (only {first}, only {second}): {different}"
@@ -126,21 +130,34 @@ def lines(found: Against) -> Iterator[Table | str]:
     yield f"images of {split} in training: {first} {seen[0]}; {second} {seen[1]}{unfair}"
 
 
-def _table(names: tuple[str, str], pairs: dict[str, Paired]) -> Table:
+def _table(names: tuple[str, str], pairs: dict[str, Paired], learned: set[str]) -> Table:
     columns = "split", "images", "accuracy", "against", "difference (95 %)"
     table = Table(*columns, title="{} against {}, on the same images".format(*names))
     for split, pair in pairs.items():
         difference = f"{pair.difference():+.4f}"
-        if split != "train":  # its images are no random sample
+        if split not in learned:  # else its images are no random sample
             difference += " ({:+.3f} to {:+.3f})".format(*pair.interval())
         shares = (f"{each.mean():.4f}" for each in (pair.first, pair.second))
         table.add_row(split, f"{len(pair.first):,}", *shares, difference)
     return table
 
 
+def _by_group(pair: Paired, names: tuple[str, str]) -> str:
+    if not (found := pair.grouped()):
+        return ""
+    first, second = (f"{name} is better in" for name in names)
+    return (
+        f" (of {counted(found['groups'], 'group')}, {first} {found['groups_better']:,}, "
+        f"{second} {found['groups_better_against']:,})"
+    )
+
+
 def _verdict(pair: Paired, names: tuple[str, str]) -> str:
-    p = pair.p()
-    test = (f"p = {p:.3g}" if p >= 0.001 else "p < 0.001") + ", exact McNemar test"
+    p, groups = pair.p(), pair.grouped().get("groups")
+    test = f"p = {p:.3g}" if p >= 0.001 else "p < 0.001"
+    test += ", exact McNemar test" if groups is None else ", exact sign-flip test of groups"
+    if groups is not None and groups < _FEWEST_GROUPS:
+        return f"{counted(groups, 'group is', 'groups are')} too few to tell; it takes {_FEWEST_GROUPS} ({test})"
     if p >= _CLEAR:
         return f"no clear difference ({test})"
     better, _ = names if pair.difference() > 0 else reversed(names)

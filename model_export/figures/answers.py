@@ -43,6 +43,8 @@ class Answers:
     """``[N]``, positions in the labels."""
     labels: tuple[str, ...]
     """Of the model."""
+    groups: NDArray[np.intp] | None = None
+    """The number of each image's group, ``[N]``; None if they are not grouped."""
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
+from model_export.console.numbers import counted
 from model_export.figures.metrics import by_class
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ Mistake = tuple[int, str, str]
 _COLUMNS = ("class", "images", "precision", "recall", "F1")
 _MARKDOWN = re.compile(r"([\\`*_|<>\[\]&~$])")
 _MOST_CLASSES = 20
-_MOST_MISTAKES = 3
+_MOST_MISTAKES = _MOST_WEAK = 3
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,14 @@ def lines(
     if mistakes:
         named = "; ".join(f"{true} taken for {predicted} ({count:,})" for count, true, predicted in mistakes)
         yield f"most frequent mistakes: {named}"
+
+
+def weakest(split: str, figures: Figures) -> str:
+    """Name the classes whose images are recognised least, three at most; empty if all images are."""
+    found = [(each["recall"] or 0.0, label, each["images"]) for label, each in figures.items() if each["images"]]
+    weak = [one for one in sorted(found)[:_MOST_WEAK] if one[0] < 1]
+    named = ", ".join(f"{label} {recall:.2f} ({counted(round(images), 'image')})" for recall, label, images in weak)
+    return named and f"lowest recall in {split}: {named}"
 
 
 def markdown(split: str, figures: Figures, overall: dict[str, float]) -> Iterator[str]:

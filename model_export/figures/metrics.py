@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model_export.console.numbers import counted
+from model_export.figures.clustered import effective_images
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -16,23 +19,40 @@ QUANTILE = 1.959964
 """Of the normal distribution: 95 % is within this many standard deviations."""
 
 
-def figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+def figures(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.intp] | None = None
+) -> dict[str, float]:
     """Measure ``logits [N, classes]`` against ``labels [N]``.
+
+    Args:
+        groups: The number of each image's group, ``[N]``; None if they are not grouped.
 
     Returns:
         ``accuracy``, ``loss`` (cross-entropy in nats), ``ece`` (expected calibration error), ``images``; and the means
         of recall and F1 over the classes of which there are images, ``balanced_accuracy`` (Brodersen et al. 2010, as in
-        scikit-learn) and ``macro_f1``.
+        scikit-learn) and ``macro_f1``. If the images are grouped, also what :func:`clustering` adds.
     """
     _, recall, f1 = by_class(confusion(logits, labels))
+    right = logits.argmax(1) == labels
     return {
-        "accuracy": float((logits.argmax(1) == labels).mean()),
+        "accuracy": float(right.mean()),
         "loss": float(losses(logits, labels).mean()),
         "ece": calibration_error(logits, labels),
         "images": len(labels),
         "balanced_accuracy": float(np.nanmean(recall)),
         "macro_f1": float(np.nanmean(f1)),
+        **clustering(right, groups),
     }
+
+
+def clustering(right: NDArray[np.bool_], groups: NDArray[np.intp] | None) -> dict[str, float]:
+    """Count the ``groups`` of images of which some are right, and compute the ``effective_images`` of that share.
+
+    Nothing is said if they are not grouped; see :func:`model_export.figures.clustered.effective_images`.
+    """
+    if groups is None:
+        return {}
+    return {"groups": len(np.unique(groups)), "effective_images": effective_images(right, groups)}
 
 
 def interval(share: float, images: float) -> tuple[float, float]:
@@ -43,16 +63,35 @@ def interval(share: float, images: float) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def guess(labels: NDArray[np.int64]) -> float:
-    """Compute the accuracy of a model that always names the most frequent class."""
+def interval_of(figures: dict[str, float]) -> tuple[float, float]:
+    """Compute the 95 % confidence interval of an accuracy: for images of new groups, if they are grouped."""
+    return interval(figures["accuracy"], figures.get("effective_images", figures["images"]))
+
+
+def in_groups(figures: dict[str, float]) -> str:
+    """Say after a number of images of how many groups they are; an empty text if they are not grouped."""
+    return f" in {counted(round(figures['groups']), 'group')}" if "groups" in figures else ""
+
+
+def worth(figures: dict[str, float], split: str) -> str:
+    """Say as how many images those of a split count; an empty text if they are not grouped."""
+    if "groups" not in figures:
+        return ""
+    images = counted(round(figures["images"]), "image")
+    alone = counted(round(figures["effective_images"]), "independent one")
+    return f"the {images} of {split},{in_groups(figures)}, count like {alone}"
+
+
+def majority_baseline(labels: NDArray[np.int64]) -> float:
+    """Compute the accuracy of always naming the most frequent class, as scikit-learn's ``DummyClassifier`` does."""
     return float(np.bincount(labels).max() / len(labels))
 
 
-def accuracy(split: str, figures: dict[str, float]) -> str:
-    """Write an accuracy with its 95 % interval; that of the training images has none, as they are no random sample."""
-    if split == "train":
+def accuracy(figures: dict[str, float], *, learned: bool) -> str:
+    """Write an accuracy with its 95 % interval, or without: images that were learned from are no random sample."""
+    if learned:
         return f"{figures['accuracy']:.4f}"
-    low, high = interval(figures["accuracy"], figures["images"])
+    low, high = interval_of(figures)
     return f"{figures['accuracy']:.4f} ({low:.3f}–{high:.3f})"
 
 

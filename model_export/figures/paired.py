@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model_export.figures.clustered import effective_images, sign_flips
 from model_export.figures.metrics import QUANTILE
 
 if TYPE_CHECKING:
@@ -22,10 +23,28 @@ class Paired:
     """Whether the first one is, ``[N]``."""
     second: NDArray[np.bool_]
     """Whether the other one is, ``[N]``."""
+    groups: NDArray[np.intp] | None = None
+    """The number of each image's group, ``[N]``; None if they are not grouped."""
 
     def only(self) -> tuple[int, int]:
         """Count the images that only the first model classifies correctly, and those that only the other one does."""
         return int((self.first & ~self.second).sum()), int((self.second & ~self.first).sum())
+
+    def by_group(self) -> NDArray[np.int64]:
+        """Count, by group, the images that only the first model classifies correctly, minus those of the other one."""
+        _, group = np.unique(self.groups, return_inverse=True)
+        return np.bincount(group, self._apart()).astype(np.int64)
+
+    def grouped(self) -> dict[str, int]:
+        """Count the groups, and those in which either model is right on more images; empty if there are none."""
+        if self.groups is None:
+            return {}
+        found = self.by_group()
+        first, second = int((found > 0).sum()), int((found < 0).sum())
+        return {"groups": len(found), "groups_better": first, "groups_better_against": second}
+
+    def _apart(self) -> NDArray[np.int64]:
+        return self.first.astype(np.int64) - self.second
 
     def difference(self) -> float:
         """Compute the accuracy of the first model minus that of the other one."""
@@ -36,16 +55,23 @@ class Paired:
         """Compute the 95 % confidence interval of the difference.
 
         It is Wald's for paired shares, with half an image added to each of the four cells (Agresti and Min, "Simple
-        improved confidence intervals for comparing matched proportions", 2005).
+        improved confidence intervals for comparing matched proportions", 2005). Images that are grouped count for
+        fewer; see :func:`model_export.figures.clustered.effective_images`.
         """
-        gained, lost = (count + 0.5 for count in self.only())
-        images = len(self.first) + 2
+        worth = len(self.first) if self.groups is None else effective_images(self._apart(), self.groups)
+        gained, lost = (count * worth / len(self.first) + 0.5 for count in self.only())
+        images = worth + 2
         middle = (gained - lost) / images
         half = QUANTILE * math.sqrt(((gained + lost) / images - middle**2) / images)
         return max(-1.0, middle - half), min(1.0, middle + half)
 
     def p(self) -> float:
-        """Compute how often chance makes two equally good models differ by as much or more (McNemar 1947, exact)."""
+        """Compute how often chance makes two equally good models differ by as much or more (McNemar 1947, exact).
+
+        If the images are grouped, chance is in the groups; see :func:`model_export.figures.clustered.sign_flips`.
+        """
+        if self.groups is not None:
+            return sign_flips(self.by_group())
         from scipy.stats import binomtest  # noqa: PLC0415  # slow to import
 
         gained, lost = self.only()
@@ -63,4 +89,5 @@ class Paired:
             "difference": self.difference(),
             "difference_95": list(self.interval()),
             "p": self.p(),
+            **self.grouped(),
         }

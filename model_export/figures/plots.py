@@ -58,7 +58,7 @@ def answers(
     labels, calibrated = dataset.splits["validation"].labels, after["validation"]
     confusion(calibrated, labels, dataset.labels, folder / CONFUSION)
     reliability(before["validation"], calibrated, labels, folder / RELIABILITY)
-    selective(Selective.of(metrics.probabilities(calibrated), labels), folder / SELECTIVE)
+    selective(Selective.of(metrics.probabilities(calibrated), labels, dataset.groups("validation")), folder / SELECTIVE)
 
 
 def curves(history: list[dict[str, float]], path: Path) -> None:
@@ -125,7 +125,7 @@ def selective(found: Selective, path: Path) -> None:
     names = [f"{point['min_confidence']:g}" for point in points]
     labelled = len([point for point in points if point["images"]])  # a higher threshold never covers more
     coverage, accuracy = [point["coverage"] for point in points], [point["accuracy"] for point in points[:labelled]]
-    intervals = [metrics.interval(point["accuracy"], point["images"]) for point in points[:labelled]]
+    intervals = [metrics.interval_of(point) for point in points[:labelled]]
     left.plot(names, coverage, marker="o", label="coverage: share of images with a label")
     left.plot(names[:labelled], accuracy, marker="o", label="accuracy: share of these labels that is right (95 %)")
     left.fill_between(names[:labelled], *zip(*intervals, strict=True), color="C1", alpha=0.25)
@@ -136,7 +136,8 @@ def selective(found: Selective, path: Path) -> None:
         right.plot(share, 1 - of_right, "o", color=shade, label=name)
     right.set(title=f"Risk–coverage curve: area {found.aurc():.4f}", xlabel="coverage", ylabel="risk: 1 − accuracy")
     right.set(xlim=(-0.03, 1.03))
-    right.legend(title="min_confidence", loc="upper left", fontsize="small", title_fontsize="small")
+    beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}  # anywhere within, it can cover the curve
+    right.legend(title="min_confidence", fontsize="small", title_fontsize="small", **beside)
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.suptitle(
@@ -147,7 +148,7 @@ def selective(found: Selective, path: Path) -> None:
 
 
 def mistakes(split: Split, logits: NDArray[np.float32], names: tuple[str, ...], path: Path) -> int:
-    """Show the wrong answers the model was surest of; returns how many are shown (without any, there is no file)."""
+    """Show the mistakes with the highest cross-entropy; returns how many are shown (without any, there is no file)."""
     losses = metrics.losses(logits, split.labels)
     wrong = np.flatnonzero(logits.argmax(1) != split.labels)
     worst = wrong[np.argsort(-losses[wrong])][:_MOST_MISTAKES]
@@ -161,9 +162,10 @@ def mistakes(split: Split, logits: NDArray[np.float32], names: tuple[str, ...], 
         axes.axis("off")
     for axes, index in zip(grid, worst, strict=False):
         axes.imshow(_visible(split.images[index]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        said, truth = names[logits[index].argmax()], names[split.labels[index]]
+        said, truth = logits[index].argmax(), split.labels[index]
         file = _short(split.names[index].rpartition("/")[2], 26) if split.names else index
-        axes.set_title(f"{_short(said)} {chances[index].max():.2f}\ntruth: {_short(truth)}\n{file}", fontsize=8)
+        lines = (f"{_short(names[label])} {chances[index, label]:.2f}" for label in (said, truth))
+        axes.set_title("\ntruth: ".join(lines) + f"\n{file}", fontsize=8)
     _save(figure, path)
     return len(worst)
 

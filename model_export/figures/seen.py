@@ -34,7 +34,12 @@ def words(record: dict[str, Any]) -> dict[str, str]:
 
 def may_be_learned(words: str) -> bool:
     """Whether a model may have learned from some of the images of which something was said."""
-    return words == UNKNOWN or SEEN["train"] in words
+    return words == UNKNOWN or learned_from(words)
+
+
+def learned_from(words: str) -> bool:
+    """Whether a model is known to have learned from some of the images of which something was said."""
+    return SEEN["train"] in words
 
 
 def cut_as_trained(dataset: Dataset, record: dict[str, Any]) -> dict[str, NDArray[np.intp]] | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Column, Table
 
-from model_export.figures.metrics import accuracy
+from model_export.figures.metrics import accuracy, clustering
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,8 @@ THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 Point = dict[str, float | None]
 """At one ``min_confidence``: ``images`` that get a label; ``coverage``, their share; ``accuracy``, the share of these
-labels that is right, None if there are none."""
+labels that is right, None if there are none; and what :func:`model_export.figures.metrics.clustering` says of these
+images."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,15 @@ class Selective:
     """Probability of the most probable class, ``[N]``."""
     right: NDArray[np.bool_]
     """Whether that class is the true one, ``[N]``."""
+    groups: NDArray[np.intp] | None = None
+    """The number of each image's group, ``[N]``; None if they are not grouped."""
 
     @classmethod
-    def of(cls, probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> Selective:
-        """Take it from ``probabilities [N, classes]`` and the true ``labels [N]``."""
-        return cls(probabilities.max(1).astype(np.float32), probabilities.argmax(1) == labels)
+    def of(
+        cls, probabilities: NDArray[np.floating], labels: NDArray[np.int64], groups: NDArray[np.intp] | None = None
+    ) -> Selective:
+        """Take it from ``probabilities [N, classes]``, the true ``labels [N]`` and perhaps the groups."""
+        return cls(probabilities.max(1).astype(np.float32), probabilities.argmax(1) == labels, groups)
 
     def document(self) -> list[Point]:
         """List the figures at the fixed thresholds."""
@@ -47,11 +52,13 @@ class Selective:
     def _at(self, least: float) -> Point:
         covered = self.confidence >= least  # in float32, as in the service
         images = int(covered.sum())
+        grouped = self.groups is not None and images > 0
         return {
             "min_confidence": least,
             "coverage": images / len(covered),
             "accuracy": float(self.right[covered].mean()) if images else None,
             "images": images,
+            **(clustering(self.right[covered], self.groups[covered]) if grouped else {}),
         }
 
     def curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -80,7 +87,7 @@ def lines(split: str, found: Selective) -> Iterator[Table | str]:
         title=f"{split}: coverage and accuracy by min_confidence",
     )
     for point in found.document():
-        right = accuracy(split, point) if point["images"] else "–"
+        right = accuracy(point, learned=split == "train") if point["images"] else "–"
         table.add_row(f"{point['min_confidence']:g}", f"{point['images']:,}", f"{point['coverage']:.4f}", right)
     yield table
     yield (

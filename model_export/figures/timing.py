@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app import memory
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,14 +17,15 @@ if TYPE_CHECKING:
 
     from app.model import Model
 
-BATCH = 32
+_AT_ONCE = 32
 _ROUNDS = 15
 _WARM_UP = 2
 
 
 def batch(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Take the 32 first images, ``[32, H, W, C]``; if they are fewer, some of them more than once."""
-    return np.asarray(images[np.arange(BATCH) % len(images)])
+    """Take the 32 first images, ``[32, H, W, C]``, or fewer large ones; if they are fewer, some more than once."""
+    size = memory.images_at_once(_AT_ONCE, *images.shape[1:3])
+    return np.asarray(images[np.arange(size) % len(images)])
 
 
 def medians(models: Sequence[Model], batch: NDArray[np.uint8]) -> list[float]:

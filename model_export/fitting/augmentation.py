@@ -46,9 +46,10 @@ def _mirror(batch: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np
 
 def _turn(batch: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
     turns = random.integers(0, 4, len(batch))
-    square = batch.shape[1] == batch.shape[2]
+    if batch.shape[1] != batch.shape[2]:
+        turns = turns // 2 * 2  # half turns alone keep the shape
     turned = batch.copy()
-    for quarter in (1, 2, 3) if square else (2,):
+    for quarter in np.unique(turns):
         chosen = turns == quarter
         turned[chosen] = np.rot90(batch[chosen], quarter, axes=(1, 2))
     return turned

@@ -7,12 +7,12 @@ import math
 import keras
 import numpy as np
 
+from app import memory
 from model_export.data.decoding import Split
 from model_export.fitting.augmentation import augment
 
-EVALUATION_BATCH = 256
-
 _LEAST_STEPS = 30
+_AT_ONCE = 256
 
 
 def steps(images: int, batch_size: int) -> int:
@@ -31,6 +31,14 @@ def described(images: int, batch_size: int) -> str:
     times = count * batch_size / images
     often = f", {times:.1f} times through the images" if times >= 1.1 else ""
     return f"an epoch is {count:,} steps of {batch_size} images{often}"
+
+
+def evaluation_batch(split: Split) -> int:
+    """Count the images that are measured at once: 256, or fewer large ones.
+
+    ``--batch-size`` is for training alone: who lowers it for large images must not run out of memory after it.
+    """
+    return memory.images_at_once(_AT_ONCE, *split.images.shape[1:3])
 
 
 class Shuffled(keras.utils.PyDataset):
@@ -70,11 +78,11 @@ class InOrder(keras.utils.PyDataset):
 
     def __init__(self, split: Split) -> None:
         super().__init__()
-        self._split = split
+        self._split, self._size = split, evaluation_batch(split)
 
     def __len__(self) -> int:
-        return math.ceil(len(self._split) / EVALUATION_BATCH)
+        return math.ceil(len(self._split) / self._size)
 
     def __getitem__(self, index: int):  # noqa: ANN204  # two arrays
-        chosen = slice(index * EVALUATION_BATCH, (index + 1) * EVALUATION_BATCH)
+        chosen = slice(index * self._size, (index + 1) * self._size)
         return np.asarray(self._split.images[chosen]), self._split.labels[chosen]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Logs = dict[str, float] | None
 
+_SECONDS_BETWEEN_LINES = 60.0
+
 
 class KeepBest(keras.callbacks.Callback):
     """Keep the weights with the lowest validation loss, and stop training when it no longer falls.
@@ -105,15 +107,17 @@ class Journal(keras.callbacks.Callback):
 
 
 class Reporter(keras.callbacks.Callback):
-    """Show a bar with loss, accuracy and time left, and print a line per epoch."""
+    """Show a bar with loss, accuracy and time left, and print a line per epoch; without bars, also one every minute."""
 
     def __init__(self, progress: Progress, epochs: int, first: int, title: str = "") -> None:
         super().__init__()
         self._bars, self._epochs, self._first, self._title = progress, epochs, first, title
         self._task = None
         self._start: float | None = None
+        self._said = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._epoch = epoch
         if self._start is None:
             self._start = time.monotonic()
 
@@ -126,16 +130,24 @@ class Reporter(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self._bars.update(self._task, advance=1, detail=f"loss {logs['loss']:.3f} accuracy {logs['accuracy']:.3f}")
+        if self._bars.disable and time.monotonic() - self._said > _SECONDS_BETWEEN_LINES:
+            self._say(f"{_figures(logs)} after {batch + 1:,} of {self.params['steps']:,} steps")
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        say(
-            f"{self._title}{' ' if self._title else ''}epoch {epoch + 1:>3} of {self._epochs}: "
-            f"loss {logs['loss']:.4f}, accuracy {logs['accuracy']:.4f}; "
-            f"validation loss {logs['val_loss']:.4f}, accuracy {logs['val_accuracy']:.4f}{self._left(epoch + 1)}"
-        )
+        validated = f"validation loss {logs['val_loss']:.4f}, accuracy {logs['val_accuracy']:.4f}"
+        self._say(f"{_figures(logs)}; {validated}{self._left(epoch + 1)}")
+
+    def _say(self, text: str) -> None:
+        title = f"{self._title} " if self._title else ""
+        say(f"{title}epoch {self._epoch + 1:>3} of {self._epochs}: {text}")
+        self._said = time.monotonic()
 
     def _left(self, done: int) -> str:
         """Estimate, after the first epoch of this process, how long the others will take."""
         if done != self._first + 1 or done == self._epochs:
             return ""
         return f"; about {lasting((self._epochs - done) * (time.monotonic() - self._start))} to go"
+
+
+def _figures(logs: Logs) -> str:
+    return f"loss {logs['loss']:.4f}, accuracy {logs['accuracy']:.4f}"

@@ -9,6 +9,11 @@ import tensorflow as tf
 from app import devices, interpreter
 
 
+def has_gpu() -> bool:
+    """Whether TensorFlow has found a GPU."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
 def used() -> str:
     """Name what TensorFlow trains on."""
     if not (gpus := tf.config.list_physical_devices("GPU")):
@@ -20,7 +25,7 @@ def used() -> str:
 def advice() -> str:
     """Say how TensorFlow finds a GPU that has a driver; empty if it has found one, or none is wanted."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    if tf.config.list_physical_devices("GPU") or hidden or devices.driver_version() == (0, 0):
+    if has_gpu() or hidden or devices.driver_version() == (0, 0):
         return ""
     return (
         "there is an NVIDIA driver, but TensorFlow finds no GPU that it can use; the libraries that it needs come with "

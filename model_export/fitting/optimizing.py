@@ -22,8 +22,8 @@ _AVERAGED = 20
 def optimizer(rate: float, steps: int, weight_decay: float, averaging: float) -> keras.optimizers.Optimizer:
     """Make the optimizer for a number of steps: AdamW (Loshchilov and Hutter 2019) on the schedule, and the average.
 
-    The average is exponential (Polyak and Juditsky 1992) with the momentum ``averaging``, less where there are few
-    steps, and 0 for none.
+    The average is that of Polyak and Juditsky 1992, but exponential: with the momentum ``averaging``, less where there
+    are few steps, and 0 for none.
     """
     return keras.optimizers.AdamW(
         schedule(rate, steps),

@@ -7,9 +7,8 @@ import csv
 import hashlib
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,14 +42,7 @@ class Run:
     @classmethod
     def create(cls, root: Path, name: str, arguments: argparse.Namespace) -> Run:
         """Make the next numbered folder ``<root>/<name>/<number>``."""
-        home = root / name
-        home.mkdir(parents=True, exist_ok=True)
-        last = max((int(path.name) for path in home.iterdir() if path.name.isdecimal()), default=0)
-        for number in count(last + 1):
-            with suppress(FileExistsError):  # another run took it
-                (home / str(number)).mkdir()
-                break
-        run = cls(home / str(number))
+        run = cls(files.numbered(root / name))
         arguments_file.write(run.folder / ARGUMENTS, arguments)
         return run
 
@@ -84,16 +76,7 @@ class Run:
             BadData: The file is damaged.
         """
         path = self.folder / RESULTS
-        if not path.is_file():
-            return []
-        try:
-            with path.open(newline="") as file:
-                rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-        except (TypeError, ValueError, csv.Error) as error:
-            raise BadData(f"{path} cannot be read: {error}") from None
-        if any("val_loss" not in row for row in rows):
-            raise BadData(f"{path} cannot be read: it has no column 'val_loss'")
-        return rows
+        return read_history(path) if path.is_file() else []
 
     def save_epoch(self, model: keras.Model, history: list[dict[str, float]]) -> None:
         """Save the state after an epoch, then its figures, which finish the epoch."""
@@ -103,7 +86,6 @@ class Run:
         lines = [",".join(history[0]), *(",".join(map(_exact, row.values())) for row in history)]
         files.write(self.folder / RESULTS, ("\n".join(lines) + "\n").encode())
         self._settle(epoch)
-        self._state(epoch - 1).unlink(missing_ok=True)
 
     def save_best(self, model: keras.Model, epoch: int) -> None:
         """Save the weights of an epoch that has the lowest validation loss so far, before it is finished."""
@@ -124,11 +106,14 @@ class Run:
             yield
 
     def _settle(self, epochs: int) -> None:
-        """Put the best weights in their place if their epoch is finished, and remove them otherwise."""
+        """Put the best weights in their place if their epoch is finished, or remove them; keep one state, the last."""
         for path in self.folder.glob("best-*.keras"):
             if path == self._candidate(epochs):
                 files.replace(path, self.folder / BEST)
             else:
+                path.unlink()
+        for path in self.folder.glob("epoch-*.keras"):
+            if path != self._state(epochs):
                 path.unlink()
 
     def last_state(self) -> Path:
@@ -185,6 +170,22 @@ class Run:
 
     def _candidate(self, epoch: int) -> Path:
         return self.folder / f"best-{epoch:04}.keras"
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Read the figures of every epoch from a table.
+
+    Raises:
+        BadData: It is damaged.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    except (TypeError, ValueError, csv.Error) as error:
+        raise BadData(f"{path} cannot be read: {error}") from None
+    if any("val_loss" not in row for row in rows):
+        raise BadData(f"{path} cannot be read: it has no column 'val_loss'")
+    return rows
 
 
 def _exact(value: float) -> str:

@@ -18,11 +18,6 @@ from model_export.errors import BadData
 _UNREADABLE = (ValueError, OSError, KeyError, TypeError, RuntimeError, UserWarning, zipfile.BadZipFile)
 
 
-def is_network(path: str) -> bool:
-    """Tell the file of a whole network, such as ``best.keras`` of a run, from one with the weights of a trunk."""
-    return path.endswith(".keras")
-
-
 def read_trunk(trunk: keras.Model, path: str) -> None:
     """Read the weights of a ``keras.applications`` network without its top into it.
 

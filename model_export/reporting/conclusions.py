@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from scipy.stats import norm as normal
 from scipy.stats import t as student
 
+from model_export.console.numbers import counted
+
 if TYPE_CHECKING:
     from model_export.comparison import Trained
 
@@ -29,7 +31,7 @@ def ranking(trained: list[Trained], images: int) -> list[str]:
     else:
         lines = [f"`{best}` has the highest mean validation accuracy, {means[best]:.4f}."]
     apart = _clearly_different(trained, names, images)
-    for name in sorted(set(names) - {best}, key=means.__getitem__, reverse=True):
+    for name in sorted((name for name in names if name != best), key=means.__getitem__, reverse=True):
         difference, low, high = paired(trained, best, name, images)
         if {best, name} in apart:
             verdict = "clearly better"
@@ -54,10 +56,10 @@ def pooling_against_dense(trained: list[Trained], images: int) -> list[str]:
         difference, low, high = paired(trained, "gap", dense, images)
         if low > 0:
             verdict = "it validates better"
+        elif high < 0:
+            verdict = "it validates worse" + (", but by less than a point" if low >= -_MARGIN else "")
         elif low >= -_MARGIN:
             verdict = "it validates at least as well"
-        elif high < 0:
-            verdict = "it validates worse"
         else:
             side = "as well" if round(difference, 4) == 0 else "better" if difference > 0 else "worse"  # as it is said
             verdict = f"it validates {side} on average, but these seeds and images do not settle it"
@@ -71,12 +73,16 @@ def pooling_against_dense(trained: list[Trained], images: int) -> list[str]:
 
 
 def resolution(trained: list[Trained], images: int) -> str:
-    """Say how much chance alone changes an accuracy on this number of images (binomial standard error)."""
+    """Say by how much an accuracy on this number of images is off by chance alone (binomial standard error)."""
     accuracy = statistics.mean(each.validation_accuracy for each in trained)
-    error = math.sqrt(accuracy * (1 - accuracy) / images)
+    alone = _worth(trained, images)
+    error = math.sqrt(accuracy * (1 - accuracy) / alone)
+    grouped = (
+        "" if alone == images else f", which are grouped and count like {counted(round(alone), 'independent one')}"
+    )
     return (
-        f"The validation split has {images:,} images: another {images:,} would change each accuracy by about "
-        f"{100 * error:.1f} points. The intervals above, if there are any, contain that."
+        f"The validation split has {images:,} images{grouped}: by chance in their choice, each accuracy is off by "
+        f"about {100 * error:.1f} points (one standard error). The intervals above, if there are any, contain that."
     )
 
 
@@ -107,8 +113,9 @@ def paired(
     never taken for less than one image: accuracies come in such steps, and a few that agree by accident prove nothing.
     Over the images it is that of two proportions with one success and one failure added to each (Agresti and Caffo,
     "Simple and effective confidence intervals for proportions and differences of proportions", 2000), as if each
-    architecture were measured on images of its own; that they share them makes it wide, never narrow. The two
-    half-widths are independent and add up as squares. With one seed the interval is unbounded.
+    architecture were measured on images of its own; that they share them makes it wide, never narrow. Images that are
+    grouped count for fewer; see :func:`model_export.figures.clustered.effective_images`. The two half-widths are
+    independent and add up as squares. With one seed the interval is unbounded.
 
     Args:
         trained: The runs.
@@ -124,16 +131,35 @@ def paired(
         return mean, -math.inf, math.inf
     spread = max(statistics.stdev(differences), 1 / images)
     of_seeds = student.ppf(1 - error / 2, count - 1) * spread / math.sqrt(count)
-    added = [(statistics.mean(each) * images + 1) / (images + 2) for each in accuracies]
-    of_images = normal.ppf(1 - error / 2) * math.sqrt(sum(share * (1 - share) for share in added) / (images + 2))
+    alone = _worth(trained, images)
+    variance = sum(
+        _variance([each for each in trained if each.architecture == name], alone) for name in (first, second)
+    )
+    of_images = normal.ppf(1 - error / 2) * math.sqrt(variance)
     half = math.hypot(of_seeds, of_images)
-    return mean, mean - half, mean + half
+    return mean, max(-1.0, mean - half), min(1.0, mean + half)  # no accuracy is further from another
 
 
 def _accuracies(trained: list[Trained], name: str) -> list[float]:
     return [
         each.validation_accuracy for each in sorted(trained, key=lambda each: each.seed) if each.architecture == name
     ]
+
+
+def _variance(trained: list[Trained], images: float) -> float:
+    """Compute the variance over the images of a mean accuracy, with one success and one failure added."""
+    alone = _worth(trained, images)
+    share = (statistics.mean(each.validation_accuracy for each in trained) * alone + 1) / (alone + 2)
+    return share * (1 - share) / (alone + 2)
+
+
+def _worth(trained: list[Trained], images: float) -> float:
+    """Say as how many images those of validation count in some runs: for fewer, if they are grouped.
+
+    Runs from before groups were counted do not know it, so the others say it; ``images`` if none does.
+    """
+    known = [each.effective_images for each in trained if each.effective_images]
+    return statistics.mean(known) if known else images
 
 
 def _interval(difference: float, low: float, high: float) -> str:

@@ -14,7 +14,7 @@ from app.explanation import Head
 from app.model import Model
 from model_export.artifact.calibration import Calibration
 from model_export.figures import classes
-from model_export.reporting.printing import metrics_table, out
+from model_export.reporting.printing import out, print_metrics
 
 _DENSE_UNITS = 500
 _ROUNDING = 1e-5
@@ -68,7 +68,7 @@ def print_description(described: dict[str, Any]) -> None:
         branches.add_row(branch["name"], branch["pooling"], str(branch["width"]), branch["source"])
     out.print(branches)
     if metadata["metrics"]:
-        out.print(metrics_table(metadata["metrics"]))
+        print_metrics(metadata["metrics"])
     for split, figures in list(metadata["classes"].items())[-1:]:
         for line in classes.lines(split, figures, metadata["metrics"][split]):
             out.print(line)

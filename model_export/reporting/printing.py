@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,13 @@ from rich.table import Column, Table
 
 from app.model import Model
 from model_export import choices, publishing
-from model_export.console.invocation import program
+from model_export.console import mounts
+from model_export.console.invocation import program, serving
 from model_export.console.numbers import counted
 from model_export.console.progress import Output
 from model_export.figures import against, classes, selective
-from model_export.figures.metrics import accuracy
-from model_export.figures.seen import UNKNOWN
+from model_export.figures.metrics import accuracy, in_groups, worth
+from model_export.figures.seen import UNKNOWN, learned_from
 
 if TYPE_CHECKING:
     from model_export.artifact.calibration import Calibration
@@ -34,29 +36,35 @@ out = Output(markup=False, emoji=False, highlight=False, soft_wrap=True)
 def print_training(published: Published, run: Path, data: str) -> None:
     """Print the result of a training run, and the commands to use next."""
     reduced, found = published.reduced, published.calibration
-    out.print(metrics_table(published.metrics))
+    print_metrics(published.metrics)
+    for split, figures in list(published.classes.items())[-1:]:  # the split that the model has seen least of
+        if weak := classes.weakest(split, figures):
+            out.print(weak)
     if reduced is None:
         out.print(differences_table(published.differences))
     else:
         out.print(roundings_table(published.differences, reduced.precision))
         out.print(f"{reduced.precision} rounds, so such differences are normal; it is judged by its answers, below")
     out.print(found.setting())
-    out.print(_calibration(found, "" if reduced is None else f" in {reduced.precision}"))
+    in_precision = "" if reduced is None else f" in {reduced.precision}"
+    out.print(_calibration(found, in_precision, published.metrics.get("validation", {})))
     worst = "1 mistake" if published.mistakes == 1 else f"the {published.mistakes} worst mistakes"
     sheet = f", {worst} among the validation images" if published.mistakes else ""
     out.print(f"run {run}: results.csv, curves, confusion, reliability, selective{sheet}")
     if reduced is not None:  # the verdict comes last
-        speed = f"{reduced.speed:.2f} times as fast on this CPU at batch 32"
+        speed = f"{reduced.speed:.2f} times as fast on this CPU in batches"
         out.print(f"{reduced.precision} is accurate enough: {reduced.judgement()}; {speed}")
         out.print(reduced.resolution(round(published.metrics["validation"]["images"])))
     out.print(next_commands(published.folder, data, published.change))
 
 
-def _calibration(found: Calibration, precision: str) -> str:
+def _calibration(found: Calibration, precision: str, validation: dict[str, float]) -> str:
     before, after = found.before["validation"], found.after["validation"]
     folds = f" (cross-fitted in {found.folds} folds)" if found.folds else ""
     errors = f"{before:.4f} as trained, {after:.4f} as published{precision}" if after != before else f"{before:.4f}"
-    few = f"; with {counted(found.images, 'image')}, these are rough guesses" if found.images < _FEW else ""
+    few = f"; with {counted(found.images, 'image')}{in_groups(validation)}, these are rough guesses"
+    if validation.get("effective_images", found.images) >= _FEW:
+        few = ""
     return f"calibration error of the validation images: {errors}{folds}{few}"
 
 
@@ -73,7 +81,8 @@ def print_verification(
         tolerance = model.metadata.probe.tolerance
         out.print(f"golden probe: largest difference {difference:.1e}, {tolerance:g} is allowed")
     if measured.metrics:
-        out.print(metrics_table(measured.metrics))
+        learned = {split for split, words in measured.seen.items() if learned_from(words)}
+        print_metrics(measured.metrics, learned)
         split, found = list(measured.classes.items())[-1]  # the split that the model has seen least of
         for line in classes.lines(split, found.document(), measured.metrics[split], found.mistakes()):
             out.print(line)
@@ -91,14 +100,19 @@ def print_verification(
 
 
 def _what_was_seen(measured: Measured, model: Model) -> str:
+    grouped = any("groups" in figures for figures in measured.metrics.values())
     if UNKNOWN not in measured.seen.values():
         words = ", ".join(f"{split} {done}" for split, done in measured.seen.items())
-        seed = model.metadata.training["seed"]
-        return f"the data set that the model was trained with, split as then (seed {seed}): {words}"
+        record = model.metadata.training
+        said = f"the data set that the model was trained with, split as then (seed {record['seed']}): {words}"
+        few = ". The intervals count images, not groups, as the groups are not known any more: they are too narrow"
+        return said + few if "groups" in record and not grouped else said
     whole = "; it is measured as one split" if set(measured.seen) == {"all"} else ""
+    pattern = None if grouped else model.metadata.training.get("group_pattern")
+    alike = f". If these images are of groups too, name them: --groups {shlex.quote(pattern)}" if pattern else ""
     return (
         f"not the data set that the model was trained with, or changed since{whole}. If it contains images that the "
-        "model was trained on, the figures are too good"
+        f"model was trained on, the figures are too good{alike}"
     )
 
 
@@ -125,14 +139,20 @@ def _by_output(title: str, cells: list[tuple[Difference, str]]) -> Table:
     return table
 
 
-def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
-    """Show accuracy and loss per split."""
+def print_metrics(metrics: dict[str, dict[str, float]], learned: Collection[str] = ("train",)) -> None:
+    """Print accuracy and loss per split; ``learned`` are those that the model has learned from.
+
+    If the images are grouped, say as how many those of the last split count, of which the model has seen least.
+    """
     table = Table("split", "images", Column("accuracy (95 %)", no_wrap=True), "cross-entropy", "calibration error")
     for split, figures in metrics.items():
         error = f"{figures['ece']:.4f}" if "ece" in figures else ""
-        row = f"{figures['images']:,.0f}", accuracy(split, figures), f"{figures['loss']:.4f}", error
+        row = f"{figures['images']:,.0f}", accuracy(figures, learned=split in learned), f"{figures['loss']:.4f}", error
         table.add_row(split, *row)
-    return table
+    out.print(table)
+    split, figures = list(metrics.items())[-1]
+    if alone := worth(figures, split):
+        out.print(f"the 95 % intervals are for new groups: {alone}")
 
 
 def next_commands(published: Path, data: str, change: str = "") -> str:
@@ -144,9 +164,8 @@ def next_commands(published: Path, data: str, change: str = "") -> str:
         change: In words; see :meth:`model_export.artifact.succession.Predecessor.change`.
     """
     name, version = published.parent.name, int(published.name)
-    folder, repository = (shlex.quote(str(path)) for path in (published, published.parent.parent))
-    served = published.parent.parent == choices.repository() == Path("models")  # else the setting may be this command's
-    setting = "" if served else f"MULTIPOOL_MODELS_DIR={repository} "
+    folder, repository = shlex.quote(str(published)), published.parent.parent
+    served = repository == choices.repository() == Path("models")  # else the setting may be this command's
     newest, against, back = "", "", ""
     if before := [number for number in publishing.versions(published.parent) if number < version]:
         newest = f", the newest version of {name}: from now on it answers"
@@ -155,13 +174,16 @@ def next_commands(published: Path, data: str, change: str = "") -> str:
     return (
         f"published {published}{newest}{change and f'; {change}'}\n"
         f"  inspect   {program()} inspect {folder}\n"
-        f"  verify    {program()} verify {folder} {shlex.quote(data)}{against}\n"
-        f"  serve     {setting}make serve\n"
+        f"  verify    {program(data)} verify {folder} {shlex.quote(data)}{against}\n"
+        f"  serve     {serving(None if served else repository)}\n"
         f"  ask       curl -F file=@IMAGE {shlex.quote(f'http://{_address()}/predict?model={name}')}{back}"
     )
 
 
 def _address() -> str:
     """Name the address at which a service that is started here answers."""
+    if mounts.in_compose():  # which publishes at ADDRESS:PORT, or at a PORT of all addresses
+        host, _, port = os.environ.get("PUBLISH", "").rpartition(":")
+        return f"{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{port or '8000'}"  # noqa: S104  # asks only
     host, port = os.environ.get("MULTIPOOL_HOST") or "127.0.0.1", os.environ.get("MULTIPOOL_PORT") or "8000"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -7,9 +7,10 @@ import shlex
 from typing import TYPE_CHECKING
 
 from app.drift import WINDOW, chance
+from model_export import choices
 from model_export.console.numbers import counted
 from model_export.console.progress import say
-from model_export.figures.metrics import guess, interval
+from model_export.figures.metrics import in_groups, interval_of, majority_baseline
 
 if TYPE_CHECKING:
     from model_export.architectures import Network
@@ -26,7 +27,7 @@ def say_network(arguments: argparse.Namespace, network: Network, run: Run) -> No
     count, weights = network.model.count_params(), arguments.weights
     initial = f", initial weights of the trunk {weights}" if weights != "none" else ""
     say(f"{arguments.architecture} on trunk {arguments.trunk}: {count:,} parameters{initial}; run {run.folder}")
-    if weights.endswith(".keras"):
+    if choices.is_network(weights):
         say(
             "note: that trunk may have learned from images that are in the validation and test splits now, which makes "
             "the figures too good; to be sure, keep folders train, validation and test, and add new images to train"
@@ -35,8 +36,8 @@ def say_network(arguments: argparse.Namespace, network: Network, run: Run) -> No
 
 def say_unfinished(arguments: argparse.Namespace, outcome: Outcome, run: Run) -> None:
     """Say that a run that is published has epochs left, unless it stopped early."""
-    patient = outcome.epochs - outcome.best_epoch < arguments.patience
-    if outcome.epochs < arguments.epochs and patient and not outcome.diverged:
+    waited = outcome.epochs - max(outcome.best_epoch, arguments.freeze_epochs)  # those with a frozen trunk do not count
+    if outcome.epochs < arguments.epochs and waited < arguments.patience and not outcome.diverged:
         say(
             f"note: the run is not finished: {outcome.epochs} of {arguments.epochs} epochs; "
             f"train --resume {shlex.quote(str(run.folder))} continues it"
@@ -58,17 +59,17 @@ def say_outcome(outcome: Outcome, budget: Budget) -> None:
 
 def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset) -> None:
     """Warn if the model is no better than guessing, or may not be."""
-    best_guess, found = guess(dataset.splits["validation"].labels), metrics["validation"]
-    if found["accuracy"] <= best_guess:
+    baseline, found = majority_baseline(dataset.splits["validation"].labels), metrics["validation"]
+    if found["accuracy"] <= baseline:
         say(
             f"warning: on the validation images the model is no better than always naming one class "
-            f"({best_guess:.2f}); it needs more images or more epochs"
+            f"({baseline:.2f}); it needs more images or more epochs"
         )
-    elif (low := interval(found["accuracy"], found["images"])[0]) <= best_guess:
+    elif (low := interval_of(found)[0]) <= baseline:
         say(
-            f"warning: on so few validation images ({found['images']:,.0f}), the model cannot be told from one that "
-            f"always names one class: the 95 % interval of its accuracy begins at {low:.2f}, and that one has "
-            f"{best_guess:.2f}; it needs more images, or more epochs"
+            f"warning: on so few validation images ({found['images']:,.0f}{in_groups(found)}), the model cannot be "
+            f"told from one that always names one class: the 95 % interval of its accuracy begins at {low:.2f}, and "
+            f"that one has {baseline:.2f}; it needs more images, or more epochs"
         )
 
 
@@ -85,8 +86,8 @@ def say_speed(reduced: Reduced) -> None:
     if reduced.speed < 1:
         advice = "; float16 is for GPUs" if reduced.precision == "float16" else ""
         say(
-            f"warning: on this CPU, {reduced.precision} is slower than float32, {reduced.speed:g} times as fast at "
-            f"batch 32{advice}"
+            f"warning: on this CPU, {reduced.precision} is slower than float32, {reduced.speed:g} times as fast in "
+            f"batches{advice}"
         )
 
 

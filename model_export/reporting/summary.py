@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_export import datasets
+from model_export import files
 from model_export.console.numbers import counted
 from model_export.console.progress import say
 
@@ -19,10 +21,15 @@ if TYPE_CHECKING:
 _MOST_NAMED = 10
 _MOST_KINDS = 6
 _IMBALANCED = 3
+_FEW_TO_LEARN_FROM = 10
 
 
 def say_dataset(
-    dataset: Dataset, counts: dict[str, NDArray[np.int64]] | None = None, *, training: bool = False
+    dataset: Dataset,
+    counts: dict[str, NDArray[np.int64]] | None = None,
+    *,
+    training: bool = False,
+    weighted: bool = False,
 ) -> None:
     """Report sizes, kinds of files, classes, skipped files, and images in two classes or splits.
 
@@ -30,8 +37,9 @@ def say_dataset(
         dataset: What was loaded.
         counts: Images per split and class, if it is split differently from how it was loaded.
         training: Whether training options can still be chosen, and so are suggested.
+        weighted: Whether class weights have been chosen.
     """
-    groups = dataset.groups if counts is None else {}
+    groups = dataset.counts_of_groups() if counts is None else {}
     counts = counts or dataset.counts_of_classes()
     size = "×".join(str(side) for side in dataset.shape)
     sums = ", ".join(f"{numbers.sum():,} {split}" for split, numbers in counts.items())
@@ -39,11 +47,11 @@ def say_dataset(
     _say_kinds(dataset)
     if groups:
         say("groups: " + ", ".join(f"{number:,} {split}" for split, number in groups.items()))
-    _say_classes(dataset.labels, counts, training=training)
+    _say_classes(dataset.labels, counts, suggesting=training and not weighted)
     for line in dataset.notes:
         say(f"warning: {line}")
     say_skipped(dataset.skipped)
-    if training and (advice := datasets.advice(dataset.skipped)):
+    if training and (advice := dataset.advice()):
         say(f"note: {advice}")
     _say_contradictions(dataset)
     _say_leaks(dataset, training=training)
@@ -51,19 +59,40 @@ def say_dataset(
 
 def say_skipped(lines: Sequence[str], who: str = "") -> None:
     """Name the first skipped files, each with the reason, and say how many there are, and perhaps who skipped them."""
-    _say_first([f"{who}skipped {line}" for line in lines])
+    _say_first([f"{who}skipped {line}" for line in sorted(lines)])
     if lines:
         say(f"{who}skipped {counted(len(lines), 'file')} in all")
+
+
+def keep_skipped(lines: Sequence[str], path: Path) -> None:
+    """Write them all into a file, one a line, if there are any; and say where, if not all were named."""
+    if lines:
+        files.write(path, "".join(f"{line}\n" for line in sorted(lines)).encode(errors="surrogateescape"))
+    if len(lines) > _MOST_NAMED:
+        say(f"{path} names all {len(lines):,} skipped files")
 
 
 def _say_kinds(dataset: Dataset) -> None:
     kinds: Counter[str] = Counter()
     for split in dataset.splits.values():
         kinds.update(split.headers or {})
+    modes: Counter[str] = Counter()
+    sizes: set[tuple[int, ...]] = set()
+    for kind, count in kinds.items():
+        size, _, mode = kind.partition(" ")
+        modes[mode or kind] += count
+        if mode:  # else the header could not be read
+            sizes.add(tuple(map(int, size.split("×"))))
+    range_of_sizes = ""
+    if len(sizes) > _MOST_KINDS:  # as of photos; named with each size, a rare mode would be lost among them
+        kinds = modes
+        least, most = ("×".join(map(str, end(sizes, key=math.prod))) for end in (min, max))
+        range_of_sizes = f"; {len(sizes):,} sizes (height × width), {least} to {most}"
     named = ", ".join(f"{count:,} × {kind}" for kind, count in kinds.most_common(_MOST_KINDS))
-    rest = f" and {len(kinds) - _MOST_KINDS} other kinds" if len(kinds) > _MOST_KINDS else ""
+    others = len(kinds) - _MOST_KINDS
+    rest = f" and {counted(others, 'other kind')}" if others > 0 else ""
     if kinds:
-        say(f"files: {named}{rest}")
+        say(f"files: {named}{rest}{range_of_sizes}")
 
 
 def _say_first(lines: list[str]) -> None:
@@ -74,14 +103,16 @@ def _say_first(lines: list[str]) -> None:
         say(f"… and {len(lines) - _MOST_NAMED:,} more")
 
 
-def _say_classes(labels: tuple[str, ...], counts: dict[str, NDArray[np.int64]], *, training: bool) -> None:
+def _say_classes(labels: tuple[str, ...], counts: dict[str, NDArray[np.int64]], *, suggesting: bool) -> None:
     for index, label in enumerate(labels):
         say(f"  {label}: " + ", ".join(f"{int(numbers[index]):,} {split}" for split, numbers in counts.items()))
     train = next(iter(counts.values()))
-    if training and train.max() >= _IMBALANCED * train.min() > 0:
+    least = int(train.min())
+    if suggesting and train.max() >= _IMBALANCED * least > 0:
+        add = f", which has {least} to learn from: add some" if least < _FEW_TO_LEARN_FROM else ""
         say(
-            f"warning: {labels[train.argmax()]!r} has {train.max() / train.min():.1f} times the images of "
-            f"{labels[train.argmin()]!r}; --class-weights makes the classes count alike"
+            f"warning: {labels[train.argmax()]!r} has {train.max() / least:.1f} times the images of "
+            f"{labels[train.argmin()]!r}{add}; --class-weights makes the classes count alike"
         )
 
 
@@ -99,7 +130,7 @@ def _say_contradictions(dataset: Dataset) -> None:
 def _say_leaks(dataset: Dataset, *, training: bool) -> None:
     if not dataset.leaks:
         return
-    kinds = Counter(leak.kind for leak in dataset.leaks)
+    kinds = dataset.counts_of_leaks()
     same = counted(kinds["exact"], "pair of images is", "pairs of images are")
     groups = f", and {counted(kinds['group'], 'group is', 'groups are')} in two" if kinds["group"] else ""
     stop = " (--fail-on-leakage stops here)" if training else ""

@@ -121,6 +121,17 @@ def test_grey_values_of_types_that_pillow_takes_for_others_are_what_they_are(dty
         np.testing.assert_array_equal(pixels, np.repeat(expected[..., np.newaxis], channels, -1))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_grey_tiff_whose_zero_is_white_is_turned_round(dtype):
+    image = np.array([[0, 64, 255]], np.uint8)
+    values = (image.astype(float) * (257 if dtype is np.uint16 else 1)).astype(dtype)
+    value_range = (0, 255) if dtype is np.float32 else None
+
+    pixels = images.decode(tiff(values, photometric="miniswhite"), Shape(1, 3, 1), value_range=value_range)
+
+    assert pixels.ravel().tolist() == [255, 191, 0]
+
+
 def test_signed_values_of_a_grey_tiff_have_no_range_of_their_own():
     with pytest.raises(UndecodableImage, match="pixels of type int8 have no natural range"):
         images.decode(tiff(np.full((8, 8), -1, np.int8)), Shape(8, 8, 1))

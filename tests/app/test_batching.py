@@ -52,18 +52,25 @@ def run(scenario, model, threads=10, **options):
     return asyncio.run(main())
 
 
+async def until(condition):
+    """Let the threads work until it holds, however long that takes them."""
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
 def number_of(answer):
     return int(answer.result[answer.row, 0])
 
 
 def test_a_lone_image_goes_out_at_once():
     async def scenario(batcher):
-        return await batcher.submit(image(5))
+        began = time.monotonic()
+        return await batcher.submit(image(5)), time.monotonic() - began
 
-    answer = run(scenario, Recorder())
+    answer, took = run(scenario, Recorder())
 
     assert number_of(answer) == 5
-    assert 0 <= answer.queued_s < 1
+    assert 0 <= answer.queued_s <= took
     assert answer.decoded_s >= 0
     assert answer.ran_s >= 0
 
@@ -74,9 +81,11 @@ def test_images_that_wait_together_run_together_in_order():
     async def scenario(batcher):
         model.gate.clear()
         first = asyncio.create_task(batcher.submit(image(0)))
-        await asyncio.sleep(0.05)
-        others = [asyncio.create_task(batcher.submit(image(i))) for i in range(1, 8)]
-        await asyncio.sleep(0.05)
+        await until(lambda: model.inside)
+        others = []
+        for number in range(1, 8):
+            others.append(asyncio.create_task(batcher.submit(image(number))))
+            await until(lambda number=number: len(batcher._queue) == number)
         model.gate.set()
         return await asyncio.gather(first, *others)
 
@@ -96,7 +105,7 @@ def test_as_many_batches_run_at_once_as_there_are_lanes():
         tasks = []
         for number in range(6):
             tasks.append(asyncio.create_task(batcher.submit(image(number))))
-            await asyncio.sleep(0.02)
+            await until(lambda number=number: model.inside + len(batcher._queue) == number + 1)
         running = model.inside
         model.gate.set()
         await asyncio.gather(*tasks)
@@ -132,7 +141,7 @@ def test_who_leaves_before_a_thread_is_free_is_not_even_decoded():
     async def scenario(batcher):
         model.gate.clear()
         running = asyncio.create_task(batcher.submit(image(0)))
-        await asyncio.sleep(0.05)
+        await until(lambda: model.inside)
         gone = asyncio.create_task(batcher.submit(noted))
         await asyncio.sleep(0.05)
         gone.cancel()
@@ -150,24 +159,33 @@ def test_a_delay_lets_a_batch_fill():
 
     async def scenario(batcher):
         first = asyncio.create_task(batcher.submit(image(0)))
-        await asyncio.sleep(0.05)
+        await until(lambda: batcher._queue)
         second = asyncio.create_task(batcher.submit(image(1)))
         await asyncio.gather(first, second)
 
-    run(scenario, model, max_delay_s=0.5)
+    run(scenario, model, max_delay_s=1)
 
     assert model.batches == [[0, 1]]
 
 
 def test_who_leaves_during_the_delay_leaves_the_queue():
-    async def scenario(batcher):
-        task = asyncio.create_task(batcher.submit(image(0)))
-        await asyncio.sleep(0.02)
-        task.cancel()
-        await asyncio.sleep(0.3)
-        return len(batcher._queue)
+    """Its image is not kept until others come."""
+    images = []
 
-    assert run(scenario, Recorder(), max_delay_s=0.1) == 0
+    def prepare():
+        made = np.array([0])
+        images.append(weakref.ref(made))
+        return made
+
+    async def scenario(batcher):
+        task = asyncio.create_task(batcher.submit(prepare))
+        while not images:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        while images[0]() is not None:  # for as long as a scenario may take
+            await asyncio.sleep(0.01)
+
+    run(scenario, Recorder(), max_delay_s=0.1)
 
 
 def test_a_full_batch_does_not_wait_for_the_delay():
@@ -187,9 +205,9 @@ def test_who_has_gone_is_not_run():
     async def scenario(batcher):
         model.gate.clear()
         running = asyncio.create_task(batcher.submit(image(0)))
-        await asyncio.sleep(0.05)
+        await until(lambda: model.inside)
         gone, stays = (asyncio.create_task(batcher.submit(image(i))) for i in (1, 2))
-        await asyncio.sleep(0.05)
+        await until(lambda: len(batcher._queue) == 2)
         gone.cancel()
         await asyncio.sleep(0)
         model.gate.set()
@@ -207,7 +225,7 @@ def test_a_caller_who_leaves_while_its_batch_runs_hurts_nobody():
     async def scenario(batcher):
         model.gate.clear()
         leaves, stays = (asyncio.create_task(batcher.submit(image(i))) for i in range(2))
-        await asyncio.sleep(0.1)  # both are being run now, as a batch of two
+        await until(lambda: model.inside)  # both, as a batch of two
         leaves.cancel()
         await asyncio.sleep(0)
         model.gate.set()
@@ -297,7 +315,7 @@ def test_a_failure_reaches_its_own_batch_alone():
     lanes=st.integers(1, 3),
     threads=st.integers(1, 4),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_image_is_answered_exactly_once(
     *, arrivals, cancelled, failing, max_batch_size, max_delay_ms, lanes, threads
 ):

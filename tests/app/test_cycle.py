@@ -6,7 +6,11 @@ import logging
 import pytest
 import uvicorn
 
+from app.metrics import Metrics
+from app.server.idle import Idle
+from app.server.limits import Limits
 from app.server.protocol import Protocol
+from app.server.refusals import Refusals
 
 LENGTH = (b"content-length", b"10")
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -28,8 +32,9 @@ async def _ask(application, request):
     config = uvicorn.Config(application, http=Protocol, ws="none", log_config=None, access_log=False, date_header=False)
     config.load()
     state = uvicorn.server.ServerState()
+    shared = {"limits": Limits(), "refusals": Refusals(Metrics(), ()), "idle": Idle()}
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: Protocol(config, state, shared), "127.0.0.1", 0)
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         writer.write(request)

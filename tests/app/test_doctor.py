@@ -10,7 +10,6 @@ import sys
 import onnxruntime as ort
 import pytest
 
-from app import doctor
 from tests import toys
 from tests.conftest import ROOT, start
 
@@ -71,6 +70,18 @@ def test_a_bad_version_that_is_the_default_is_a_failure_as_it_is_for_the_service
 
     assert done.returncode == served == 65
     assert "failure  model        toy:1: " in done.stdout
+
+
+def test_a_model_that_is_not_required_is_a_warning_if_another_can_be_served(tmp_path):
+    toys.publish(tmp_path, "toy", 1, b"junk")
+    alone = ask(tmp_path, REQUIRE_ALL_MODELS="false")
+    served = start(tmp_path, REQUIRE_ALL_MODELS="false").wait(60)
+    toys.publish(tmp_path, "other")
+    beside = ask(tmp_path, REQUIRE_ALL_MODELS="false")
+
+    assert alone.returncode == served == 66
+    assert beside.returncode == 0
+    assert "warning  model        toy:1: " in beside.stdout
 
 
 def test_a_model_whose_name_is_not_allowed_is_a_warning(tmp_path):
@@ -143,6 +154,19 @@ def test_without_a_gpu_all_is_well_and_it_says_how_to_have_one(tmp_path):
     assert "\n" not in device["advice"]
 
 
+@pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="CUDA is available")
+def test_without_the_gpu_that_is_asked_for_it_says_itself_what_to_do(tmp_path):
+    """The service names the doctor; the doctor does not."""
+    toys.publish(tmp_path, "toy")
+
+    done = ask(tmp_path, DEVICE="cuda")
+
+    assert done.returncode == 69
+    assert "failure  models       not loaded, because the device cannot be used\n" in done.stdout
+    assert done.stdout.count("CUDA cannot be used") == 1
+    assert "doctor" not in done.stdout
+
+
 def test_a_free_port_is_named(tmp_path):
     done = ask(tmp_path, PORT=0)
 
@@ -170,12 +194,22 @@ def test_an_address_that_cannot_be_had_is_a_failure_as_it_is_for_the_service(tmp
     assert "set MULTIPOOL_HOST or MULTIPOOL_PORT\n" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("installed", "level"),
-    [({"onnxruntime": "1.31.1"}, "ok"), ({"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"}, "warning")],
-)
-def test_two_onnx_runtimes_in_one_place_are_a_warning(installed, level):
-    finding = doctor._packages(installed)
+def test_two_onnx_runtimes_in_one_place_are_a_warning(tmp_path, monkeypatch):
+    toys.publish(tmp_path / "models", "toy")
+    for name in ("onnxruntime", "onnxruntime_gpu"):  # whichever is installed, now both are
+        about = tmp_path / "packages" / f"{name}-1.31.0.dist-info" / "METADATA"
+        about.parent.mkdir(parents=True)
+        about.write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.31.0\n")
 
-    assert finding.level == level
-    assert bool(finding.advice) == (level == "warning")
+    one = ask(tmp_path / "models")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
+    two = ask(tmp_path / "models")
+
+    assert re.search(r"^ok       onnxruntime  onnxruntime(-gpu)? [\d.]+ \(", one.stdout, re.MULTILINE)
+    assert re.search(
+        r"^warning  onnxruntime  onnxruntime [\d.]+, onnxruntime-gpu [\d.]+ are both installed \(.*\)\n"
+        r" +→ they overwrite each other's files: uninstall both, then install \S+$",
+        two.stdout,
+        re.MULTILINE,
+    )
+    assert two.returncode == 0

@@ -11,6 +11,7 @@ from app import overlay
 from app.schemas import Maps
 from tests import toys
 from tests.app.test_predictions import assert_problem
+from tests.conftest import serving
 
 
 @pytest.fixture
@@ -61,6 +62,25 @@ def test_all_that_a_figure_is_to_say_is_in_it(server, ask):
 def test_the_most_probable_label_is_explained_unless_another_is_named(ask):
     assert ask(data=toys.plain(0)).json()["label"] == "dark"
     assert ask(data=toys.plain(255)).json()["label"] == "bright"
+
+
+def test_of_classes_that_are_as_probable_the_one_that_is_answered_is_explained(tmp_path):
+    """Logits that differ by less than what a probability can show."""
+    toys.publish(tmp_path, "toy", data=toys.artifact(gain=1e-9))
+    with serving(tmp_path) as client:
+
+        def answer(url, **parameters):
+            sent = {"file": toys.plain(255)}
+            return client.post(url, params=parameters, files=sent, headers={"Accept": "application/json"}).json()
+
+        predicted, explained = answer("/predict", explain="true"), answer("/explain")
+
+    explanation = predicted["explanation"]
+    assert explanation["logits"]["bright"] > explanation["logits"]["dark"]
+    assert set(predicted["probabilities"].values()) == {0.5}
+    assert explained["label"] == predicted["label"]
+    alone = [branch["name"] for branch in explanation["branches"] if branch["alone"] == predicted["label"]]
+    assert explanation["agreement"] == alone
 
 
 def test_one_branch_alone(ask):

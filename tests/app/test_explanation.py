@@ -51,7 +51,7 @@ def networks(draw):
     return toys.load(toys.proto(height, width, channels, weights=weights, labels=labels)), image
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(networks(), st.data())
 def test_maps_sum_to_contributions_and_those_with_the_bias_to_the_logit(network, data):
     model, image = network

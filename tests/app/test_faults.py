@@ -10,7 +10,8 @@ from app.faults import Guard
 from app.outputs import Outputs
 from tests import toys
 from tests.app.test_predictions import assert_problem
-from tests.conftest import serving
+from tests.app.test_protocol import connect, post
+from tests.conftest import serving, wait_for_metric
 
 STICKY = "CUDA failure 700: an illegal memory access was encountered ; GPU=0"
 NO_MEMORY = "Failed to allocate memory for requested buffer of size 1073741824"
@@ -98,13 +99,33 @@ def test_a_model_that_fails_by_itself_is_not_the_device():
 
 
 def test_the_process_is_not_ready_any_more_and_ends(tmp_path):
+    """Soon, whatever it would be given time for otherwise: here an image that waits for another one."""
+    toys.publish(tmp_path, "other")
     toys.publish(tmp_path, "toy")
-    code = SERVICE.format(size=64, text=STICKY)
-    with serving(tmp_path, arguments=("-c", code)) as client:
-        assert client.post("/predict", files={"file": toys.plain(1)}).status_code == 200
-        began = time.monotonic()
-        assert_problem(client.post("/predict", files={"file": toys.plain(255)}), 503, "not_ready")
-        assert client.process.wait(10) == 1
-        assert time.monotonic() - began < 5
+    code, image = SERVICE.format(size=64, text=STICKY), toys.plain(1)
+    waits = {"MAX_BATCH_SIZE": 2, "MAX_BATCH_DELAY_MS": 60_000, "LAME_DUCK_S": 60, "SHUTDOWN_TIMEOUT_S": 60}
+    with serving(tmp_path, arguments=("-c", code), DEFAULT_MODEL="toy", **waits) as client, connect(client) as waiting:
+
+        def ask(level):
+            return client.post("/predict/batch", files=[("file", toys.plain(level))] * 2)
+
+        assert ask(1).status_code == 200
+        header = post(b"Content-Length: %d" % len(image)).replace(b"/predict", b"/predict?model=other")
+        waiting.sendall(header + image)
+        wait_for_metric(client, "multipool_images_in_work 1.0")
+        assert_problem(ask(255), 503, "not_ready")
+        assert client.process.wait(20) == 1
         assert "CUDA failure 700" in client.log.text
         assert "Traceback" not in client.log.text
+
+
+def test_where_no_process_ends_it_stays_as_it_is(tmp_path):
+    """Under plain uvicorn; to load the models again would make it look ready, and a device fails for ever after."""
+    toys.publish(tmp_path, "toy")
+    run = "import uvicorn; uvicorn.run('app.main:create_app', factory=True, port=0)"
+    code = SERVICE.format(size=64, text=STICKY).replace("sys.exit(main([]))", run)
+    with serving(tmp_path, arguments=("-c", code), MODELS_POLL_S=0.05) as client:
+        assert_problem(client.post("/predict", files={"file": toys.plain(255)}), 503, "not_ready")
+        for _ in range(20):
+            assert "CUDA failure 700" in assert_problem(client.get("/readyz"), 503, "not_ready")["detail"]
+            time.sleep(0.1)

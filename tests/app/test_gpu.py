@@ -1,6 +1,10 @@
 """A GPU, played by sessions on the CPU: what is ours about it, and not ONNX Runtime's."""
 
 import asyncio
+import gc
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,10 +23,10 @@ open_session = sessions.open_session
 
 
 class Played:
-    """A session that notes the sizes of its batches, and fails as it is told to."""
+    """A session that notes the sizes of its batches and the threads that run it, and fails as it is told to."""
 
     def __init__(self, session, gpu):
-        self._session, self._gpu, self.sizes = session, gpu, []
+        self._session, self._gpu, self.sizes, self.threads = session, gpu, [], set()
 
     def __getattr__(self, name):
         return getattr(self._session, name)
@@ -32,6 +36,7 @@ class Played:
 
     def run(self, names, feeds, *more):
         self.sizes.append(len(feeds["image"]))
+        self.threads.add(threading.current_thread())
         if self._gpu.failure:
             raise RuntimeError(self._gpu.failure)
         return self._session.run(names, feeds, *more)
@@ -80,6 +85,36 @@ def test_every_size_is_run_before_the_model_is_ready(gpu, largest, sizes, tmp_pa
     Loader(device="cuda", threads=1, max_batch_size=largest).open(tmp_path / "toy" / "1" / "model.onnx")
 
     assert [set(session.sizes) for session in gpu.sessions] == [{size} for size in sizes]
+
+
+def test_a_session_is_run_by_few_threads_which_are_warm_before_the_model_is_ready(gpu):
+    """ONNX Runtime makes a CUDA stream and handles of cuBLAS and cuDNN for each thread that runs a session."""
+    model = Model.load(toys.artifact(), "cuda", largest_batch=4)
+    model.warm_up(model.batch_sizes(4))
+    warm = [set(session.threads) for session in gpu.sessions]
+    assert [len(threads) for threads in warm] == [2, 2, 2]
+    assert len(set.union(*warm)) == 2
+
+    with ThreadPoolExecutor(8) as callers:
+        list(callers.map(lambda number: model.run(images(number % 4 + 1)), range(100)))
+        list(callers.map(lambda _: model.run_with_maps(images(1)), range(20)))
+
+    assert [session.threads for session in gpu.sessions] == warm
+
+
+def test_the_threads_end_with_the_model(gpu):
+    model = Model.load(toys.artifact(), "cuda", largest_batch=2)
+    model.warm_up(model.batch_sizes(2))
+    threads = set.union(*(session.threads for session in gpu.sessions))
+    assert all(thread.is_alive() for thread in threads)
+
+    gpu.sessions.clear()
+    del model
+    gc.collect()
+
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 PLACE = (
@@ -132,6 +167,40 @@ def test_a_session_that_cuda_refuses_says_why_and_prints_nothing(monkeypatch, ca
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(("precision", "use_tf32"), [("float32", "0"), ("float16", "1")])
+def test_tensor_cores_are_for_float16_alone(monkeypatch, precision, use_tf32):
+    """With ``use_tf32=0`` ONNX Runtime takes none of cuDNN's engines that use them, whatever the type."""
+    monkeypatch.setattr(devices, "why_no_cuda", lambda: None)
+    monkeypatch.setattr(devices, "missing_library", lambda: None)
+    create, asked = ort.InferenceSession._create_inference_session, []
+
+    def refuse(self, providers, *more):
+        if providers != [devices.CPU]:
+            asked.extend(providers)
+            raise RuntimeError("there is no GPU")
+        create(self, providers, *more)
+
+    monkeypatch.setattr(ort.InferenceSession, "_create_inference_session", refuse)
+
+    with pytest.raises(DeviceUnavailable):
+        open_session(toys.artifact(precision=precision), "cuda")
+
+    ((name, options),) = asked
+    assert (name, options["use_tf32"]) == (devices.CUDA, use_tf32)
+
+
+@pytest.mark.parametrize(("set_to", "found"), [(None, "0"), ("1", "1")])
+def test_float32_never_runs_in_tf32_unless_an_operator_wants_it(monkeypatch, set_to, found):
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", set_to or "")
+    if set_to is None:
+        monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
+    devices.load_libraries.cache_clear()
+
+    devices.load_libraries()
+
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == found
+
+
 def test_a_model_that_cuda_has_no_kernels_for_is_named_with_what_to_do(monkeypatch, tmp_path):
     """As ONNX Runtime 1.31 refuses an int8 artifact that is to run on CUDA alone."""
     toys.publish(tmp_path, "toy")
@@ -161,9 +230,16 @@ def driver(version, count=1):
     """A driver as :mod:`ctypes` shows it."""
 
     def tell(number):
-        return lambda place: setattr(place._obj, "value", number) or 0
+        return lambda place, *_: setattr(place._obj, "value", number) or 0
 
-    return SimpleNamespace(cuInit=lambda _: 0, cuDeviceGetCount=tell(count), cuDriverGetVersion=tell(version))
+    return SimpleNamespace(
+        cuInit=lambda _: 0,
+        cuDeviceGetCount=tell(count),
+        cuDriverGetVersion=tell(version),
+        cuDeviceGet=tell(0),
+        cuDeviceGetName=lambda place, *_: setattr(place, "value", b"NVIDIA H200"),
+        cuDeviceGetAttribute=lambda place, which, _: setattr(place._obj, "value", {75: 9, 76: 0}[which]),
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,6 +260,19 @@ def test_a_driver_says_what_stands_in_the_way(monkeypatch, version, count, reaso
     finally:
         devices.why_no_cuda.cache_clear()
     assert found is None if reason is None else found.startswith(reason)
+
+
+def test_the_doctor_names_the_gpu_and_what_its_driver_can_do(monkeypatch):
+    monkeypatch.setattr(devices, "why_no_cuda", lambda: None)
+    monkeypatch.setattr(devices, "missing_library", lambda: None)
+    monkeypatch.setattr(devices, "built_for", lambda: "13.0")
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda *_: driver(13010))
+
+    cuda, libraries = doctor._cuda()
+
+    gpu = "NVIDIA H200 (compute capability 9.0)"
+    assert (cuda.level, cuda.text) == ("ok", f"{gpu}, driver up to CUDA 13.1, onnxruntime built for CUDA 13.0")
+    assert libraries.level == "ok"
 
 
 def test_a_missing_cudnn_is_named(monkeypatch):
@@ -285,6 +374,7 @@ def test_a_version_that_a_gpu_in_use_has_no_room_for_is_refused_and_the_rest_goe
     assert repository.served.find("toy").number == 1
     (refused,) = [entry.refused for entry in repository.entries() if entry.number == 2]
     assert "Failed to allocate memory" in refused
+    assert "lower MULTIPOOL_MAX_BATCH_SIZE" in refused
 
 
 def test_a_model_that_a_gpu_has_no_room_for_any_more_is_not_ready(gpu, tmp_path):

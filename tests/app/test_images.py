@@ -333,7 +333,7 @@ def test_a_model_of_many_channels_refuses_a_photo():
     st.binary(max_size=400),
     st.sampled_from([b"", b"\xff\xd8\xff\xe0", b"BM", b"GIF89a", b"II*\x00", b"\x93NUMPY\x01\x00"]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_give_an_image_or_one_of_our_errors(tail, head):
     for shape in (RGB, GREY, Shape(4, 4, 5)):
         with warnings.catch_warnings():
@@ -347,7 +347,7 @@ def test_any_bytes_give_an_image_or_one_of_our_errors(tail, head):
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_damage_to_an_image_gives_an_image_or_one_of_our_errors(data):
     kind = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"]))
     content = bytearray(toys.save(np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3), kind))

@@ -39,13 +39,17 @@ def test_an_interrupt_comes_out_as_one():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_interrupt_that_the_import_system_drops_strikes_again():
+def dropped():
     """As CPython 3.13 does while it loads an extension module."""
     dropping = "try:\n signal.raise_signal(signal.SIGINT)\n pass\nexcept KeyboardInterrupt:\n pass"
+    exec(compile(dropping, "<frozen importlib._bootstrap>", "exec"))  # noqa: S102
+
+
+def test_an_interrupt_that_the_import_system_drops_strikes_again():
     before = signal.getsignal(signal.SIGALRM)
 
     def struck():
-        exec(compile(dropping, "<frozen importlib._bootstrap>", "exec"))  # noqa: S102
+        dropped()
         time.sleep(30)
 
     with pytest.raises(KeyboardInterrupt) as caught, noted(signal.SIGINT):
@@ -53,6 +57,25 @@ def test_an_interrupt_that_the_import_system_drops_strikes_again():
 
     assert signal_of(caught.value) == signal.SIGINT
     assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_an_interrupt_that_was_to_strike_again_does_not_after_the_end():
+    """Else the alarm would end the program."""
+    rung = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(True))
+
+    def fail():
+        dropped()
+        raise ImportError("no module named 'numpy'")
+
+    try:
+        with pytest.raises(KeyboardInterrupt), noted(signal.SIGINT):
+            fail()
+        time.sleep(0.1)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+    assert not rung
 
 
 def test_other_errors_stay_what_they_are():

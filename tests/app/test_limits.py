@@ -10,18 +10,10 @@ import pytest
 
 from tests import toys
 from tests.app.test_metrics import scrape
-from tests.app.test_protocol import connect, exchange, get, post, problem, read_all
-from tests.app.test_watching import wait_for
-from tests.conftest import serving
+from tests.app.test_protocol import connect, exchange, get, post, problem, read_all, read_one
+from tests.conftest import limited, serving, wait_for, wait_for_metric
 
-SHORT = """
-import functools, sys
-import app.main
-from app.server.limits import Limits
-app.main.Limits = functools.partial(Limits, header_s=0.5, linger_s=0.3, write_s=3)
-from app.__main__ import main
-sys.exit(main())
-"""
+SHORT = {"header_s": 0.5, "linger_s": 0.3, "write_s": 6}
 MANY = 95
 """Copies of the OpenAPI document, as many as may be asked for at once; no small buffer of the system holds them."""
 
@@ -31,7 +23,7 @@ def hasty(tmp_path_factory):
     """A service with little patience."""
     root = tmp_path_factory.mktemp("hasty")
     toys.publish(root, "toy")
-    with serving(root, arguments=("-c", SHORT), KEEP_ALIVE_S=60) as client:
+    with serving(root, arguments=limited(**SHORT), KEEP_ALIVE_S=60) as client:
         yield client
 
 
@@ -64,11 +56,11 @@ def test_an_answer_may_be_fetched_for_longer_than_a_connection_may_be_idle(tmp_p
     """One that is larger than what the system buffers; the idle time does not begin before."""
     toys.publish(tmp_path, "toy", data=toys.artifact(labels=[f"{number:04}" * 250 for number in range(9_000)]))
     with (
-        serving(tmp_path, arguments=("-c", SHORT.replace("write_s=3", "write_s=30")), KEEP_ALIVE_S=1) as client,
+        serving(tmp_path, arguments=limited(header_s=3, write_s=30), KEEP_ALIVE_S=3) as client,
         connect(client, receive_buffer=4096) as connection,
     ):
         connection.sendall(get(b"Host: x", path=b"/models"))
-        time.sleep(1.6)
+        time.sleep(3.6)
         answer = b""
         while not answer.endswith(b'"refused":[]}'):
             part = connection.recv(1 << 20)
@@ -88,13 +80,15 @@ def test_who_does_not_fetch_the_last_of_its_answers_is_cut_off_too(hasty):
             absent = stack.enter_context(connect(hasty, receive_buffer=4096))
             absent.sendall(get(b"Host: x", path=b"/openapi.json") * copies + get(b"Host: x", b"Connection: close"))
             absent.recv(1)
-        wait_for(lambda: open_files() <= before)
+        wait_for(lambda: open_files() <= before, 30)
 
 
 def test_an_answer_is_read_although_the_body_was_not(models):
     """By clients that send all of it first, and ask for the connection to be closed, as Python's own does."""
-    with serving(models, API_KEYS="a-key-of-twenty-chars") as client, pytest.raises(HTTPError, match="401"):
-        urlopen(f"{client.base_url}/predict", data=bytes(20_000_000))  # noqa: S310  # of our own service
+    with serving(models, API_KEYS="a-key-of-twenty-chars") as client:
+        with pytest.raises(HTTPError, match="401") as refused:
+            urlopen(f"{client.base_url}/predict", data=bytes(20_000_000))  # noqa: S310  # of our own service
+        refused.value.close()
 
 
 def test_the_rest_of_a_body_may_take_as_long_as_reading_its_answer(hasty):
@@ -107,16 +101,27 @@ def test_the_rest_of_a_body_may_take_as_long_as_reading_its_answer(hasty):
         assert re.findall(rb"HTTP/1.1 (\d+)", read_all(connection)) == [b"404", b"200"]
 
 
+def test_the_rest_of_a_body_need_not_come_as_steadily_as_one_that_is_awaited(tmp_path):
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, arguments=limited(write_s=20, window_s=0.5)) as client, connect(client) as connection:
+        connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n" + b"a" * 1000)
+        assert b" 404 " in read_one(connection)
+        time.sleep(1.5)
+        connection.sendall(b"a" * 9000 + get(b"Host: x", b"Connection: close"))
+        assert b" 200 OK" in read_all(connection)
+
+
 def test_a_header_that_is_not_read_is_not_late(tmp_path):
     """While a request is at work, another comes with the start of a third; what follows waits until it is answered."""
     toys.publish(tmp_path, "toy")
-    image = toys.plain(255)
-    with serving(tmp_path, arguments=("-c", SHORT), MAX_BATCH_DELAY_MS=1500) as client, connect(client) as connection:
+    image, waits = toys.plain(255), {"MAX_BATCH_SIZE": 2, "MAX_BATCH_DELAY_MS": 60_000}
+    with serving(tmp_path, arguments=limited(header_s=2), **waits) as client, connect(client) as connection:
         connection.sendall(post(b"Content-Length: %d" % len(image), body=image))
-        time.sleep(0.1)
+        wait_for_metric(client, "multipool_images_in_work 1.0")
         connection.sendall(get(b"Host: x") + b"GET /livez HT")
-        time.sleep(0.1)
+        time.sleep(2.5)
         connection.sendall(b"TP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert client.post("/predict", content=image).status_code == 200  # with which the first one is run
         answers = read_all(connection)
 
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"] * 3
@@ -126,15 +131,19 @@ def test_a_body_that_was_not_asked_for_yet_is_not_late(tmp_path):
     """Its model is loaded first, from a file that was replaced and has to be tried."""
     toys.publish(tmp_path, "other")
     toys.publish(tmp_path, "toy")
-    arguments, image = ("-c", SHORT.replace("header_s", "window_s=0.1, header_s")), toys.plain(255)
-    with serving(tmp_path, arguments=arguments, MODELS_MEMORY_BYTES=1, MODELS_POLL_S=0) as client:
+    image = toys.plain(255)
+    with serving(tmp_path, arguments=limited(window_s=0.1), MODELS_MEMORY_BYTES=1, MODELS_POLL_S=0) as client:
         (tmp_path / "other" / "1" / "model.onnx").write_bytes(toys.artifact(offset=0.25))
         with connect(client) as connection:
             header = post(b"Content-Length: %d" % len(image), b"Expect: 100-continue", b"Connection: close")
             connection.sendall(header.replace(b"/predict", b"/predict?model=other"))
             assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
-            connection.sendall(image)
-            assert b" 200 OK" in read_all(connection)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(image)
+            answer = read_all(connection)
+
+    # From now on, the body has a tenth of a second, in which a busy machine may not get to send it.
+    assert b" 200 OK" in answer or problem(answer) == (408, "request_timeout")
 
 
 def send_on(connection):
@@ -181,7 +190,7 @@ def test_what_follows_a_request_does_not_cost_it_its_answer(tmp_path):
 def test_who_is_one_too_many_may_read_so_but_takes_no_place(tmp_path):
     """And such connections are limited too."""
     toys.publish(tmp_path, "toy")
-    arguments = ("-c", SHORT.replace("linger_s=0.3", "linger_s=20, refused_connections=1"))
+    arguments = limited(linger_s=20, refused_connections=1)
     with serving(tmp_path, arguments=arguments, MAX_CONNECTIONS=2) as client, contextlib.ExitStack() as stack:
         client.close()
         others = [stack.enter_context(connect(client)) for _ in range(2)]

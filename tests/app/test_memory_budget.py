@@ -6,6 +6,7 @@ import hashlib
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
@@ -16,7 +17,10 @@ from app.registry.residency import Residency
 from app.repository import Repository
 from app.watching import Watcher
 from tests import toys
+from tests.app.test_protocol import connect
 from tests.app.test_repository import loader
+from tests.app.test_watching import wait_for
+from tests.app.test_workers import FEW_FILES
 from tests.conftest import serving
 
 PHOTO = {"file": toys.plain(128)}
@@ -32,6 +36,8 @@ def test_the_least_recently_used_are_let_go_of(tmp_path):
             return {model["name"] for model in client.get("/models").json()["models"] if model["loaded"]}
 
         assert len(loaded()) < COUNT
+        room = r"ready: 12 models, .*; MULTIPOOL_MODELS_MEMORY_BYTES has room for (\d+), the others"
+        assert int(client.log.wait_for(room)[1]) == len(loaded())
         answers = {}
         with ThreadPoolExecutor(6) as pool:
 
@@ -72,6 +78,28 @@ def test_a_model_that_is_gone_from_the_disk_when_it_is_needed_again(tmp_path):
         assert response.json()["code"] == "not_ready"
         assert str(tmp_path) not in response.text
         assert {entry["name"] for entry in client.get("/models").json()["refused"]} == {absent}
+
+
+def test_without_file_descriptors_what_is_loaded_answers_and_the_rest_is_not_ready(tmp_path):
+    """No image is called damaged, although it is the first one, and nothing has failed inside."""
+    for index in range(6):
+        toys.publish(tmp_path, f"toy-{index}", 1, toys.artifact(offset=0.3 + index / 100))
+    settings = {"MODELS_MEMORY_BYTES": 1_500_000, "MODELS_POLL_S": 0, "arguments": ("-c", FEW_FILES)}
+    with serving(tmp_path, **settings) as client:
+        models = {model["loaded"]: model["name"] for model in client.get("/models").json()["models"]}
+
+        def ask(loaded):
+            response = client.post("/predict", params={"model": models[loaded]}, files=PHOTO)
+            return response.status_code, response.json().get("code")
+
+        with ExitStack() as stack:
+            for _ in range(150):
+                stack.enter_context(connect(client))
+            client.log.wait_for("cannot be accepted: Too many open files")
+            assert ask(loaded=False) == (503, "not_ready")
+            assert ask(loaded=True) == (200, None)
+
+        wait_for(lambda: ask(loaded=False) == (200, None))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from app.schemas import ModelDetail, Models
+from app.model_schemas import ModelDetail, Models
 from tests import toys
 from tests.app.test_predictions import assert_problem
 from tests.conftest import serving

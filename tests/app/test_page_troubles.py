@@ -7,11 +7,10 @@ import shutil
 import pytest
 
 from tests import toys
-from tests.browser import browser_needed, give, opened, scene, settled, until
+from tests.browser import browser_needed, expect, give, opened, scene, settled, until
 from tests.conftest import serving
 
 pytestmark = browser_needed
-expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 
 PREDICT, EXPLAIN = re.compile(r"/predict\?"), re.compile(r"/explain\?")
 ANY_STATUS = "the server responded with a status of|net::ERR"

@@ -6,11 +6,10 @@ import re
 import pytest
 
 from tests import toys
-from tests.browser import browser_needed, give, opened, scene, settled, until
+from tests.browser import browser_needed, expect, give, opened, scene, settled, until
 from tests.conftest import ROOT, serving
 
 pytestmark = browser_needed
-expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 
 ARABIC, LONG = "قطة منزلية", "Pneumonoultramicroscopicsilicovolcanoconiosis_of_the_northern_hemisphere"
 

@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import interpreter
+from app import devices, interpreter
 from app.__main__ import main
+from app.metadata import Recipe
 from app.offline import journal, tables
 from app.offline.answering import Offline, open_version
 from app.offline.finding import find
@@ -75,6 +76,9 @@ def test_one_image_is_answered_in_a_line(predict, folder):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split()[1] == "bright"
     assert "familiarity" in done.stdout
+    unsure = predict(folder / "255.png", "--min-confidence", "1")
+    assert (unsure.returncode, unsure.stderr) == (0, "")
+    assert unsure.stdout == done.stdout.replace("  bright  ", "  (uncertain)  ")
 
 
 def test_the_lowest_familiarity_is_marked(tmp_path):
@@ -139,11 +143,20 @@ def test_another_class_and_one_branch_are_drawn_as_the_service_does(predict, ser
     image = folder / "deep" / "noise.JPG"
     chosen = {"label": "dark", "branch": "top_right"}
 
-    done = predict(image, "--explain", folder / "why.png", "--label", "dark", "--branch", "top_right")
+    done = predict(image, "--explain", folder / "why.PNG", "--label", "dark", "--branch", "top_right")
 
-    assert done.stderr == f"{folder / 'why.png'}: where the logit of 'dark' comes from\n"
+    assert done.stderr == f"{folder / 'why.PNG'}: where the logit of 'dark' comes from\n"
     told = server.post("/explain", params=chosen, files={"file": image.read_bytes()}).content
-    assert (folder / "why.png").read_bytes() == told
+    assert (folder / "why.PNG").read_bytes() == told
+
+
+def test_of_an_image_that_cannot_be_used_nothing_is_drawn(predict, folder):
+    done = predict(folder / "broken.png", "--explain", folder / "why.png")
+
+    assert (done.returncode, done.stdout) == (65, "")
+    assert done.stderr.startswith(f"error: {folder / 'broken.png'}: the PNG file is damaged")
+    assert done.stderr.count("\n") == 1
+    assert not (folder / "why.png").exists()
 
 
 def test_json_is_what_the_service_answers_to_a_bad_image_too(predict, server, folder):
@@ -152,8 +165,46 @@ def test_json_is_what_the_service_answers_to_a_bad_image_too(predict, server, fo
 
     done = predict(image, "--json")
 
-    assert done.returncode == 65
+    assert (done.returncode, done.stderr) == (65, "")
     assert json.loads(done.stdout) == {**told, "request_id": ""}
+
+
+MEASURED = r"""
+import re, sys
+from pathlib import Path
+from app.__main__ import main
+main(sys.argv[1:])
+print(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)  # of this program alone
+"""
+
+
+def test_images_that_cannot_be_used_take_no_memory_once_they_are_told_of(models, tmp_path):
+    for number in range(40):
+        (tmp_path / f"{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(8_000_000))
+    command = [sys.executable, "-c", MEASURED, "predict", "--json", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, env=environment(models), capture_output=True, text=True, check=True)
+
+    assert len(json.loads(done.stdout)["results"]) == 40
+    assert int(done.stderr.split()[-1]) < 250_000  # kB; all files together have 320 MB
+
+
+def test_values_are_scaled_as_in_training(predict, tmp_path):
+    toys.publish(tmp_path / "models", "dim", 1, toys.artifact(recipe=Recipe(value_range=(0, 1000))))
+    np.save(tmp_path / "dim.npy", np.full((8, 8, 3), 900, np.uint16))
+
+    done = predict(tmp_path / "dim.npy", MODELS_DIR=tmp_path / "models", DEFAULT_MODEL="dim")
+
+    assert done.stdout.split()[1] == "bright"
+
+
+def test_the_limit_on_pixels_and_the_device_are_those_of_the_settings(predict, folder):
+    small = predict(folder / "0.png", MAX_PIXELS=63)
+    assert (small.returncode, small.stdout) == (65, "")
+    assert "the image has 8 × 8 pixels, more than the limit of 63" in small.stderr
+    if devices.why_no_cuda() is not None:
+        absent = predict(folder / "0.png", DEVICE="cuda")
+        assert (absent.returncode, absent.stdout) == (69, "")
+        assert absent.stderr.startswith("error: CUDA cannot be used: ")
 
 
 def test_a_file_that_cannot_be_read_is_its_own_fault_and_not_the_services(predict, folder):
@@ -163,6 +214,70 @@ def test_a_file_that_cannot_be_read_is_its_own_fault_and_not_the_services(predic
     assert (done.returncode, answered["label"]) == (65, "dark")
     assert (failed["error"]["status"], failed["error"]["code"]) == (422, "undecodable_image")
     assert failed["error"]["detail"] == "it cannot be read: Input/output error"
+
+
+@pytest.mark.parametrize(("size", "limit"), [(1 << 42, resource.RLIM_INFINITY), (1 << 33, 1 << 33)])
+def test_a_file_that_does_not_fit_into_memory_fails_alone(models, folder, size, limit):
+    """It is sparse, so it takes no room on the disk."""
+    with (folder / "vast.png").open("wb") as file:
+        file.write(toys.plain(0))
+        file.truncate(size)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "predict", folder / "0.png", folder / "vast.png", "--json"],
+        cwd=ROOT,
+        env=environment(models),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    answered, failed = json.loads(done.stdout)["results"]
+    assert (done.returncode, answered["label"]) == (65, "dark")
+    assert failed["error"]["code"] == "undecodable_image"
+    assert re.search(r"more than half of the memory|not enough memory", failed["error"]["detail"])
+
+
+def test_pipes_are_read_but_not_waited_for_where_nobody_writes(models, folder):
+    os.mkfifo(folder / "nobody.png")
+    os.mkfifo(folder / "somebody.png")
+    writer = subprocess.Popen(["/bin/sh", "-c", "sleep 0.1; cat 0.png"], cwd=folder, stdout=subprocess.PIPE)
+    someone = subprocess.Popen(["/bin/sh", "-c", "cat 255.png > somebody.png"], cwd=folder)  # waits for the reader
+    paths = [folder / "nobody.png", folder / "somebody.png", f"/dev/fd/{writer.stdout.fileno()}"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "predict", "-", "--json"],
+        cwd=ROOT,
+        env=environment(models),
+        input="\n".join(map(str, paths)),
+        pass_fds=[writer.stdout.fileno()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    unread, bright, dark = json.loads(done.stdout)["results"]
+    assert (done.returncode, unread["error"]["code"]) == (65, "empty_file")
+    assert (bright["label"], dark["label"]) == ("bright", "dark")
+    writer.stdout.close()
+    assert (writer.wait(), someone.wait()) == (0, 0)
+
+
+def test_what_a_pipe_brings_is_explained_and_classified(models, folder):
+    """Although it can be read only once."""
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "predict", "/dev/stdin", "--explain", folder / "why.png"],
+        cwd=ROOT,
+        env=environment(models),
+        input=toys.plain(255),
+        capture_output=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout.split()[1]) == (0, b"bright")
+    assert (folder / "why.png").exists()
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0"])
@@ -250,6 +365,13 @@ def test_several_images_fail_alone(predict, folder):
     assert "branches" not in results[0]
 
 
+def test_the_answer_for_a_folder_has_the_same_form_however_many_images_are_in_it(predict, folder):
+    told = json.loads(predict(folder / "deep", "--json").stdout)
+
+    assert (told["model"], told["version"]) == ("brightness", 2)
+    assert [one["filename"] for one in told["results"]] == [f"{folder}/deep/noise.JPG"]
+
+
 def test_every_image_of_a_folder_is_answered_or_told_why_not(predict, tmp_path):
     for name in ("good.png", "saved by a browser.jfif", "no suffix", "._good.png", "notes"):
         (tmp_path / name).write_bytes(b"BMW, Audi" if name == "notes" else toys.plain(255))
@@ -332,7 +454,8 @@ def test_one_broken_image_is_exit_code_65_and_a_count_however_it_is_written(pred
     sound = predict(folder / "0.png", folder / "255.png", *how, *[tmp_path / "sound.csv" for _ in target])
 
     assert done.returncode == 65
-    assert done.stderr.splitlines()[-1].endswith("5 images, 1 of which cannot be used")
+    reason = "; the column 'error' says why" if target else ""  # elsewhere, it is printed
+    assert done.stderr.splitlines()[-1].endswith(f"5 images, 1 of which cannot be used{reason}")
     written = target[0].read_text() if target else done.stdout
     for name in ("0.png", "90.png", "255.png", "noise.JPG"):
         assert f"/{name}" in written
@@ -354,7 +477,7 @@ def test_a_folder_becomes_a_table(predict, folder, tmp_path, kind):
     done = predict(folder, "--output", path, "--model", "brightness:1", MAX_BATCH_SIZE=2)
 
     assert (done.returncode, done.stderr.count("Traceback")) == (65, 0), done.stderr
-    assert done.stderr.endswith(f"{path}: 5 images, 1 of which cannot be used\n")
+    assert done.stderr.endswith(f"{path}: 5 images, 1 of which cannot be used; the column 'error' says why\n")
     assert not list(tmp_path.glob(".answers*"))
     rows = {row["file"].rpartition("/")[2]: row for row in read(path)}
     assert set(rows) == {"0.png", "90.png", "255.png", "broken.png", "noise.JPG"}
@@ -399,7 +522,8 @@ def test_a_lowest_probability_that_is_none_is_refused(predict, least):
     done = predict("examples/digit.png", f"--min-confidence={least}")
 
     assert done.returncode == 2
-    assert done.stderr.endswith(f"argument --min-confidence: '{least}' is not a number from 0 to 1\n")
+    refused = f"argument --min-confidence: '{least}' is not a number from 0 to 1"
+    assert done.stderr == f"python -m app predict: error: {refused} (all options: python -m app predict --help)\n"
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
@@ -475,19 +599,21 @@ def test_an_interrupted_table_goes_on_where_it_was(predict, models, tmp_path):
     for index in range(400):
         (tmp_path / f"{index:03}.png").write_bytes(toys.plain(index % 256, (300, 300)))
     path, journal = tmp_path / "answers.jsonl", tmp_path / ".answers.jsonl.journal"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app", "predict", str(tmp_path), "--output", str(path)],
-        cwd=ROOT,
-        env=environment(models, MAX_BATCH_SIZE=4),
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while not (journal.exists() and journal.stat().st_size > 20_000):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    for _ in range(10):  # a machine that stalls until the table is finished does not count
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "predict", str(tmp_path), "--output", str(path)],
+            cwd=ROOT,
+            env=environment(models, MAX_BATCH_SIZE=4),
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while process.poll() is None and not (journal.exists() and journal.stat().st_size > 20_000):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        if process.wait() == -signal.SIGKILL and journal.exists():
+            break
+        path.unlink()
     assert not path.exists()
     with journal.open("ab") as file:
         file.write(b'{"file": "half a l')
@@ -530,6 +656,23 @@ def test_ctrl_c_ends_it_with_one_line(models, tmp_path, options, last):
 
     assert process.returncode == 130
     assert said.splitlines()[-1] == last
+
+
+def test_ctrl_c_during_the_first_imports_is_no_error(models):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "predict", "examples/digit.png"],
+        cwd=ROOT,
+        env=environment(models),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not any("pydantic_core" in line for line in maps(process)):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+
+    _, said = process.communicate(timeout=60)
+
+    assert (process.returncode, said) in [(-signal.SIGINT, ""), (130, "interrupted\n")]
 
 
 def maps(process):
@@ -673,6 +816,29 @@ def test_a_reader_that_has_seen_enough(models, folder, options):
     process.stderr.close()
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_result_that_cannot_be_written_is_what_is_said(models, form):
+    """As where standard output is a file on a full disk."""
+    command = [sys.executable, "-m", "app", "predict", "examples/digit.png", "--model", "grey", *form]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment(models), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert (done.returncode, done.stderr) == (1, "error: the result cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["x.png", "--top", "0"], ["x.png", "--output", "x.xlsx"]])
+def test_usage_errors_take_one_line(capsys, arguments):
+    """It says how to get the list of all options, which is longer."""
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", *arguments])
+
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"python -m app predict: error: .+ \(all options: python -m app predict --help\)\n", said)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -689,13 +855,20 @@ def test_a_reader_that_has_seen_enough(models, folder, options):
         (["examples/digit.png", "--explain", "nowhere/why.png"], (66, "no folder nowhere to write why.png into")),
         (["examples/digit.png", "--explain", "why.png", "--output", "a.csv"], (2, "leave out one of them")),
         (["examples/digit.png", "--model", "nothing", "--label", "dark"], (2, "add --explain")),  # before it is loaded
+        (["examples/digit.png", "--branch", "top_left"], (2, "add --explain")),
         (["examples/digit.png", "--contributions"], (2, "add --json, or --output TABLE")),
+        (["examples/digit.png", "--top", "3"], (2, "add --json")),
         (["examples/digit.png", "--model", "brightness:9"], (66, "'brightness' has 1, 2")),
         (["examples/digit.png", "--model", "brightness/2"], (66, "write 'brightness:2'")),
         (["examples/digit.png", "--model", ""], (66, "there is no model ''")),
+        (
+            ["examples/digit.png", "--model", "models/digits-regions"],
+            (66, "folder, set MULTIPOOL_MODELS_DIR"),
+        ),
         (["examples", "--output", "nowhere/answers.csv"], (66, "no folder nowhere")),
         (["examples", "--output", "answers.xls"], (2, "must end in .csv")),
         (["examples", "--output", "answers.csv", "--top", "1"], (2, "leave out --top")),
+        (["examples", "--output", "answers.csv", "--json"], (2, "leave out --top and --json")),
         ([], (2, "IMAGE")),
     ],
 )
@@ -767,7 +940,7 @@ def test_an_image_in_a_folder_that_can_only_be_listed_does_not_end_the_run(model
 def test_the_order_in_which_folders_are_named_is_no_reason_not_to_go_on():
     paths = [Path("/nowhere", name, "image.png") for name in "gfedcba"]
 
-    assert journal.folders(paths) == journal.folders(paths[::-1]) == tuple(f"/nowhere/{name}" for name in "abcdefg")
+    assert journal.folders(paths) == journal.folders(paths[::-1]) == [f"/nowhere/{name}" for name in "abcdefg"]
 
 
 def test_options_that_do_not_go_together_draw_nothing(predict, tmp_path):
@@ -786,6 +959,7 @@ def test_a_table_is_written_where_the_file_system_has_no_locks(predict, folder, 
     done = predict(folder / "0.png", "--output", tmp_path / "table.csv", python_path=tmp_path)
 
     assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith(f"{tmp_path}/table.csv: 1 image\n")
     assert [row["label"] for row in read(tmp_path / "table.csv")] == ["dark"]
 
 

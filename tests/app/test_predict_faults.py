@@ -3,14 +3,16 @@
 import csv
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app import faults
+from app import cores, faults
 from app.devices import CPU, CUDA
-from app.errors import MultipoolError
+from app.errors import MultipoolError, UndecodableImage
 from app.offline.answering import Offline, open_version
 from app.settings import Settings
 from tests import toys
@@ -20,9 +22,9 @@ from tests.conftest import ROOT
 NO_MEMORY = "error: there is not enough memory to run the model: "
 
 
-def failing(fits, how):
+def failing(fits, how, **size):
     """A toy that fails if more than ``fits`` images of a batch are white; the noise of the self-check never is."""
-    model = toys.proto()
+    model = toys.proto(**size)
     constants = {"axes_of_image": np.array([1, 2, 3]), "of_batch": np.array([0]), "white": np.float32(255)}
     constants |= {"fits": np.array(fits), "none": np.array(0), "too_much": np.array([2**43]), "one": np.zeros(1)}
     model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
@@ -124,6 +126,31 @@ def test_a_model_that_fails_is_told_from_the_device(predict):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(("threads", "largest"), [(2, 8), (16, 1), (1, 16)])
+def test_large_images_are_run_in_small_batches_and_batches_on_all_cores(tmp_path, monkeypatch, threads, largest):
+    """Each takes memory; and a core that waited for another one would be of no use."""
+    monkeypatch.setattr(cores, "available", lambda: threads)
+    toys.publish(tmp_path, "toy", data=failing(largest, "memory", height=256, width=512))
+    settings, all_at_work = Settings(models_dir=tmp_path), threading.Barrier(threads)
+
+    class Met(Offline):
+        def decode(self, _):
+            return np.broadcast_to(np.uint8(255), (256, 512, 3))
+
+        def run(self, run, batch):
+            assert len(batch) == largest
+            all_at_work.wait(60)
+            return super().run(run, batch)
+
+    offline = Met(open_version(settings, "toy"), settings)
+    files = [tmp_path / f"{number}.png" for number in range(2 * threads * largest)]
+
+    answered = list(offline.classify(files, top=None, features=False))
+
+    assert [name for name, _ in answered] == [str(file) for file in files]
+    assert {answer["label"] for _, answer in answered} == {"bright"}
+
+
 def test_images_that_fit_into_no_batch_are_said_too(tmp_path):
     """There is no memory for them even before the model runs."""
 
@@ -137,6 +164,20 @@ def test_images_that_fit_into_no_batch_are_said_too(tmp_path):
 
     with pytest.raises(MultipoolError, match=r"^there is not enough memory to run the model: Unable to allocate "):
         list(offline.classify([tmp_path / "vast.png"], top=None, features=False))
+
+
+def test_what_does_not_end_is_not_read_until_memory_does(tmp_path):
+    """Such as /dev/zero; here a pipe, which says as little of its size, and ends after all."""
+    toys.publish(tmp_path, "toy")
+    settings = Settings(models_dir=tmp_path)
+    offline = Offline(open_version(settings, "toy"), settings, largest=3_000_000)
+
+    with subprocess.Popen(["/usr/bin/head", "-c", "9000000", "/dev/zero"], stdout=subprocess.PIPE) as writer:
+        said = offline.decode(Path(f"/dev/fd/{writer.stdout.fileno()}"))
+        writer.stdout.close()
+
+    assert isinstance(said, UndecodableImage)
+    assert str(said) == "it is endless, or has more bytes than half of the memory; name a file"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -155,11 +156,19 @@ def test_a_model_of_many_channels_reads_tiff_and_npy(server):
 
 
 def test_every_answer_says_where_the_time_went(server):
-    response = server.post("/predict", files={"file": toys.plain(1)})
+    """In milliseconds; of several images, that of the slowest."""
+    large = toys.plain(1, (1000, 1000))
+    for path, images in (("/predict", [large]), ("/predict/batch", [large, toys.plain(1)])):
+        began = time.monotonic()
+        response = server.post(path, files=[("file", image) for image in images])
+        passed = 1000 * (time.monotonic() - began)
 
-    stages = dict(stage.split(";dur=") for stage in response.headers["server-timing"].split(", "))
-    assert list(stages) == ["read", "decode", "queue", "inference", "total"]
-    assert all(float(milliseconds) >= 0 for milliseconds in stages.values())
+        stages = dict(stage.split(";dur=") for stage in response.headers["server-timing"].split(", "))
+        assert list(stages) == ["read", "decode", "queue", "inference", "total"]
+        milliseconds = [float(duration) for duration in stages.values()]
+        assert min(milliseconds) >= 0
+        assert milliseconds[1] > 0.1
+        assert max(milliseconds) == milliseconds[-1] < passed
 
 
 @pytest.mark.parametrize(
@@ -208,6 +217,7 @@ def test_bytes_of_no_known_type(server):
         ("top=1.5", "'top': it takes a whole number, at least 1, not '1.5'"),
         ("top=1.0", "'top': it takes a whole number, at least 1, not '1.0'"),
         ("top=1_0", "'top': it takes a whole number, at least 1, not '1_0'"),
+        ("top=%D9%A1", "'top': it takes a whole number, at least 1, not '\u0661'"),  # an Arabic one
         ("model=", "'model': it takes text in UTF-8 of at least one character, not ''"),
         ("features=maybe", "'features': it takes true, false or base64, not 'maybe'"),
         ("explain=7", "'explain': it takes true or false, not '7'"),
@@ -260,8 +270,18 @@ def test_a_version_that_is_named_as_its_folder(server):
 
 
 def test_a_form_without_a_file(server):
-    assert_problem(server.post("/predict", files={"image": toys.plain(1)}), 422, "missing_file")
-    assert_problem(server.post("/predict", files={"file": (None, b"text")}), 422, "missing_file")
+    found = server.post("/predict", files={"image": toys.plain(1)})
+    assert_problem(found, 422, "missing_file")
+    assert "no file in a part named 'file', but one named 'image'; send one" in found.json()["detail"]
+    found = server.post("/predict", files={"file": (None, b"image.jpg")})  # as with curl -F file=image.jpg
+    assert_problem(found, 422, "missing_file")
+    assert "put an @ before the path" in found.json()["detail"]
+    found = server.post("/predict", files={"file": (None, b"image.jpg"), "note": (None, b"text")})
+    assert "put an @ before the path" in found.json()["detail"]
+    found = server.post("/predict", files={"": toys.plain(1)})
+    assert "no file in a part named 'file'; send one" in found.json()["detail"]
+    found = server.post("/predict", files={"ä" * 1000: toys.plain(1)})
+    assert found.json()["detail"].count("ä") == 40
     assert_problem(server.post("/predict/batch", files={"image": toys.plain(1)}), 422, "missing_file")
     assert_problem(server.post("/predict/batch", content=b"raw"), 422, "missing_file")
 

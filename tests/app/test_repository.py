@@ -1,11 +1,13 @@
 """What lies in the model repository is served by name and version, or the start says what is wrong."""
 
 import threading
+import time
 
 import pytest
 
 from app import catalogue, devices, starting
 from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, NothingToServe, NotReady
+from app.registry import artifacts
 from app.registry.artifacts import discover
 from app.registry.loading import Loader
 from app.repository import Repository
@@ -40,6 +42,13 @@ def test_folders_named_otherwise_are_left_alone(tmp_path, name):
     assert [(name, version) for name, version, _ in discover(tmp_path)] == [("toy", 1)]
 
 
+@pytest.fixture
+def at_every_look(monkeypatch):
+    """What is passed over is looked for whenever anything is, and not only now and then."""
+    monkeypatch.setattr(artifacts, "_RARITY", 0)
+
+
+@pytest.mark.usefixtures("at_every_look")
 def test_models_that_only_their_name_hides_are_told_of(tmp_path, caplog):
     for name in ("Fotos", "my photos", ".hidden"):
         toys.publish(tmp_path, name, 1)
@@ -62,6 +71,55 @@ def test_models_that_only_their_name_hides_are_told_of(tmp_path, caplog):
     assert all(line.endswith("rename the folder") for line in lines)
 
 
+@pytest.mark.usefixtures("at_every_look")
+def test_files_in_a_wrong_place_are_told_of(tmp_path, caplog):
+    toys.publish(tmp_path, "toy", 1)
+    for place in ("best.onnx", "grey/model.onnx", "toy/2/best.onnx", "toy/1/other.onnx", "toy/3.withdrawn/best.onnx"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(toys.artifact())
+
+    models = loaded(tmp_path)
+    models.folder.look()  # says nothing again
+
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "passed over 'best.onnx': it is in no version's folder; move it to <name>/<version>/model.onnx",
+        "passed over 'grey/model.onnx': it is in no version's folder; move it to <name>/<version>/model.onnx",
+        "passed over 'toy/2/best.onnx': the file of a version is named model.onnx; rename it",
+    ]
+
+
+def test_what_is_passed_over_is_looked_for_again_but_rarely_where_that_takes_long(tmp_path, monkeypatch, caplog):
+    toys.publish(tmp_path, "toy", 1)
+    hidden = toys.publish(tmp_path, "Toy", 1).parents[1]
+    hidden.rename(tmp_path / ".aside")
+
+    def looked():
+        folder = artifacts.Folder(tmp_path)
+        folder.look()
+        (tmp_path / ".aside").rename(hidden)
+        return folder
+
+    with monkeypatch.context() as long:
+        long.setattr(artifacts, "_RARITY", 1e9)  # as if it had taken so long
+        looked().look()
+    assert not caplog.records
+
+    hidden.rename(tmp_path / ".aside")
+    folder, deadline = looked(), time.monotonic() + 20
+    while not caplog.records and time.monotonic() < deadline:
+        time.sleep(0.02)
+        folder.look()
+    assert [record.getMessage()[:17] for record in caplog.records] == ["passed over 'Toy'"]
+
+
+def test_the_folder_of_one_model_is_recognised(tmp_path):
+    toys.publish(tmp_path, "toy", 1)
+
+    with pytest.raises(NothingToServe, match=r"'1/model\.onnx': the folder is that of one model; set .* above it"):
+        discover(tmp_path / "toy")
+
+
+@pytest.mark.usefixtures("at_every_look")
 @pytest.mark.parametrize("place", ["grey", "toy/2", "toy/2/model.onnx"])
 def test_a_link_that_leads_nowhere_is_told_of(tmp_path, caplog, place):
     """As it does in a container, where what it leads to is outside the folder that is mounted."""

@@ -1,9 +1,14 @@
 """Models in and out of service by request, for those who hold the admin key."""
 
+import contextlib
 import os
+import re
+import select
 import shutil
 import signal
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,13 +16,19 @@ import pytest
 from tests import toys
 from tests.app.test_metrics import scrape
 from tests.app.test_predictions import assert_problem
-from tests.app.test_watching import wait_for
+from tests.app.test_protocol import connect, get, read_all
 from tests.app.test_workers import workers_ready
-from tests.conftest import serving, wait_until_ready
+from tests.conftest import serving, wait_for, wait_until_ready
 
 KEY = "an admin key that is long"
 ADMIN = {"Authorization": f"Bearer {KEY}"}
 PHOTO = {"file": toys.plain(128)}
+UNLOADS = (
+    "multipool_requests_total",
+    ("method", "POST"),
+    ("route", "/v2/repository/models/{name}/unload"),
+    ("status", "200"),
+)
 
 
 @pytest.fixture(params=[1, 2])
@@ -32,12 +43,17 @@ def client(request, tmp_path):
 
 
 def everywhere(client, status, model="toy"):
-    """Ask until every worker must have answered; returns whether all gave this status."""
-    found = set()
-    for _ in range(30):
+    """Ask until every worker has answered; returns whether the latest answers of all have this status."""
+    ended = set(re.findall(r"worker (\d+) (?:ended|died)", client.log.text))
+    waited_for = set(re.findall(r"worker (\d+) is ready", client.log.text)) - ended or {None}
+    found, deadline = {}, time.monotonic() + 60
+    while not waited_for <= found.keys():
+        assert time.monotonic() < deadline
         response = client.post("/predict", params={"model": model}, files=PHOTO, headers={"Connection": "close"})
-        found.add(response.status_code)
-    return found == {status}
+        line = client.log.wait_for(rf".*POST /predict .*\[{response.headers['x-request-id']}\]")[0]
+        by = re.search(r" INFO +\[(\d+)\] ", line)
+        found[by and by[1]] = response.status_code
+    return set(found.values()) == {status}
 
 
 def test_models_are_loaded_and_unloaded(client):
@@ -49,16 +65,14 @@ def test_models_are_loaded_and_unloaded(client):
 
     assert index() == {("other", "1"): "READY", ("toy", "1"): "READY"}
     assert post("/models/toy/unload").status_code == 200
-    time.sleep(0.1)  # the other workers are told
-    assert everywhere(client, 404)
+    wait_for(lambda: everywhere(client, 404))  # the other worker is told
     assert everywhere(client, 200, "other")
     assert index() == {("other", "1"): "READY", ("toy", "1"): "UNAVAILABLE"}
     assert index(ready=True) == {("other", "1"): "READY"}
     assert post("/models/toy/unload").status_code == 200  # again: it is as it was to be
 
     assert post("/models/toy/load", json={}).status_code == 200
-    time.sleep(0.1)
-    assert everywhere(client, 200)
+    wait_for(lambda: everywhere(client, 200))
 
     toys.publish(client.root, "toy", 2, b"not a model")
     assert "not a multi-pool" in assert_problem(post("/models/toy/load"), 422, "model_refused")["detail"]
@@ -89,9 +103,7 @@ def test_of_several_orders_the_last_one_holds_in_every_worker(client):
             path = f"{client.base_url}/v2/repository/models/toy/{order}"
             assert httpx.post(path, headers=ADMIN, timeout=60).status_code == 200
 
-    deadline = time.monotonic() + 30
-    while not everywhere(client, 404):
-        assert time.monotonic() < deadline
+    wait_for(lambda: everywhere(client, 404))
     time.sleep(1)  # an order that is still under way would undo it
     assert everywhere(client, 404)
 
@@ -100,13 +112,32 @@ def test_an_order_is_carried_out_everywhere_although_nobody_waits_for_it(tmp_pat
     """A new file is tried first, which takes longer than the client's patience."""
     toys.publish(tmp_path, "toy", 1)
     with serving(tmp_path, ADMIN_KEY=KEY, MODELS_POLL_S=0, WORKERS=2) as client:
-        client.log.wait_for(r"(?s)is ready.*is ready")
-        toys.publish(tmp_path, "toy", 2, toys.artifact(offset=0.25))
-        with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{client.base_url}/v2/repository/models/toy/load", headers=ADMIN, timeout=0.2)
+        workers = workers_ready(client, 2)
+        order = b"POST /v2/repository/models/toy/load HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
+        for number in range(2, 12):  # a machine that stalls until it is answered does not count
+            toys.publish(tmp_path, "toy", number, toys.artifact(offset=number / 50))
+            with connect(client) as impatient:
+                impatient.sendall(order + f"Authorization: Bearer {KEY}\r\n\r\n".encode())
+                wait_for(lambda: any(map(children, workers)) or answered(impatient))
+            said = client.log.wait_for(rf"(?s)(?:.*POST /v2/repository/models/toy/load (\d+)){{{number - 1}}}")[1]
+            if said == "499":
+                break
 
-        client.log.wait_for("POST /v2/repository/models/toy/load 499")
-        client.log.wait_for(r"(?s)loaded toy:2.*loaded toy:2", 20)
+        assert said == "499"
+        client.log.wait_for(rf"(?s)loaded toy:{number}.*loaded toy:{number}")
+
+
+def children(pid):
+    """The processes that a worker has started, in any of its threads."""
+    found = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            found += (thread / "children").read_text().split()
+    return found
+
+
+def answered(connection):
+    return bool(select.select([connection], [], [], 0)[0])
 
 
 def test_an_order_holds_in_workers_that_are_started_later(tmp_path):
@@ -121,6 +152,31 @@ def test_an_order_holds_in_workers_that_are_started_later(tmp_path):
 
         wait_for(lambda: everywhere(client, 404), 30)
         assert everywhere(client, 200, "other")
+
+
+def test_a_new_worker_answers_nothing_before_it_knows_what_was_unloaded_and_counted(tmp_path):
+    """Its supervisor stands still just when the only worker begins to serve."""
+    toys.publish(tmp_path, "toy", 1)
+    toys.publish(tmp_path, "other", 1)
+    with serving(tmp_path, ADMIN_KEY=KEY, MODELS_POLL_S=0, WORKERS=2) as client, ExitStack() as stack:
+        first = workers_ready(client, 2)
+        assert client.post("/v2/repository/models/toy/unload", headers=ADMIN).status_code == 200
+        wait_for(lambda: all(scrape(client, Connection="close").get(UNLOADS) == 1 for _ in range(20)), 20)
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+        client.log.wait_for(r"(?s)core.*core.*core")  # said by each worker before it loads its models
+        client.process.send_signal(signal.SIGSTOP)
+        stack.callback(client.process.send_signal, signal.SIGCONT)
+        client.log.wait_for(r"(?s)ready: .*ready: .*ready: ")
+        waiting = [stack.enter_context(connect(client)) for _ in range(2)]
+        for connection, path in zip(waiting, (b"/models/toy", b"/metrics"), strict=True):
+            connection.sendall(get(b"Host: x", b"Connection: close", path=path))
+
+        select.select(waiting, [], [], 1)  # what answers too early does so now
+        client.process.send_signal(signal.SIGCONT)
+        model, metrics = map(read_all, waiting)
+        assert model.startswith(b"HTTP/1.1 404 ")
+        assert re.search(rb"requests_total{.*/v2/repository/models/{name}/unload.*} 1\.0", metrics)
 
 
 def test_only_with_the_admin_key(tmp_path):
@@ -214,10 +270,9 @@ def test_a_model_that_was_loaded_is_in_memory_before_the_first_request(tmp_path)
 
 
 def test_orders_have_to_wait_for_the_models_of_the_start(tmp_path):
-    data = toys.artifact()
-    for number in range(1, 200):
-        toys.publish(tmp_path, "toy", number, data)
+    toys.publish_many(tmp_path, "toy", 300)
     with serving(tmp_path, ready=False, ADMIN_KEY=KEY) as client:
+        wait_until_ready(client, "/livez")
         for action in ("load", "unload"):
             refused = client.post(f"/v2/repository/models/toy/{action}", headers=ADMIN)
             assert "the models are being loaded" in assert_problem(refused, 503, "not_ready")["detail"]

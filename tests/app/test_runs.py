@@ -32,8 +32,8 @@ def test_a_screenshot_is_read(bits):
 )
 def test_a_file_that_would_keep_pillow_busy_is_refused(data):
     """With rows that end after a pixel, a file of thirty kilobytes took many seconds."""
-    start = time.monotonic()
+    start = time.process_time()
 
     with pytest.raises(TooManyPixels, match=r"is compressed and has more than 4,000,000 .* save it without"):
         decode(data, Shape(8, 8, 3))
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1

@@ -7,6 +7,7 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 
 from tests import toys
 from tests.app.test_predictions import assert_problem
-from tests.conftest import serving, wait_for_metric
+from tests.conftest import limited, serving, wait_for_metric
 
 PHOTO = {"file": toys.plain(1)}
 
@@ -74,6 +75,11 @@ def test_the_documentation_describes_every_route_and_error(server):
                     assert set(response["content"]) == {"application/problem+json"}, (operation["summary"], status)
     assert "`too_many_pixels`" in predict["responses"]["422"]["description"]
     assert "null" not in json.dumps([one["schema"] for one in predict["parameters"]])  # no query string can hold it
+    assert {(one["in"], one["required"], bool(one["description"])) for one in predict["parameters"]} == {
+        ("query", False, True)
+    }
+    assert {"HTTPValidationError", "ValidationError"}.isdisjoint(document["components"]["schemas"])  # never answered
+    assert "security" not in json.dumps(document["paths"])  # no key is asked for
     assert server.get("/docs").status_code == 200
 
 
@@ -134,38 +140,50 @@ def test_json_logs_are_one_object_per_line(models):
 
 
 def test_a_full_queue_is_refused_at_once(tmp_path):
-    """While as many images as allowed are in work, the next request is told to come back."""
+    """While there is no room for as many images as come, their request is told to come back."""
     toys.publish(tmp_path, "toy")
+    waits = {"MAX_BATCH_SIZE": 4, "MAX_BATCH_DELAY_MS": 60_000}  # for others to be run with
     with (
-        serving(tmp_path, QUEUE_SIZE=4, MAX_FILES=4, MAX_BATCH_DELAY_MS=1000) as client,
-        httpx.Client(base_url=client.base_url) as other,
+        serving(tmp_path, QUEUE_SIZE=4, MAX_FILES=4, **waits) as client,
+        httpx.Client(base_url=client.base_url, timeout=30) as other,
         ThreadPoolExecutor(1) as pool,
     ):
-        waiting = pool.submit(other.post, "/predict/batch", files=[("file", toys.plain(1))] * 4)
-        time.sleep(0.4)  # the four wait up to a second for others to join their batch
-        response = client.post("/predict", files=PHOTO)
+        waiting = pool.submit(other.post, "/predict/batch", files=[("file", toys.plain(1))] * 3)
+        wait_for_metric(client, "multipool_images_in_work 3.0")
+        response = client.post("/predict/batch", files=[("file", toys.plain(1))] * 2)
 
         assert not waiting.done()
         assert_problem(response, 503, "overloaded")
         assert response.headers["retry-after"] == "1"
-        assert waiting.result().status_code == 200
         assert client.post("/predict", files=PHOTO).status_code == 200
+        assert waiting.result().status_code == 200
 
 
 def test_a_late_answer_is_given_up(tmp_path):
     toys.publish(tmp_path, "toy")
-    with serving(tmp_path, REQUEST_TIMEOUT_S=0.1, MAX_BATCH_DELAY_MS=1000) as client:
+    with serving(tmp_path, REQUEST_TIMEOUT_S=0.1, MAX_BATCH_DELAY_MS=60_000) as client:
         assert_problem(client.post("/predict", files=PHOTO), 504, "deadline_exceeded")
 
 
-def test_an_upload_takes_time_but_no_place_before_it_is_complete(tmp_path):
-    """However many clients are slow, the next image is answered; none of them gets longer than any request."""
+PATIENT = limited(window_s=60)
+UPLOADS = ("/predict", "/predict/batch", "/explain")
+
+
+def test_an_upload_takes_no_place_before_it_is_complete(tmp_path):
+    """However many clients are slow, the next image is answered."""
     toys.publish(tmp_path, "toy")
-    with serving(tmp_path, QUEUE_SIZE=1, MAX_FILES=1, REQUEST_TIMEOUT_S=2) as client, ExitStack() as stack:
-        slow = [stack.enter_context(begin_upload(client, path)) for path in ("/predict", "/predict/batch", "/explain")]
+    with serving(tmp_path, arguments=PATIENT, QUEUE_SIZE=1, MAX_FILES=1) as client, ExitStack() as stack:
+        for path in UPLOADS:
+            stack.enter_context(begin_upload(client, path))
         wait_for_metric(client, "multipool_upload_bytes 300.0")
         assert "multipool_images_in_work 0.0" in client.get("/metrics").text
         assert client.post("/predict", files=PHOTO).status_code == 200
+
+
+def test_an_upload_gets_no_longer_than_any_request(tmp_path):
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, REQUEST_TIMEOUT_S=0.5) as client, ExitStack() as stack:
+        slow = [stack.enter_context(begin_upload(client, path)) for path in UPLOADS]
         for connection in slow:
             assert b" 504 " in connection.recv(100)
         wait_for_metric(client, "multipool_upload_bytes 0.0")
@@ -174,7 +192,7 @@ def test_an_upload_takes_time_but_no_place_before_it_is_complete(tmp_path):
 def test_uploads_take_no_more_memory_than_they_may(tmp_path):
     """What does not fit is refused, though no image is in work yet; what leaves makes room."""
     toys.publish(tmp_path, "toy")
-    with serving(tmp_path, MAX_UPLOAD_BYTES=1000, UPLOADS_MEMORY_BYTES=1000) as client:
+    with serving(tmp_path, arguments=PATIENT, MAX_UPLOAD_BYTES=1000, UPLOADS_MEMORY_BYTES=1000) as client:
         with begin_upload(client, "/predict"):
             wait_for_metric(client, "multipool_upload_bytes 100.0")
             response = client.post("/predict", content=b"a" * 901)
@@ -184,6 +202,25 @@ def test_uploads_take_no_more_memory_than_they_may(tmp_path):
             assert_problem(client.post("/predict", content=b"a" * 900), 415, "unsupported_media_type")
         wait_for_metric(client, "multipool_upload_bytes 0.0")
         assert_problem(client.post("/predict", content=b"a" * 901), 415, "unsupported_media_type")
+
+
+def test_uploads_that_cannot_be_used_are_not_kept(tmp_path):
+    """An error and what raised it must not hold each other, or uploads stay until Python collects its garbage."""
+    toys.publish(tmp_path, "toy")
+    broken = {"file": b"\x89PNG\r\n\x1a\n" + bytes(12_000_000)}
+    with serving(tmp_path, MAX_UPLOAD_BYTES=12_100_000, UPLOADS_MEMORY_BYTES=24_200_000) as client:
+        client.post("/predict", files=broken)
+        before = most_resident_mb(client)
+        for _ in range(15):
+            for path in ("/predict", "/predict/batch", "/explain"):
+                assert "undecodable_image" in client.post(path, files=broken).text
+        assert most_resident_mb(client) < before + 50
+
+
+def most_resident_mb(client):
+    """Memory that the service has occupied at most."""
+    status = Path(f"/proc/{client.process.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
 
 def begin_upload(client, path):
@@ -197,7 +234,7 @@ def test_a_client_that_leaves_in_the_middle_is_one_line_of_the_log(server):
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nX-Request-ID: gone\r\nContent-Length: 9\r\n\r\n"
     with socket.create_connection((server.base_url.host, server.base_url.port)) as leaving:
         leaving.sendall(head)
-        time.sleep(0.2)
+        wait_for_metric(server, "multipool_in_flight 2.0")  # with that which asks
     server.log.wait_for(r"POST /predict 499 .*gone")
     assert "Traceback" not in server.log.text
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from app import interpreter, values
+from app import apikeys, interpreter, values
 from app.errors import InvalidSettings
 from app.settings import Settings
 
@@ -22,7 +22,7 @@ def test_the_defaults_are_those_of_the_contract():
     assert str(settings.models_dir) == "models"
     assert (settings.device, settings.host, settings.port, settings.workers) == ("auto", "127.0.0.1", 8000, 1)
     assert (settings.max_batch_size, settings.max_files) == (32, 64)
-    assert settings.keys() == ()
+    assert apikeys.read(settings) == ()
 
 
 def test_values_are_read(monkeypatch):
@@ -160,13 +160,13 @@ def test_a_queue_that_cannot_hold_one_request(monkeypatch):
 
 def test_keys_come_from_the_environment_and_a_file(monkeypatch, tmp_path):
     file = tmp_path / "keys"
-    file.write_text("# old\nthird\n\n fourth \n")
+    file.write_text("# old\nthird # of the website\n\n fourth \t#\n#fifth\nsix#th\n")
     monkeypatch.setenv("MULTIPOOL_API_KEYS", "first, second")
     monkeypatch.setenv("MULTIPOOL_API_KEYS_FILE", str(file))
 
     settings = Settings.load()
 
-    assert settings.keys() == (b"first", b"second", b"third", b"fourth")
+    assert apikeys.read(settings) == (b"first", b"second", b"third", b"fourth", b"six#th")
     assert "first" not in repr(settings)
 
 
@@ -175,7 +175,7 @@ def test_a_key_file_alone_is_enough(monkeypatch, tmp_path, encoding):
     (tmp_path / "keys").write_text("only\n", encoding)
     monkeypatch.setenv("MULTIPOOL_API_KEYS_FILE", str(tmp_path / "keys"))
 
-    assert Settings.load().keys() == (b"only",)
+    assert apikeys.read(Settings.load()) == (b"only",)
 
 
 def test_a_short_admin_key_is_refused_and_not_repeated(monkeypatch):
@@ -199,7 +199,7 @@ def test_an_empty_secret_does_not_open_the_service(monkeypatch, name, value, sai
     monkeypatch.setenv(f"MULTIPOOL_{name}", value)
 
     with pytest.raises(InvalidSettings, match=f"^MULTIPOOL_{name} .*{said}"):
-        Settings.load().keys()
+        apikeys.read(Settings.load())
 
 
 @pytest.mark.parametrize("content", [None, b"", b"# nothing\n", b"\xff\xfe"])
@@ -210,7 +210,7 @@ def test_a_key_file_without_keys(monkeypatch, tmp_path, content):
     monkeypatch.setenv("MULTIPOOL_API_KEYS_FILE", str(file))
 
     with pytest.raises(InvalidSettings, match="MULTIPOOL_API_KEYS_FILE"):
-        Settings.load().keys()
+        apikeys.read(Settings.load())
 
 
 def test_a_pipe_of_keys_is_not_waited_for(monkeypatch, tmp_path):
@@ -218,14 +218,14 @@ def test_a_pipe_of_keys_is_not_waited_for(monkeypatch, tmp_path):
     monkeypatch.setenv("MULTIPOOL_API_KEYS_FILE", str(tmp_path / "keys"))
 
     with pytest.raises(InvalidSettings, match="keys': the file holds no key"):
-        Settings.load().keys()
+        apikeys.read(Settings.load())
 
 
 def test_a_file_of_keys_as_windows_writes_it(monkeypatch, tmp_path):
     (tmp_path / "keys").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
     monkeypatch.setenv("MULTIPOOL_API_KEYS_FILE", str(tmp_path / "keys"))
 
-    assert Settings.load().keys() == (b"one", b"two")
+    assert apikeys.read(Settings.load()) == (b"one", b"two")
 
 
 @pytest.mark.parametrize("origins", ["*", "http://127.0.0.1:3000", "https://a.example, http://[::1]:8080", ""])

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import threading
@@ -13,11 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.server import lifecycle
 from tests import toys
 from tests.app.test_predictions import assert_problem
-from tests.app.test_protocol import connect, post, read_one
-from tests.app.test_watching import wait_for
-from tests.conftest import serving, wait_for_metric
+from tests.app.test_protocol import connect, get, post, read_all, read_one
+from tests.conftest import limited, serving, wait_for, wait_for_metric
 
 PHOTO = {"file": toys.plain(1)}
 
@@ -38,12 +39,23 @@ class Crowd:
         self._running = [self._pool.submit(self._ask) for _ in range(size)]
 
     def _ask(self):
-        with httpx.Client(base_url=self._address, timeout=30) as client:
+        sent = []
+
+        def note(event, _):
+            if event == "http11.send_request_body.complete":
+                sent.append(time.monotonic())
+
+        with httpx.Client(base_url=self._address, timeout=60) as client:
             while not self._stop.is_set():
+                began = time.monotonic()
+                sent.clear()
                 try:
-                    status = client.post("/predict", files=PHOTO).status_code
+                    status = client.post("/predict", files=PHOTO, extensions={"trace": note}).status_code
                 except httpx.TransportError as error:
-                    self.failures.append(repr(error))
+                    # A client that the machine has held up for so long may find its connection closed meanwhile, for
+                    # want of a request.
+                    if (sent or [time.monotonic()])[0] - began < lifecycle._LAST_REQUESTS_S / 2:
+                        self.failures.append(repr(error))
                 else:
                     self.answers += status == 200
                     if status != 200:
@@ -59,40 +71,54 @@ class Crowd:
         self._pool.shutdown()
 
 
+def lost(client, crowd):
+    """What its clients did not get, and what the service has begun and given up."""
+    given_up = re.findall(r"POST /predict (?!200)\d+", client.log.text)
+    return crowd.failures + given_up
+
+
 def test_on_sigterm_it_is_not_ready_but_goes_on_for_a_while(models):
-    with serving(models, LAME_DUCK_S=2, DEFAULT_MODEL="brightness") as client:
+    with serving(models, LAME_DUCK_S=120, DEFAULT_MODEL="brightness") as client:
         client.process.send_signal(signal.SIGTERM)
-        began = time.monotonic()
-        client.log.wait_for("draining")
-        assert time.monotonic() - began < 0.5
+        client.log.wait_for("draining for 120 s")
         assert_problem(client.get("/readyz"), 503, "draining")
         for _ in range(3):
             response = client.post("/predict", files=PHOTO)
             assert response.status_code == 200
             assert response.headers["connection"] == "close"
         assert client.get("/livez").status_code == 200
-        assert client.process.wait(10) == 0
-        assert 1.9 < time.monotonic() - began < 5
+        client.process.send_signal(signal.SIGINT)  # which a person sends, who waits for no while
+        assert client.process.wait(30) == 0
+
+
+def test_it_goes_on_for_as_long_as_is_set(models):
+    """And waits for no connection that is idle."""
+    with serving(models, LAME_DUCK_S=1, SHUTDOWN_TIMEOUT_S=120) as client, connect(client):
+        began = time.monotonic()
+        client.process.send_signal(signal.SIGTERM)
+        assert client.process.wait(30) == 0
+        assert time.monotonic() - began > 1
 
 
 def test_what_was_begun_is_finished(tmp_path):
     toys.publish(tmp_path, "toy")
-    with serving(tmp_path, MAX_BATCH_DELAY_MS=1000) as client, ThreadPoolExecutor(1) as pool:
+    with serving(tmp_path, MAX_BATCH_DELAY_MS=2000) as client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.post, "/predict", files=PHOTO)
-        time.sleep(0.3)
+        wait_for_metric(client, "multipool_images_in_work 1.0")
         client.process.send_signal(signal.SIGTERM)
-        assert client.process.wait(10) == 0
+        assert client.process.wait(20) == 0
         assert waiting.result().status_code == 200
 
 
 def test_what_takes_too_long_is_cut_off(tmp_path):
     toys.publish(tmp_path, "toy")
-    with serving(tmp_path, MAX_BATCH_DELAY_MS=1000, SHUTDOWN_TIMEOUT_S=0.1) as client, ThreadPoolExecutor(1) as pool:
+    settings = {"MAX_BATCH_DELAY_MS": 60_000, "SHUTDOWN_TIMEOUT_S": 0.1}
+    with serving(tmp_path, **settings) as client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.post, "/predict", files=PHOTO)
-        time.sleep(0.3)
+        wait_for_metric(client, "multipool_images_in_work 1.0")
         client.process.send_signal(signal.SIGTERM)
         assert_problem(waiting.result(), 503, "draining")
-        assert client.process.wait(10) == 0
+        assert client.process.wait(20) == 0
 
 
 def accepts_none(client):
@@ -125,7 +151,7 @@ def test_an_upload_that_is_answered_early_does_not_hold_the_shutdown(models):
 
 def test_an_early_answer_can_be_read_although_the_service_shuts_down(models):
     """By a client that sends all of its body first."""
-    with serving(models) as client, connect(client) as connection:
+    with serving(models, arguments=limited(linger_s=20)) as client, connect(client) as connection:
         connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
         client.log.wait_for("POST /nothing 404")
         client.process.send_signal(signal.SIGTERM)
@@ -145,10 +171,10 @@ def test_workers_are_renewed_without_losing_a_request(models):
         with Crowd(client.base_url) as crowd:
             client.process.send_signal(signal.SIGHUP)
             client.log.wait_for(r"(?s)worker \d+ ended.*worker \d+ ended")
+            wait_for(lambda: crowd.answers > 20)
         after = set(workers(client)) - before
 
-        assert crowd.failures == []
-        assert crowd.answers > 20
+        assert lost(client, crowd) == []
         assert len(after) == 2
         assert not [pid for pid in before if os.path.exists(f"/proc/{pid}")]
 
@@ -194,7 +220,7 @@ def test_no_request_is_lost_with_the_process_that_workers_are_forked_from(models
             client.process.send_signal(signal.SIGHUP)
             client.log.wait_for(r"(?s)worker \d+ ended.*worker \d+ ended")
 
-        assert crowd.failures == []
+        assert lost(client, crowd) == []
         assert "died (" not in client.log.text
         os.kill((set(workers(client)) - set(before)).pop(), signal.SIGKILL)
         client.log.wait_for(r"(?s)(is ready.*){5}")
@@ -213,16 +239,22 @@ def test_workers_are_waited_for_without_the_process_that_they_are_forked_from(mo
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_second_ctrl_c_waits_for_nothing(models, count):
     """The request still under way is cut off, instead of being given the rest of its time."""
-    with serving(models, WORKERS=count, DEFAULT_MODEL="brightness") as client:
-        with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
-            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nhalf a body")
-            client.log.wait_for("is ready" if count > 1 else "ready: ")
-            time.sleep(0.5)
-            client.process.send_signal(signal.SIGINT)
-            time.sleep(0.5)
-            client.process.send_signal(signal.SIGINT)
+    settings = {"WORKERS": count, "DEFAULT_MODEL": "brightness", "KEEP_ALIVE_S": 60}
+    with serving(models, **settings) as client, contextlib.ExitStack() as stack:
+        client.log.wait_for(r"(?s)(is ready.*){2}" if count > 1 else "ready: ")
+        idle = [stack.enter_context(connect(client)) for _ in range(8)]
+        for one in idle:
+            one.sendall(get(b"Host: x"))
+            assert b" 200 OK" in read_one(one)
+        connection = stack.enter_context(connect(client))
+        connection.sendall(post(b"Content-Length: 1000000"))
+        connection.sendall(bytes(10_000))
+        wait_for_metric(client, "multipool_upload_bytes 10000.0")
+        client.process.send_signal(signal.SIGINT)
+        assert [read_all(one) for one in idle] == [b""] * 8  # by when the first has arrived
+        client.process.send_signal(signal.SIGINT)
 
-            assert client.process.wait(15) == 0
+        assert client.process.wait(15) == 0
         assert "POST /predict 503" in client.log.text
         assert "POST /predict 408" not in client.log.text
         assert "Traceback" not in client.log.text
@@ -239,3 +271,29 @@ def test_a_renewal_that_is_asked_for_at_the_end_does_not_make_it_a_failure(tmp_p
             time.sleep(0.005)
 
         assert client.process.returncode == 0
+
+
+def test_new_versions_do_not_hold_up_the_end(tmp_path):
+    """Those that are there are not all tried first; the next start does that."""
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, MODELS_POLL_S=0.1) as client:
+        for number in range(2, 42):
+            toys.publish(tmp_path, "toy", number, toys.artifact(gain=number))
+        client.log.wait_for("loaded toy:2 ")
+        client.process.send_signal(signal.SIGTERM)
+
+        assert client.process.wait(60) == 0
+        assert "loaded toy:41 " not in client.log.text
+
+
+def test_a_request_in_progress_is_finished_even_if_no_thread_can_be_started(models):
+    with serving(models, MAX_BATCH_DELAY_MS=3000) as client, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.post, "/predict?model=brightness:1", files=PHOTO)
+        wait_for_metric(client, "multipool_images_in_work 1.0")
+        status = Path(f"/proc/{client.process.pid}/status").read_text()
+        taken = 1024 * int(re.search(r"VmSize:\s+(\d+)", status)[1])
+        resource.prlimit(client.process.pid, resource.RLIMIT_AS, (taken + (1 << 20),) * 2)  # no room for a stack
+
+        client.process.send_signal(signal.SIGTERM)
+
+        assert asked.result().status_code == 200

@@ -36,6 +36,45 @@ def test_models_that_are_not_ours(tmp_path, workers):
     assert code == 65
     assert errors == [error for error in errors if str(path) in error and "not a multi-pool artifact" in error]
     assert len(errors) == 1
+    assert "REQUIRE_ALL_MODELS" not in errors[0]  # there is nothing else to serve
+
+
+def test_a_model_that_keeps_others_from_being_served(tmp_path):
+    path = toys.publish(tmp_path, "broken", 1, b"not a model")
+    toys.publish(tmp_path, "good")
+
+    code, errors = ended(start(tmp_path))
+
+    assert code == 65
+    assert str(path) in errors[0]
+    assert errors[0].endswith("; remove it, or set MULTIPOOL_REQUIRE_ALL_MODELS=false to serve the rest")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_can_be_served_is_served_if_not_all_models_are_required(tmp_path, workers):
+    toys.publish(tmp_path, "broken", 1, b"not a model")
+    toys.publish(tmp_path, "good")
+
+    with serving(tmp_path, WORKERS=workers, REQUIRE_ALL_MODELS="false", DEFAULT_MODEL="broken") as client:
+        assert "MULTIPOOL_REQUIRE_ALL_MODELS=false" in client.log.text
+        assert client.get("/readyz").status_code == 200
+        assert client.get("/models").json()["refused"][0]["name"] == "broken"
+        image = {"content": toys.plain(100), "headers": {"Content-Type": "image/png"}}
+        assert client.post("/predict?model=good", **image).status_code == 200
+        unnamed = assert_problem(client.post("/predict", **image), 404, "model_not_found")
+        named = assert_problem(client.post("/predict?model=broken", **image), 404, "model_not_found")
+
+        assert unnamed["detail"].startswith("the default model 'broken' is not in the model repository, or was refused")
+        assert named["detail"].startswith("no version of model 'broken' can be served; the highest was refused: it is")
+
+
+def test_at_least_one_model_is_required(tmp_path):
+    toys.publish(tmp_path, "broken", 1, b"not a model")
+
+    code, errors = ended(start(tmp_path, REQUIRE_ALL_MODELS="false"))
+
+    assert code == 66
+    assert "holds nothing that can be served" in errors[0]
 
 
 @pytest.mark.parametrize(
@@ -92,6 +131,7 @@ def test_cuda_that_cannot_be_had(models, workers):
 
     assert code == 69
     assert "no CUDA execution provider" in errors[0]
+    assert errors[0].endswith(" -m app doctor' says what to do")
 
 
 def test_metadata_that_are_not_text(tmp_path):
@@ -107,13 +147,12 @@ def test_metadata_that_are_not_text(tmp_path):
 
 
 def test_a_signal_while_loading_ends_it_soon(tmp_path):
-    for version in range(1, 151):
-        toys.publish(tmp_path, "toy", version)
-    with serving(tmp_path, ready=False) as client:
+    toys.publish_many(tmp_path, "toy", 2000)
+    with serving(tmp_path, ready=False, MODELS_MEMORY_BYTES=1) as client:
         client.log.wait_for("loaded toy:1 ")
         client.process.send_signal(signal.SIGTERM)
         assert client.process.wait(10) == 0
-        assert "loaded toy:150 " not in client.log.text
+        assert "loaded toy:2000 " not in client.log.text
 
 
 def test_a_port_in_use(models):
@@ -130,24 +169,21 @@ def children(pid):
 
 def test_a_first_worker_that_dies_ends_the_start(tmp_path):
     """As by the kernel, for want of memory: the next one would fare no better."""
-    for version in range(1, 151):
-        toys.publish(tmp_path, "toy", version)
-    with serving(tmp_path, ready=False, WORKERS=2) as client:
+    toys.publish_many(tmp_path, "toy", 2000)
+    with serving(tmp_path, ready=False, WORKERS=2, MODELS_MEMORY_BYTES=1) as client:
         client.log.wait_for("loaded toy:1 ")
         (worker,) = (grandchild for child in children(client.process.pid) for grandchild in children(child))
         os.kill(worker, signal.SIGKILL)
 
         assert client.process.wait(20) == 1
-        assert f"worker {worker} died (-9)\n" in client.log.text
+        assert f"worker {worker} died (-9: killed, perhaps for want of memory)\n" in client.log.text
         assert client.log.text.endswith("error: the service could not start; the reason is in the log lines above\n")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_port_that_another_service_takes_meanwhile(tmp_path, workers):
     """Two that are started at once can both bind it; only one can listen, once it has loaded its models."""
-    data = toys.artifact()
-    for version in range(1, 100):
-        toys.publish(tmp_path, "toy", version, data)
+    toys.publish_many(tmp_path, "toy", 100)
     for _ in range(10):
         with socket.socket() as taken:
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -96,34 +96,6 @@ def test_where_no_thread_can_be_had_it_is_said_until_one_can(monkeypatch):
         wait_for(done)
 
 
-def test_what_a_call_returns_or_raises_reaches_who_waits(threads):
-    async def main():
-        assert await threads.run(lambda: 42) == 42
-        with pytest.raises(ZeroDivisionError):
-            await threads.run(lambda: 1 / 0)
-
-    asyncio.run(asyncio.wait_for(main(), 10))
-
-
-def test_what_nobody_waits_for_any_more_is_not_done():
-    go_on, done = threading.Event(), []
-
-    async def main():
-        with closing(Threads(1, "test")) as alone:
-            running = asyncio.create_task(alone.run(lambda: wait_for(go_on)))
-            gone = asyncio.create_task(alone.run(lambda: done.append("gone")))
-            await asyncio.sleep(0.01)
-            gone.cancel()
-            await asyncio.sleep(0)
-            go_on.set()
-            await running
-            await alone.run(lambda: done.append("last"))
-
-    asyncio.run(asyncio.wait_for(main(), 10))
-
-    assert done == ["last"]
-
-
 def test_closing_drops_what_waits():
     go_on, begun, done = threading.Event(), threading.Event(), []
     alone = Threads(1, "closing")

@@ -1,6 +1,7 @@
 """A model that is not known is loaded where it can do no harm: what it may take is bounded by the operating system."""
 
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -22,10 +23,10 @@ sys.exit(trial.main())
 """
 
 
-def tried(model, *, memory=trial._MEMORY_BYTES, seconds=trial._PROCESSOR_S):
+def tried(model, *, memory=trial._MEMORY_BYTES, seconds=trial._PROCESSOR_S, **options):
     """Try a model under these limits; returns the exit code and what was said."""
     command = [sys.executable, "-c", SMALL.format(memory=memory, seconds=seconds), "2"]
-    done = subprocess.run(command, input=model, capture_output=True, cwd=ROOT, check=False, timeout=60)
+    done = subprocess.run(command, input=model, capture_output=True, cwd=ROOT, check=False, timeout=60, **options)
     return done.returncode, done.stderr.decode()
 
 
@@ -61,6 +62,14 @@ def test_a_model_that_takes_more_memory_than_it_may_is_refused():
     assert code == 1
     assert said.startswith("error: ")
     assert "Traceback" not in said
+
+
+def test_a_good_model_passes_where_the_service_itself_is_limited_to_less():
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+
+    assert tried(toys.artifact(), preexec_fn=limit) == (0, "")
 
 
 def test_a_golden_probe_that_takes_more_memory_than_it_may_is_refused_in_one_line():

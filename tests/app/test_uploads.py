@@ -1,5 +1,8 @@
 """Forms and raw bodies become files; broken ones become clear errors."""
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,6 +152,24 @@ def test_a_raw_body_where_a_form_is_wanted():
 def test_broken_forms(body, content_type):
     with pytest.raises(MalformedRequest, match=r"form|Content-Type"):
         parse_one(body, content_type)
+
+
+def test_a_broken_form_is_not_held_by_its_error():
+    """Else a crowd of them fills the memory until Python collects its garbage."""
+
+    class Body(bytearray):
+        """Bytes that can be looked for."""
+
+    body = Body(part(b"x"))
+    held = weakref.ref(body)
+    gc.disable()
+    try:
+        with pytest.raises(MalformedRequest):
+            parse_one(body, TYPE)
+        del body
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("options", ["", "; boundary=", '; boundary="é"'])

@@ -3,8 +3,11 @@
 import asyncio
 import os
 import shutil
+import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +15,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from app import starting
-from app.errors import InvalidArtifact
+from app.errors import InvalidArtifact, UnreadableArtifact
 from app.registry import loading
 from app.repository import Repository
 from app.watching import Watcher
 from tests import toys
 from tests.app.test_metrics import scrape
-from tests.conftest import serving
+from tests.conftest import serving, wait_for
 
 PHOTO = {"file": toys.plain(128)}
-
-
-def wait_for(condition, limit_s=30):
-    deadline = time.monotonic() + limit_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
-    return found
 
 
 def version(client, model="toy"):
@@ -175,12 +170,14 @@ def test_a_version_that_arrives_in_pieces_is_served_when_it_is_whole(client):
     data = toys.artifact(offset=0.75)
     folder = client.root / "toy" / "4"
     folder.mkdir()
+    *starts, last = range(0, len(data), len(data) // 4)
     with (folder / "model.onnx").open("wb") as file:
-        for start in range(0, len(data), len(data) // 4):
+        for start in starts:
             file.write(data[start : start + len(data) // 4])
             file.flush()
             time.sleep(0.2)
             assert version(client) == 2
+        file.write(data[last:])
     wait_for(lambda: version(client) == 4)
     assert refused(client) == {}
 
@@ -216,6 +213,42 @@ def test_a_model_that_hangs_is_given_up(tmp_path, monkeypatch):
     path = toys.publish(tmp_path, "toy", 1, never_ends())
     with pytest.raises(InvalidArtifact, match="not loaded and run within 1 s"):
         loading.Loader(device="cpu", threads=1, max_batch_size=2).open(path, frozenset())
+
+
+def test_a_model_is_not_blamed_for_a_signal_that_ends_its_trial(tmp_path):
+    """As a signal does that is sent to the service's whole process group; the file is tried again."""
+    path = toys.publish(tmp_path, "toy", 1, never_ends())
+    with ThreadPoolExecutor(1) as pool:
+        tried = pool.submit(loading.Loader(device="cpu", threads=1, max_batch_size=2).open, path, frozenset())
+        os.kill(wait_for(trial), signal.SIGTERM)
+
+        with pytest.raises(UnreadableArtifact, match="a signal has ended the process that tried it"):
+            tried.result(60)
+
+
+def trial():
+    """The process that tries a file for this one."""
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            for child in (thread / "children").read_text().split():
+                if b"app.registry.trial" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
+    return None
+
+
+def test_a_version_with_other_classes_is_warned_of(tmp_path):
+    """It is served, as it may be meant; one with the same classes in another order is no surprise to clients."""
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path, MODELS_POLL_S=0.1) as client:
+        appear(tmp_path, "toy", 2, toys.artifact(labels=("bright", "dark")))
+        wait_for(lambda: version(client) == 2)
+        assert "other classes" not in client.log.text
+
+        appear(tmp_path, "toy", 3, toys.artifact(labels=("dark", "light")))
+        wait_for(lambda: version(client) == 3)
+
+        client.log.wait_for("WARNING toy:3 has other classes than toy:2, which it takes over from; if that is not ")
+        assert "rename the folder of version 3, for example to '3.withdrawn'" in client.log.text
 
 
 def test_at_the_start_a_bad_version_is_passed_over_where_there_is_a_good_one(tmp_path):
@@ -305,12 +338,13 @@ def test_a_file_is_not_read_while_it_grows(tmp_path, repository, caplog):
     assert "refused" not in caplog.text
 
 
-def test_a_file_that_is_gone_for_a_moment_is_not_forgotten(tmp_path, repository, caplog):
-    """As while it is replaced by hand."""
+@pytest.mark.parametrize("looks", [0, 1, 2])
+def test_a_file_that_is_gone_for_a_moment_is_not_forgotten(tmp_path, repository, caplog, looks):
+    """As while it is replaced by hand; however often the folder has been looked at before."""
     caplog.set_level("INFO")
     toys.publish(tmp_path, "another", 1)
     watcher, (path,) = Watcher(repository, 1), (tmp_path / "toy").glob("1/model.onnx")
-    for _ in range(2):
+    for _ in range(looks):
         watcher.look()
     path.rename(tmp_path / "aside")
     watcher.look()

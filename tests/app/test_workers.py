@@ -1,6 +1,7 @@
 """Workers that take the place of others go on as the running service did, and the supervisor says what it does."""
 
 import json
+import multiprocessing
 import os
 import pty
 import re
@@ -9,10 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,14 +26,17 @@ from app.main import build
 from app.metrics import Metrics
 from app.registry.loading import Loader
 from app.repository import Repository
+from app.server import worker
+from app.server.accepting import Places
+from app.server.link import Link
 from app.service import Order
 from app.settings import Settings
 from tests import toys
 from tests.app.test_metrics import scrape
 from tests.app.test_protocol import connect, get, read_all
-from tests.app.test_shutdown import Crowd
-from tests.app.test_watching import PHOTO, appear, refused, version, wait_for
-from tests.conftest import ROOT, serving
+from tests.app.test_shutdown import Crowd, lost
+from tests.app.test_watching import PHOTO, appear, refused, version
+from tests.conftest import ROOT, START_LIMIT_S, serving, wait_for
 
 
 def pids(client):
@@ -40,7 +46,7 @@ def pids(client):
 
 def workers_ready(client, count):
     """Wait until so many workers have become ready, those that have ended included; returns them."""
-    return wait_for(lambda: len(found := pids(client)) >= count and found, 60)
+    return wait_for(lambda: len(found := pids(client)) >= count and found, START_LIMIT_S)
 
 
 def test_a_bad_model_does_not_keep_workers_from_being_replaced(tmp_path):
@@ -74,6 +80,29 @@ def test_without_the_default_model_a_new_worker_serves_the_rest(tmp_path):
         assert version(client, "other") == 1
 
 
+def test_a_worker_that_hangs_does_not_keep_its_supervisor_from_telling_it_more(monkeypatch):
+    """It is killed, so that another takes its place."""
+    monkeypatch.setattr(worker, "_HANGS_S", 0.5)
+    hanging = worker.start(multiprocessing.get_context("spawn"), hang, Places().take(), ())
+    telling = threading.Thread(target=lambda: [hanging.tell(Order("load", "toy")) for _ in range(1000)], daemon=True)
+
+    telling.start()
+    telling.join(30)
+    told = not telling.is_alive()
+    if not told:
+        hanging.process.terminate()
+    hanging.process.join(30)
+
+    assert told
+    assert hanging.process.exitcode == -signal.SIGKILL
+    assert hanging.how_it_ended() == "-9: killed because it hung"
+    hanging.pipe.close()
+
+
+def hang(*_):
+    time.sleep(60)
+
+
 def test_a_renewal_that_cannot_begin_says_so_and_goes_on_once_it_can(tmp_path):
     toys.publish(tmp_path / "models", "toy", 1)
     keys = tmp_path / "keys"
@@ -83,7 +112,10 @@ def test_a_renewal_that_cannot_begin_says_so_and_goes_on_once_it_can(tmp_path):
         keys.write_text("")
         client.process.send_signal(signal.SIGHUP)
         client.log.wait_for("cannot start: .*the file holds no key")
-        client.log.wait_for("2 workers are not renewed and go on as they are; the next try is in 2 s")
+        client.log.wait_for(
+            r"died \(1\) before it was ready; 2 workers are not renewed and go on as they are; the next"
+        )
+        assert "another takes its place" not in client.log.text
         assert client.post("/predict", files=PHOTO, headers={"X-API-Key": "a-key"}).status_code == 200
 
         keys.write_text("another-key\n")
@@ -158,8 +190,24 @@ def test_what_was_answered_is_counted_over_renewals(models):
             for ended in (2, 4):
                 client.process.send_signal(signal.SIGHUP)
                 client.log.wait_for(rf"(?s)(worker \d+ ended.*){{{ended}}}")
-        assert crowd.failures == []
+        assert lost(client, crowd) == []
         wait_for(lambda: counted(client) == crowd.answers)  # the others are heard of once a second
+
+
+def test_no_total_goes_down_when_a_worker_is_killed(models):
+    """Prometheus would take it for a restart, and count all that was ever counted once more."""
+    key = ("multipool_requests_total", ("method", "GET"), ("route", "other"), ("status", "404"))
+    with serving(models, WORKERS=2) as client:
+        workers_ready(client, 2)
+        for killed in (1, 2, 3):
+            for _ in range(5):  # over one connection, and so to one worker
+                assert client.get("/nothing").status_code == 404
+            before = scrape(client).get(key, 0)
+            os.kill(int(client.log.wait_for(r"(?s).*\[(\d+)\] GET /nothing")[1]), signal.SIGKILL)
+            workers_ready(client, 2 + killed)
+            wait_for(lambda killed=killed: scrape(client)["multipool_worker_restarts_total",] == killed, 20)
+
+            assert scrape(client).get(key, 0) >= before
 
 
 FEW_FILES = """
@@ -203,6 +251,53 @@ def test_an_order_that_goes_wrong_does_not_stop_those_after_it(tmp_path, caplog)
     service.obey(Order("load", "toy"))
 
     assert service.repository.served.find("toy").number == 2
+
+
+READ_ONLY = """
+import sys, tempfile
+tempfile._candidate_tempdir_list = list  # none of the folders can be written to
+from app.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_workers_start_where_no_file_can_be_written(models):
+    """As in a container whose file system is read-only."""
+    with serving(models, arguments=("-c", READ_ONLY), WORKERS=2) as client:
+        workers_ready(client, 2)
+        assert client.post("/predict", params={"model": "grey"}, files={"file": toys.plain(1)}).status_code == 200
+
+
+MANY_FILES = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+from app.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_workers_start_where_many_files_are_open(models):
+    """As where whoever starts the service passes on all of its own."""
+    with serving(models, arguments=("-c", MANY_FILES), WORKERS=2) as client:
+        workers_ready(client, 2)
+        assert client.post("/predict", params={"model": "grey"}, files={"file": toys.plain(1)}).status_code == 200
+
+
+def test_a_worker_that_is_behind_does_not_carry_out_orders_that_were_replaced():
+    """Loads take time, and meanwhile a model that is to be served again by the last of them is not."""
+    ours, theirs = multiprocessing.Pipe()
+    link, done = Link(theirs), []
+    given = [("unload", "toy"), ("load", "toy"), ("unload", "other"), ("unload", "toy"), ("load", "toy")]
+    for order in given:
+        link.note(Order(*order))
+
+    threading.Thread(target=link._obey, args=(SimpleNamespace(obey=done.append),), daemon=True).start()
+
+    wait_for(lambda: ("load", "toy") in done)
+    assert done == [("unload", "other"), ("load", "toy")]
+    ours.close()
+    theirs.close()
 
 
 def test_with_one_worker_there_is_nothing_to_renew(server):
@@ -249,22 +344,29 @@ def test_requests_are_answered_while_a_large_file_of_keys_is_read(models, tmp_pa
     keys.write_text(known["X-API-Key"])
     with serving(models, API_KEYS_FILE=keys) as client:
         keys.write_text("\n".join([known["X-API-Key"], *(f"{number:032x}" for number in range(400_000))]))
-        client.process.send_signal(signal.SIGHUP)
-        answers, deadline = [], time.monotonic() + 60
-        while "API keys read again: 400001" not in client.log.text:
-            assert time.monotonic() < deadline
-            answers.append(client.get("/models", headers=known).status_code)
+        for times in range(1, 11):  # a machine that lets the client sleep meanwhile does not count
+            client.process.send_signal(signal.SIGHUP)
+            answers, deadline = [], time.monotonic() + 60
+            while client.log.text.count("API keys read again: 400001") < times:
+                assert time.monotonic() < deadline
+                answers.append(client.get("/models", headers=known).status_code)
+            assert set(answers) <= {200}
+            if len(answers) >= 5:
+                break
 
         assert len(answers) >= 5
-        assert set(answers) == {200}
         assert client.get("/models", headers={"X-API-Key": f"{7:032x}"}).status_code == 200
 
 
-def flood(client):
-    """Send 50 signals within the time of one renewal or little more."""
+def flood(client, line):
+    """Send 50 signals, more in the time of one renewal; return how often the log has the line by then, at most.
+
+    What was asked for by the last signal may still be due, and what was begun by then not yet be in the log.
+    """
     for _ in range(50):
         client.process.send_signal(signal.SIGHUP)
         time.sleep(0.005)
+    return client.log.text.count(line) + 2
 
 
 def test_keys_are_read_once_more_however_often_it_is_asked_for_meanwhile(models, tmp_path):
@@ -273,24 +375,30 @@ def test_keys_are_read_once_more_however_often_it_is_asked_for_meanwhile(models,
     with serving(models, API_KEYS_FILE=keys) as client:
         threads = Path(f"/proc/{client.process.pid}/task")
         before = len(list(threads.iterdir()))
-        flood(client)
+        most = flood(client, "read again")
         assert len(list(threads.iterdir())) < before + 10
 
         keys.write_text("the last one is in force")
         client.process.send_signal(signal.SIGHUP)
         client.log.wait_for("API keys read again: 1$")
         assert client.get("/models", headers={"X-API-Key": "the last one is in force"}).status_code == 200
-        assert client.log.text.count("read again") <= 6
+        assert client.log.text.count("read again") <= most + 1
 
 
 def test_workers_are_renewed_once_more_however_often_it_is_asked_for_meanwhile(tmp_path):
     toys.publish(tmp_path, "toy", 1)
     with serving(tmp_path, WORKERS=2, LAME_DUCK_S=0) as client:
         workers_ready(client, 2)
-        flood(client)
+        most = flood(client, "renewing")
 
         client.log.wait_for(r"(?s)(worker \d+ ended.*){4}")
-        assert 2 <= client.log.text.count("renewing") <= 4
+        renewals, ended, deadline = 1, 0, time.monotonic() + 60
+        while ended < 2 * renewals:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+            log = client.log.text
+            renewals, ended = log.count("renewing"), len(re.findall(r"worker \d+ ended", log))
+            assert 2 <= renewals <= most
 
 
 def test_a_worker_is_not_ended_by_what_is_meant_for_its_supervisor(tmp_path):
@@ -325,7 +433,7 @@ def test_a_service_at_a_terminal_ends_with_it(tmp_path, workers):
     )
     os.close(theirs)
     said = b""
-    while b"ready: 1 models" not in said:
+    while b"ready: 1 model, default toy" not in said:
         said += os.read(terminal, 10_000)
 
     os.close(terminal)

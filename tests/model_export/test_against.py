@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -59,6 +60,30 @@ def test_the_better_model_is_named_with_what_makes_it_better(grey, capsys):
             f"; {better} is clearly better (p = 0.0312, exact McNemar test), if neither has learned from these images\n"
             in capsys.readouterr().out
         )
+
+
+def test_of_grouped_images_the_groups_are_compared(grey, capsys):
+    """The digits of a name are a group: in 14 to 18 one model is better, in 19 either is right on one image."""
+    command = ["verify", "toy:1", str(grey), "--against", "toy:2"]
+    assert main([*command, "--groups", r"\d+", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["against"]["splits"]["all"]
+    assert (found["groups"], found["groups_better"], found["groups_better_against"]) == (20, 5, 0)
+    assert found["p"] == pytest.approx(2 / 2**5)
+    low, high = found["difference_95"]
+
+    assert main([*command, "--groups", r"\d+"]) == 0
+    assert (
+        "all: only toy:1 is right on 6 images, only toy:2 on 1 (of 20 groups, toy:1 is better in 5, toy:2 is better in "
+        "0); no clear difference (p = 0.0625, exact sign-flip test of groups)"
+    ) in capsys.readouterr().out
+
+    assert main([*command, "--groups", r"\d", "--json"]) == 0
+    fewer = json.loads(capsys.readouterr().out)["against"]["splits"]["all"]["difference_95"]
+    assert fewer[0] < low < high < fewer[1]
+    assert main([*command, "--groups", r"\d"]) == 0
+    assert "; 2 groups are too few to tell; it takes 6 (p = 1, exact sign-flip test of groups)" in (
+        capsys.readouterr().out
+    )
 
 
 def test_models_are_called_as_in_requests_from_wherever_the_command_runs(grey, tmp_path, capsys, monkeypatch):
@@ -265,6 +290,21 @@ def test_images_that_the_other_one_has_learned_from_are_counted(folder, tmp_path
         "images of test in training: toy:1 not seen; toy:2 learned from 3, tuned on 1. On images that it has learned "
         "from, a model looks better than it is\n"
     ) in capsys.readouterr().out
+
+
+def test_of_splits_that_only_the_other_one_was_trained_with_nothing_is_known(folder, tmp_path, capsys):
+    """The folder has no validation split, and the other model's was taken from its train split."""
+    for split in ("train", "test"):
+        shutil.copytree(folder, tmp_path / "splits" / split)
+    record = {"seed": 0, "fingerprint": datasets.load(str(tmp_path / "splits")).fingerprint()}
+    toys.publish(tmp_path / "models", "toy", 1)
+    toys.publish(tmp_path / "models", "toy", 2, toys.artifact(gain=9.0, training=record))
+
+    assert main(["verify", "toy:1", str(tmp_path / "splits"), "--against", "toy:2", "--json"]) == 0
+
+    said = json.loads(capsys.readouterr().out)
+    assert said["seen_in_training"] == dict.fromkeys(("train", "validation", "test"), "not known")
+    assert said["against"]["splits"]["validation"]["seen_in_training"] == "tuned on"
 
 
 def test_what_cannot_be_compared_is_said_before_anything_is_measured(grey, tmp_path, capsys):

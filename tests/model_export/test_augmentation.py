@@ -1,5 +1,7 @@
 """Augmentation moves pixels about; it never makes new ones, and the seed decides how."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,21 @@ def test_aerial_images_are_turned_and_mirrored():
 
     bright = {(int(i[:4].mean()) > int(i[4:].mean()), int(i[:, :4].mean()) > int(i[:, 4:].mean())) for i in changed}
     assert len(bright) == 4
+
+
+@pytest.mark.parametrize("width", [8, 12])
+def test_every_way_in_which_an_aerial_image_can_lie_is_as_likely(width):
+    """Eight for a square, four for another rectangle."""
+    image = np.zeros((8, width, 1), np.uint8)
+    image[:3, :4], image[:3, 4:] = 200, 100
+    ways = 8 if width == 8 else 4
+
+    changed = augment(np.repeat(image[None], 4000, 0), "aerial", np.random.default_rng(0))
+
+    corners = [tuple(lying[[1, 1, -2, -2], [1, -2, 1, -2], 0].tolist()) for lying in changed]
+    counts = Counter(corners)
+    assert len(counts) == ways
+    assert min(counts.values()) > 0.8 * 4000 / ways
 
 
 def test_images_that_are_not_square_keep_their_shape():

@@ -60,6 +60,12 @@ def test_a_temperature_that_was_not_set_is_not_said_to_be():
     fitted = calibration.Calibration(0.7294, 1790, {}, {}, folds=5)
 
     assert fitted.setting() == "a temperature of 0.7294, fitted to 1,790 validation images, is folded into the head"
+    assert (
+        replace(fitted, temperature=0.2501)
+        .setting()
+        .endswith("the head, the lowest allowed; the network is much too unsure: train longer, or on more images")
+    )
+    assert ", the highest allowed; the network is much too sure" in replace(fitted, temperature=9.999).setting()
     assert replace(fitted, temperature=1.0).setting().startswith("no temperature is set, because none lowers ")
 
 
@@ -75,6 +81,19 @@ def test_no_image_is_judged_by_a_temperature_that_knew_its_label():
         assert (changed == before).sum() >= 8  # nor in its own fold
         assert (changed != before).sum() >= 24  # in three or all of the four other folds of eight
     np.testing.assert_array_equal(before, calibration.cross_fit(logits, labels))
+
+
+def test_no_image_is_judged_by_a_temperature_that_knew_its_group():
+    logits, labels = overconfident(40)
+    groups = np.arange(40) // 4 + 7
+    before = calibration.cross_fit(logits, labels, groups)
+
+    for group in np.unique(groups):
+        other = np.where(groups == group, (labels + 1) % 4, labels)
+        changed = calibration.cross_fit(logits, other, groups)
+        assert (changed[groups == group] == before[groups == group]).all()
+        assert (changed != before).sum() == 32  # of ten groups, two are in each fold
+    assert len(np.unique(before)) == 5
 
 
 def test_a_temperature_that_helps_only_the_images_it_was_fitted_to_is_not_kept():
@@ -101,6 +120,18 @@ def test_fewer_images_than_folds(count):
     assert found.images == count
     assert found.folds in (0, count)
     assert np.isfinite(out_of_fold({"validation": logits})["validation"]).all()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_fewer_groups_than_folds(count):
+    """Of one group, nothing is known of others: no temperature is set."""
+    logits, labels = overconfident(60)
+
+    found, *_ = calibration.calibrate(
+        network_with(logits), {"validation": logits}, {"validation": labels}, np.arange(60) % count
+    )
+
+    assert (found.temperature != 1, found.folds) == ((False, 0) if count == 1 else (True, 3))
 
 
 def test_calibration_error_by_hand():

@@ -50,6 +50,7 @@ METRICS = {
     split: {"accuracy": 0.9, "loss": 0.25, "images": images, "balanced_accuracy": 0.8, "macro_f1": 0.7}
     for split, images in (("train", 1200), ("validation", 150))
 }
+OF_PATIENTS = {"validation": METRICS["validation"] | {"groups": 10, "effective_images": 37.4}}
 GROUPED = {"groups": {"train": 80, "validation": 10}, "leaks": {"exact": 0, "near": 0, "group": 0}}
 PICTURES = ("confusion.png", "curves.png", "reliability.png", "selective.png")
 DIFFERENCE = {"output": "logits", "batch": 1, "largest": 2e-6, "scale": 4.0, "median": 1e-6}
@@ -57,7 +58,8 @@ DIFFERENCE = {"output": "logits", "batch": 1, "largest": 2e-6, "scale": 4.0, "me
 
 def write(shape=(64, 96, 3), published=card.PLOTS, record=None, **changes):
     """The card of a toy, whose training record and metadata are changed in some places."""
-    document = toys.metadata(trunk="plain", metrics=METRICS, training={**RECORD, **(record or {})}, **changes)
+    changes = {"metrics": METRICS, **changes}
+    document = toys.metadata(trunk="plain", training={**RECORD, **(record or {})}, **changes)
     return card.card("toy", 4, document, Shape(*shape), published)
 
 
@@ -89,6 +91,16 @@ def test_what_it_is_and_how_it_was_trained():
     assert sections == ["Accuracy", "Calibration", "Training", "Verification", "Use"]
     assert "\n\n\n" not in text  # what is not known leaves no gap
     assert text.count("\n\n- ") == 1  # neither in the list
+
+
+def test_the_interval_of_grouped_images_is_for_new_groups():
+    text = write(metrics=OF_PATIENTS, record=GROUPED)
+
+    assert "| validation | 150 | 0.9000 (0.764–0.962) |" in text  # as 34 of 37 or 38 images would have
+    assert (
+        "They are for new groups, as images of a group resemble each other: the 150 images of validation, in 10 "
+        "groups, count like 37 independent ones (Saha, Miller and Wang 2016).\n"
+    ) in text
 
 
 @pytest.mark.parametrize(

@@ -546,6 +546,27 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
     assert run("verify", str(tmp_path / "foreign.onnx"))[0] == 65
 
 
+def test_a_run_names_all_files_that_were_skipped(folder, monkeypatch, capsys):
+    """The report names the first ten."""
+    for index in range(12):
+        (folder / "dark" / f"no-{index:02}.png").write_bytes(b"no image")
+    monkeypatch.setattr(keras.Model, "fit", interrupt)
+
+    assert main(["train", str(folder), "--name", "toy"]) == 130
+
+    assert "runs/toy/1/skipped.txt names all 12 skipped files\n" in capsys.readouterr().err
+    lines = Path("runs/toy/1/skipped.txt").read_text().splitlines()
+    assert [line.partition(":")[0] for line in lines] == [f"dark/no-{index:02}.png" for index in range(12)]
+    assert all("use JPEG" in line for line in lines)
+
+
+def test_data_beside_a_run_to_resume_is_what_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "digits", "--resume", "runs/x/1"])
+
+    assert "--resume uses the data of its run; leave out DATA, or leave out --resume" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -593,6 +614,7 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
         ["train", "photos", "--archtecture", "regions"],
         ["train", "photos", "more photos"],
         ["verify", "toy", "--against", "toy:1"],
+        ["verify", "toy", "--labels", "a,b"],
     ],
 )
 def test_usage_errors(line, capsys):
@@ -638,11 +660,24 @@ def test_the_least_and_the_largest_values_are_taken(tmp_path):
         ("elsewhere/My photos (2)", "my-photos-2-regions"),
         ("photos/.", "photos-regions"),
         ("arrays.npz", "arrays-regions"),
+        ("ARRAYS.NPZ", "arrays-regions"),
+        ("Photos.CSV", "photos-regions"),
         ("照片", "model-regions"),
     ],
 )
 def test_a_model_without_a_name_is_named_after_its_data(data, name):
     assert arguments.parse(["train", data]).name == name
+
+
+def test_paths_that_the_system_cannot_look_up_are_told_in_a_line(folder, tmp_path, capsys):
+    long = "a" * 300
+    assert main(["train", str(folder), "--trunk", "plain", "--output", long]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {long}: File name too long"
+
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert main(["train", str(loop)]) == 66
+    assert capsys.readouterr().err.startswith(f"error: {loop} does not exist; name a folder")
 
 
 @pytest.mark.parametrize(
@@ -704,7 +739,7 @@ def ended(tmp_path_factory):
     with (root / "said").open("wb") as said:
         process = subprocess.Popen([sys.executable, *arguments], cwd=root, env=environment, stderr=said)
     deadline = time.monotonic() + 300
-    while "epoch   1 of 3" not in (root / "said").read_text():
+    while "; validation loss" not in (root / "said").read_text():
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
@@ -736,14 +771,14 @@ def test_nothing_but_our_own_lines_reach_the_terminal(ended):
     starts = [line.split()[0] for line in said.splitlines()]
     assert starts[:7] == [*first, "epoch"]
     assert starts[-1] == "interrupted;"
-    assert set(starts[7:-1]) <= {"epoch", "trained", "note:"}  # whatever it had reached
+    assert set(starts[7:-1]) <= {"epoch", "trained", "measuring", "converting", "note:"}  # whatever it had reached
     starts = [line.split()[0] for line in done.stderr.splitlines()]
-    assert [start for start in starts if start != "epoch"] == [*first, "trained", "note:"]
+    assert [start for start in starts if start != "epoch"] == [*first, "trained", "measuring", "converting", "note:"]
     assert (
         said.splitlines()[5]
         == "an epoch is 30 steps of 64 images, 60.0 times through the images; at most 3 epochs, on the CPU"
     )
-    epochs = [line for line in said.splitlines() if line.startswith("epoch")]
+    epochs = [line for line in said.splitlines() if "; validation loss" in line]
     assert [bool(re.search(r"; about [\d.]+ (s|min|h) to go$", line)) for line in epochs] == [
         True,
         *[False] * len(epochs[1:]),

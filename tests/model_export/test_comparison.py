@@ -1,6 +1,7 @@
 """A comparison trains each architecture with each seed, and concludes no more than its figures support."""
 
 import argparse
+import csv
 import json
 import math
 import re
@@ -9,13 +10,13 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from model_export import comparison, datasets
+from model_export import comparison, datasets, report
 from model_export.__main__ import main
 from model_export.comparison import Trained, read
 from model_export.errors import BadData
@@ -46,6 +47,32 @@ def test_a_difference_that_all_seeds_agree_on():
     assert "920,000 parameters fewer" in sentence
     assert "clearly better" in conclusions.ranking(runs, 2000)[1]
     assert "no clear difference with these seeds and images" in conclusions.ranking(runs, 100)[1]
+
+
+def test_grouped_images_count_for_fewer():
+    runs = trained(gap=(0.80, 0.81, 0.79), flatten_dense_dropout=(0.70, 0.71, 0.69))
+    grouped = [replace(each, effective_images=100.0) for each in runs]
+
+    assert "clearly better" in conclusions.ranking(runs, 2000)[1]
+    assert "no clear difference with these seeds and images" in conclusions.ranking(grouped, 2000)[1]
+    assert conclusions.resolution(runs, 2000).startswith("The validation split has 2,000 images: by chance ")
+    assert conclusions.resolution(grouped, 2000).startswith(
+        "The validation split has 2,000 images, which are grouped and count like 100 independent ones: by chance in "
+        "their choice, each accuracy is off by about 4.3 points "
+    )
+    one = [replace(each, effective_images=1.2) for each in runs]
+    assert ", which are grouped and count like 1 independent one: by" in conclusions.resolution(one, 2000)
+
+
+def test_runs_from_before_groups_were_counted_are_of_as_many_as_the_others():
+    """A report that is continued has both, of the same images."""
+    runs = trained(gap=(0.80, 0.81, 0.79), flatten_dense_dropout=(0.70, 0.71, 0.69))
+    for known in ("gap", "flatten-dense-dropout"):
+        mixed = [replace(each, effective_images=100.0 * (each.architecture == known)) for each in runs]
+        grouped = [replace(each, effective_images=100.0) for each in runs]
+
+        assert conclusions.ranking(mixed, 2000) == conclusions.ranking(grouped, 2000)
+        assert conclusions.resolution(mixed, 2000) == conclusions.resolution(grouped, 2000)
 
 
 def test_over_the_seeds_the_interval_is_that_of_the_paired_t_test():
@@ -141,7 +168,7 @@ def test_what_is_told_apart_leaves_the_others_a_milder_test():
     [
         ((0.80, 0.81, 0.79), (0.802, 0.811, 0.792), "validates at least as well"),
         ((0.796, 0.805, 0.788), (0.80, 0.81, 0.79), "worse on average, but these seeds and images do not settle it"),
-        ((0.70, 0.71, 0.69), (0.80, 0.81, 0.795), "validates worse,"),
+        ((0.70, 0.71, 0.69), (0.80, 0.81, 0.795), "validates worse, with"),
         ((0.70, 0.80, 0.75), (0.75, 0.70, 0.72), "better on average, but these seeds and images do not settle it"),
         (
             (0.80,),
@@ -158,10 +185,36 @@ def test_a_conclusion_never_goes_beyond_the_seeds(gap, dense, verdict):
     assert verdict in sentence
 
 
+def test_what_is_worse_is_not_called_as_good_however_little_it_is():
+    """Half a point with half a million images: within the margin, and no accident."""
+    runs = trained(gap=(0.795, 0.805, 0.785), flatten_dense_dropout=(0.80, 0.81, 0.79))
+
+    _, low, high = conclusions.paired(runs, "gap", "flatten-dense-dropout", 500_000)
+    assert -0.01 < low < high < 0
+    (sentence,) = conclusions.pooling_against_dense(runs, 500_000)
+    assert "it validates worse, but by less than a point, with" in sentence
+
+
+def test_no_interval_goes_beyond_what_accuracies_can_differ_by():
+    """Student's distribution does, with two seeds that disagree."""
+    runs = trained(gap=(0.4, 0.9), regions=(0.9, 0.4))
+
+    assert conclusions.paired(runs, "gap", "regions", 100) == (pytest.approx(0), -1, 1)
+
+
 def test_a_tie_has_no_winner():
     first = conclusions.ranking(trained(gap=(0.8, 0.7), regions=(0.7, 0.8), gmp=(0.7, 0.7)), 100)[0]
 
     assert first == "`gap`, `regions` share the highest mean validation accuracy, 0.7500."
+
+
+def test_others_that_are_equally_good_are_named_in_the_order_of_the_figures():
+    """Not in one that changes whenever the same report is written."""
+    names = ("regions", "attention", "gmp", "mixed", "hybrid", "gem")
+
+    _, *others = conclusions.ranking(trained(gap=(0.8, 0.8), **dict.fromkeys(names, (0.7, 0.7))), 100)
+
+    assert [re.findall(r"`(\w+)`", line)[1] for line in others] == list(names)
 
 
 def test_nothing_is_claimed_of_what_was_not_trained():
@@ -169,23 +222,29 @@ def test_nothing_is_claimed_of_what_was_not_trained():
     assert conclusions.pooling_against_dense(trained(flatten_dense=(0.8,), regions=(0.7,)), 100) == []
 
 
-def test_what_other_images_would_change_is_a_binomial_standard_error():
-    assert "about 2.0 points" in conclusions.resolution(trained(gap=(0.75, 0.85), regions=(0.8, 0.8)), 400)
+def test_how_far_an_accuracy_is_off_is_a_binomial_standard_error():
+    """Not from that of other images, from which it differs by 1.4 times as much, but from that of all images."""
+    said = conclusions.resolution(trained(gap=(0.75, 0.85), regions=(0.8, 0.8)), 400)
+
+    assert "each accuracy is off by about 2.0 points (one standard error)" in said
 
 
 def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_path, capsys):
     arguments = ["compare", str(folder), "--architectures", "gap,flatten-dense-dropout", "--trunk", "plain"]
-    arguments += ["--epochs", "2", "--learning-rate", "0.01", "--batch-size", "8", "--report", str(tmp_path / "report")]
+    arguments += ["--epochs", "3", "--learning-rate", "0.01", "--batch-size", "8", "--report", str(tmp_path / "report")]
     assert main([*arguments, "--seeds", "1", "--json"]) == 0
     first = json.loads(capsys.readouterr().out)
     page = (tmp_path / "report" / "README.md").read_text()
     assert "averaging 0.99; seed 0. Measured with the weights of the last epoch; train − " in page
     assert "![Training curves](curves.png)" in page
+    interrupted = tmp_path / "report" / "gap" / "seed-1" / "train" / "events.out.tfevents.0"
+    interrupted.parent.mkdir(parents=True)
+    interrupted.write_bytes(b"")
     again = [sys.executable, "-m", "model_export", *arguments, "--seeds", "3", "--json"]
     done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, check=True)
 
     second = json.loads(done.stdout)
-    assert "\n6 trainings (architectures: 2, seeds: 3) of 2 epochs each; 2 done before\n" in done.stderr
+    assert "\n6 trainings (architectures: 2, seeds: 3) of 3 epochs each; 2 done before\n" in done.stderr
     assert "seed 0 epoch" not in done.stderr  # it is there already
     assert "retracing" not in done.stderr  # each network is traced anew, of which TensorFlow warns on the terminal
     assert "WARNING" not in done.stderr
@@ -193,8 +252,12 @@ def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_pa
     assert first["table"][0]["parameters"] == second["table"][0]["parameters"]
     report = tmp_path / "report"
     assert len((report / "runs.csv").read_text().splitlines()) == 7
+    with (report / "gap" / "seed-0.csv").open() as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    assert read(report)[0].seconds_per_epoch == sorted(seconds)[1]  # the first one compiles, and takes longest
     assert (report / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert list(report.glob("gap/seed-1/train/events.out.tfevents.*"))
+    (events,) = report.glob("gap/seed-1/train/events.out.tfevents.*")
+    assert events.stat().st_size
     page = (report / "README.md").read_text()
     assert "| `flatten-dense-dropout` |" in page
     assert (
@@ -206,6 +269,15 @@ def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_pa
     assert "Global average pooling against `flatten-dense-dropout`" in page
     assert main([*arguments, "--seeds", "2", "--batch-size", "7"]) == 65
     assert "had another batch_size; compare into another --report" in capsys.readouterr().err
+
+
+def test_a_comparison_has_a_folder_of_its_own_whatever_its_data_is_called():
+    found = [comparison.new_folder(name) for name in ("My photos (2)", "My photos (2)", "照片")]
+
+    assert [str(path) for path in found] == [
+        f"comparisons/{name}" for name in ("my-photos-2/1", "my-photos-2/2", "data/1")
+    ]
+    assert all(path.is_dir() for path in found)
 
 
 def test_two_comparisons_can_begin_a_report_at_the_same_moment(folder, tmp_path):
@@ -260,10 +332,23 @@ def test_a_full_disk_leaves_the_lines_of_the_finished_runs(tmp_path):
     assert [asdict(each) for each in comparison.read(tmp_path)] == finished
 
 
+def test_runs_of_a_report_from_before_groups_were_counted_are_read(tmp_path):
+    (tmp_path / "runs.csv").write_text(
+        "architecture,seed,parameters,train_accuracy,train_loss,validation_accuracy,validation_loss,seconds_per_epoch\n"
+        "gap,0,29154,0.9,0.3,0.8,0.5,1.0\n"
+    )
+
+    assert read(tmp_path) == [Trained("gap", 0, 29154, 0.9, 0.3, 0.8, 0.5, 1.0, effective_images=0)]
+
+
 def test_a_report_that_is_damaged_is_named(folder, tmp_path, capsys):
     (tmp_path / "runs.csv").write_text("architecture,seed,parameters\ngap,0,29154\ngap,1,2")
     with pytest.raises(BadData, match=r"runs\.csv cannot be read: .*; remove the incomplete lines"):
         read(tmp_path)
+    (tmp_path / "gap").mkdir()
+    (tmp_path / "gap" / "seed-0.csv").write_text("epoch,loss,val_loss\n1,0.5")
+    with pytest.raises(BadData, match=r"gap/seed-0\.csv cannot be read: "):
+        report._draw(tmp_path, ("gap",), seeds=1)
     (tmp_path / "common.json").write_text("{")
     assert main(["compare", str(folder), "--report", str(tmp_path)]) == 65
     assert "common.json cannot be read: " in capsys.readouterr().err

@@ -113,7 +113,8 @@ def test_a_missing_validation_split_is_cut_from_train(folder, tmp_path):
 def test_unreadable_files_are_counted_named_and_skipped(folder):
     (folder / "dark" / "zz.png").write_bytes(b"not an image")
     (folder / "dark" / "00.png").write_bytes((folder / "dark" / "00.png").read_bytes()[:100])
-    (folder / "dark" / ".DS_Store").write_bytes(b"hidden")
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):  # written by systems, not by users
+        (folder / "dark" / name).write_bytes(b"hidden")
 
     dataset = datasets.load(str(folder))
 
@@ -232,7 +233,7 @@ def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(MissingInput, match=r"photo\.jpg is not a folder; name a folder, a \.csv table,"):
         datasets.load(str(tmp_path / "photo.jpg"))
     with pytest.raises(
-        MissingInput, match="has no folders; name the folder that has a folder of images for each class"
+        MissingInput, match=r"has no folders; name the folder that has a folder .*, or list the images in a \.csv table"
     ):
         datasets.load(str(tmp_path))
 
@@ -241,8 +242,9 @@ def test_the_folder_that_holds_the_one_that_was_meant(folder, tmp_path):
     (tmp_path / "unpacked").mkdir()
     meant = folder.rename(tmp_path / "unpacked" / "photos")
 
-    with pytest.raises(BadData, match=f"has one class, 'photos'; .*; did you mean {meant}, which has folders"):
-        datasets.load(str(tmp_path / "unpacked"))
+    for given in (tmp_path / "unpacked", tmp_path):
+        with pytest.raises(BadData, match=f"has one class, '[a-z]+'; .*; did you mean {meant}, which has folders"):
+            datasets.load(str(given))
 
 
 def test_a_class_that_train_has_not(folder, tmp_path):
@@ -303,6 +305,8 @@ def test_of_many_lines_the_rest_is_counted(folder, capsys):
     lines = capsys.readouterr().err.splitlines()
     skipped = [index for index, line in enumerate(lines) if line.startswith("skipped dark/")]
     assert (len(skipped), lines[skipped[-1] + 1 :][:2]) == (10, ["… and 2 more", "skipped 12 files in all"])
+    names = [lines[index].removeprefix("skipped ").partition(":")[0] for index in skipped]
+    assert names == [f"dark/no-{index:02}.png" for index in range(10)]
     contradictions = [index for index, line in enumerate(lines) if line.startswith("  contradiction: ")]
     assert (len(contradictions), lines[contradictions[-1] + 1]) == (10, "… and 1 more")
 
@@ -398,6 +402,8 @@ def test_options_of_training_are_advised_only_where_they_can_be_given(folder, ca
     said = capsys.readouterr().err
     assert "--class-weights makes" in said
     assert "note: --value-range LOW HIGH says which values become 0 and 255\n" in said
+    summary.say_dataset(dataset, training=True, weighted=True)
+    assert "--class-weights" not in capsys.readouterr().err
     summary.say_dataset(dataset)
     said = capsys.readouterr().err
     assert "warning: 1 image is in two classes" in said
@@ -417,16 +423,43 @@ def test_a_data_set_is_described_in_its_first_lines(folder, capsys, groups):
     ]
 
 
-@pytest.mark.parametrize(("more", "rest"), [(5, ""), (7, " and 2 other kinds")])
-def test_of_many_kinds_of_files_six_are_named(folder, capsys, more, rest):
-    for index in range(more):
+def line_about_files(folder, capsys):
+    summary.say_dataset(datasets.load(str(folder)))
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("files: "))
+    return line
+
+
+def test_up_to_six_kinds_of_files_are_named_with_their_sizes(folder, capsys):
+    for index in range(5):
         (folder / "dark" / f"{index:02}.png").write_bytes(toys.save(np.full((17 + index, 16, 3), index, np.uint8)))
 
-    summary.say_dataset(datasets.load(str(folder)))
+    line = line_about_files(folder, capsys)
 
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("files: "))
+    assert line.startswith("files: 35 × 16×16 PNG RGB, 1 × ")
+    assert [f"1 × {height}×16 PNG RGB" in line for height in range(17, 22)] == [True] * 5
+
+
+def test_of_files_of_many_sizes_the_modes_are_named(folder, capsys):
+    """A few grey ones among photos of many sizes are seen."""
+    for index in range(12):
+        (folder / "dark" / f"{index:02}.png").write_bytes(toys.save(np.full((28 - index, 16, 3), index, np.uint8)))
+    (folder / "bright" / "00.png").write_bytes(toys.save(np.full((12, 40), 250, np.uint8)))
+
+    assert line_about_files(folder, capsys) == (
+        "files: 39 × PNG RGB, 1 × PNG L; 14 sizes (height × width), 16×16 to 12×40"
+    )
+
+
+def test_of_many_kinds_of_files_six_are_named(folder, capsys):
+    for index, mode in enumerate(["L", "LA", "P", "RGBA", "1", "I;16"]):
+        with Image.new(mode, (16, 16)) as image:
+            image.save(folder / "dark" / f"{index:02}.png")
+
+    line = line_about_files(folder, capsys)
+
+    assert line.startswith("files: 34 × 16×16 PNG RGB, 1 × 16×16 PNG ")
     assert line.count(" × ") == 6
-    assert line.endswith(rest) if rest else "other" not in line
+    assert line.endswith(" and 1 other kind")
 
 
 def test_kinds_of_files_and_rare_classes_are_told_of(folder, capsys):
@@ -438,7 +471,17 @@ def test_kinds_of_files_and_rare_classes_are_told_of(folder, capsys):
 
     said = capsys.readouterr().err
     assert "files: 26 × 16×16 PNG RGB, 1 × 20×30 BMP RGB\n" in said
-    assert "'bright' has 3.2 times the images of 'dark'" in said  # 16 and 5 are left to train on
+    # 16 and 5 are left to train on
+    assert "'bright' has 3.2 times the images of 'dark', which has 5 to learn from: add some; --class-weights" in said
+
+
+def test_of_a_rare_class_with_enough_images_no_more_are_asked_for(folder, capsys):
+    for index in range(60):
+        (folder / "bright" / f"more{index}.png").write_bytes(toys.plain(100 + index, (16, 16)))
+
+    summary.say_dataset(datasets.load(str(folder)), training=True)
+
+    assert "'bright' has 4.0 times the images of 'dark'; --class-weights" in capsys.readouterr().err
 
 
 def test_classes_of_like_size_are_no_matter(folder, capsys):

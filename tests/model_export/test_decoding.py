@@ -13,6 +13,7 @@ from app.images import Shape
 from model_export import datasets
 from model_export.data import decoding
 from model_export.data.sources.listing import File
+from model_export.errors import BadData
 from model_export.fitting.batches import InOrder, Shuffled
 
 
@@ -164,15 +165,39 @@ def test_every_image_of_a_large_split_is_measured_once():
     np.testing.assert_array_equal(np.concatenate([images for images, _ in taken]).ravel(), numbers.astype(np.uint8))
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "at_once"), [(32, 32, 256), (64, 128, 256), (128, 128, 128), (512, 256, 16), (4096, 2048, 1)]
+)
+def test_larger_images_are_measured_in_smaller_batches(height, width, at_once):
+    """Whatever the size, a batch holds no more pixels; else measuring takes more memory than training did."""
+    split = decoding.Split(np.broadcast_to(np.uint8(0), (300, height, width, 1)), np.arange(300))
+    batches = InOrder(split)
+
+    sizes = [len(batches[index][1]) for index in range(len(batches))]
+    assert max(sizes) == at_once
+    assert sum(sizes) == 300
+
+
 def test_what_does_not_fit_into_memory_goes_to_the_users_cache(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(decoding, "_LARGEST_SHARE_OF_MEMORY", 0.0)
 
-    dataset = datasets.load(str(folder))
+    dataset = datasets.load(str(folder), size=(64, 64))
 
     assert isinstance(dataset.splits["train"].images, np.memmap)
-    assert "streamed from there" in capsys.readouterr().err
-    assert list((tmp_path / "home" / "multipool").rglob("images.npy"))
+    cache = tmp_path / "home" / "multipool"
+    assert f"0.5 MB of images: decoded into {cache} and streamed from there (--cache" in capsys.readouterr().err
+    assert list(cache.rglob("images.npy"))
+
+
+def test_where_there_is_neither_enough_memory_nor_a_home_a_cache_is_asked_for(folder, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as for a user that has only a number
+    monkeypatch.setattr(decoding, "_LARGEST_SHARE_OF_MEMORY", 0.0)
+
+    with pytest.raises(BadData, match="the user has no home folder; choose a --cache"):
+        datasets.load(str(folder))
 
 
 @pytest.mark.parametrize("fingerprint", ["same", "other"])

@@ -45,6 +45,7 @@ def test_what_is_said_first_is_what_the_table_shows(committed, capsys):
     assert first == "scikit-learn digits: 10 classes, images 32×32×1, 1,439 train, 179 validation, 179 test"
     assert re.search(r"^  0: \d+ train, \d+ validation, \d+ test$", said.err, re.MULTILINE)
     assert " all" not in said.err
+    assert re.search(r"^golden probe: largest difference \d\.\de[+-]\d\d, 0\.01 is allowed$", said.out, re.MULTILINE)
     assert "train" in said.out
     assert "test: each class" in said.out
     assert "test: coverage and accuracy by min_confidence" in said.out
@@ -100,6 +101,18 @@ def test_every_split_is_measured_whichever_there_are(folder, tmp_path, capsys, s
     assert {name: found["images"] for name, found in metrics.items()} == dict.fromkeys(splits, 40)
 
 
+def test_a_split_named_train_that_the_model_has_not_learned_from_has_intervals(folder, tmp_path, capsys):
+    toys.publish(tmp_path / "models", "other", 1, toys.artifact(labels=LABELS, gain=9))
+    for split in ("train", "test"):
+        shutil.copytree(folder, tmp_path / "splits" / split)
+
+    assert main(["verify", "toy", str(tmp_path / "splits"), "--against", "other"]) == 0
+
+    out = capsys.readouterr().out
+    assert re.search(r"train +│ 40 +│ 1\.0000 \(0\.912–1\.000\)", out)
+    assert re.search(r"train +│ 40 +│ 1\.0000 +│ 1\.0000 +│ \+0\.0000 \(-0\.\d+ to \+0\.\d+\)", out)
+
+
 def test_numbers_are_the_classes_of_the_model(tmp_path, capsys):
     values = np.array([20, 20, 230], np.uint8)
     np.savez(tmp_path / "some.npz", x=np.broadcast_to(values[:, None, None, None], (3, 8, 8, 3)), y=[0, 0, 1])
@@ -148,6 +161,7 @@ def test_of_the_built_in_digits_it_is_known_which_the_model_has_seen(committed, 
     found = json.loads(capsys.readouterr().out)
 
     assert found["seen_in_training"] == {"train": "learned from", "validation": "tuned on", "test": "not seen"}
+    assert 0 <= found["probe_difference"] <= 0.01
     assert {split: figures["images"] for split, figures in found["metrics"].items()} == {
         "train": 1439,
         "validation": 179,

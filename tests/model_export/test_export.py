@@ -187,6 +187,14 @@ def test_copies_of_a_graph_do_not_pile_up_during_conversion(monkeypatch):
     assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
 
 
+@pytest.mark.parametrize("architecture", HEADS)
+def test_a_gpu_can_run_all_of_the_graph(architecture):
+    """ONNX Runtime leaves arithmetic on sizes to the CPU, and the service runs a model on a GPU whole or not at all."""
+    graph = conversion.convert(*trained(architecture)).graph
+
+    assert "Shape" not in {node.op_type for node in graph.node}
+
+
 @pytest.mark.parametrize("architecture", ["channel-groups", "separable", "regions"])
 def test_nothing_is_done_for_maps_that_nobody_asks_for(architecture):
     graph = conversion.convert(*trained(architecture, shape=Shape(32, 48, 3))).graph

@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from model_export.__main__ import main
 from model_export.data import grouping, splitting
 from model_export.data.sources.listing import File
 from model_export.errors import BadData
+from tests import toys
 
 LABELS = ("a", "b", "c")
 
@@ -174,7 +176,7 @@ def test_a_pattern_groups_the_files_of_a_folder(folder):
     """Files 00 to 09 and 10 to 19 of both classes would be two groups: the last digit makes ten."""
     dataset = datasets.load(str(folder), groups=r"(\d)\.png$")
 
-    assert dataset.groups == {"train": 8, "validation": 1, "test": 1}
+    assert dataset.counts_of_groups() == {"train": 8, "validation": 1, "test": 1}
     digits = [{name[-5] for name in split.names} for split in dataset.splits.values()]
     assert [len(of_split) for of_split in digits] == [8, 1, 1]
 
@@ -249,6 +251,21 @@ def test_groups_in_two_splits_are_leakage(folder, tmp_path, capsys):
     assert "nearly so, or of the same group, in two splits; remove one of each, and keep each group in one" in said
 
 
+def test_a_group_that_is_in_all_splits_is_one_group(folder, tmp_path, capsys):
+    for path in sorted(folder.rglob("*.png")):
+        home = tmp_path / "split" / ("train", "validation", "test")[int(path.stem) % 3] / path.parent.name
+        home.mkdir(parents=True, exist_ok=True)
+        path.rename(home / path.name)
+    options = ["--groups", "(bright|dark)", "--epochs", "1", "--trunk", "plain", "--json", "--name", "grouped"]
+
+    assert main(["train", str(tmp_path / "split"), *options]) == 0
+
+    captured = capsys.readouterr()
+    assert "0 nearly so, and 2 groups are in two; figures measured on them are too good" in captured.err
+    assert "are in two splits, and 2 groups are in two, so" in Path("models/grouped/1/README.md").read_text()
+    assert [leak["group"] for leak in json.loads(captured.out)["leaks"]] == ["bright", "dark"] * 3
+
+
 def test_a_model_is_measured_with_the_groups_that_it_was_trained_with(folder, capsys):
     options = ["--epochs", "1", "--trunk", "plain", "--json", "--groups", r"(\d)\.png", "--name", "grouped"]
     assert main(["train", str(folder), *options]) == 0
@@ -258,11 +275,83 @@ def test_a_model_is_measured_with_the_groups_that_it_was_trained_with(folder, ca
 
     verified = json.loads(capsys.readouterr().out)
     assert verified["seen_in_training"] == {"train": "learned from", "validation": "tuned on", "test": "not seen"}
-    assert verified["metrics"]["test"]["images"] == 4
+    counts = {split: (found["images"], found["groups"]) for split, found in verified["metrics"].items()}
+    assert counts == {"train": (32, 8), "validation": (4, 1), "test": (4, 1)}
+    assert verified["metrics"]["test"]["effective_images"] == 1
+    assert main(["verify", "grouped", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "are for new groups: the 4 images of test, in 1 group, count like 1 independent one\n" in shown
+    assert ", test not seen\n" in shown
     assert main(["inspect", "grouped", "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)["metadata"]["training"]
+    metadata = json.loads(capsys.readouterr().out)["metadata"]
+    record, published = metadata["training"], metadata["metrics"]["validation"]
     assert (record["groups"], record["group_pattern"]) == ({"train": 8, "validation": 1, "test": 1}, r"(\d)\.png")
     assert r"--groups '(\d)\.png'" in record["repeat"]
+    assert (published["groups"], published["effective_images"]) == (1, 1)
     (folder / "dark" / "x.png").write_bytes((folder / "dark" / "00.png").read_bytes())
     assert main(["verify", "grouped", str(folder), "--json"]) == 0  # which the pattern does not group any more
-    assert json.loads(capsys.readouterr().out)["seen_in_training"] == {"all": "not known"}
+    said = json.loads(capsys.readouterr().out)
+    assert said["seen_in_training"] == {"all": "not known"}
+    assert "groups" not in said["metrics"]["all"]
+
+
+def test_the_temperature_is_judged_on_other_groups(folder, tmp_path, capsys):
+    """Of validation, in each of three groups, a quarter is in the wrong class: the network is too sure of itself."""
+    for path in sorted(folder.rglob("*.png")):
+        number, label = int(path.stem), path.parent.name
+        if held_out := number >= 8:
+            label = {"bright": "dark", "dark": "bright"}[label] if number in (8, 12, 16) else label
+        home = tmp_path / "split" / ("validation" if held_out else "train") / label
+        home.mkdir(parents=True, exist_ok=True)
+        path.rename(home / f"{path.parent.name}-{number % 3}-{number}.png")
+    command = ["train", str(tmp_path / "split"), "--groups", r"(\d)-\d", "--epochs", "2", "--trunk", "plain", "--json"]
+
+    assert main(command) == 0
+
+    said = json.loads(capsys.readouterr().out)
+    assert said["calibration"]["temperature"] > 1
+    assert said["calibration"]["folds"] == said["metrics"]["validation"]["groups"] == 3
+
+
+def test_new_images_are_measured_with_their_own_groups(folder, capsys):
+    toys.publish(Path("models"), "toy", 1, toys.artifact(training={"group_pattern": "x (.*)"}))
+
+    assert main(["verify", "toy", str(folder), "--json", "--groups", r"(\d)\.png"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["metrics"]["all"]["groups"] == 10
+    assert {point["groups"] for point in said["selective"]["all"] if point["images"]} <= set(range(1, 11))
+    assert said["selective"]["all"][0]["effective_images"] == said["metrics"]["all"]["effective_images"]
+
+    assert main(["verify", "toy", str(folder), "--groups", "d"]) == 65
+    assert "--groups 'd' finds nothing in 'bright/00.png'" in capsys.readouterr().err
+    assert main(["verify", "toy", str(folder)]) == 0
+    assert "too good. If these images are of groups too, name them: --groups 'x (.*)'\n" in capsys.readouterr().out
+
+
+def test_groups_without_images_are_refused(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", "toy", "--groups", "x"])
+
+    assert ended.value.code == 2
+    assert "error: argument --groups: it groups the images of DATA; name a data set" in capsys.readouterr().err
+
+
+def test_groups_that_a_table_has_lost_since_the_training_are_missed(folder, capsys):
+    """It was split already, so its images are still known."""
+    table = folder / "t.csv"
+    files = [path.relative_to(folder) for path in sorted(folder.rglob("*.png"))]
+    split = {"16": "validation", "17": "test"}
+    lines = [f"{file},{file.parent},{split.get(file.stem, 'train')},{file.stem}" for file in files]
+    table.write_text("\n".join(["file,label,split,group", *lines]))
+    record = {
+        "seed": 0,
+        "groups": {"train": 18, "validation": 1, "test": 1},
+        "fingerprint": datasets.load(str(table), measuring=True).fingerprint(),
+    }
+    toys.publish(Path("models"), "toy", 1, toys.artifact(training=record))
+
+    assert main(["verify", "toy", str(table)]) == 0
+    assert "count images, not groups" not in capsys.readouterr().out
+    table.write_text("\n".join(["file,label,split", *(line.rpartition(",")[0] for line in lines)]))
+    assert main(["verify", "toy", str(table)]) == 0
+    assert "The intervals count images, not groups, as the groups are not known any more" in capsys.readouterr().out

@@ -1,7 +1,10 @@
 """What is printed as a command names the interpreter that ran, and nothing published a path of this machine."""
 
+import os
 import shlex
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +12,9 @@ from app.images import Shape
 from model_export import arguments
 from model_export.__main__ import main
 from model_export.artifact import repeating
-from model_export.console import invocation
+from model_export.console import interrupts, invocation
+from model_export.reporting import printing
+from tests import toys
 
 
 @pytest.fixture
@@ -62,6 +67,9 @@ def test_where_a_package_for_data_is_to_be_installed_is_said(monkeypatch, capsys
 
     assert main(["train", "tfds:mnist"]) == 66
     assert "own: /usr/bin/python3 -m pip install tensorflow-datasets\n" in capsys.readouterr().err
+    monkeypatch.setenv("MODEL_EXPORT_IN", "compose")
+    assert main(["train", "tfds:mnist"]) == 66
+    assert "own: add tensorflow-datasets to the stage 'training' of the Dockerfile" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -71,3 +79,73 @@ def test_help_says_which_name_a_model_gets(capsys, command, default):
     with pytest.raises(SystemExit):
         main([command, "--help"])
     assert f"name of the model; default: {default}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def in_compose(tmp_path, monkeypatch):
+    """As docker-compose.yml runs it, in a folder of its own."""
+    monkeypatch.setenv("MODEL_EXPORT_IN", "compose")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("in_compose")
+@pytest.mark.parametrize(
+    ("data", "option"),
+    [
+        ("photos", ""),
+        ("digits", ""),
+        ("/photos", ""),
+        ("/proc/photos", "-v FOLDER:/proc:ro "),
+        ("/proc", "-v FOLDER:/proc:ro "),
+    ],
+)
+def test_a_printed_command_mounts_again_what_it_reads(tmp_path, data, option):
+    """Where something is mounted; of Linux, /proc always is."""
+    if option and not os.path.ismount("/proc"):
+        pytest.skip("nothing is mounted at /proc")
+    program = f"docker compose run --rm {option}model_export"
+
+    said = printing.next_commands(toys.publish(tmp_path, "light").parent, data)
+
+    assert f"  verify    {program} verify {tmp_path}/light/1 {data}\n" in said
+    with pytest.raises(KeyboardInterrupt) as interrupt, interrupts.resumable("train", "--resume", "run", data=data):
+        raise KeyboardInterrupt
+    assert interrupt.value.__notes__ == [f"continue with: {program} train --resume run"]
+
+
+@pytest.mark.usefixtures("in_compose")
+@pytest.mark.parametrize("data", ["/home/somebody/photos", "photos.csv", "data.npz"])
+def test_what_a_container_cannot_see_is_said_to_need_a_mount(capsys, monkeypatch, data):
+    assert main(["train", data]) == 66
+    hint = "is mounted: docker compose run --rm -v /path/photos:/photos:ro model_export … /photos\n"
+    assert capsys.readouterr().err.endswith(hint)
+
+    monkeypatch.delenv("MODEL_EXPORT_IN")
+    assert main(["train", data]) == 66
+    assert "docker" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("in_compose")
+def test_usage_is_shown_as_a_container_is_used(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "photos", "--nam", "--wrong"])
+    assert "(all options: docker compose run --rm model_export train --help)\n" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("in_compose")
+def test_who_may_not_read_is_named_where_it_is_not_the_caller(capsys):
+    with tempfile.TemporaryDirectory() as root:
+        main(["train", root])  # which imports what it needs
+        capsys.readouterr()
+        Path(root).chmod(0)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # root may read everything
+        try:
+            code, reader = main(["train", root]), os.geteuid()
+        finally:
+            os.seteuid(user)
+            Path(root).chmod(0o700)
+
+    said = f"error: {root}: Permission denied for user {reader}, who owns the project's folder\n"
+    assert (code, capsys.readouterr().err) == (1, said)

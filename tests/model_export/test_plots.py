@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from model_export.data.decoding import Split
@@ -71,6 +72,35 @@ def test_thresholds_that_leave_every_answer_open_have_a_coverage_and_no_accuracy
     curve, *points = next(lines for title, lines in drawn.items() if title.startswith("Risk"))
     assert curve == pytest.approx(np.array([[0.25, 0], [0.75, 1 / 3], [1, 0.5]]))
     assert [point for (point,) in points] == pytest.approx(np.array([[1, 0.5], [1, 0.5], [0.75, 1 / 3], [0.25, 0]]))
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """What is drawn, instead of being written."""
+    found = []
+    monkeypatch.setattr(plots, "_save", lambda figure, _: found.append(figure))
+    return found
+
+
+def test_the_legend_of_the_thresholds_covers_no_part_of_the_curve(tmp_path, figures):
+    split, logits = results()
+
+    plots.selective(Selective.of(metrics.probabilities(logits), split.labels), tmp_path / "selective.png")
+
+    (figure,) = figures
+    FigureCanvasAgg(figure).draw()
+    right = figure.axes[1]
+    assert not right.get_legend().get_window_extent().overlaps(right.get_window_extent())
+
+
+def test_mistakes_come_with_the_probability_of_the_truth_which_orders_them(tmp_path, figures):
+    probabilities = np.array([[0.9, 0.06, 0.04], [0.5, 0.49, 0.01], [0.2, 0.7, 0.1]])
+    split = Split(np.zeros((3, 8, 8, 3), np.uint8), np.array([1, 2, 1]), ("d/a.jpg", "d/b.jpg", "d/c.jpg"))
+
+    assert plots.mistakes(split, np.log(probabilities).astype(np.float32), ("x", "y", "z"), tmp_path / "m.png") == 2
+
+    titles = [axes.get_title() for axes in figures[0].axes if axes.get_title()]
+    assert titles == ["x 0.50\ntruth: z 0.01\nb.jpg", "x 0.90\ntruth: y 0.06\na.jpg"]
 
 
 def test_no_mistakes_need_no_sheet(tmp_path):

@@ -85,7 +85,7 @@ def test_convolutions_are_what_becomes_float16():
 
 
 @pytest.mark.parametrize("count", [1, 12, 32, 40])
-def test_speeds_at_batch_32_are_those_of_32_images(count):
+def test_speeds_in_batches_are_those_of_32_images(count):
     found = timing.batch(images(count))
 
     assert len(found) == 32

@@ -74,6 +74,25 @@ def test_the_service_is_asked_where_it_is_set_to_listen(tmp_path, monkeypatch, s
     assert ask == f"  ask       curl -F file=@IMAGE 'http://{address}/predict?model=light'"
 
 
+@pytest.mark.parametrize(
+    ("publish", "address"),
+    [
+        ("", "127.0.0.1:8000"),
+        ("8080", "127.0.0.1:8080"),
+        ("127.0.0.1:18500", "127.0.0.1:18500"),
+        ("0.0.0.0:80", "127.0.0.1:80"),
+        ("[::1]:8000", "[::1]:8000"),
+    ],
+)
+def test_in_a_container_the_service_is_asked_where_it_is_published(tmp_path, monkeypatch, publish, address):
+    monkeypatch.setenv("MODEL_EXPORT_IN", "compose")
+    monkeypatch.setenv("PUBLISH", publish)
+
+    ask = printing.next_commands(toys.publish(tmp_path, "light").parent, "photos").splitlines()[4]
+
+    assert ask == f"  ask       curl -F file=@IMAGE 'http://{address}/predict?model=light'"
+
+
 def test_the_program_may_lie_in_a_folder_with_spaces(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "my env" / "python"))
 
@@ -96,6 +115,30 @@ def test_the_mistakes_that_a_run_shows_are_counted(tmp_path, capsys, mistakes, w
     lines = capsys.readouterr().out.splitlines()
     where = " among the validation images" if mistakes else ""
     assert f"run runs/1: results.csv, curves, confusion, reliability, selective{words}{where}" in lines
+
+
+def test_the_classes_that_a_training_recognises_least_are_named(tmp_path, capsys):
+    """In the split that it has seen least of; classes without images, or without a mistake, are none of them."""
+
+    def print_with(recalls):
+        of_classes = {
+            label: {"precision": 0.5, "recall": recall, "f1": 0.5, "images": images, "predicted": 1}
+            for label, (recall, images) in recalls.items()
+        }
+        figures = {"images": 18, "accuracy": 0.9, "loss": 0.3, "ece": 0.1}
+        calibration = Calibration(1.0, 18, {"validation": 0.1}, {"validation": 0.1})
+        every = {"validation": {}, "test": of_classes}
+        published = Published(folder, {"test": figures}, [], calibration, None, 0, 0, classes=every)
+        printing.print_training(published, Path("runs/1"), "photos")
+        return capsys.readouterr().out
+
+    folder = toys.publish(tmp_path, "light").parent
+    recalls = {"a": (1.0, 9), "b": (0.75, 4), "c": (None, 0), "d": (0.0, 1), "e": (0.9, 1000), "f": (0.95, 20)}
+
+    assert "\nlowest recall in test: d 0.00 (1 image), b 0.75 (4 images), e 0.90 (1,000 images)\n" in print_with(
+        recalls
+    )
+    assert "lowest recall" not in print_with({"a": (1.0, 9), "c": (None, 0)})
 
 
 def test_what_came_out_of_a_training_is_printed_with_its_figures(tmp_path, capsys):
@@ -123,14 +166,18 @@ def test_what_came_out_of_a_training_is_printed_with_its_figures(tmp_path, capsy
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        ((199, 0.25, 0), "0.2500; with 199 images, these are rough guesses"),
-        ((200, 0.25, 0), "0.2500"),
-        ((200, 0.125, 5), "0.2500 as trained, 0.1250 as published (cross-fitted in 5 folds)"),
+        ((199, 0.25, 0, {}), "0.2500; with 199 images, these are rough guesses"),
+        ((200, 0.25, 0, {}), "0.2500"),
+        ((200, 0.125, 5, {}), "0.2500 as trained, 0.1250 as published (cross-fitted in 5 folds)"),
+        (
+            (900, 0.25, 0, {"groups": 5, "effective_images": 24.0}),
+            "0.2500; with 900 images in 5 groups, these are rough guesses",
+        ),
     ],
 )
 def test_what_a_calibration_error_is_worth_is_said(tmp_path, capsys, found, words):
-    images, after, folds = found
-    figures = {"images": images, "accuracy": 0.9, "loss": 0.3}
+    images, after, folds, groups = found
+    figures = {"images": images, "accuracy": 0.9, "loss": 0.3, **groups}
     calibration = Calibration(1.5, images, {"validation": 0.25}, {"validation": after}, folds=folds)
     published = toys.publish(tmp_path, "light").parent
 
@@ -165,8 +212,8 @@ def test_how_little_a_few_images_prove_of_a_smaller_precision_is_said(images, wo
 @pytest.mark.parametrize(
     ("precision", "speed", "words"),
     [
-        ("int8", 0.8, "warning: on this CPU, int8 is slower than float32, 0.8 times as fast at batch 32\n"),
-        ("float16", 0.5, "warning: on this CPU, float16 is slower than float32, 0.5 times as fast at batch 32; "),
+        ("int8", 0.8, "warning: on this CPU, int8 is slower than float32, 0.8 times as fast in batches\n"),
+        ("float16", 0.5, "warning: on this CPU, float16 is slower than float32, 0.5 times as fast in batches; "),
         ("int8", 1.3, ""),
     ],
 )

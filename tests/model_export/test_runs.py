@@ -108,6 +108,26 @@ def test_a_crash_after_validation_leaves_the_best_weights_of_the_finished_epochs
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_crash_between_two_steps_of_saving_an_epoch_leaves_one_state_once_the_run_goes_on(tmp_path, monkeypatch):
+    data, budget = dataset(), Budget(epochs=3, batch_size=8, augmentation="none")
+    run = Run.create(tmp_path, "toy", arguments())
+    with monkeypatch.context() as crashing:
+        crashing.setattr(Run, "_settle", lambda _, epochs: press_ctrl_c() if epochs == 2 else None)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(network(), data, budget, run)
+    assert len(list(run.folder.glob("epoch-*.keras"))) == 2
+
+    with run.locked():
+        outcome = training.train(network(), data, budget, run)
+
+    assert outcome.epochs == 3
+    assert [path.name for path in run.folder.glob("epoch-*.keras")] == ["epoch-0003.keras"]
+
+
+def press_ctrl_c():
+    raise KeyboardInterrupt
+
+
 def test_without_a_finished_epoch_there_is_nothing_to_publish(tmp_path, capsys):
     run = Run.create(tmp_path, "toy", arguments())
     with pytest.raises(KeyboardInterrupt):
@@ -205,6 +225,8 @@ def test_a_run_that_diverges_late_keeps_its_best_weights_and_is_not_gone_on_with
     assert "diverged in epoch 2" in said
     assert "stopped early" not in said
     assert training.train(network(), data, budget, run).epochs == 2
+    recalled = training.recall(network(), run)
+    assert (recalled.epochs, recalled.best_epoch, recalled.diverged) == (2, 1, True)
 
 
 def test_a_run_that_diverged_at_once_says_so_again(tmp_path):

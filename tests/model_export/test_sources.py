@@ -1,17 +1,14 @@
-"""Data as it comes: arrays in .npz, IDX files, multi-band folders, tensorflow-datasets."""
+"""Data as it comes: arrays in .npz, IDX files, multi-band folders."""
 
 import gzip
 import io
 import os
-import re
 import struct
-import sys
 import tempfile
 import zipfile
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +20,7 @@ from app.errors import InvalidUsage, MissingInput
 from model_export import datasets
 from model_export.__main__ import main
 from model_export.data import sources
-from model_export.data.sources import idx, tfds
+from model_export.data.sources import idx
 from model_export.errors import BadData
 from tests import toys
 
@@ -45,7 +42,20 @@ def test_x_and_y_are_split_by_class(tmp_path):
     assert {image.tobytes() for split in dataset.splits.values() for image in split.images} == given
 
 
-@pytest.mark.parametrize("split", ["val", "validation"])
+def test_the_ending_of_a_npz_file_may_be_in_capitals(tmp_path, capsys):
+    images, labels = arrays()
+    np.savez(tmp_path / "data.npz", x=images, y=labels)
+    (tmp_path / "data.npz").rename(tmp_path / "DATA.NPZ")
+
+    dataset = datasets.load(str(tmp_path / "DATA.NPZ"), labels=("cat", "dog", "bird"))
+
+    assert (dataset.name, dataset.labels) == ("DATA", ("cat", "dog", "bird"))
+    toys.publish(tmp_path / "models", "toy", 1, toys.artifact(labels=["cat", "dog", "bird"]))
+    assert main(["verify", str(tmp_path / "models/toy/1"), str(tmp_path / "DATA.NPZ")]) == 0
+    assert "DATA: 3 classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("split", ["val", "valid", "validation"])
 def test_splits_and_names_of_a_npz_file_are_kept(tmp_path, split):
     images, labels = arrays(shape=(16, 16))
     names = np.array(["cat", "dog", "bird"])[labels]
@@ -58,6 +68,7 @@ def test_splits_and_names_of_a_npz_file_are_kept(tmp_path, split):
     assert dataset.labels == ("bird", "cat", "dog")
     assert dataset.shape == (16, 16, 1)
     assert dataset.counts() == {"train": 30, "validation": 6}
+    assert dataset.notes == ()
     assert dataset.splits["validation"].labels.tolist() == [1, 2, 0, 1, 2, 0]
     chosen = datasets.load(str(tmp_path / "data.npz"), labels=("dog", "cat", "bird"))
     assert chosen.labels == ("dog", "cat", "bird")
@@ -75,6 +86,8 @@ def test_labels_may_lie_in_a_column_and_images_without_labels_are_not_read(tmp_p
 
     assert dataset.counts() == {"train": 24, "validation": 3, "test": 3}
     assert dataset.labels == ("0", "1", "2")
+    (note,) = dataset.notes
+    assert note.startswith("left out 'x_test' of data.npz: ")
 
 
 def test_more_classes_than_names_are_refused(tmp_path):
@@ -108,6 +121,10 @@ def test_more_classes_than_names_are_refused(tmp_path):
             "numbers for training, and names in another",
         ),
         ({"x": np.array([{}, {}]), "y": np.arange(2)}, r"cannot be read as \.npz"),
+        (
+            dict.fromkeys(("x", "x_train"), np.zeros((4, 8, 8))) | dict.fromkeys(("y", "y_train"), np.arange(4) % 2),
+            "both x and x_train",
+        ),
     ],
 )
 def test_a_npz_file_that_cannot_be_used(tmp_path, content, message):
@@ -182,7 +199,7 @@ WHOLE = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_npz_file_that_is_cut_or_changed_anywhere_is_read_or_said_to_be_damaged(tmp_path_factory, data):
     content = bytearray(data.draw(st.sampled_from(WHOLE)))
@@ -333,53 +350,6 @@ def test_multi_band_folders_bring_their_channels(tmp_path, kind, bands):
     assert dataset.splits["train"].images.max() > 250
 
 
-def test_tensorflow_datasets(tmp_path):
-    """The real loading code over files that tensorflow-datasets' own mock makes up."""
-    package = pytest.importorskip("tensorflow_datasets", reason="the extra 'tfds' is not installed")
-    info = package.builder("cats_vs_dogs", data_dir=tmp_path).info
-    split = package.core.SplitInfo(name="train", shard_lengths=[40], num_bytes=1, filename_template=None)
-    info.set_splits(package.core.splits.SplitDict([split]))
-    metadata = tmp_path / "cats_vs_dogs" / str(info.version)
-    metadata.mkdir(parents=True)
-    info.write_to_directory(metadata)
-    info.features.save_config(metadata)
-    with package.testing.mock_data(num_examples=40, data_dir=str(tmp_path)):
-        sources.find("tfds:cats_vs_dogs")
-        listing = sources.find("tfds:cats_vs_dogs")  # whose files are there already
-
-    assert listing.name.startswith("tfds cats_vs_dogs")
-    assert listing.labels == ("cat", "dog")
-    assert len(listing.files["train"]) == 40
-    assert all(file.read().startswith(b"\x89PNG") for file in listing.files["train"])
-
-
-def test_of_tensorflow_datasets_each_example_must_be_one_image_of_one_class():
-    image, label = type("Image", (), {}), type("ClassLabel", (), {})
-    package = SimpleNamespace(features=SimpleNamespace(Image=image, ClassLabel=label))
-
-    def find(**features):
-        return tfds._features(package, features, "some")
-
-    assert find(image=image(), coarse_label=label(), label=label()) == ("image", "label")
-    assert find(picture=image(), species=label(), id=object()) == ("picture", "species")
-    for features in ({"image": image()}, {"left": image(), "right": image(), "label": label()}, {"label": label()}):
-        words = f"tfds:some does not give each image one class (it has {', '.join(features)})"
-        with pytest.raises(BadData, match=re.escape(words)):
-            find(**features)
-
-
-def test_splits_and_classes_of_tensorflow_datasets_become_folders():
-    assert [tfds._split(name) for name in ("train", "valid", "val", "test")] == ["train", *["validation"] * 2, "test"]
-    assert [tfds._safe(name) for name in ("cat", "cat/dog", "")] == ["cat", "cat-dog", "unnamed"]
-
-
-def test_tensorflow_datasets_that_is_not_installed(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-
-    with pytest.raises(MissingInput, match="pip install tensorflow-datasets"):
-        sources.find("tfds:cats_vs_dogs")
-
-
 def test_small_arrays_are_enlarged_to_what_the_trunk_needs(tmp_path):
     images, labels = arrays(shape=(8, 8, 1))
     np.savez(tmp_path / "small.npz", x=images, y=labels)
@@ -435,7 +405,7 @@ def found_by_another_user(root, closed, mode):
         os.seteuid(65534)  # root may read everything
     try:
         return datasets.load(root)
-    except BadData as error:
+    except (BadData, OSError) as error:
         return str(error)
     finally:
         os.seteuid(user)
@@ -459,6 +429,22 @@ def test_a_class_of_which_nothing_can_be_read_is_not_just_called_empty():
 
     assert found.startswith("1 class has too few images: 'dark' (0); ")
     assert found.endswith("; skipped dark: it cannot be read: Permission denied")
+
+
+def test_of_a_folder_that_cannot_be_opened_no_file_is_named():
+    with tempfile.TemporaryDirectory() as root:
+        found = found_by_another_user(root, ".", 0)
+
+    assert found == f"[Errno 13] Permission denied: '{root}'"
+
+
+def test_classes_of_which_nothing_can_be_read_are_not_just_called_empty(tmp_path):
+    for label in ("bright", "dark"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "0.png").symlink_to("nowhere")
+
+    with pytest.raises(MissingInput, match=r"folder; skipped bright/0\.png: broken link, dark/0\.png: broken link$"):
+        sources.find(str(tmp_path))
 
 
 def test_damaged_files_are_skipped_and_told_of_in_our_own_lines_alone(folder, tmp_path, capfd):

@@ -40,6 +40,16 @@ def test_what_is_worse_by_more_than_chance_is_refused(before):
     )
 
 
+def test_on_few_groups_chance_explains_more(tmp_path):
+    figures = {"accuracy": 40 / 48, "images": 48, "groups": 6, "effective_images": 12}
+    toys.publish(tmp_path, "toy", 1, toys.artifact(metrics={"validation": figures}, training=RECORD))
+    before = succession.find(tmp_path, "toy")
+
+    before.check_accuracy(document(29 / 48), 0.25, "")  # the interval of 10 in 12 begins at 0.552
+    with pytest.raises(BadSuccessor, match=r"the same 48 validation images in 6 groups: .* no less than 0\.5520"):
+        before.check_accuracy(document(26 / 48), 0.25, "")
+
+
 def test_what_has_learned_nothing_does_not_replace_what_has(before):
     """On whatever data: a training that failed must not answer."""
     with pytest.raises(BadSuccessor, match=r"→ 0\.5000, no better than always naming one class \(0\.5000\)\. Nothing"):

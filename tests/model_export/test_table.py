@@ -190,7 +190,7 @@ def test_a_table_that_has_got_groups_since_the_training_is_split_as_it_was(folde
     assert set(json.loads(capsys.readouterr().out)["seen_in_training"]) == {"train", "validation", "test"}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=300)
 @given(st.one_of(st.binary(max_size=200), st.text('file,label;group split"\n\r\t\0é', max_size=200).map(str.encode)))
 def test_no_bytes_make_the_reader_fail_otherwise(tmp_path, content):
     (tmp_path / "any.csv").write_bytes(b"file,label\n" + content if len(content) % 2 else content)

@@ -1,6 +1,7 @@
 """Training keeps its best weights, stops when nothing gets better, and can be repeated."""
 
 import argparse
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 from sklearn.utils.class_weight import compute_class_weight
 
-from app import devices
+from app import devices, memory
 from app.images import Shape
 from model_export import arguments, training
 from model_export.architectures import build
@@ -16,8 +17,9 @@ from model_export.data.decoding import Split
 from model_export.datasets import Dataset
 from model_export.errors import BadData
 from model_export.figures.metrics import probabilities
-from model_export.fitting import device, optimizing
+from model_export.fitting import callbacks, device, optimizing
 from model_export.fitting.batches import Shuffled
+from model_export.fitting.normalizing import MeasureStatistics
 from model_export.fitting.runs import Run
 from model_export.reporting import remarks
 from model_export.training import Budget
@@ -97,9 +99,9 @@ def test_every_epoch_sees_all_images_in_another_order():
 
 
 def test_images_are_changed_anew_in_every_epoch():
-    batches = Shuffled(dataset().splits["train"], 32, "shift", seed=0)
+    shuffled = Shuffled(dataset().splits["train"], 32, "shift", seed=0)
 
-    assert {image.tobytes() for image in batches[0][0]} != {image.tobytes() for image in batches[batches.steps][0]}
+    assert {image.tobytes() for image in shuffled[0][0]} != {image.tobytes() for image in shuffled[shuffled.steps][0]}
 
 
 def test_the_learning_rate_rises_and_falls():
@@ -120,6 +122,21 @@ def test_the_average_of_the_weights_has_forgotten_the_first_ones_by_the_end(aske
     assert (found.ema_momentum if found.use_ema else 0) == pytest.approx(momentum)
 
 
+@pytest.mark.parametrize(("seconds", "lines"), [(-1, 62), (1000, 2)])
+def test_without_a_terminal_a_long_epoch_is_told_in_lines_now_and_then(monkeypatch, capsys, seconds, lines):
+    monkeypatch.setattr(callbacks, "_SECONDS_BETWEEN_LINES", seconds)
+
+    run(dataset(), epochs=2)
+
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == lines
+    assert re.fullmatch(
+        r"epoch   1 of 2: loss \d\.\d{4}, accuracy \d\.\d{4}; validation loss .* to go", said[lines // 2 - 1]
+    )
+    for step, line in enumerate(said[: lines // 2 - 1], start=1):
+        assert re.fullmatch(rf"epoch   1 of 2: loss \d\.\d{{4}}, accuracy \d\.\d{{4}} after {step} of 30 steps", line)
+
+
 def test_what_is_validated_and_kept_is_normalized_by_the_statistics_of_its_own_weights():
     """At a high rate, the averaged weights are far from those that batch normalisation has seen in training."""
     random = np.random.default_rng(0)
@@ -138,6 +155,48 @@ def test_what_is_validated_and_kept_is_normalized_by_the_statistics_of_its_own_w
     for layer in network.normalizations:
         deviations = (kept[layer.name] - layer.moving_mean) / np.sqrt(layer.moving_variance)
         assert np.abs(deviations).max() < 0.001
+
+
+def test_statistics_of_small_batches_are_those_of_all_their_images_together(monkeypatch):
+    """Large images come in small batches, within which they differ less than among all."""
+    monkeypatch.setattr(memory, "_PIXELS", 4 * 16 * 16)
+    random = np.random.default_rng(0)
+    brightness = random.integers(0, 256, (40, 1, 1, 1), np.uint8)  # each is taken equally often
+    split = Split(np.broadcast_to(brightness, (40, 16, 16, 1)), np.arange(40) % 2)
+    training.seed(0)
+    network = build("regions", "batchnorm", Shape(16, 16, 1), 2)
+    measuring = MeasureStatistics(network.normalizations, split, "none", 0, learned=1280)
+    measuring.set_model(network.model)
+
+    measuring.on_test_begin()
+
+    first = network.normalizations[0]
+    kept, first.momentum = np.array(first.moving_variance), 0
+    network.model(split.images, training=True)
+    np.testing.assert_allclose(kept, first.moving_variance, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("batch_size", "images"), [(2, 256), (16, 480), (64, 1280)])
+def test_statistics_are_not_measured_on_many_more_images_than_an_epoch_learns_from(batch_size, images, monkeypatch):
+    """Large images are learned from in small batches, and each of them takes long."""
+    monkeypatch.setattr(memory, "_PIXELS", 32 * 16 * 16)
+    sizes = []
+    taken = Shuffled.__getitem__
+
+    def counted(batches, index):
+        found = taken(batches, index)
+        sizes.append(len(found[0]))
+        return found
+
+    random = np.random.default_rng(0)
+    split = Split(random.integers(0, 256, (40, 16, 16, 1), np.uint8), np.arange(40) % 2)
+    data = Dataset("toy", ("odd", "even"), Shape(16, 16, 1), {"train": split, "validation": split})
+    network = build("regions", "batchnorm", data.shape, 2)
+    monkeypatch.setattr("model_export.fitting.normalizing.Shuffled.__getitem__", counted)
+
+    training.train(network, data, Budget(epochs=1, batch_size=batch_size, augmentation="none"))
+
+    assert sum(size for size in sizes if size == 32) == images
 
 
 @pytest.mark.parametrize(
@@ -162,12 +221,18 @@ def test_what_is_trained_is_told_and_what_its_trunk_may_have_seen(capsys, weight
 
 
 @pytest.mark.parametrize(
-    ("losses", "is_unfinished"),
-    [([3, 2, 1], True), ([1, 2, 3], False), ([2] * 29 + [1], False), ([3, 2, float("nan")], False)],
+    ("losses", "frozen", "is_unfinished"),
+    [
+        ([3, 2, 1], 0, True),
+        ([1, 2, 3], 0, False),
+        ([1, 2, 3], 2, True),  # a frozen trunk is not waited for
+        ([2] * 29 + [1], 0, False),
+        ([3, 2, float("nan")], 0, False),
+    ],
 )
-def test_who_publishes_a_run_with_epochs_left_is_told(capsys, losses, is_unfinished):
+def test_who_publishes_a_run_with_epochs_left_is_told(capsys, losses, frozen, is_unfinished):
     """Not one that stopped because nothing got better, nor one that had all its epochs, nor one that diverged."""
-    asked = argparse.Namespace(epochs=30, patience=2)
+    asked = argparse.Namespace(epochs=30, patience=2, freeze_epochs=frozen)
     outcome = training.Outcome([{"loss": float(loss), "val_loss": float(loss)} for loss in losses])
 
     remarks.say_unfinished(asked, outcome, Run(Path("my runs/1")))

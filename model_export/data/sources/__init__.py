@@ -30,7 +30,7 @@ def find(data: str, labels: tuple[str, ...] | None = None, *, measuring: bool = 
     if not data:  # as a path, this would be the current folder
         raise MissingInput("DATA is empty; name a folder of images, or the built-in data set 'digits'")
     if numbered(data):
-        return (arrays if path.suffix == ".npz" else idx).listing(path, labels)
+        return (arrays if _is_npz(path) else idx).listing(path, labels)
     if labels is not None:
         raise InvalidUsage("--labels names the classes of a .npz or IDX file; this data set names its own")
     if data == DIGITS:
@@ -51,4 +51,8 @@ def numbered(data: str) -> bool:
     """Tell whether a source may only number its classes."""
     from model_export.data.sources import idx  # noqa: PLC0415
 
-    return Path(data).suffix == ".npz" or idx.present(Path(data))
+    return _is_npz(Path(data)) or idx.present(Path(data))
+
+
+def _is_npz(path: Path) -> bool:
+    return path.suffix.lower() == ".npz"

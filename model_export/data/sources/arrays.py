@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.errors import MissingInput
+from model_export.console import mounts
+from model_export.console.numbers import shortened
 from model_export.data.sources.listing import (
+    SPLIT_NAMES,
     Listing,
     check_names,
     clean,
@@ -31,7 +34,8 @@ _DAMAGED = (
     *(ValueError, TypeError, IndexError, OverflowError, MemoryError, SyntaxError, tokenize.TokenError),
 )
 """What zipfile raises (first line), and NumPy and the parser of Python with which it reads headers (second)."""
-_SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+_SUFFIXES = {"": "train", **{f"_{name}": split for name, split in SPLIT_NAMES.items()}}
+"""What follows ``x`` and ``y`` in the names of two arrays, and their split."""
 
 
 def listing(path: Path, labels: tuple[str, ...] | None = None) -> Listing:
@@ -39,9 +43,10 @@ def listing(path: Path, labels: tuple[str, ...] | None = None) -> Listing:
 
     Raises:
         MissingInput: There is no such file.
-        BadData: It does not hold images with one label each.
+        BadData: It does not hold images with one label each, or a split twice.
     """
-    splits = _read(path)
+    arrays = _read(path)
+    splits = _splits(path, arrays)
     (images, targets), stamp = splits["train"], stamp_of(path)
     if targets.dtype.kind in "US":
         labels = labels or tuple(str(name) for name in np.unique(targets))
@@ -56,27 +61,40 @@ def listing(path: Path, labels: tuple[str, ...] | None = None) -> Listing:
         labels = name_classes(np.concatenate(list(numbers.values())), labels)
     size, channels = size_of_arrays(images)
     files = {split: of_arrays(split, part, numbers[split], stamp) for split, (part, _) in splits.items()}
-    return Listing(path.stem, labels, files, size, channels)
+    return Listing(path.stem, labels, files, size, channels, notes=_left_out(path, arrays))
 
 
-def _read(path: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise MissingInput(f"{path} is not a file")
+        raise MissingInput(f"{path} is not a file{mounts.why_missing(path)}")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files}
     except _DAMAGED as error:
         raise BadData(f"{path} cannot be read as .npz ({error}); write it with numpy.savez") from None
-    pairs = {"": "train", **{f"_{name}": split for name, split in _SPLITS.items()}}
-    found = {}
-    for suffix, split in pairs.items():
+
+
+def _splits(path: Path, arrays: dict[str, Any]) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    """Find the images and the labels of each split."""
+    found, names = {}, {}
+    for suffix, split in _SUFFIXES.items():
         images, targets = arrays.get(f"x{suffix}"), arrays.get(f"y{suffix}")
         if isinstance(images, np.ndarray) and isinstance(targets, np.ndarray):  # else bytes, or nothing
-            found[split] = images, _one_label_each(images, targets, path)
+            if split in found:
+                raise BadData(f"{path} has both x{names[split]} and x{suffix}; keep one of them")
+            found[split], names[split] = (images, _one_label_each(images, targets, path)), suffix
     if "train" not in found:
         arrays_there = ", ".join(arrays) or "nothing"
         raise BadData(f"{path} has neither x and y, nor x_train and y_train; it holds {arrays_there}")
     return found
+
+
+def _left_out(path: Path, arrays: dict[str, Any]) -> tuple[str, ...]:
+    """Name the arrays that are not read."""
+    pairs = {f"x{suffix}": f"y{suffix}" for suffix in _SUFFIXES if {f"x{suffix}", f"y{suffix}"} <= arrays.keys()}
+    others = shortened(repr(name) for name in arrays if name not in {*pairs, *pairs.values()})
+    note = f"left out {others} of {path.name}: only x with y is read, also as x_train, x_validation and x_test"
+    return (note,) if others else ()
 
 
 def _one_label_each(images: NDArray[Any], targets: NDArray[Any], path: Path) -> NDArray[Any]:

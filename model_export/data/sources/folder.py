@@ -9,19 +9,12 @@ from pathlib import Path
 
 from app.decoders import formats
 from app.errors import MissingInput
-from model_export.data.sources.listing import File, Listing, check_names, clean, stamp_of
+from model_export.console import mounts
+from model_export.console.numbers import shortened
+from model_export.data.sources.listing import SPLIT_NAMES, File, Listing, check_names, clean, stamp_of
 from model_export.errors import BadData
 
-SPLIT_NAMES = {
-    "train": "train",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-    "test": "test",
-}
-"""What a split may be called, in small letters, and its name here."""
-
-_MACOS = "__MACOSX"  # in its archives, beside the files
+_OF_SYSTEMS = frozenset({"__macosx", "thumbs.db", "desktop.ini"})  # in archives of macOS; in folders of Windows
 
 _Classes = dict[str, list[Path]]
 """By name, the folders of each class of one split: names that look the same are one class."""
@@ -40,7 +33,9 @@ def listing(root: Path, *, measuring: bool = False) -> Listing:
     """
     if not root.is_dir():
         wrong = "is not a folder" if root.exists() else "does not exist"
-        raise MissingInput(f"{root} {wrong}; name a folder, a .csv table, a .npz file, tfds:NAME or 'digits'")
+        raise MissingInput(
+            f"{root} {wrong}; name a folder, a .csv table, a .npz file, tfds:NAME or 'digits'{mounts.why_missing(root)}"
+        )
     folders = _split_folders(root)
     notes = _left_out(root, folders)
     folders = folders or {"train": root}
@@ -49,16 +44,18 @@ def listing(root: Path, *, measuring: bool = False) -> Listing:
     classes = {split: _classes(folder) for split, folder in folders.items()}
     labels = _labels(classes if measuring else {"train": classes["train"]}, folders)
     if len(labels) == 1 and not measuring:
-        home = classes["train"][labels[0]][0]
-        deeper = f"; did you mean {home}, which has folders?" if _subfolders(home) else ""
-        raise BadData(f"{folders['train']} has one class, {labels[0]!r}; a classifier needs at least two{deeper}")
+        deeper = _several_folders_in(classes["train"][labels[0]][0])
+        meant = f"; did you mean {deeper}, which has folders?" if deeper else ""
+        raise BadData(f"{folders['train']} has one class, {labels[0]!r}; a classifier needs at least two{meant}")
     found = {split: _class_files(root, folders[split], of_split, labels) for split, of_split in classes.items()}
     files = {split: readable for split, (readable, _) in found.items()}
+    inside = [line for _, lines in found.values() for line in lines]
     if not any(files.values()):
-        raise MissingInput(f"{root} has no image in any class folder")
+        why = f"; skipped {shortened(inside)}" if inside else ""
+        raise MissingInput(f"{root} has no image in any class folder{why}")
     if measuring:
         files = {split: members for split, members in files.items() if members}
-    skipped = _stray(root, {root, *folders.values()}) + [line for _, lines in found.values() for line in lines]
+    skipped = _stray(root, {root, *folders.values()}) + inside
     notes += _merged(classes, labels)
     return Listing(root.resolve().name, labels, files, skipped=tuple(skipped), notes=tuple(notes))
 
@@ -78,11 +75,10 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 def _left_out(root: Path, splits: dict[str, Path]) -> list[str]:
     """Name the folders beside those of the splits, which are not read."""
-    others = [path.name for path in _subfolders(root) if splits and path not in splits.values()]
-    if not others:
-        return []
+    others = shortened(repr(path.name) for path in _subfolders(root) if splits and path not in splits.values())
     there = ", ".join(path.name for path in splits.values())
-    return [f"left out {_names(others)}: next to {there}, only train, validation and test with class folders are read"]
+    note = f"left out {others}: next to {there}, only train, validation and test with class folders are read"
+    return [note] if others else []
 
 
 def _classes(folder: Path) -> _Classes:
@@ -97,7 +93,11 @@ def _labels(classes: dict[str, _Classes], folders: dict[str, Path]) -> tuple[str
     labels = sorted({label for of_split in classes.values() for label in of_split})
     if not labels:
         first = next(iter(folders.values()))
-        raise MissingInput(f"{first} has no folders; name the folder that has a folder of images for each class")
+        why = mounts.why_missing(first)
+        raise MissingInput(
+            f"{first} has no folders; name the folder that has a folder of images for each class, or list the images "
+            f"in a .csv table with the columns file and label{why}"
+        )
     check_names(labels)
     return tuple(labels)
 
@@ -106,7 +106,7 @@ def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str,
     """List the files of one split, class by class, and the links that are not read and the folders that cannot be."""
     unknown = set(classes) - set(labels)
     if unknown:
-        raise BadData(f"{folder} has classes that 'train' does not have: {_names(sorted(unknown))}")
+        raise BadData(f"{folder} has classes that 'train' does not have: {shortened(map(repr, sorted(unknown)))}")
     files, skipped = [], []
     errors: list[OSError] = []
     for index, label in enumerate(labels):
@@ -146,15 +146,17 @@ def _merged(classes: dict[str, _Classes], labels: tuple[str, ...]) -> list[str]:
         counts = Counter(parts[0] for parts in inside if len(parts) > 1)
         if counts:
             notes.append(
-                f"class {label!r} includes the files in its sub-folders {_names(sorted(counts))} "
+                f"class {label!r} includes the files in its sub-folders {shortened(map(repr, sorted(counts)))} "
                 f"(files: {counts.total():,}); if those are classes, move them up to the other classes"
             )
     return notes
 
 
-def _names(names: list[str], most: int = 10) -> str:
-    rest = f" and {len(names) - most} others" if len(names) > most else ""
-    return ", ".join(map(repr, names[:most])) + rest
+def _several_folders_in(home: Path) -> Path | None:
+    """Find the folder that has several folders, below those that archives wrap around it."""
+    while len(inside := _subfolders(home)) == 1:
+        (home,) = inside
+    return home if inside else None
 
 
 def _subfolders(root: Path) -> list[Path]:
@@ -171,4 +173,4 @@ def _visible(folder: Path, on_error: Callable[[OSError], None] = lambda _: None)
 
 
 def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == _MACOS
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS

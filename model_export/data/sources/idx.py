@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -70,7 +71,8 @@ def read(path: Path, dimensions: int) -> NDArray[np.uint8]:
 
 
 def _candidates(folder: Path, name: str) -> list[Path]:
-    return [path for path in (folder / f"{name}.gz", folder / name) if path.is_file()]
+    """Name the files that are there; a folder that cannot be opened has none: Path.is_file raises until Python 3.14."""
+    return [path for path in (folder / f"{name}.gz", folder / name) if os.path.isfile(path)]
 
 
 def _file(folder: Path, name: str) -> Path:

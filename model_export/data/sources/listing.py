@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 LARGEST_SIDE = 128
 """Images are trained on at most this high and wide, if no size is asked for."""
 
+SPLIT_NAMES = {
+    "train": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "test": "test",
+}
+"""What a split may be called, in small letters, and its name here."""
+
 _LEAST_SIDE, _ENLARGED = 16, 32
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import MissingInput
-from model_export.data.sources.folder import SPLIT_NAMES
-from model_export.data.sources.listing import File, Listing, check_names, clean, stamp_of
+from model_export.console import mounts
+from model_export.data.sources.listing import SPLIT_NAMES, File, Listing, check_names, clean, stamp_of
 from model_export.errors import BadData
 
 _NEEDED = ("file", "label")
@@ -115,7 +115,8 @@ def _read(path: Path) -> tuple[list[_Row], list[str]]:
 def _open(path: Path) -> tuple[csv.reader, list[str]]:
     """Open a table and read the names of its columns."""
     if not path.is_file():
-        raise MissingInput(f"{path} is not a file; name a table with the columns file and label")
+        why = mounts.why_missing(path)
+        raise MissingInput(f"{path} is not a file; name a table with the columns file and label{why}")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app import interpreter
 from app.errors import MissingInput
-from model_export.console.progress import track
+from model_export.console import invocation
+from model_export.console.numbers import counted
+from model_export.console.progress import say, track
 from model_export.data.sources import folder
-from model_export.data.sources.listing import Listing
+from model_export.data.sources.listing import SPLIT_NAMES, Listing
 from model_export.errors import BadData
 
 _ENDINGS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"), (b"GIF8", "gif"), (b"BM", "bmp"))
@@ -33,7 +34,7 @@ def listing(name: str) -> Listing:
     try:
         import tensorflow_datasets as tfds  # noqa: PLC0415
     except ImportError:
-        install = f"{interpreter.command()} -m pip install tensorflow-datasets"
+        install = invocation.installing("tensorflow-datasets")
         raise MissingInput(f"tfds:NAME needs a package of its own: {install}") from None
     try:
         builder = tfds.builder(name)
@@ -61,18 +62,27 @@ def _features(tfds: Any, features: Any, name: str) -> tuple[str, str]:
 
 
 def _unpack(tfds: Any, builder: Any, image: str, label: str, target: Path) -> None:
-    """Write ``<split>/<class>/<index>.<ending>``; the folder appears complete or not at all."""
+    """Write ``<split>/<class>/<index>.<ending>``; the folder appears complete or not at all.
+
+    Images whose class is not published, those of a competition for example, have a number below 0 and are left out.
+    """
     names = builder.info.features[label].names
     staged = Path(tempfile.mkdtemp(prefix=".files-", dir=target.parent))
     try:
         for split, info in builder.info.splits.items():
-            for known in names:
-                (staged / _split(split) / _safe(known)).mkdir(parents=True, exist_ok=True)
+            unknown = 0
             examples = builder.as_dataset(split=split, decoders={image: tfds.decode.SkipDecoding()})
             rows = track(tfds.as_numpy(examples), info.num_examples, f"unpack {split}")
             for index, example in enumerate(rows):
-                data, known = example[image], _safe(names[int(example[label])])
-                (staged / _split(split) / known / f"{index:07}.{_ending(data)}").write_bytes(data)
+                data, number = example[image], int(example[label])
+                if number < 0:
+                    unknown += 1
+                    continue
+                home = staged / _split(split) / _safe(names[number])
+                home.mkdir(parents=True, exist_ok=True)
+                (home / f"{index:07}.{_ending(data)}").write_bytes(data)
+            if unknown:
+                say(f"note: {counted(unknown, 'image')} of {split} left out, as they are published without their class")
         staged.rename(target)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
@@ -80,7 +90,7 @@ def _unpack(tfds: Any, builder: Any, image: str, label: str, target: Path) -> No
 
 def _split(name: str) -> str:
     """Name a split as a folder source knows it; others (``unsupervised`` …) are left alone and not read."""
-    return folder.SPLIT_NAMES.get(name, name)
+    return SPLIT_NAMES.get(name, name)
 
 
 def _safe(name: str) -> str:
