@@ -41,18 +41,27 @@ def _shift(batch: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.
 
 def _mirror(batch: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
     chosen = random.random(len(batch)) < 0.5
-    return np.where(chosen[:, None, None, None], batch[:, :, ::-1], batch)
+    mirrored = batch.copy(order="C")
+    pixels = _pixels(mirrored)
+    pixels[chosen] = pixels[chosen, :, ::-1]
+    return mirrored
 
 
 def _turn(batch: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
     turns = random.integers(0, 4, len(batch))
     if batch.shape[1] != batch.shape[2]:
         turns = turns // 2 * 2  # half turns alone keep the shape
-    turned = batch.copy()
+    turned = batch.copy(order="C")
+    pixels = _pixels(turned)
     for quarter in np.unique(turns):
         chosen = turns == quarter
-        turned[chosen] = np.rot90(batch[chosen], quarter, axes=(1, 2))
+        pixels[chosen] = np.rot90(pixels[chosen], quarter, axes=(1, 2))
     return turned
+
+
+def _pixels(batch: NDArray[np.uint8]) -> NDArray[np.void]:
+    """View ``[N, H, W, C]`` as whole pixels ``[N, H, W]``, which NumPy moves faster than channel after channel."""
+    return batch.view(f"V{batch.shape[-1]}")[..., 0]
 
 
 KINDS: dict[str, tuple[Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]], ...]] = {
