@@ -342,7 +342,7 @@ def test_more_files_than_a_batch_may_have(server):
 def test_many_at_once_each_get_their_own_answer(server):
     values = [i % 256 for i in range(300)]
 
-    with httpx.Client(base_url=server.base_url) as client, ThreadPoolExecutor(16) as pool:
+    with httpx.Client(base_url=server.base_url, timeout=60) as client, ThreadPoolExecutor(16) as pool:
         bodies = list(pool.map(lambda v: client.post("/predict", files={"file": toys.plain(v)}).json(), values))
 
     for value, body in zip(values, bodies, strict=True):
