@@ -70,20 +70,37 @@ def serving(
         code: What to run instead of ``python -m app``.
         settings: Named without their prefix.
     """
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MULTIPOOL_")}
-    chosen = {"MODELS_DIR": models, "PORT": port, "DEVICE": "cpu", "LOG_LEVEL": "warning", "LAME_DUCK_S": 0, **settings}
-    environment |= {f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}
-    pinned = ["taskset", "-c", ",".join(map(str, sorted(cores)))] if cores else []
-    process = subprocess.Popen([*pinned, sys.executable, *(["-c", code] if code else ["-m", "app"])], env=environment)
-    try:
-        service = Service(port, process.pid)
-        _wait(service, process)
-        yield service
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+    with _port() as port:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MULTIPOOL_")}
+        chosen = {
+            "MODELS_DIR": models,
+            "PORT": port,
+            "DEVICE": "cpu",
+            "LOG_LEVEL": "warning",
+            "LAME_DUCK_S": 0,
+            **settings,
+        }
+        environment |= {f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}
+        pinned = ["taskset", "-c", ",".join(map(str, sorted(cores)))] if cores else []
+        process = subprocess.Popen(
+            [*pinned, sys.executable, *(["-c", code] if code else ["-m", "app"])], env=environment
+        )
+        try:
+            service = Service(port, process.pid)
+            _wait(service, process)
+            yield service
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+@contextmanager
+def _port() -> Iterator[int]:
+    """Yield a free port that nobody else is given meanwhile; the service, which shares addresses, can listen on it."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 def _wait(service: Service, process: subprocess.Popen[bytes]) -> None:

@@ -62,12 +62,25 @@ def test_haproxy_asks_the_other_replica_where_one_has_died(tmp_path):
     with (
         serving(tmp_path / "models") as one,
         serving(tmp_path / "models") as two,
-        haproxy(tmp_path, one.base_url.port, two.base_url.port, check="1h") as port,
+        haproxy(tmp_path, one.base_url.port, two.base_url.port) as port,
     ):
         two.process.kill()
         two.process.wait(10)
 
         assert [ask(port, "GET", "/models") for _ in range(8)] == [200] * 8
+
+
+@needs_haproxy
+def test_haproxy_leaves_out_a_replica_that_is_not_ready_until_it_is(tmp_path):
+    toys.publish(tmp_path / "models", "toy")
+    key = "an admin key that is long"
+    with (
+        serving(tmp_path / "models", ADMIN_KEY=key) as client,
+        haproxy(tmp_path, client.base_url.port, check="500ms") as port,
+    ):
+        for change, status in (("unload", 503), ("load", 200)):
+            client.post(f"/v2/repository/models/toy/{change}", headers={"X-API-Key": key}).raise_for_status()
+            wait_until(lambda status=status: ask(port, "GET", "/models") == status)
 
 
 @needs_haproxy
@@ -89,14 +102,15 @@ def test_nginx_asks_the_other_replica_while_one_restarts(tmp_path):
     """One after the other, in less time than nginx by default shuts out what has failed."""
     toys.publish(tmp_path / "models", "toy")
     with (
-        serving(tmp_path / "models") as one,
+        free_port() as same,  # for the one after it, too
+        serving(tmp_path / "models", PORT=same) as one,
         serving(tmp_path / "models") as two,
-        nginx(tmp_path, one.base_url.port, two.base_url.port) as port,
+        nginx(tmp_path, same, two.base_url.port) as port,
     ):
         one.process.kill()
         one.process.wait(10)
         assert [ask(port, "GET", "/models") for _ in range(8)] == [200] * 8
-        with serving(tmp_path / "models", PORT=one.base_url.port):
+        with serving(tmp_path / "models", PORT=same):
             two.process.kill()
             two.process.wait(10)
             assert [ask(port, "GET", "/models") for _ in range(8)] == [200] * 8
@@ -388,8 +402,11 @@ def chosen(spec):
 
 
 @contextmanager
-def haproxy(folder, *replicas, check="500ms"):
-    """Run HAProxy in front of the services on these ports; yields its own port."""
+def haproxy(folder, *replicas, check="1h"):
+    """Run HAProxy in front of the services on these ports; yields its own port.
+
+    Where it is not the matter, it does not ask how they are: one that is held up for half a second would be left out.
+    """
     text = (DEPLOY / "haproxy" / "haproxy.cfg").read_text().replace("inter 500ms", f"inter {check}")
     text = re.sub(r"(?m)^ *server .*\n", "", text)
     servers = "".join(f"    server on-{port} 127.0.0.1:{port}\n" for port in replicas)

@@ -6,7 +6,6 @@ import re
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 
@@ -20,14 +19,18 @@ BATCH = 24
 LIMIT_S = 2
 
 
-def soon(limit_s, what, ask):
-    """Ask, again if it took too long: a machine that stalls does not do so every time."""
-    for _ in range(4):
-        start = time.monotonic()
-        response = ask()
-        if time.monotonic() - start < limit_s:
-            return response
-    raise AssertionError(f"{what} took more than {limit_s} s")
+def soon(client, limit_s, what, ask):
+    """Ask, and see how long the service works for it; by the clock, a machine that stalls would count as well."""
+    before = worked_s(client)
+    response = ask()
+    assert worked_s(client) - before < limit_s, what
+    return response
+
+
+def worked_s(client):
+    """Time that the service has taken of all cores."""
+    fields = Path(f"/proc/{client.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(client):
@@ -73,7 +76,7 @@ def test_every_hostile_file_is_answered_soon(client, data):
     statuses = {}
     for path in paths:
         sent = {"content": path.read_bytes(), "headers": {"Content-Type": "application/octet-stream"}}
-        response = soon(LIMIT_S, path, lambda sent=sent: client.post("/predict", **sent))
+        response = soon(client, LIMIT_S, path, lambda sent=sent: client.post("/predict", **sent))
         check(response.status_code, response.json())
         statuses[path] = response.status_code
     assert set(statuses.values()) >= {200, 415, 422}
@@ -129,7 +132,7 @@ BOMBS = {
 def test_bombs_are_refused_before_they_are_decoded(client, case):
     before = resident_mb(client)
     for _ in range(5):
-        response = soon(0.5, case, lambda: client.post("/predict", files={"file": BOMBS[case]}))
+        response = soon(client, 0.5, case, lambda: client.post("/predict", files={"file": BOMBS[case]}))
         check(response.status_code, response.json())
         assert response.status_code in (415, 422)
     assert resident_mb(client) - before < 10
@@ -154,6 +157,7 @@ def test_an_image_writes_nothing_into_the_log(client):
     chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
     image = toys.plain(255)
     start = image.index(b"IDAT") - 4
+    client.log.wait_for("ready: ")  # which is said a moment after the service is
     earlier = client.post("/predict", files={"file": image})
     client.log.wait_for(earlier.headers["x-request-id"])  # so is all that was asked before
     lines = client.log.text.count("\n")
@@ -168,9 +172,9 @@ def test_an_image_writes_nothing_into_the_log(client):
 def fuzz(client, folder, *options):
     """Let schemathesis loose on the service with all its checks; returns how many cases found nothing."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{client.base_url}/openapi.json", "--checks", "all"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    patient, environment = ("--request-timeout", "60"), {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [*command, "--no-color", "--seed", "1", "--suppress-health-check", "too_slow", *options],
+        [*command, "--no-color", "--seed", "1", "--suppress-health-check", "too_slow", *patient, *options],
         cwd=folder,
         env=environment,
         capture_output=True,
