@@ -138,11 +138,12 @@ def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, b
     if advice := footprint.advice(network.model, budget.batch_size):
         say(f"warning: {title}: {advice}")
     outcome = training.train(network, dataset, budget, title=title, callbacks=[board])
-    _write(folder / f"seed-{budget.seed}.csv", outcome.history)
-    if not (folder / FILE).exists():
-        with quiet():
-            proto = conversion.convert(network, provenance.document(network, dataset, architecture, arguments))
-        conversion.save(proto, folder / FILE)
+    with files.locked(folder.parent / _LOCK, wait=True):  # another process may have trained it, too
+        _write(folder / f"seed-{budget.seed}.csv", outcome.history)
+        if not (folder / FILE).exists():
+            with quiet():
+                proto = conversion.convert(network, provenance.document(network, dataset, architecture, arguments))
+            conversion.save(proto, folder / FILE)
     train, validation = (
         training.evaluate(network, dataset.splits[name], dataset.groups(name)) for name in ("train", "validation")
     )

@@ -194,13 +194,13 @@ def _compile(network: Network, budget: Budget, *, frozen: bool, total: int) -> N
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
+    network.model.optimizer.build(network.model.trainable_variables)  # else the step is traced a second time for this
 
 
 def _restore(model: keras.Model, run: Run) -> None:
     """Restore weights and optimizer from the last finished epoch."""
     saved = run.load(run.last_state(), compile=True)
     model.set_weights(saved.get_weights())
-    model.optimizer.build(model.trainable_variables)
     for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
         variable.assign(value)
 

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -197,6 +198,7 @@ def _near(folder: Path) -> list[Path]:
     """Find the runs that may have been meant: in a folder, beside it, or else of other names; ten at most."""
     home, root = folder.parent, folder.parent.parent
     for place, below in ((folder, "*"), (home, "*"), (home, "*/*"), (root, "*/*")):
-        if found := [path.parent for path in place.glob(f"{below}/{ARGUMENTS}")]:
+        # Not Path.glob, which fails if somebody removes a folder meanwhile.
+        if found := [(place / name).parent for name in glob(f"{below}/{ARGUMENTS}", root_dir=place)]:
             return sorted(found, key=lambda path: (path.parent, path.name.zfill(9)))[:_MOST_NAMED]
     return []

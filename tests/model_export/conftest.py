@@ -1,13 +1,18 @@
 """Small folders of images, and networks small enough to train in a test."""
 
+import math
+
 import numpy as np
 import pytest
 
+from model_export.console import progress
 from model_export.console.streams import quiet
 from tests import toys
 
 with quiet():
     import keras
+
+    from model_export.fitting import callbacks
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +27,13 @@ def seeded():
 def elsewhere(tmp_path, monkeypatch):
     """Runs, comparisons and models go where the command is started."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    """However long the work takes, no lines in between say how far it is; a machine may stand still for seconds."""
+    for module in (progress, callbacks):
+        monkeypatch.setattr(module, "_SECONDS_BETWEEN_LINES", math.inf)
 
 
 @pytest.fixture

@@ -10,18 +10,21 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from model_export import comparison, datasets, report
+from model_export import architectures, comparison, conversion, datasets, report, training
 from model_export.__main__ import main
+from model_export.architectures import build
 from model_export.comparison import Trained, read
 from model_export.errors import BadData
 from model_export.reporting import conclusions
 from model_export.training import Budget
+from tests import toys
 from tests.conftest import ROOT
 
 
@@ -297,25 +300,53 @@ def test_two_comparisons_can_begin_a_report_at_the_same_moment(folder, tmp_path)
         assert json.loads((report / "common.json").read_text())["trunk"] == "plain"
 
 
-def test_what_another_process_adds_to_the_report_is_not_trained_again(folder, tmp_path):
+def test_two_comparisons_can_finish_the_same_network_at_the_same_moment(folder, tmp_path, monkeypatch):
+    data = datasets.load(str(folder))
+    arguments = argparse.Namespace(architectures=("gap",), seeds=1, trunk="plain", weights="none", value_range=None)
+    network = build("gap", "plain", data.shape, 2)
+    outcome = training.Outcome([{"epoch": 1, "seconds": 1.0, "loss": 0.3, "val_loss": 0.5}])
+    measured = {"accuracy": 0.9, "loss": 0.3}
+    together = threading.Barrier(2)
+
+    def train(*_, **__):
+        together.wait()
+        return outcome
+
+    monkeypatch.setattr(architectures, "build", lambda *_: network)
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(training, "evaluate", lambda *_: measured)
+    monkeypatch.setattr(conversion, "convert", lambda *_: toys.proto())
+    monkeypatch.setattr(comparison, "quiet", nullcontext)  # which is not for threads
+
+    for number in range(3):
+        report = tmp_path / str(number)
+        report.mkdir()
+        with ThreadPoolExecutor(2) as threads:
+            first, second = threads.map(lambda given: comparison.run(arguments, data, Budget(), given), [report] * 2)
+        assert first == second == comparison.read(report)
+        assert {path.name for path in (report / "gap").iterdir()} == {"model.onnx", "seed-0.csv"}
+
+
+def test_what_another_process_adds_to_the_report_is_not_trained_again(folder, tmp_path, monkeypatch):
     """The other one finishes the network that this one is training, too; each has one line."""
-    arguments = ["compare", str(folder), "--seeds", "1", "--trunk", "plain", "--epochs", "1"]
-    arguments += ["--report", str(tmp_path / "report"), "--architectures"]
-    assert main([*arguments, "gap,gmp", "--json"]) == 0
-    lines, added = tmp_path / "report" / "runs.csv", tmp_path / "added.csv"
-    lines.rename(added)
+    gap, gmp, regions, other = trained(gap=[0.9], gmp=[0.8], regions=[0.7], gap_of_another=[0.6])
+    others = [replace(other, architecture="gap"), gmp]
+    begun = []
 
-    command = [sys.executable, "-m", "model_export", *arguments, "gap,gmp,regions"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        while not process.stderr.readline().endswith(" 0 done before\n"):
-            assert process.poll() is None
-        added.rename(lines)
-        said = process.stderr.read()
+    def train(_, architecture, *__):
+        begun.append(architecture)
+        if architecture == "gap":
+            comparison._write(tmp_path / "runs.csv", [asdict(each) for each in others])
+        return {"gap": gap, "regions": regions}[architecture]
 
-    assert process.returncode == 0, said
-    begun = re.findall(r"^(\w+) seed 0 epoch", said, re.MULTILINE)
-    assert begun in (["gap", "regions"], ["regions"])  # the second if it had not begun with the first one yet
-    assert [each.architecture for each in comparison.read(lines.parent)] == ["gap", "gmp", "regions"]
+    monkeypatch.setattr(comparison, "_train", train)
+    names = ("gap", "gmp", "regions")
+    arguments = argparse.Namespace(architectures=names, seeds=1, trunk="plain", weights="none", value_range=None)
+
+    found = comparison.run(arguments, datasets.load(str(folder)), Budget(), tmp_path)
+
+    assert begun == ["gap", "regions"]
+    assert found == comparison.read(tmp_path) == [gap, gmp, regions]
 
 
 def test_a_full_disk_leaves_the_lines_of_the_finished_runs(tmp_path):

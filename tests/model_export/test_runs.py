@@ -1,8 +1,10 @@
 """A run folder can be gone on from: an interrupt costs at most one epoch, and the answer is the same."""
 
 import argparse
+import contextlib
 import errno
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -322,6 +324,24 @@ def test_what_is_no_run(tmp_path):
             Run.open(tmp_path).arguments()
     with pytest.raises(MissingInput, match="no epoch of it has finished"):
         Run.open(tmp_path).best()
+
+
+def test_folders_that_vanish_while_runs_are_looked_for_are_passed_over(tmp_path, monkeypatch):
+    """Those beside a folder that is no run may be anyone's, who removes them."""
+    Run.create(tmp_path, "toy", arguments())
+    scan = os.scandir
+
+    def vanish(path):
+        found = list(scan(path))
+        if Path(path) == tmp_path / "too":
+            (tmp_path / "too" / "gone").rmdir()
+        return contextlib.nullcontext(iter(found))
+
+    (tmp_path / "too" / "gone").mkdir(parents=True)
+    monkeypatch.setattr(os, "scandir", vanish)
+
+    with pytest.raises(MissingInput, match=r"name one of [^ ]*/toy/1$"):
+        Run.open(tmp_path / "too")
 
 
 def test_a_disk_that_fills_up_leaves_the_last_epoch_whole(tmp_path, monkeypatch):
