@@ -24,6 +24,8 @@ class Order(NamedTuple):
 
     action: Literal["load", "unload"]
     model: str
+    given_s: float = 0
+    """When the worker that got it had carried it out, by the clock that all processes share; the last one holds."""
 
 
 @dataclass
@@ -50,8 +52,12 @@ class Service:
             return Draining("the service is shutting down")
         return None if any(self.repository.served) else NotReady(self.repository.served.why_none_answers())
 
-    def load(self, name: str) -> None:
+    def load(self, name: str, holds: Callable[[], bool] = lambda: True) -> None:
         """Load what is new in the folder of a model, and serve it again if it was unloaded; blocks.
+
+        Args:
+            name: Of the model.
+            holds: Whether it is still to be served when it has been loaded, which may take minutes.
 
         Raises:
             ModelNotFound: There is no such folder, or none with a model in it.
@@ -65,6 +71,8 @@ class Service:
         versions = [entry for entry in self.repository.entries() if entry.name == name]
         if not versions:
             raise ModelNotFound(f"there is no model {name[:80]!r} in the model repository, or none that can be read")
+        if not holds():
+            return
         self.repository.serve_again(name)
         highest = versions[-1]
         if highest.refused:
@@ -72,12 +80,12 @@ class Service:
             rest = f"version {served.number} is" if served is not None else "no version of it is"
             raise InvalidArtifact(f"{highest.found.reference} is refused: {highest.refused}; {rest} served")
 
-    def obey(self, order: Order) -> None:
-        """Do what an operator told another worker; blocks."""
+    def obey(self, order: Order, holds: Callable[[], bool] = lambda: True) -> None:
+        """Do what an operator told another worker, as far as it still holds; blocks."""
         try:
             if order.action == "unload":
                 self.repository.unload(order.model)
             else:
-                self.load(order.model)
+                self.load(order.model, holds)
         except (MultipoolError, OSError) as error:  # the next order may go well
             log.error("%s %s: %s", order.action, order.model, error)  # noqa: TRY400  # a line for the operator

@@ -116,13 +116,13 @@ class Folder:
     def look(self) -> list[Found]:
         """List every artifact that can be read, by name and version, and log which folders cannot."""
         found, unreadable = _survey(self.root)
+        before, self.unreadable = self.unreadable, unreadable  # first, so that what is said is true by then
         for folder, reason in unreadable.items():
-            if folder not in self.unreadable:
+            if folder not in before:
                 log.error("%s cannot be read: %s; nothing is loaded or removed there", folder, reason)
-        for folder in self.unreadable:
+        for folder in before:
             if folder not in unreadable:
                 log.info("%s can be read again, or is gone", folder)
-        self.unreadable = unreadable
         self.warn()
         return found
 

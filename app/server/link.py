@@ -6,7 +6,9 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -47,7 +49,7 @@ class Link:
     async def start(self, service: Service) -> None:
         """Report that the worker is ready, catch up with the others, then listen, and report the counters regularly."""
         self._service = service
-        service.tell_others = self.send
+        service.tell_others = self.pass_on
         service.metrics.told = service.metrics.snapshot()
         self.send(Loaded(service.repository.trusted()))
         self.send(Ready())
@@ -65,6 +67,12 @@ class Link:
         """Send a message, if the supervisor still exists."""
         with self._lock, suppress(OSError):
             self._pipe.send(message)
+
+    def pass_on(self, order: Order) -> None:
+        """Tell the others of an order that was carried out here; it comes back in its turn."""
+        given = order._replace(given_s=time.monotonic())
+        self._latest[order.model] = given
+        self.send(given)
 
     def _catch_up(self, service: Service) -> None:
         """Receive what was ordered and counted before; loads, which may take minutes, are carried out later."""
@@ -85,7 +93,9 @@ class Link:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def note(self, order: Order) -> None:
-        """Have an order carried out in its turn, instead of those for the same model that still wait."""
+        """Have an order carried out in its turn, instead of those for the same model that were given before it."""
+        if order.given_s < self._latest.get(order.model, order).given_s:
+            return
         self._latest[order.model] = order
         self._orders.put(order)
 
@@ -93,8 +103,11 @@ class Link:
         """Carry out the operators' orders one after the other, so that the last one holds."""
         while True:
             order = self._orders.get()
-            if self._latest[order.model] is order:  # else a later one replaces it; a load may take minutes
-                service.obey(order)
+            if self._is_latest(order):  # else a later one replaces it; a load may take minutes
+                service.obey(order, partial(self._is_latest, order))
+
+    def _is_latest(self, order: Order) -> bool:
+        return self._latest[order.model] is order
 
     async def _report(self, service: Service) -> None:
         while True:

@@ -156,14 +156,20 @@ class Supervisor:
             worker.counted = message.snapshot
             worker.tell(self._others(worker))
         elif isinstance(message, Order):
-            self._orders[message.model] = message  # also for workers that are started later
-            for each in self._workers:  # the sender too: the order that all get last holds
-                if each.ready:
-                    each.tell(message)
+            self._pass_on(message)
         elif self._stop_signals or any(other.ready for other in self._workers):
             log.error("worker %s %s: %s", worker.process.pid, "failed" if worker.ready else "cannot start", message)
         else:
             raise message
+
+    def _pass_on(self, order: Order) -> None:
+        """Tell all workers of an order, the sender too, unless one that was given later has been heard before it."""
+        if order.given_s < self._orders.get(order.model, order).given_s:
+            return
+        self._orders[order.model] = order  # also for workers that are started later
+        for each in self._workers:
+            if each.ready:
+                each.tell(order)
 
     def _others(self, worker: Worker) -> Counts:
         """Add up what all but one worker have counted."""

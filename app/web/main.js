@@ -21,6 +21,7 @@ let image = null; // the latest file
 let resting = "drop"; // what the stage shows while neither pad nor camera is open
 let at = "drop"; // the part of the stage that the latest file came from
 let shown = null; // the answer for it, and what was asked
+let listing = new AbortController(); // for the models, asked for last
 let asking = new AbortController(); // for the latest choice
 let looking = new AbortController(); // for the maps of the class chosen last
 let drawMaps = () => {};
@@ -30,12 +31,16 @@ let waiting = null;
 
 async function load() {
   clearTimeout(waiting);
+  listing.abort(); // a late refusal of the key before is none of this one
+  listing = new AbortController();
+  const { signal } = listing;
   try {
-    const notice = offer(await service.models());
+    const notice = offer(await service.models(signal));
     key.dismiss();
     say(notice);
     if (image && choice.reference() !== shown?.reference) await classify();
   } catch (error) {
+    if (signal.aborted) return;
     const starting = error.status === 503;
     if (starting) waiting = setTimeout(load, RETRY_MS);
     complain(error, starting ? null : load);
@@ -111,6 +116,7 @@ async function classify(signal = begin()) {
     const asked = { image, model: choice.model(), reference: choice.reference() };
     const questions = [service.predict(image, asked.reference, signal), service.statistics(asked.reference, signal)];
     const [told, statistics] = await Promise.all(questions);
+    if (signal.aborted) return; // while only the statistics were missing
     shown = { ...asked, ...told, statistics };
     say("");
     $("curl").textContent = service.curl(asked.image, asked.reference, "explanation" in shown.body);
@@ -119,6 +125,7 @@ async function classify(signal = begin()) {
     const { label, probability } = shown.body;
     $("announce").textContent = answer.uncertain(shown.body) || `${label}, ${answer.percent(probability)}`;
   } catch (error) {
+    if (signal.aborted) return;
     complain(error, () => classify());
     if (error.code === "model_not_found") service.models().then(offer).catch((none) => complain(none, load));
   } finally {
@@ -145,15 +152,15 @@ async function explain(told, label) {
     drawMaps = () => answer.maps(maps, { grey, size: input, regions, shared: $("shared").checked });
     drawMaps();
   } catch (error) {
+    if (signal.aborted) return;
     if (error.status === 401) complain(error);
-    else if (error.name !== "AbortError") say(`The maps are missing: ${error.message}`, () => explain(told, label));
+    else say(`The maps are missing: ${error.message}`, () => explain(told, label));
   }
 }
 
 // Errors
 
 function complain(error, again) {
-  if (error.name === "AbortError") return;
   forget();
   if (error.status === 401) say(key.ask());
   else say(error.message, error.passing ? again : null);

@@ -67,8 +67,8 @@ export function description() {
 }
 
 /** All models: {default, default_version, models: [...]}, at least one. */
-export async function models() {
-  const listed = await ask("models");
+export async function models(signal) {
+  const listed = await ask("models", { signal });
   if (!listed.models.length) throw new Refusal(200, "The service serves no model at the moment.", "model_not_found");
   return listed;
 }

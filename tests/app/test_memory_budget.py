@@ -8,6 +8,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+import httpx
 import pytest
 
 from app import starting
@@ -20,8 +21,7 @@ from tests import toys
 from tests.app.test_protocol import connect
 from tests.app.test_repository import loader
 from tests.app.test_watching import wait_for
-from tests.app.test_workers import FEW_FILES
-from tests.conftest import serving
+from tests.conftest import limited, serving
 
 PHOTO = {"file": toys.plain(128)}
 COUNT = 12
@@ -84,8 +84,14 @@ def test_without_file_descriptors_what_is_loaded_answers_and_the_rest_is_not_rea
     """No image is called damaged, although it is the first one, and nothing has failed inside."""
     for index in range(6):
         toys.publish(tmp_path, f"toy-{index}", 1, toys.artifact(offset=0.3 + index / 100))
-    settings = {"MODELS_MEMORY_BYTES": 1_500_000, "MODELS_POLL_S": 0, "arguments": ("-c", FEW_FILES)}
-    with serving(tmp_path, **settings) as client:
+    python, script = limited(header_s=600)  # so long may connections stay that say nothing
+    few_files = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n{script}"
+    settings = {"MODELS_MEMORY_BYTES": 1_500_000, "MODELS_POLL_S": 0, "KEEP_ALIVE_S": 600}
+    with (
+        serving(tmp_path, arguments=(python, few_files), **settings) as other,
+        # Asks over one connection, however long that is idle: there cannot be another meanwhile.
+        httpx.Client(base_url=other.base_url, timeout=60, limits=httpx.Limits(keepalive_expiry=None)) as client,
+    ):
         models = {model["loaded"]: model["name"] for model in client.get("/models").json()["models"]}
 
         def ask(loaded):
@@ -95,7 +101,7 @@ def test_without_file_descriptors_what_is_loaded_answers_and_the_rest_is_not_rea
         with ExitStack() as stack:
             for _ in range(150):
                 stack.enter_context(connect(client))
-            client.log.wait_for("cannot be accepted: Too many open files")
+            other.log.wait_for("cannot be accepted: Too many open files")
             assert ask(loaded=False) == (503, "not_ready")
             assert ask(loaded=True) == (200, None)
 

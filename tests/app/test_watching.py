@@ -261,20 +261,24 @@ def test_at_the_start_a_bad_version_is_passed_over_where_there_is_a_good_one(tmp
 
 @pytest.mark.parametrize("target", ["other", "too-long" * 50])
 def test_a_folder_that_cannot_be_read_holds_up_nothing_else(tmp_path, target):
-    toys.publish(tmp_path, "other", 1)
-    toys.publish(tmp_path, "toy", 1)
-    other, aside = tmp_path / "other", tmp_path / ".aside"
-    with serving(tmp_path, MODELS_POLL_S=0.05) as client:
-        other.rename(aside)
-        other.symlink_to(target)  # which nobody can read, not even root
+    other, new = tmp_path / "models" / "other", tmp_path / "new"
+
+    def lead_to(target):
+        new.symlink_to(target)
+        new.replace(other)  # at once: what is gone for two looks is forgotten
+
+    toys.publish(tmp_path / "elsewhere", "other", 1)
+    toys.publish(tmp_path / "models", "toy", 1)
+    lead_to(tmp_path / "elsewhere" / "other")
+    with serving(tmp_path / "models", MODELS_POLL_S=0.05) as client:
+        lead_to(target)  # which nobody can read, not even root
         client.log.wait_for(f"{other} cannot be read: .*; nothing is loaded or removed there")
         assert scrape(client)["multipool_unreadable_folders",] == 1
-        appear(tmp_path, "toy", 2, toys.artifact(offset=0.25))
+        appear(tmp_path / "models", "toy", 2, toys.artifact(offset=0.25))
         wait_for(lambda: version(client) == 2)
         assert version(client, "other") == 1
 
-        other.unlink()
-        aside.rename(other)
+        lead_to(tmp_path / "elsewhere" / "other")
         client.log.wait_for(f"{other} can be read again")
         assert version(client, "other") == 1
         assert scrape(client)["multipool_unreadable_folders",] == 0
