@@ -139,15 +139,21 @@ function open() {
   }
 }
 
+let reading = new AbortController(); // of the document, asked for last
+
 async function load() {
+  reading.abort(); // a late refusal of the key before is none of this one
+  reading = new AbortController();
+  const { signal } = reading;
   try {
-    const found = await service.description();
+    const found = await service.description(signal);
     key.dismiss();
     say("");
     show(found);
     if (service.hasKey()) link(found); // an ordinary link would send no key
     open();
   } catch (error) {
+    if (signal.aborted) return;
     if (error.status === 401) say(key.ask());
     else say(error.message, error.passing ? load : null);
   }

@@ -62,8 +62,8 @@ async function gone(file) {
 }
 
 /** The interface, as OpenAPI describes it. */
-export function description() {
-  return ask("openapi.json");
+export function description(signal) {
+  return ask("openapi.json", { signal });
 }
 
 /** All models: {default, default_version, models: [...]}, at least one. */

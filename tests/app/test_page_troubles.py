@@ -237,18 +237,23 @@ def test_what_waits_for_the_key_is_answered_once_it_is_given(chromium, models):
         assert page.input_value("#model") == "grey"
 
 
-def test_a_late_refusal_of_the_key_before_is_not_taken_for_one_of_the_right_key(chromium, models):
+@pytest.mark.parametrize(
+    ("address", "asked", "there"), [("/", "/models$", "#model option"), ("/docs", "/openapi.json$", ".schema")]
+)
+def test_a_late_refusal_of_the_key_before_is_not_taken_for_one_of_the_right_key(
+    chromium, models, address, asked, there
+):
     with (
         serving(models, DEFAULT_MODEL="brightness", API_KEYS="secret") as client,
-        opened(chromium, client.base_url) as page,
+        opened(chromium, f"{client.base_url}{address}") as page,
     ):
         page.wait_for_selector("#key-card:not([hidden])")
-        held = holding(page, re.compile("/models$"))
+        held = holding(page, re.compile(asked))
         for key in ("wrong", "secret"):
             page.fill("#key", key)
-            with page.expect_request(re.compile("/models$")):
+            with page.expect_request(re.compile(asked)):
                 page.press("#key", "Enter")
-        page.wait_for_selector("#model option", state="attached")
+        page.wait_for_selector(there, state="attached")
 
         held[0].continue_()
         page.evaluate("fetch('livez').then((response) => response.text())")  # by when the other is answered too
