@@ -10,7 +10,6 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from app.settings import PREFIX, Settings
 from model_export.console import invocation
 from tests import toys
 from tests.app.test_protocol import read_all
-from tests.conftest import ROOT, free_port, serving
+from tests.conftest import ROOT, free_port, serving, wait_for
 
 DEPLOY = ROOT / "deploy"
 HAPROXY = shutil.which("haproxy")
@@ -80,7 +79,7 @@ def test_haproxy_leaves_out_a_replica_that_is_not_ready_until_it_is(tmp_path):
     ):
         for change, status in (("unload", 503), ("load", 200)):
             client.post(f"/v2/repository/models/toy/{change}", headers={"X-API-Key": key}).raise_for_status()
-            wait_until(lambda status=status: ask(port, "GET", "/models") == status)
+            wait_for(lambda status=status: ask(port, "GET", "/models") == status)
 
 
 @needs_haproxy
@@ -93,7 +92,7 @@ def test_haproxy_leaves_room_where_one_address_takes_all_it_gets(tmp_path):
                 held.enter_context(socket.create_connection(("127.0.0.1", port)))
             return ask(port, "GET", "/readyz") == 0
 
-        wait_until(is_full)
+        wait_for(is_full)
         assert ask(port, "GET", "/readyz", source="127.0.0.2") == 200
 
 
@@ -449,7 +448,7 @@ def running(*command, port, status=200):
     """Run a proxy from when it answers ``/readyz``, without TLS, with this status until the end."""
     process = subprocess.Popen(command)
     try:
-        wait_until(lambda: ask(port, "GET", "/readyz") == status)
+        wait_for(lambda: ask(port, "GET", "/readyz") == status)
         yield
     finally:
         process.kill()
@@ -466,13 +465,6 @@ def ask(port, method, path, source="127.0.0.1"):
     except ConnectionError:
         return 0
     return int(answer.split()[1]) if answer else 0
-
-
-def wait_until(is_so):
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is absent")

@@ -28,7 +28,7 @@ from app.offline.answering import Offline, open_version
 from app.offline.finding import find
 from app.settings import Settings
 from tests import toys
-from tests.conftest import ROOT, wait_for
+from tests.conftest import ROOT, START_LIMIT_S, wait_for
 
 pytestmark = pytest.mark.usefixtures("models")
 
@@ -97,14 +97,14 @@ def test_the_lowest_familiarity_is_marked(tmp_path):
     command = [sys.executable, "-m", "app", "predict", tmp_path / "strange.png", tmp_path / "usual.png"]
     chosen = environment(tmp_path, DEFAULT_MODEL="few")
 
-    done = subprocess.run(command, cwd=ROOT, env=chosen, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=ROOT, env=chosen, capture_output=True, text=True, check=True)
 
     lowest, other = done.stdout.splitlines()
     assert lowest.endswith("familiarity ≤ 0.053")
     assert re.search(r"familiarity 0\.\d\d$", other)
 
     chosen["PYTHONIOENCODING"] = "ascii"
-    done = subprocess.run(command, cwd=ROOT, env=chosen, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=chosen, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr, done.stdout.splitlines()[1]) == (0, "", other)
 
 
@@ -274,7 +274,7 @@ def test_pipes_are_read_but_not_waited_for_where_nobody_writes(models, folder):
         pass_fds=[writer.stdout.fileno()],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=START_LIMIT_S,
         check=False,
     )
 
@@ -673,7 +673,7 @@ def test_ctrl_c_ends_it_with_one_line(models, tmp_path, options, last):
         time.sleep(0.01)  # it is past its first imports, and has most of its images before it
     process.send_signal(signal.SIGINT)
 
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=START_LIMIT_S)
 
     assert process.returncode == 130
     assert said.splitlines()[-1] == last
@@ -692,7 +692,7 @@ def test_ctrl_c_during_the_first_imports_is_no_error(models):
         time.sleep(0.001)
     process.send_signal(signal.SIGINT)
 
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=START_LIMIT_S)
 
     assert (process.returncode, said) in [(-signal.SIGINT, ""), (130, "interrupted\n")]
 

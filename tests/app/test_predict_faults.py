@@ -17,7 +17,7 @@ from app.offline.answering import Offline, open_version
 from app.settings import Settings
 from tests import toys
 from tests.app.test_predict import environment
-from tests.conftest import ROOT
+from tests.conftest import ROOT, START_LIMIT_S
 
 NO_MEMORY = "error: there is not enough memory to run the model: "
 
@@ -72,7 +72,7 @@ def predict(tmp_path):
             env=environment(root, DEFAULT_MODEL="toy", MAX_BATCH_SIZE=batch),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=START_LIMIT_S,
             check=False,
         )
 
