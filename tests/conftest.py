@@ -72,11 +72,13 @@ class Log:
     def wait_for(self, pattern, limit_s=START_LIMIT_S):
         """Wait until the pattern appears; returns the match."""
         deadline = time.monotonic() + limit_s
-        while not (match := re.search(pattern, self.text)):
+        while True:
+            ended = self._process.poll() is not None  # asked first, or its last lines could come after they are read
+            if match := re.search(pattern, self.text):
+                return match
             assert time.monotonic() < deadline, f"{pattern!r} did not appear in:\n{self.text}"
-            assert self._process.poll() is None, f"the service ended before {pattern!r}:\n{self.text}"
+            assert not ended, f"the service ended before {pattern!r}:\n{self.text}"
             time.sleep(0.02)
-        return match
 
 
 @contextmanager
