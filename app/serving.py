@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -44,6 +45,7 @@ def serve(settings: Settings) -> None:
     Raises:
         MultipoolError: The service cannot start.
     """
+    terminal = Terminal()
     apikeys.read(settings)
     # Plain mistakes are reported before anything else.
     starting.check(settings.models_dir, settings.default_model, Loader.of(settings, cores.available()))
@@ -54,11 +56,11 @@ def serve(settings: Settings) -> None:
             log.info("set: %s", given)
         try:
             if settings.workers == 1:
-                _serve_one(settings, listener, Places().take(), _handle_hang_up)
+                _serve_one(settings, listener, Places().take(), partial(_handle_hang_up, terminal))
             else:
                 # A worker ends by itself before: see the last resort in app.server.lifecycle.
                 limit_s = settings.lame_duck_s + settings.shutdown_timeout_s + 5
-                Supervisor(work, (settings, listener), settings.workers, limit_s).run()
+                Supervisor(work, (settings, listener), settings.workers, limit_s, terminal).run()
         finally:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing is left to renew, but it would end this with a fault
 
@@ -91,9 +93,9 @@ def _prepare(settings: Settings) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # handled by the supervisor, or below by a single process
 
 
-async def _handle_hang_up(service: Service) -> None:
+async def _handle_hang_up(terminal: Terminal, service: Service) -> None:
     """Handle SIGHUP with one worker: the terminal was closed, or someone wants to renew the workers or the keys."""
-    terminal, asked = Terminal(), threading.Event()
+    asked = threading.Event()
     if service.settings.api_keys_file is not None:  # in a thread: a million keys take seconds
         threading.Thread(target=_read_keys, args=(service.keys, asked), daemon=True).start()
 
@@ -109,6 +111,8 @@ async def _handle_hang_up(service: Service) -> None:
             asked.set()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, handle)
+    if terminal.is_closed():  # before
+        handle()
 
 
 def _read_keys(keys: Keys, asked: threading.Event) -> None:

@@ -105,7 +105,8 @@ class Server(uvicorn.Server):
             last_resort.start()
         await self._close_with_each_answer()
         self._acceptor.close()
-        await asyncio.sleep(_LAST_REQUESTS_S)  # connections just accepted have requests on their way
+        for _ in range(10):  # connections just accepted have requests on their way; in steps, so that what has come
+            await asyncio.sleep(_LAST_REQUESTS_S / 10)  # while the machine held this process up is read, too
         await super().shutdown(sockets)
         if self.force_exit:  # after a second Ctrl-C, uvicorn leaves this out and would log a traceback
             await self.lifespan.shutdown()

@@ -32,7 +32,14 @@ _LONGEST_TURN_S = 0.5
 class Supervisor:
     """Keeps the workers running."""
 
-    def __init__(self, target: Callable[..., None], arguments: tuple[object, ...], count: int, limit_s: float) -> None:
+    def __init__(
+        self,
+        target: Callable[..., None],
+        arguments: tuple[object, ...],
+        count: int,
+        limit_s: float,
+        terminal: Terminal,
+    ) -> None:
         """Prepare; nothing is started yet.
 
         Args:
@@ -42,6 +49,7 @@ class Supervisor:
             arguments: Further arguments of the target.
             count: Number of workers.
             limit_s: How long a worker may take to end when told to.
+            terminal: That at which the service was started, if at one.
         """
         self._target = target
         self._arguments = arguments
@@ -57,7 +65,7 @@ class Supervisor:
         self._restart_at = 0.0
         self._stop_signals: list[int] = []
         self._asked_to_renew = self._renewal_due = False
-        self._terminal = Terminal()
+        self._terminal = terminal
         self._renewing: list[Worker] = []
         self._bell, self._ringer = socket.socketpair()
 
@@ -72,6 +80,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_hang_up)
+        if self._terminal.is_closed():  # before
+            self._on_hang_up()
         try:
             first = self._start()
             if first is None:

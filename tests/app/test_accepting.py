@@ -12,7 +12,6 @@ import pytest
 
 from app.server import listening
 from app.server.accepting import Acceptor, Places
-from tests.app.test_shutdown import workers
 from tests.conftest import serving
 
 REQUEST = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -58,7 +57,9 @@ def test_a_connection_is_left_to_a_worker_that_has_fewer_but_not_for_long(models
     """That one is stuck."""
     with serving(models, WORKERS=2, KEEP_ALIVE_S=60) as client:
         client.log.wait_for(r"worker \d+ is ready(.|\n)*worker \d+ is ready")
-        stuck, _ = workers(client)
+        assert client.get("/models").status_code == 200
+        # One that takes connections; that it is ready, it says a moment before.
+        stuck = int(client.log.wait_for(r"\[(\d+)\] GET /models 200")[1])
         os.kill(stuck, signal.SIGSTOP)
         try:
             with ExitStack() as stack:

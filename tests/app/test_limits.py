@@ -13,7 +13,7 @@ from tests.app.test_metrics import scrape
 from tests.app.test_protocol import connect, exchange, get, post, problem, read_all, read_one
 from tests.conftest import limited, serving, wait_for, wait_for_metric
 
-SHORT = {"header_s": 0.5, "linger_s": 0.3, "write_s": 6}
+SHORT = {"header_s": 2.5, "linger_s": 0.3, "write_s": 6}
 MANY = 95
 """Copies of the OpenAPI document, as many as may be asked for at once; no small buffer of the system holds them."""
 
@@ -46,7 +46,7 @@ def test_who_does_not_fetch_an_answer_is_cut_off_and_who_fetches_it_late_is_not(
             end = end[-1000:] + part
         with connect(hasty, receive_buffer=4096) as absent:
             absent.sendall(wanted)
-            hasty.log.wait_for("GET /openapi.json 499", 20)
+            hasty.log.wait_for("GET /openapi.json 499")
             assert b'"not_found"' not in read_all(absent)
         late.sendall(get(b"Host: x", b"Connection: close"))
         assert b" 200 OK" in read_all(late)
@@ -80,7 +80,7 @@ def test_who_does_not_fetch_the_last_of_its_answers_is_cut_off_too(hasty):
             absent = stack.enter_context(connect(hasty, receive_buffer=4096))
             absent.sendall(get(b"Host: x", path=b"/openapi.json") * copies + get(b"Host: x", b"Connection: close"))
             absent.recv(1)
-        wait_for(lambda: open_files() <= before, 30)
+        wait_for(lambda: open_files() <= before)
 
 
 def test_an_answer_is_read_although_the_body_was_not(models):
@@ -96,7 +96,7 @@ def test_the_rest_of_a_body_may_take_as_long_as_reading_its_answer(hasty):
         connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n")
         for _ in range(10):
             connection.sendall(b"a" * 1000)
-            time.sleep(0.1)
+            time.sleep(0.3)
         connection.sendall(get(b"Host: x", b"Connection: close"))
         assert re.findall(rb"HTTP/1.1 (\d+)", read_all(connection)) == [b"404", b"200"]
 
@@ -131,18 +131,20 @@ def test_a_body_that_was_not_asked_for_yet_is_not_late(tmp_path):
     """Its model is loaded first, from a file that was replaced and has to be tried."""
     toys.publish(tmp_path, "other")
     toys.publish(tmp_path, "toy")
-    image = toys.plain(255)
+    image, go_on = toys.plain(255), b"HTTP/1.1 100 Continue\r\n\r\n"
     with serving(tmp_path, arguments=limited(window_s=0.1), MODELS_MEMORY_BYTES=1, MODELS_POLL_S=0) as client:
         (tmp_path / "other" / "1" / "model.onnx").write_bytes(toys.artifact(offset=0.25))
         with connect(client) as connection:
             header = post(b"Content-Length: %d" % len(image), b"Expect: 100-continue", b"Connection: close")
             connection.sendall(header.replace(b"/predict", b"/predict?model=other"))
-            assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            received = connection.recv(1000)
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(image)
-            answer = read_all(connection)
+            received += read_all(connection)
 
-    # From now on, the body has a tenth of a second, in which a busy machine may not get to send it.
+    assert received.startswith(go_on)
+    # From then on, the body has a tenth of a second, in which a busy machine may not get to send it.
+    answer = received.removeprefix(go_on)
     assert b" 200 OK" in answer or problem(answer) == (408, "request_timeout")
 
 

@@ -41,7 +41,9 @@ def read_one(connection):
     """Read one answer, a problem or a prediction, of a connection that stays open."""
     received = b""
     while not received.endswith(b"}"):
-        received += connection.recv(65536)
+        part = connection.recv(65536)
+        assert part, received
+        received += part
     return received
 
 
@@ -276,8 +278,9 @@ def test_a_crowd_that_is_turned_away_keeps_its_connections(tmp_path):
             assert b"connection: close" not in answer
         holding.close()
         wait_for_metric(client, "multipool_images_in_work 0.0")
-        other.sendall(post(b"Content-Length: %d" % len(image), b"Connection: close", body=image))
-        assert b" 200 OK" in read_all(other)
+        # No image: it would wait for another, unless that of the client which left had been decoded by then.
+        other.sendall(post(b"Content-Length: 100000", b"Connection: close", body=bytes(100_000)))
+        assert b" 415 " in read_all(other)
 
 
 def test_pipelined_requests_are_answered_in_order(server):
@@ -430,7 +433,7 @@ def test_slow_clients_are_cut_off(server):
 
 def test_connections_have_a_number(tmp_path):
     toys.publish(tmp_path, "toy")
-    arguments = limited(header_s=60)
+    arguments = limited(header_s=60, linger_s=60)
     with serving(tmp_path, arguments=arguments, MAX_CONNECTIONS=3) as client, contextlib.ExitStack() as stack:
         others = [stack.enter_context(connect(client)) for _ in range(3)]
         for other in others:
@@ -469,7 +472,8 @@ def test_what_nobody_waits_for_is_not_run_and_hurts_nobody(tmp_path):
     toys.publish(tmp_path, "toy")
     image = toys.plain(255)
     request = post(b"Content-Length: %d" % len(image), body=image)
-    settings = {"MAX_BATCH_DELAY_MS": 60_000, "MAX_BATCH_SIZE": 4}
+    # However the threads take turns, the last one waits for no more than this.
+    settings = {"MAX_BATCH_DELAY_MS": 10_000, "MAX_BATCH_SIZE": 4}
     with serving(tmp_path, **settings) as client, contextlib.ExitStack() as stack:
         connections = [connect(client) for _ in range(3)]
         for connection in connections:
@@ -490,4 +494,4 @@ def test_what_nobody_waits_for_is_not_run_and_hurts_nobody(tmp_path):
             answered = found["multipool_requests_total", *route, ("status", "200")]
             return answered == found["multipool_images_total", ("model", "toy"), ("version", "1")] <= 4
 
-        wait_for(counts, 20)
+        wait_for(counts)

@@ -10,7 +10,7 @@ import pytest
 from tests import toys
 from tests.app.test_predictions import assert_problem
 from tests.app.test_protocol import connect, get, post, read_all, read_one
-from tests.conftest import serving, wait_for_metric
+from tests.conftest import limited, serving, wait_for_metric
 
 PAGE = {"Origin": "https://shop.example"}
 CORS = ("access-control-allow-origin", "access-control-expose-headers")
@@ -107,7 +107,7 @@ def test_what_is_refused_is_not_taken_for_the_request_before_it(server):
 
 def test_a_connection_that_was_refused_a_place_lives_as_long_as_any_other(tmp_path):
     """Its idle time ends with the next request, however that one takes its time."""
-    with full(tmp_path, KEEP_ALIVE_S=3) as client, connect(client) as connection:
+    with full(tmp_path, arguments=limited(header_s=60), KEEP_ALIVE_S=3) as client, connect(client) as connection:
         connection.sendall(post(b"Content-Length: 3", body=b"abc"))
         assert b" 503 " in read_one(connection)
         connection.sendall(b"GET /livez HTTP/1.1\r\n")

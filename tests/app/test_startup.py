@@ -15,12 +15,12 @@ import pytest
 from app import digest
 from tests import toys
 from tests.app.test_predictions import assert_problem
-from tests.conftest import ROOT, Log, serving, start, wait_until_ready
+from tests.conftest import ROOT, START_LIMIT_S, Log, serving, start, wait_until_ready
 
 
 def ended(process):
     """Wait for the end; returns the exit code and what was said."""
-    process.wait(60)
+    process.wait(START_LIMIT_S)  # a name server that cannot be reached takes its time, too
     text = process.log_path.read_text()
     process.log_path.unlink()
     assert "Traceback" not in text
@@ -151,7 +151,7 @@ def test_a_signal_while_loading_ends_it_soon(tmp_path):
     with serving(tmp_path, ready=False, MODELS_MEMORY_BYTES=1) as client:
         client.log.wait_for("loaded toy:1 ")
         client.process.send_signal(signal.SIGTERM)
-        assert client.process.wait(10) == 0
+        assert client.process.wait(60) == 0
         assert "loaded toy:2000 " not in client.log.text
 
 
@@ -175,7 +175,7 @@ def test_a_first_worker_that_dies_ends_the_start(tmp_path):
         (worker,) = (grandchild for child in children(client.process.pid) for grandchild in children(child))
         os.kill(worker, signal.SIGKILL)
 
-        assert client.process.wait(20) == 1
+        assert client.process.wait(60) == 1
         assert f"worker {worker} died (-9: killed, perhaps for want of memory)\n" in client.log.text
         assert client.log.text.endswith("error: the service could not start; the reason is in the log lines above\n")
 
@@ -211,7 +211,7 @@ def test_a_port_that_another_service_takes_meanwhile(tmp_path, workers):
 def test_a_signal_ends_it_in_order(models, number, workers):
     with serving(models, WORKERS=workers) as client:
         client.process.send_signal(number)
-        assert client.process.wait(15) == 0
+        assert client.process.wait(60) == 0
 
 
 @pytest.mark.parametrize("count", [1, 2])

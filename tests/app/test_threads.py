@@ -106,8 +106,9 @@ def test_closing_drops_what_waits():
     alone.close()
     with pytest.raises(RuntimeError, match="closed"):
         alone.submit(lambda: done.append("came later"))
+    (thread,) = (one for one in threading.enumerate() if one.name.startswith("closing"))  # it ends soon
     go_on.set()
-    (thread,) = (one for one in threading.enumerate() if one.name.startswith("closing"))
     thread.join(10)
+    assert not thread.is_alive()
 
     assert not done

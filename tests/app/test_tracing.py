@@ -15,7 +15,7 @@ import pytest
 from app.http import tracing
 from tests import toys
 from tests.app.test_protocol import connect, post
-from tests.conftest import serving, wait_for_metric
+from tests.conftest import serving, wait_for, wait_for_metric
 
 STATUS = "http.response.status_code"
 
@@ -49,6 +49,11 @@ def collector():
     server.server_close()
 
 
+def names(collector):
+    """What the spans are called that have come in; when the service ends, it does not wait long for the last ones."""
+    return {span.name for span in collector.spans}
+
+
 def test_a_request_is_a_span_with_its_stages(models, collector, monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.address)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
@@ -57,6 +62,7 @@ def test_a_request_is_a_span_with_its_stages(models, collector, monkeypatch):
         headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01", "X-Request-ID": "mine"}
         answer = client.post("/predict", files={"file": toys.plain(1)}, headers=headers)
         assert client.get("/nothing").status_code == 404
+        wait_for(lambda: names(collector) >= {"POST /predict", "GET other"})
 
     found = {span.name: span for span in collector.spans}
     request = found["POST /predict"]
@@ -88,6 +94,7 @@ def test_what_fails_or_is_given_up_is_an_error(models, collector, monkeypatch):
     """A request that takes too long, and one whose client leaves: it has no status."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.address)
     monkeypatch.setenv("OTEL_SERVICE_NAME", "tiles")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     image = toys.plain(1)
     slow = {"DEFAULT_MODEL": "brightness", "MAX_BATCH_DELAY_MS": 60_000}
     with serving(models, **slow) as client:
@@ -95,9 +102,11 @@ def test_what_fails_or_is_given_up_is_an_error(models, collector, monkeypatch):
             leaving.sendall(post(b"Content-Length: %d" % len(image), body=image))
             wait_for_metric(client, "multipool_images_in_work 1.0")
         wait_for_metric(client, "multipool_images_in_work 0.0")
+        wait_for(lambda: "POST /predict" in names(collector))
     with serving(models, REQUEST_TIMEOUT_S=0.1, **slow) as client:
         assert client.post("/predict", files={"file": image}).status_code == 504
         assert client.get("/models").status_code == 200
+        wait_for(lambda: "GET /models" in names(collector))
 
     found = [
         (span.name, *(item.value.int_value for item in span.attributes if item.key == STATUS))
@@ -111,13 +120,14 @@ def test_what_fails_or_is_given_up_is_an_error(models, collector, monkeypatch):
 def test_a_request_that_is_refused_before_its_route_is_known_makes_no_name_of_its_own(models, collector, monkeypatch):
     """Else whoever has no key could fill the collector with names."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.address)
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     with serving(models, DEFAULT_MODEL="brightness", API_KEYS="a-key-of-sixteen-characters") as client:
         assert client.post("/predict", files={"file": toys.plain(1)}).status_code == 401
         assert client.get("/models/brightness").status_code == 401
         assert client.get("/made-up-by-someone").status_code == 401
+        wait_for(lambda: len(names(collector) - {"GET /readyz"}) >= 3)
 
-    names = {span.name for span in collector.spans} - {"GET /readyz"}
-    assert names == {"POST /predict", "GET /models/{name}", "GET other"}
+    assert names(collector) - {"GET /readyz"} == {"POST /predict", "GET /models/{name}", "GET other"}
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -196,6 +196,7 @@ def test_what_was_answered_is_counted_over_renewals(models):
 
 def test_no_total_goes_down_when_a_worker_is_killed(models):
     """Prometheus would take it for a restart, and count all that was ever counted once more."""
+    restarts = "multipool_worker_restarts_total"
     key = ("multipool_requests_total", ("method", "GET"), ("route", "other"), ("status", "404"))
     with serving(models, WORKERS=2) as client:
         workers_ready(client, 2)
@@ -205,9 +206,9 @@ def test_no_total_goes_down_when_a_worker_is_killed(models):
             before = scrape(client).get(key, 0)
             os.kill(int(client.log.wait_for(r"(?s).*\[(\d+)\] GET /nothing")[1]), signal.SIGKILL)
             workers_ready(client, 2 + killed)
-            wait_for(lambda killed=killed: scrape(client)["multipool_worker_restarts_total",] == killed, 20)
+            found = wait_for(lambda killed=killed: (seen := scrape(client))[restarts,] == killed and seen)
 
-            assert scrape(client).get(key, 0) >= before
+            assert found.get(key, 0) >= before
 
 
 FEW_FILES = """
@@ -224,14 +225,15 @@ def test_counting_goes_on_after_a_time_without_file_descriptors(models):
         with ExitStack() as stack:
             for _ in range(150):
                 stack.enter_context(connect(client))
-            client.log.wait_for("(?s)(cannot be accepted: Too many open files.*){20}")  # for longer than a second
+            # For longer than a second.
+            wait_for(lambda: client.log.text.count("cannot be accepted: Too many open files") >= 20)
 
         for _ in range(20):
             with connect(client) as connection:
                 connection.sendall(get(b"Host: x", b"Connection: close", path=b"/nothing"))
                 assert b" 404 " in read_all(connection)
         key = ("multipool_requests_total", ("method", "GET"), ("route", "other"), ("status", "404"))
-        wait_for(lambda: scrape(client).get(key) == 20, 20)
+        wait_for(lambda: scrape(client).get(key) == 20)
 
 
 def test_an_order_that_goes_wrong_does_not_stop_those_after_it(tmp_path, caplog):
@@ -390,6 +392,8 @@ def test_workers_are_renewed_once_more_however_often_it_is_asked_for_meanwhile(t
     toys.publish(tmp_path, "toy", 1)
     with serving(tmp_path, WORKERS=2, LAME_DUCK_S=0) as client:
         workers_ready(client, 2)
+        client.process.send_signal(signal.SIGHUP)
+        client.log.wait_for("renewing")  # or else all of the signals may be seen as one
         most = flood(client, "renewing")
 
         client.log.wait_for(r"(?s)(worker \d+ ended.*){4}")
@@ -413,18 +417,33 @@ def test_a_worker_is_not_ended_by_what_is_meant_for_its_supervisor(tmp_path):
         assert "died" not in client.log.text
 
 
+AT_A_TERMINAL = """
+import fcntl, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from app import serving
+from app.__main__ import main
+prepare = serving._prepare
+def prepare_and_wait(settings):
+    prepare(settings)
+    sys.stderr.write("prepared\\n")  # in one piece: nothing can be written any more when it has been read
+    if {wait}:
+        try: sys.stdin.read()  # until it is closed
+        except OSError: pass
+serving._prepare = prepare_and_wait
+sys.exit(main())
+"""
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_service_at_a_terminal_ends_with_it(tmp_path, workers):
+@pytest.mark.parametrize("begun", ["prepared", "ready: 1 model, default toy"])
+def test_a_service_at_a_terminal_ends_with_it(tmp_path, workers, begun):
+    """However early it is closed."""
     toys.publish(tmp_path / "models", "toy", 1)
     chosen = {"MODELS_DIR": tmp_path / "models", "PORT": 0, "LAME_DUCK_S": 0, "WORKERS": workers}
     settings = {f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}
     terminal, theirs = pty.openpty()
-    code = (
-        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-        "os.execv(sys.executable, [sys.executable, '-m', 'app'])"
-    )
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", AT_A_TERMINAL.format(wait=begun == "prepared")],
         cwd=ROOT,
         env=os.environ | settings,
         stdin=theirs,
@@ -434,12 +453,15 @@ def test_a_service_at_a_terminal_ends_with_it(tmp_path, workers):
     )
     os.close(theirs)
     said = b""
-    while b"ready: 1 model, default toy" not in said:
+    while begun.encode() not in said:
         said += os.read(terminal, 10_000)
 
     os.close(terminal)
 
-    assert process.wait(60) == 0
+    try:
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
 
 
 def test_missing_workers_are_seen(tmp_path):
@@ -469,7 +491,7 @@ def test_missing_workers_are_seen(tmp_path):
         wait_for(lambda: workers()[:2] == [2, 1] and workers()[2] >= 1)
 
         keys.write_text("a-key\n")
-        wait_for(lambda: workers()[:2] == [2, 2], 60)
+        wait_for(lambda: workers()[:2] == [2, 2])
         assert metrics()["process_start_time_seconds",] == began  # that of the service
 
 
