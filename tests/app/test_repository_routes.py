@@ -20,6 +20,7 @@ from app import starting
 from app.main import build
 from app.metrics import Metrics
 from app.server.link import Link
+from app.server.terminal import Terminal
 from app.server.workers import Supervisor
 from app.service import Order
 from app.settings import Settings
@@ -147,7 +148,7 @@ def test_the_order_that_is_given_last_holds_whichever_is_heard_of_first(tmp_path
 def test_an_order_that_was_given_before_another_is_nothing_any_more():
     """To the supervisor, to a worker that is told of it, and to one that is carrying it out just then."""
     told = []
-    supervisor = Supervisor(serving, (), 1, limit_s=1)
+    supervisor = Supervisor(serving, (), 1, limit_s=1, terminal=Terminal())
     supervisor._workers.append(SimpleNamespace(ready=True, tell=told.append))
     ours, theirs = Pipe()
     link = Link(theirs)
