@@ -116,8 +116,9 @@ def test_a_model_begins_with_the_trunk_of_an_earlier_run_and_its_card_says_so(pu
     said, repository = published
     best = Path(said["run"]) / "best.keras"
     options = ["--trunk", "plain", "--weights", str(best), "--architecture", "gap", "--averaging", "0"]
+    options += ["--epochs", "1", "--batch-size", "8", "--learning-rate", "1e-12"]
 
-    line = ["train", str(folder), *options, "--epochs", "1", "--learning-rate", "1e-12", "--name", "warm"]
+    line = ["train", str(folder), *options, "--name", "warm"]
     assert main([*line, "--output", str(repository)]) == 0
 
     before, after = (keras.saving.load_model(path) for path in (best, "runs/warm/1/best.keras"))
@@ -146,7 +147,8 @@ def test_a_run_begins_with_the_weights_that_it_was_started_with_or_not_at_all(pu
     """Else its metadata would name others."""
     said, _ = published
     best = Path(said["run"]) / "best.keras"
-    line = ["train", str(folder), "--trunk", "plain", "--weights", str(best), "--epochs", "1", "--name", "warm"]
+    options = ["--trunk", "plain", "--weights", str(best), "--epochs", "1", "--batch-size", "8"]
+    line = ["train", str(folder), *options, "--name", "warm"]
     with monkeypatch.context() as patch:
         patch.setattr(keras.Model, "fit", interrupt)
         assert main(line) == 130
@@ -192,7 +194,8 @@ def test_three_images_of_each_class_are_published_without_statistics(folder, tmp
 def test_paths_need_not_be_text_and_a_terminal_may_lack_letters(folder, tmp_path):
     """Neither is known before the end, when it would cost a whole training."""
     data = folder.rename(tmp_path / os.fsdecode(b"caf\xe9"))
-    line = ["train", str(data), "--trunk", "plain", "--epochs", "1", "--name", "light", "--data-licence", data.name]
+    options = ["--trunk", "plain", "--epochs", "1", "--batch-size", "8"]
+    line = ["train", str(data), *options, "--name", "light", "--data-licence", data.name]
     ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
 
     command = [sys.executable, "-m", "model_export", *line]
@@ -210,8 +213,8 @@ def test_paths_need_not_be_text_and_a_terminal_may_lack_letters(folder, tmp_path
 def test_a_second_run_publishes_the_next_version(published, folder):
     _, repository = published
 
-    arguments = ["--epochs", "1", "--batch-size", "8", "--name", "light", "--output", str(repository)]
-    assert main(["train", str(folder), *arguments]) == 0
+    arguments = ["--trunk", "plain", "--epochs", "1", "--batch-size", "8", "--name", "light"]
+    assert main(["train", str(folder), *arguments, "--output", str(repository)]) == 0
 
     assert sorted(path.name for path in (repository / "light").iterdir()) == [".highest", "1", "2"]
 

@@ -14,6 +14,7 @@ from app.images import Shape
 from model_export.architectures import build
 from model_export.fitting import footprint
 from tests.conftest import ROOT
+from tests.model_export.conftest import bright_and_dark
 
 
 def test_what_layers_give_is_counted_in_networks_within_networks_too():
@@ -66,30 +67,43 @@ def test_a_deep_network_is_compared_without_keeping_what_all_its_layers_make():
     assert float(done.stdout) < 500  # MB; all of it together is 1,200
 
 
-@pytest.mark.parametrize("command", [("train",), ("compare", "--architectures", "gap", "--report", "report")])
-def test_who_runs_out_of_memory_is_told_what_to_do_and_how_to_go_on(folder, tmp_path, command):
-    """TensorFlow's allocator is given 20 MB, as if it were that of a small GPU."""
+@pytest.fixture(scope="module")
+def starved(tmp_path_factory):
+    """What the commands say, and how they end, if TensorFlow's allocator has 20 MB, as if it were that of a small GPU.
+
+    They run at once, because the allocator waits for ten seconds before it gives up.
+    """
     small = {
         "TF_ENABLE_ONEDNN_OPTS": "0",  # with it, TensorFlow crashes
         "TF_CPU_ALLOCATOR_USE_BFC": "1",
         "TF_CPU_BFC_MEM_LIMIT_IN_MB": "20",
         "PYTHONPATH": str(ROOT),
     }
-    options = ["--trunk", "plain", "--size", "64", "--batch-size", "64", "--epochs", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "model_export", command[0], str(folder), *options, *command[1:]],
-        cwd=tmp_path,
-        env=os.environ | small,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    root = tmp_path_factory.mktemp("starved")
+    options = [str(bright_and_dark(root / "data")), "--trunk", "plain", "--size", "64", "--epochs", "1"]
+    commands = {"train": [], "compare": ["--architectures", "gap", "--report", "report"]}
+    processes = {
+        command: subprocess.Popen(
+            [sys.executable, "-m", "model_export", command, *options, *further],
+            cwd=root,
+            env=os.environ | small,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for command, further in commands.items()
+    }
+    return {command: (process.communicate()[1], process.returncode) for command, process in processes.items()}
 
-    *_, last = done.stderr.splitlines()
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_who_runs_out_of_memory_is_told_what_to_do_and_how_to_go_on(starved, command):
+    said, code = starved[command]
+
+    *_, last = said.splitlines()
     assert last.startswith("error: there is not enough memory on the CPU: free some, or train again with a smaller ")
     assert "; continue with: " in last
-    assert "Traceback" not in done.stderr
-    assert done.returncode == 1
+    assert "Traceback" not in said
+    assert code == 1
 
 
 def test_a_full_disk_is_not_taken_for_want_of_memory():

@@ -167,7 +167,7 @@ def test_a_table_of_test_images_alone_can_be_measured(folder):
 
 def test_a_model_of_a_table_is_measured_with_it_as_it_was_split(folder, capsys):
     path = write(folder, rows(folder, extra=lambda path: f",{path.stem}"), "file,label,group")
-    options = ["--epochs", "1", "--trunk", "plain", "--json", "--size", "16"]
+    options = ["--epochs", "1", "--batch-size", "8", "--trunk", "plain", "--json", "--size", "16"]
     assert main(["train", path, *options]) == 0
     capsys.readouterr()
 
@@ -181,7 +181,8 @@ def test_a_model_of_a_table_is_measured_with_it_as_it_was_split(folder, capsys):
 @pytest.mark.parametrize("options", [(), ("--groups", r"(\d)\.png")])
 def test_a_table_that_has_got_groups_since_the_training_is_split_as_it_was(folder, options, capsys):
     path = write(folder, rows(folder))
-    assert main(["train", path, "--epochs", "1", "--trunk", "plain", "--size", "16", *options]) == 0
+    training = ["--epochs", "1", "--batch-size", "8", "--trunk", "plain", "--size", "16"]
+    assert main(["train", path, *training, *options]) == 0
     write(folder, rows(folder, extra=lambda path: f",{path.stem}"), "file,label,group")
     capsys.readouterr()
 
