@@ -186,13 +186,14 @@ from app.server.accepting import Acceptor
 close = Acceptor.close
 def close_and_be_held_up(acceptor):
     close(acceptor)
-    ours, theirs = os.pipe()
+    Acceptor.close = close  # which is called once more, by uvicorn
+    loop, (ours, theirs) = asyncio.get_running_loop(), os.pipe()
     def be_held_up():  # after the loop has asked which connections something has come over
+        loop.remove_reader(ours)  # or it is called once more
         print("held up", file=sys.stderr, flush=True)
-        os.read(ours, 1)
         select.select([one.transport.get_extra_info("socket") for one in acceptor._connections], [], [], 20)
         time.sleep(2 * lifecycle._LAST_REQUESTS_S)
-    asyncio.get_running_loop().add_reader(ours, be_held_up)
+    loop.add_reader(ours, be_held_up)
     os.write(theirs, b"a")
 Acceptor.close = close_and_be_held_up
 sys.exit(main())
