@@ -202,8 +202,13 @@ sys.exit(main())
 
 def test_a_request_that_comes_while_the_process_is_held_up_at_its_end_is_answered(models):
     """Over a connection that it has accepted, from which no request came before."""
-    with serving(models, arguments=("-c", HELD_UP)) as client, connect(client) as connection:
-        assert client.get("/livez").status_code == 200
+    with (
+        serving(models, arguments=("-c", HELD_UP)) as client,
+        connect(client) as connection,
+        connect(client) as accepted_later,
+    ):
+        accepted_later.sendall(get(b"Host: x"))
+        assert b" 200 OK" in read_one(accepted_later)
         client.process.send_signal(signal.SIGTERM)
         client.log.wait_for("held up")
         connection.sendall(get(b"Host: x"))
