@@ -8,6 +8,7 @@ import io
 import logging
 import math
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -75,6 +76,20 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (all options: {self.prog} --help)\n")
 
 
+class _Setting(argparse.Action):
+    """An option that is not there, because it is a setting."""
+
+    def __call__(self, _parser: object, _namespace: object, value: object, option: str | None = None) -> NoReturn:
+        setting = f"{PREFIX}{self.dest.upper()}={shlex.quote(str(value or '...'))}"
+        parser().error(f"{option} is a setting, not an option; set it in the environment: {setting} python -m app")
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    for name in Settings.model_fields:
+        option = f"--{name.replace('_', '-')}"
+        command.add_argument(option, action=_Setting, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     settings = "\n".join(f"  {name} [{default}]\n      {meaning}" for name, default, meaning in settings_table())
@@ -84,10 +99,12 @@ def parser() -> argparse.ArgumentParser:
         description="Serve multi-pool image classifiers over HTTP.",
         epilog=f"settings, read from the environment [default]:\n{settings}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # else an option of a command, as --model, might be short for settings
     )
     top.add_argument("--version", action="version", version=f"multipool {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", prog=top.prog)
-    commands.add_parser("serve", help="serve the models over HTTP (the default)")
+    for serving in (top, commands.add_parser("serve", help="serve the models over HTTP (the default)")):
+        _add_settings(serving)
     doctor = commands.add_parser("doctor", help="check everything the service depends on, and say what to do")
     doctor.add_argument("--json", action="store_true", help="print the findings as a JSON document")
     epilog = "Exit code 65: at least one image cannot be used; the reason is printed, and all others are answered."

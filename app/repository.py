@@ -110,15 +110,20 @@ class Repository:
         before = self.served.get(entry.name)
         return before if self.ready and before and before.number < entry.number else None
 
-    def unload(self, name: str) -> None:
+    def unload(self, name: str, *, to_come: bool = False) -> None:
         """Serve no version of a model until it is loaded again, and free their memory; repeating it does nothing.
 
+        Args:
+            name: Of the model.
+            to_come: It may have been found elsewhere, and not here yet; then it is not served when it is.
+
         Raises:
-            ModelNotFound: There is no such model.
+            ModelNotFound: There is no such model, and none is to come.
         """
         if name in self._unloaded and any(entry.name == name for entry in self.entries()):
             return
-        self.served.versions(name)
+        if not to_come:
+            self.served.versions(name)
         with self._lock:
             self._unloaded |= {name}
             self._publish()

@@ -80,11 +80,25 @@ class Service:
             rest = f"version {served.number} is" if served is not None else "no version of it is"
             raise InvalidArtifact(f"{highest.found.reference} is refused: {highest.refused}; {rest} served")
 
+    def unload(self, name: str) -> None:
+        """Serve no version of a model until it is loaded again; blocks.
+
+        Raises:
+            ModelNotFound: There is no such model.
+        """
+        try:
+            self.repository.unload(name)
+        except ModelNotFound:
+            there = [found for found in self.repository.folder.look() if found.name == name]
+            if not any(self.repository.entry(found) is None for found in there):
+                raise
+            self.repository.unload(name, to_come=True)  # another worker may serve it already
+
     def obey(self, order: Order, holds: Callable[[], bool] = lambda: True) -> None:
         """Do what an operator told another worker, as far as it still holds; blocks."""
         try:
             if order.action == "unload":
-                self.repository.unload(order.model)
+                self.repository.unload(order.model, to_come=True)
             else:
                 self.load(order.model, holds)
         except (MultipoolError, OSError) as error:  # the next order may go well

@@ -168,8 +168,7 @@ def _fit(
     _compile(network, budget, frozen=start < budget.freeze_epochs, total=(stop - start) * batches.steps)
     if run is not None and first > start:
         _restore(network.model, run)
-    learned = batches.steps * budget.batch_size
-    measuring = MeasureStatistics(network.normalizations, train, budget.augmentation, budget.seed, learned)
+    measuring = MeasureStatistics(network.normalizations, train, budget.augmentation, budget.seed, budget.batch_size)
     averaging = [keras.callbacks.SwapEMAWeights(), measuring] if budget.averaging else []
     network.model.fit(
         batches,

@@ -171,6 +171,5 @@ def _check_size(size: tuple[int, ...], channels: int, max_pixels: int) -> None:
             f"(of up to {_BANDS_AT_FULL_SIZE} channels); send a smaller one"
         )
     if size[2] != channels:
-        raise WrongChannels(
-            f"the image has {size[2]} channels, but the model reads {channels}; send [height, width, {channels}]"
-        )
+        there = f"{size[2]} channel{'' if size[2] == 1 else 's'}"
+        raise WrongChannels(f"the image has {there}, but the model reads {channels}; send [height, width, {channels}]")

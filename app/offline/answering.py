@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from app import ahead, answers, cores, faults, images, memory
 from app.batching import Answer
+from app.budget import Budget
 from app.devices import CPU
 from app.errors import InvalidArtifact, InvalidRequest, MultipoolError, UndecodableImage
 from app.offline import journal
@@ -53,6 +55,8 @@ def open_version(settings: Settings, reference: str | None) -> Version:
     found = discover(settings.models_dir)
     asked = (settings.default_model or found[0].name) if reference is None else reference
     chosen = select(found, asked)
+    if reference is None and settings.default_model is None and found[-1].name != chosen.name:
+        log.warning("model %s answers, the first by name; --model chooses another", chosen.name)
     candidates = [chosen] if asked == chosen.reference else [one for one in reversed(found) if one.name == chosen.name]
     loader = Loader.of(settings, cores.available())
     loader.check()
@@ -76,8 +80,8 @@ class Offline:
     version: Version
     settings: Settings
     explain: bool = False
-    largest: int = field(default_factory=lambda: memory.available() // 2)
-    """Bytes of the largest file that is read."""
+    room: Budget = field(default_factory=lambda: Budget(memory.available() // 2))
+    """For the bytes of all files that are in memory at once."""
 
     def classify(
         self, files: Iterable[Path], *, top: int | None, features: bool, decode: Callable[[Path], Decoded] | None = None
@@ -154,12 +158,13 @@ class Offline:
         """Read a file as the model sees it, ``uint8 [H, W, C]``, or return why that cannot be done."""
         model = self.version.model
         try:
-            return images.decode(
-                self._read(file),
-                model.shape,
-                value_range=model.metadata.recipe.value_range,
-                max_pixels=self.settings.max_pixels,
-            )
+            with open(file, "rb", opener=_open) as opened, self._room_for(opened):
+                return images.decode(
+                    self._read(opened),
+                    model.shape,
+                    value_range=model.metadata.recipe.value_range,
+                    max_pixels=self.settings.max_pixels,
+                )
         except InvalidRequest as error:
             return type(error)(str(error))  # without its traceback, which holds the file's bytes
         except MemoryError:
@@ -169,17 +174,22 @@ class Offline:
         except OSError as error:
             return UndecodableImage(f"it cannot be read: {error.strerror}")
 
-    def _read(self, file: Path) -> bytes:
-        with open(file, "rb", opener=_open) as opened:
-            size = os.fstat(opened.fileno()).st_size
-            if size > self.largest:  # the system would end the process, and with it all other images
-                raise UndecodableImage(f"the file has {size:,} bytes, more than half of the memory; make it smaller")
-            content = io.BytesIO()
-            while part := opened.read(_PART):
-                content.write(part)
-                if content.tell() > self.largest:  # a pipe or a device does not say before how much there is
-                    raise UndecodableImage("it is endless, or has more bytes than half of the memory; name a file")
-            return content.getvalue()
+    def _room_for(self, opened: BinaryIO) -> AbstractContextManager[None]:
+        """Wait until the file fits into memory beside the others; the system would end the process, and with it all."""
+        status = os.fstat(opened.fileno())
+        if status.st_size > self.room.capacity:
+            raise UndecodableImage(
+                f"the file has {status.st_size:,} bytes, more than half of the memory; make it smaller"
+            )
+        return self.room.take(status.st_size if stat.S_ISREG(status.st_mode) else self.room.capacity)
+
+    def _read(self, opened: BinaryIO) -> bytes:
+        content = io.BytesIO()
+        while part := opened.read(_PART):
+            content.write(part)
+            if content.tell() > self.room.capacity:  # a pipe or a device does not say before how much there is
+                raise UndecodableImage("it is endless, or has more bytes than half of the memory; name a file")
+        return content.getvalue()
 
 
 def _batches(decoded: Iterator[tuple[Path, Decoded]], size: int) -> Iterator[list[tuple[Path, Decoded]]]:

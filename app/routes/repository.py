@@ -72,8 +72,7 @@ async def unload(request: Request, service: AnyService, name: str) -> dict[str, 
     """Serve no version of a model until it is loaded again, and free its memory once its last request is done."""
     await _document(request)
     await ready(request)
-    service.repository.unload(name)
-    service.tell_others(Order("unload", name))
+    await asyncio.to_thread(_unload, service, name)
     return {}
 
 
@@ -86,6 +85,11 @@ def _load(service: Service, name: str) -> None:
         service.tell_others(order)  # they too serve what they can
         raise
     service.tell_others(order)
+
+
+def _unload(service: Service, name: str) -> None:
+    service.unload(name)
+    service.tell_others(Order("unload", name))
 
 
 async def _document(request: Request) -> Any:

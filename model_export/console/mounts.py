@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 
@@ -19,7 +20,7 @@ def again(data: str) -> str:
     path = Path(os.path.abspath(data))
     home = next(folder for folder in (path, *path.parents) if os.path.ismount(folder))
     there = not in_compose() or home in (Path("/"), Path.cwd(), Path.home())
-    return "" if there else f"-v FOLDER:{home}:ro "
+    return "" if there else f"-v {shlex.quote(f'FOLDER:{home}:ro')} "
 
 
 def why_missing(data: Path) -> str:
@@ -32,7 +33,7 @@ def why_missing(data: Path) -> str:
             "; a container sees only the project's folder, by paths from there, and what is mounted: "
             f"docker compose run --rm {option} model_export … /photos"
         )
-    if os.path.ismount(data) and not any(data.iterdir()):
+    if data.is_dir() and os.path.ismount(data) and not any(data.iterdir()):
         return "; it is empty, as a folder that does not exist is when it is mounted"
     return ""
 

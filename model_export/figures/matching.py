@@ -9,6 +9,7 @@ import numpy as np
 
 from app.model import Model
 from model_export import datasets
+from model_export.console.numbers import counted
 from model_export.data import grouping, sources
 from model_export.errors import BadData
 from model_export.figures import seen
@@ -122,10 +123,10 @@ def positions(model: Model, matched: Matched, name: str = "the model") -> NDArra
     labels, dataset = model.metadata.labels, matched.dataset
     unknown = [label for label in dataset.labels if label not in labels]
     if unknown:
-        none = "no class" if len(unknown) == 1 else "none of the classes"
         raise BadData(
-            f"{name} knows {none} {', '.join(map(repr, unknown))}, only {', '.join(labels)}; "
-            "rename the classes, or name a folder with only those that the model knows (links are enough)"
+            f"{name} does not know {len(unknown)} of the {counted(len(dataset.labels), 'class', 'classes')}: "
+            f"{', '.join(map(repr, unknown))}; it knows {', '.join(labels)}; rename the classes, or name a folder with "
+            "only those that the model knows (links are enough)"
         )
     return np.array([labels.index(label) for label in dataset.labels])[matched.labels()]
 

@@ -146,7 +146,8 @@ class Reporter(keras.callbacks.Callback):
         """Estimate, after the first epoch of this process, how long the others will take."""
         if done != self._first + 1 or done == self._epochs:
             return ""
-        return f"; about {lasting((self._epochs - done) * (time.monotonic() - self._start))} to go"
+        of_several = " in this training" if self._title else ""
+        return f"; about {lasting((self._epochs - done) * (time.monotonic() - self._start))} to go{of_several}"
 
 
 def _figures(logs: Logs) -> str:

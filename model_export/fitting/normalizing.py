@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from model_export.fitting.batches import Shuffled, evaluation_batch
+from model_export.fitting.batches import Shuffled, evaluation_batch, steps
 
 if TYPE_CHECKING:
     from model_export.data.decoding import Split
@@ -29,7 +29,8 @@ class MeasureStatistics(keras.callbacks.Callback):
     """Measure mean and variance of every batch normalisation on training images, with the weights to validate.
 
     On as many images as an epoch learns from, but at least 256 and at most 1,280: in small batches of large images,
-    1,280 would take several times as long as the epoch itself.
+    1,280 would take several times as long as the epoch itself. Batches are never smaller than those of training: of a
+    single image, what is normalised after the global pools is the same whatever it shows.
 
     ``keras.callbacks.SwapEMAWeights`` must come before this callback, so that these are the averaged ones. Training
     itself does not use the statistics.
@@ -41,13 +42,14 @@ class MeasureStatistics(keras.callbacks.Callback):
         split: Split,
         augmentation: str,
         seed: int,
-        learned: int,
+        batch_size: int,
     ) -> None:
         super().__init__()
-        images = min(_MOST, max(_LEAST, learned))
+        images = min(_MOST, max(_LEAST, steps(len(split), batch_size) * batch_size))
+        at_once = max(evaluation_batch(split), batch_size)
         self._layers = layers
-        self._batches = Shuffled(split, evaluation_batch(split), augmentation, seed)
-        self._count = math.ceil(images / evaluation_batch(split)) if layers else 0
+        self._batches = Shuffled(split, at_once, augmentation, seed)
+        self._count = math.ceil(images / at_once) if layers else 0
         self._pass = tf.function(lambda images: self.model(images, training=True))  # half as fast layer by layer
         self._epoch = 0
 

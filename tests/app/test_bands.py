@@ -301,7 +301,7 @@ def test_a_circle_of_pages_is_not_gone_round(tag):
     circle = b"".join(struct.pack("<HI", 0, begin + 6 * min(index + 1, 148)) for index in range(150))
     data = b"II*\0" + struct.pack("<I64xH", 72, len(tags)) + entries + struct.pack("<I", begin) + circle
 
-    with pytest.raises(WrongChannels, match="has 1 channels"):
+    with pytest.raises(WrongChannels, match="has 1 channel, but the model reads 13;"):
         images.decode(data, BANDS)
 
 

@@ -467,6 +467,20 @@ def test_a_model_answers_with_its_highest_version_that_can_be_used(predict, tmp_
     assert asked.returncode == 65
 
 
+@pytest.mark.parametrize(
+    ("named", "default", "said"),
+    [
+        ((), "", "model bands answers, the first by name; --model chooses another\n"),
+        ((), "grey", ""),
+        (("--model", "grey"), "", ""),
+    ],
+)
+def test_which_model_answers_is_said_if_nobody_has_chosen_it(predict, folder, named, default, said):
+    done = predict(folder / "0.png", "--json", *named, DEFAULT_MODEL=default)
+
+    assert done.stderr == said
+
+
 @pytest.mark.parametrize("how", [[], ["--json"], ["--output"]])
 def test_one_broken_image_is_exit_code_65_and_a_count_however_it_is_written(predict, folder, tmp_path, how):
     target = [tmp_path / "answers.csv"] if how == ["--output"] else []

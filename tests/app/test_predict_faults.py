@@ -4,13 +4,15 @@ import csv
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app import cores, faults
+from app import cores, faults, images
+from app.budget import Budget
 from app.devices import CPU, CUDA
 from app.errors import MultipoolError, UndecodableImage
 from app.offline.answering import Offline, open_version
@@ -170,7 +172,7 @@ def test_what_does_not_end_is_not_read_until_memory_does(tmp_path):
     """Such as /dev/zero; here a pipe, which says as little of its size, and ends after all."""
     toys.publish(tmp_path, "toy")
     settings = Settings(models_dir=tmp_path)
-    offline = Offline(open_version(settings, "toy"), settings, largest=3_000_000)
+    offline = Offline(open_version(settings, "toy"), settings, room=Budget(3_000_000))
 
     with subprocess.Popen(["/usr/bin/head", "-c", "9000000", "/dev/zero"], stdout=subprocess.PIPE) as writer:
         said = offline.decode(Path(f"/dev/fd/{writer.stdout.fileno()}"))
@@ -178,6 +180,34 @@ def test_what_does_not_end_is_not_read_until_memory_does(tmp_path):
 
     assert isinstance(said, UndecodableImage)
     assert str(said) == "it is endless, or has more bytes than half of the memory; name a file"
+
+
+def test_files_that_are_read_at_once_fit_into_memory_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(cores, "available", lambda: 4)
+    toys.publish(tmp_path, "toy")
+    settings = Settings(models_dir=tmp_path)
+    offline = Offline(open_version(settings, "toy"), settings, room=Budget(3_000_000))
+    sizes = [2_000_000, 2_500_000, 1_500_000, 1_000_000, 3_000_000, 3_000_001]
+    for number, size in enumerate(sizes):
+        (tmp_path / f"{number}.png").write_bytes(toys.plain(255).ljust(size, b"\0"))
+    reading, together, decode = [], [], images.decode
+
+    def note(content, *arguments, **options):
+        reading.append(len(content))
+        together.append(sum(reading))
+        time.sleep(0.05)  # for the others to come, if they can
+        reading.remove(len(content))
+        return decode(content, *arguments, **options)
+
+    monkeypatch.setattr(images, "decode", note)
+    files = [tmp_path / f"{number}.png" for number in range(len(sizes))]
+
+    *answered, (_, refused) = offline.classify(files, top=None, features=False)
+
+    assert {answer["label"] for _, answer in answered} == {"bright"}
+    assert str(refused) == "the file has 3,000,001 bytes, more than half of the memory; make it smaller"
+    assert len(together) == len(answered)
+    assert max(together) == 3_000_000
 
 
 @pytest.mark.parametrize(

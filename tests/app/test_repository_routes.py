@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from app import starting
+from app.errors import ModelNotFound
 from app.main import build
 from app.metrics import Metrics
 from app.server.link import Link
@@ -178,6 +179,31 @@ def test_a_model_that_is_unloaded_while_it_is_loaded_is_not_served_for_a_moment(
     assert service.repository.is_unloaded("toy")
     service.obey(Order("load", "toy"), lambda: True)
     assert not service.repository.is_unloaded("toy")
+
+
+def test_a_model_that_is_unloaded_before_this_worker_has_found_it_is_not_served_when_it_is(tmp_path, caplog):
+    """Another worker has found it, and been told; the order that it is loaded first is replaced before its turn."""
+    toys.publish(tmp_path, "toy", 1)
+    service = build(Settings(models_dir=tmp_path, device="cpu"), Metrics(), SimpleNamespace())
+    starting.load(service.repository)
+    for name in ("ordered", "asked"):
+        with pytest.raises(ModelNotFound, match="there is no model"):
+            service.unload(name)
+        toys.publish(tmp_path, name, 1)
+    toys.publish(tmp_path, "bad", 1, b"not a model")
+
+    service.obey(Order("unload", "ordered"))
+    service.unload("asked")
+    for _ in range(2):
+        service.watcher.look()
+
+    assert [entry.name for entry in service.repository.served] == ["toy"]
+    assert "ERROR" not in [record.levelname for record in caplog.records if "bad" not in record.message]
+    with pytest.raises(ModelNotFound, match="the highest was refused"):
+        service.unload("bad")
+    for name in ("ordered", "asked"):
+        service.load(name)
+    assert [entry.name for entry in service.repository.served] == ["asked", "ordered", "toy"]
 
 
 def test_an_order_is_carried_out_everywhere_although_nobody_waits_for_it(tmp_path):

@@ -299,10 +299,19 @@ def test_help_lists_every_setting():
         assert name in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["fly"], ["--port", "8001"], ["serve", "--port", "8001"]])
-def test_a_usage_error_shows_how_settings_are_given(arguments):
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fly"], "invalid choice: 'fly'"),
+        (["--port", "8001"], ": MULTIPOOL_PORT=8001 python -m app\n"),
+        (["serve", "--models-dir=my models"], ": MULTIPOOL_MODELS_DIR='my models' python -m app\n"),
+        (["serve", "--rate-limit"], "--rate-limit is a setting, not an option; set it in the environment: MULTIPOOL_"),
+    ],
+)
+def test_a_usage_error_shows_how_settings_are_given(arguments, said):
     command = [sys.executable, "-m", "app", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 2
-    assert done.stderr.startswith("usage: [MULTIPOOL_PORT=8000 ...] python -m app ")
+    assert done.stderr.startswith("usage: [MULTIPOOL_PORT=8000 ...] python -m app [-h] [--version] [COMMAND] ...\n")
+    assert said in done.stderr

@@ -130,11 +130,15 @@ def test_a_class_that_the_model_does_not_know_is_refused(folder, capsys):
 
     assert main(["verify", "toy", str(folder)]) == 65
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: the model knows no class 'dim', only dark, bright, striped; ")
+    assert error.startswith(
+        "error: the model does not know 1 of the 2 classes: 'dim'; it knows dark, bright, striped; "
+    )
     (folder / "bright").rename(folder / "dull")
     assert main(["verify", "toy", str(folder)]) == 65
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: the model knows none of the classes 'dim', 'dull', only dark, bright, striped; ")
+    assert error.startswith(
+        "error: the model does not know 2 of the 2 classes: 'dim', 'dull'; it knows dark, bright, striped; "
+    )
     assert error.endswith("or name a folder with only those that the model knows (links are enough)")
     (folder / "dim").rename(folder / "dark")
     (folder.with_name("links")).mkdir()

@@ -114,6 +114,23 @@ def test_a_printed_command_mounts_again_what_it_reads(tmp_path, data, option):
 
 
 @pytest.mark.usefixtures("in_compose")
+def test_what_is_mounted_may_have_a_space_in_its_name_or_be_a_file(tmp_path, monkeypatch, capsys):
+    folder, file = tmp_path / "my photos", tmp_path / "data.zip"
+    folder.mkdir()
+    file.touch()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) in (folder, file, Path("/")))
+
+    assert main(["train", str(folder)]) == 66
+    assert capsys.readouterr().err.endswith("; it is empty, as a folder that does not exist is when it is mounted\n")
+    assert main(["train", str(file)]) == 66
+    assert "is not a folder; name a folder, a .csv table" in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt) as interrupt, interrupts.resumable("train", data=str(folder)):
+        raise KeyboardInterrupt
+    again = f"docker compose run --rm -v 'FOLDER:{folder}:ro' model_export train"
+    assert interrupt.value.__notes__ == [f"continue with: {again}"]
+
+
+@pytest.mark.usefixtures("in_compose")
 @pytest.mark.parametrize("data", ["/home/somebody/photos", "photos.csv", "data.npz"])
 def test_what_a_container_cannot_see_is_said_to_need_a_mount(capsys, monkeypatch, data):
     assert main(["train", data]) == 66
