@@ -33,13 +33,15 @@ def ranking(trained: list[Trained], images: int) -> list[str]:
     apart = _clearly_different(trained, names, images)
     for name in sorted((name for name in names if name != best), key=means.__getitem__, reverse=True):
         difference, low, high = paired(trained, best, name, images)
-        if {best, name} in apart:
-            verdict = "clearly better"
+        if math.isinf(low):
+            verdict = ""  # said already
+        elif {best, name} in apart:
+            verdict = ", clearly better"
         elif low > 0:
-            verdict = f"which may be chance when {math.comb(len(names), 2)} pairs are compared"
+            verdict = f", which may be chance when {math.comb(len(names), 2)} pairs are compared"
         else:
-            verdict = "no clear difference with these seeds and images"
-        lines.append(f"`{best}` against `{name}`: {_interval(difference, low, high)}, {verdict}.")
+            verdict = ", no clear difference with these seeds and images"
+        lines.append(f"`{best}` against `{name}`: {_interval(difference, low, high)}{verdict}.")
     return lines
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.drift import WINDOW, chance
 from model_export import choices
+from model_export.console.invocation import program
 from model_export.console.numbers import counted
 from model_export.console.progress import say
 from model_export.figures.metrics import in_groups, interval_of, majority_baseline
@@ -39,8 +40,8 @@ def say_unfinished(arguments: argparse.Namespace, outcome: Outcome, run: Run) ->
     waited = outcome.epochs - max(outcome.best_epoch, arguments.freeze_epochs)  # those with a frozen trunk do not count
     if outcome.epochs < arguments.epochs and waited < arguments.patience and not outcome.diverged:
         say(
-            f"note: the run is not finished: {outcome.epochs} of {arguments.epochs} epochs; "
-            f"train --resume {shlex.quote(str(run.folder))} continues it"
+            f"note: the run is not finished: {outcome.epochs} of {arguments.epochs} epochs; continue with: "
+            f"{program(arguments.data)} train --resume {shlex.quote(str(run.folder))}"
         )
 
 

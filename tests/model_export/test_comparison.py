@@ -124,6 +124,12 @@ def test_each_network_with_dense_layers_is_compared_where_it_was_trained():
     assert len(conclusions.pooling_against_dense(both, 2000)) == 2
 
 
+def test_with_one_seed_nothing_more_is_said_than_the_difference():
+    _, line = conclusions.ranking(trained(gap=(0.8,), regions=(0.7,)), 2000)
+
+    assert line == "`gap` against `regions`: +10.00 points with one seed, which says nothing of chance."
+
+
 def test_two_seeds_that_agree_by_accident_prove_nothing():
     """One image of 33 more, twice: no spread over the seeds at all."""
     runs = trained(gap=(30 / 33, 29 / 33), regions=(29 / 33, 28 / 33))

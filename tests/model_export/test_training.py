@@ -13,6 +13,7 @@ from app import devices, memory
 from app.images import Shape
 from model_export import arguments, training
 from model_export.architectures import build
+from model_export.console.invocation import program
 from model_export.data.decoding import Split
 from model_export.datasets import Dataset
 from model_export.errors import BadData
@@ -233,12 +234,12 @@ def test_what_is_trained_is_told_and_what_its_trunk_may_have_seen(capsys, weight
 )
 def test_who_publishes_a_run_with_epochs_left_is_told(capsys, losses, frozen, is_unfinished):
     """Not one that stopped because nothing got better, nor one that had all its epochs, nor one that diverged."""
-    asked = argparse.Namespace(epochs=30, patience=2, freeze_epochs=frozen)
+    asked = argparse.Namespace(data="digits", epochs=30, patience=2, freeze_epochs=frozen)
     outcome = training.Outcome([{"loss": float(loss), "val_loss": float(loss)} for loss in losses])
 
     remarks.say_unfinished(asked, outcome, Run(Path("my runs/1")))
 
-    note = "note: the run is not finished: 3 of 30 epochs; train --resume 'my runs/1' continues it\n"
+    note = f"note: the run is not finished: 3 of 30 epochs; continue with: {program()} train --resume 'my runs/1'\n"
     assert capsys.readouterr().err == (note if is_unfinished else "")
 
 
