@@ -175,7 +175,7 @@ class Offline:
             return UndecodableImage(f"it cannot be read: {error.strerror}")
 
     def _room_for(self, opened: BinaryIO) -> AbstractContextManager[None]:
-        """Wait until the file fits into memory beside the others; the system would end the process, and with it all."""
+        """Wait until the file fits into memory beside the others; else the system would end the process."""
         status = os.fstat(opened.fileno())
         if status.st_size > self.room.capacity:
             raise UndecodableImage(

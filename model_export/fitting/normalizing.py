@@ -29,8 +29,8 @@ class MeasureStatistics(keras.callbacks.Callback):
     """Measure mean and variance of every batch normalisation on training images, with the weights to validate.
 
     On as many images as an epoch learns from, but at least 256 and at most 1,280: in small batches of large images,
-    1,280 would take several times as long as the epoch itself. Batches are never smaller than those of training: of a
-    single image, what is normalised after the global pools is the same whatever it shows.
+    1,280 would take several times as long as the epoch itself. Batches are never smaller than those of training: in
+    one of a single image, what comes from a dense layer is normalised to the same, whatever the image shows.
 
     ``keras.callbacks.SwapEMAWeights`` must come before this callback, so that these are the averaged ones. Training
     itself does not use the statistics.

@@ -40,11 +40,11 @@ def dataset(noise=40, count=32):
     return Dataset("toy", ("dark", "bright"), SHAPE, {"train": split(count), "validation": split(16)})
 
 
-def run(data, **budget):
+def run(data, title="", **budget):
     training.seed(budget.get("seed", 0))
     network = build("regions", "plain", SHAPE, 2)
     chosen = Budget(**{"epochs": 3, "augmentation": "shift", "batch_size": 8, **budget})
-    return network, training.train(network, data, chosen)
+    return network, training.train(network, data, chosen, title=title)
 
 
 def test_it_learns():
@@ -121,6 +121,14 @@ def test_the_average_of_the_weights_has_forgotten_the_first_ones_by_the_end(aske
     found = optimizing.optimizer(0.01, steps, 0.001, asked)
 
     assert (found.ema_momentum if found.use_ema else 0) == pytest.approx(momentum)
+
+
+def test_of_several_trainings_the_time_that_is_left_is_that_of_one(capsys):
+    run(dataset(), title="gap seed 0", epochs=2)
+
+    first, last = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"gap seed 0 epoch   1 of 2: loss .*; about [\d.]+ s to go in this training", first)
+    assert "to go" not in last
 
 
 @pytest.mark.parametrize(("seconds", "lines"), [(-1, 62), (1000, 2)])
