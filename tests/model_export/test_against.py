@@ -310,7 +310,7 @@ def test_of_splits_that_only_the_other_one_was_trained_with_nothing_is_known(fol
 def test_what_cannot_be_compared_is_said_before_anything_is_measured(grey, tmp_path, capsys):
     toys.publish(tmp_path / "models", "letters", 1, toys.artifact(labels=("dark", "b")))
     same = "--against toy:2 is models/toy/2/model.onnx, the same model as models/toy/2/model.onnx; name another"
-    unknown = "letters:1 knows no class 'bright', only dark, b; rename the classes"
+    unknown = "letters:1 does not know 1 of the 2 classes: 'bright'; it knows dark, b; rename the classes"
     for model, other, code, words in (
         ("toy", "toy:2", 2, same),
         ("toy", "nothing", 66, "'nothing' is not the path of a model.onnx or of its folder"),
