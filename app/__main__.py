@@ -81,7 +81,7 @@ class _Setting(argparse.Action):
 
     def __call__(self, _parser: object, _namespace: object, value: object, option: str | None = None) -> NoReturn:
         setting = f"{PREFIX}{self.dest.upper()}={shlex.quote(str(value or '...'))}"
-        parser().error(f"{option} is a setting, not an option; set it in the environment: {setting} python -m app")
+        parser().error(f"{option} is a setting, not an option; write {setting} before the command")
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
@@ -103,8 +103,9 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"multipool {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", prog=top.prog)
-    for serving in (top, commands.add_parser("serve", help="serve the models over HTTP (the default)")):
-        _add_settings(serving)
+    serve = commands.add_parser("serve", help="serve the models over HTTP (the default)", allow_abbrev=False)
+    for takes_none in (top, serve):
+        _add_settings(takes_none)
     doctor = commands.add_parser("doctor", help="check everything the service depends on, and say what to do")
     doctor.add_argument("--json", action="store_true", help="print the findings as a JSON document")
     epilog = "Exit code 65: at least one image cannot be used; the reason is printed, and all others are answered."

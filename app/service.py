@@ -80,19 +80,13 @@ class Service:
             rest = f"version {served.number} is" if served is not None else "no version of it is"
             raise InvalidArtifact(f"{highest.found.reference} is refused: {highest.refused}; {rest} served")
 
-    def unload(self, name: str) -> None:
-        """Serve no version of a model until it is loaded again; blocks.
-
-        Raises:
-            ModelNotFound: There is no such model.
-        """
-        try:
-            self.repository.unload(name)
-        except ModelNotFound:
-            there = [found for found in self.repository.folder.look() if found.name == name]
-            if not any(self.repository.entry(found) is None for found in there):
-                raise
-            self.repository.unload(name, to_come=True)  # another worker may serve it already
+    def is_to_come(self, name: str) -> bool:
+        """Tell whether a model is in the folder that is not known here, and may be to another worker; blocks."""
+        for found in self.repository.folder.lists(name):
+            entry = self.repository.entry(found)
+            if entry is None or not entry.refused or entry.stamp != found.stamp():
+                return True
+        return False
 
     def obey(self, order: Order, holds: Callable[[], bool] = lambda: True) -> None:
         """Do what an operator told another worker, as far as it still holds; blocks."""
@@ -100,6 +94,14 @@ class Service:
             if order.action == "unload":
                 self.repository.unload(order.model, to_come=True)
             else:
-                self.load(order.model, holds)
+                self._load_too(order.model, holds)
         except (MultipoolError, OSError) as error:  # the next order may go well
             log.error("%s %s: %s", order.action, order.model, error)  # noqa: TRY400  # a line for the operator
+
+    def _load_too(self, name: str, holds: Callable[[], bool]) -> None:
+        try:
+            self.load(name, holds)
+        except ModelNotFound:
+            if holds():
+                self.repository.serve_again(name)  # should it come back, as in the worker that has loaded it
+            raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
@@ -55,8 +54,6 @@ def open_version(settings: Settings, reference: str | None) -> Version:
     found = discover(settings.models_dir)
     asked = (settings.default_model or found[0].name) if reference is None else reference
     chosen = select(found, asked)
-    if reference is None and settings.default_model is None and found[-1].name != chosen.name:
-        log.warning("model %s answers, the first by name; --model chooses another", chosen.name)
     candidates = [chosen] if asked == chosen.reference else [one for one in reversed(found) if one.name == chosen.name]
     loader = Loader.of(settings, cores.available())
     loader.check()
@@ -69,6 +66,8 @@ def open_version(settings: Settings, reference: str | None) -> Version:
             continue
         for reason in refused:
             log.warning("%s; version %d answers", reason, one.number)
+        if reference is None and settings.default_model is None and found[-1].name != one.name:
+            log.warning("model %s answers, the first by name; --model chooses another", one.name)
         return Version(one.name, one.number, model)
     raise refused[0]
 
@@ -175,20 +174,22 @@ class Offline:
             return UndecodableImage(f"it cannot be read: {error.strerror}")
 
     def _room_for(self, opened: BinaryIO) -> AbstractContextManager[None]:
-        """Wait until the file fits into memory beside the others; else the system would end the process."""
-        status = os.fstat(opened.fileno())
-        if status.st_size > self.room.capacity:
-            raise UndecodableImage(
-                f"the file has {status.st_size:,} bytes, more than half of the memory; make it smaller"
-            )
-        return self.room.take(status.st_size if stat.S_ISREG(status.st_mode) else self.room.capacity)
+        """Wait until the file fits into memory beside the others; else the system would end the process.
+
+        A pipe says no size, and is not waited for, as who writes to it may wait for another one to be read.
+        """
+        size = os.fstat(opened.fileno()).st_size
+        if size > self.room.capacity:
+            raise UndecodableImage(f"the file has {size:,} bytes, more than half of the memory; make it smaller")
+        return self.room.take(size)
 
     def _read(self, opened: BinaryIO) -> bytes:
+        most = max(os.fstat(opened.fileno()).st_size, self.room.capacity // ahead.threads())
         content = io.BytesIO()
         while part := opened.read(_PART):
             content.write(part)
-            if content.tell() > self.room.capacity:  # a pipe or a device does not say before how much there is
-                raise UndecodableImage("it is endless, or has more bytes than half of the memory; name a file")
+            if content.tell() > most:
+                raise UndecodableImage("it is endless, or has more bytes than there is memory for; name a file")
         return content.getvalue()
 
 

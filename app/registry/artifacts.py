@@ -126,6 +126,10 @@ class Folder:
         self.warn()
         return found
 
+    def lists(self, name: str) -> list[Found]:
+        """List what can be read of one model now; changes nothing."""
+        return [found for found in _survey(self.root)[0] if found.name == name]
+
     def warn(self) -> None:
         """Log, once, what is passed over; in large repositories not at every look, as it takes longer than the rest."""
         if time.monotonic() < self._warn_again_at:

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app import catalogue
-from app.errors import InvalidArtifact, MalformedRequest, NotReady
+from app.errors import InvalidArtifact, MalformedRequest, ModelNotFound, NotReady
 from app.http import failures
 from app.http.uploads import read_body
 from app.routes.dependencies import AnyService, ready
@@ -72,7 +72,13 @@ async def unload(request: Request, service: AnyService, name: str) -> dict[str, 
     """Serve no version of a model until it is loaded again, and free its memory once its last request is done."""
     await _document(request)
     await ready(request)
-    await asyncio.to_thread(_unload, service, name)
+    try:
+        service.repository.unload(name)
+    except ModelNotFound:
+        if not await asyncio.to_thread(service.is_to_come, name):
+            raise
+        service.repository.unload(name, to_come=True)
+    service.tell_others(Order("unload", name))
     return {}
 
 
@@ -85,11 +91,6 @@ def _load(service: Service, name: str) -> None:
         service.tell_others(order)  # they too serve what they can
         raise
     service.tell_others(order)
-
-
-def _unload(service: Service, name: str) -> None:
-    service.unload(name)
-    service.tell_others(Order("unload", name))
 
 
 async def _document(request: Request) -> Any:

@@ -1,10 +1,12 @@
 """``python -m app predict`` where the device or the model fails: with models that really do so, on white images."""
 
 import csv
+import os
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +181,7 @@ def test_what_does_not_end_is_not_read_until_memory_does(tmp_path):
         writer.stdout.close()
 
     assert isinstance(said, UndecodableImage)
-    assert str(said) == "it is endless, or has more bytes than half of the memory; name a file"
+    assert str(said) == "it is endless, or has more bytes than there is memory for; name a file"
 
 
 def test_files_that_are_read_at_once_fit_into_memory_together(tmp_path, monkeypatch):
@@ -208,6 +210,32 @@ def test_files_that_are_read_at_once_fit_into_memory_together(tmp_path, monkeypa
     assert str(refused) == "the file has 3,000,001 bytes, more than half of the memory; make it smaller"
     assert len(together) == len(answered)
     assert max(together) == 3_000_000
+
+
+def test_pipes_that_one_program_writes_to_in_turn_do_not_wait_for_each_other(tmp_path):
+    """As ``tee`` does; each holds less than the image."""
+    toys.publish(tmp_path, "toy")
+    settings = Settings(models_dir=tmp_path)
+    offline = Offline(open_version(settings, "toy"), settings)
+    image = toys.plain(255, (300, 300), "BMP")
+    pipes = [os.pipe() for _ in range(2)]
+
+    def write():
+        for start in range(0, len(image), 65536):
+            for _, end in reversed(pipes):
+                os.write(end, image[start : start + 65536])
+        for _, end in pipes:
+            os.close(end)
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    with ThreadPoolExecutor(2) as pool:
+        decoded = list(pool.map(offline.decode, [Path(f"/dev/fd/{start}") for start, _ in pipes]))
+    writer.join(60)
+    for start, _ in pipes:
+        os.close(start)
+
+    assert [int(one.min()) for one in decoded] == [255, 255]
 
 
 @pytest.mark.parametrize(

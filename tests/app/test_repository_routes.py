@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from app import starting
-from app.errors import ModelNotFound
 from app.main import build
 from app.metrics import Metrics
 from app.server.link import Link
@@ -186,24 +185,55 @@ def test_a_model_that_is_unloaded_before_this_worker_has_found_it_is_not_served_
     toys.publish(tmp_path, "toy", 1)
     service = build(Settings(models_dir=tmp_path, device="cpu"), Metrics(), SimpleNamespace())
     starting.load(service.repository)
-    for name in ("ordered", "asked"):
-        with pytest.raises(ModelNotFound, match="there is no model"):
-            service.unload(name)
-        toys.publish(tmp_path, name, 1)
-    toys.publish(tmp_path, "bad", 1, b"not a model")
+    toys.publish(tmp_path, "new", 1)
 
-    service.obey(Order("unload", "ordered"))
-    service.unload("asked")
+    service.obey(Order("unload", "new"))
     for _ in range(2):
         service.watcher.look()
 
     assert [entry.name for entry in service.repository.served] == ["toy"]
-    assert "ERROR" not in [record.levelname for record in caplog.records if "bad" not in record.message]
-    with pytest.raises(ModelNotFound, match="the highest was refused"):
-        service.unload("bad")
-    for name in ("ordered", "asked"):
-        service.load(name)
-    assert [entry.name for entry in service.repository.served] == ["asked", "ordered", "toy"]
+    assert "ERROR" not in [record.levelname for record in caplog.records]
+    service.load("new")
+    assert [entry.name for entry in service.repository.served] == ["new", "toy"]
+
+
+def test_a_model_that_was_gone_when_it_was_to_be_loaded_again_is_served_when_it_is_back(tmp_path):
+    """As in the worker that has loaded it, before it was deleted."""
+    for name in ("other", "toy"):
+        toys.publish(tmp_path, name, 1)
+    service = build(Settings(models_dir=tmp_path, device="cpu"), Metrics(), SimpleNamespace())
+    starting.load(service.repository)
+    for still_holds, served in ((False, ["other"]), (True, ["other", "toy"])):
+        service.obey(Order("unload", "toy"))
+        shutil.rmtree(tmp_path / "toy")
+
+        service.obey(Order("load", "toy"), lambda still_holds=still_holds: still_holds)
+        toys.publish(tmp_path, "toy", 1)
+        for _ in range(2):
+            service.watcher.look()
+
+        assert [entry.name for entry in service.repository.served] == served
+
+
+def test_what_another_worker_may_serve_already_is_unloaded(tmp_path):
+    """A folder that was not looked at yet, or not since its file was refused."""
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path, ADMIN_KEY=KEY, MODELS_POLL_S=0) as client:
+
+        def order(action, name):
+            return client.post(f"/v2/repository/models/{name}/{action}", headers=ADMIN)
+
+        assert_problem(order("unload", "new"), 404, "model_not_found")
+        toys.publish(tmp_path, "new", 1, b"not a model")
+        assert order("unload", "new").status_code == 200
+        assert_problem(order("load", "new"), 422, "model_refused")
+        assert "the highest was refused" in assert_problem(order("unload", "new"), 404, "model_not_found")["detail"]
+        shutil.rmtree(tmp_path / "new")
+        toys.publish(tmp_path, "new", 1)
+        assert order("unload", "new").status_code == 200
+        assert "was unloaded" in assert_problem(client.get("/models/new"), 404, "model_not_found")["detail"]
+        assert order("load", "new").status_code == 200
+        assert client.get("/models/new").status_code == 200
 
 
 def test_an_order_is_carried_out_everywhere_although_nobody_waits_for_it(tmp_path):

@@ -303,9 +303,10 @@ def test_help_lists_every_setting():
     ("arguments", "said"),
     [
         (["fly"], "invalid choice: 'fly'"),
-        (["--port", "8001"], ": MULTIPOOL_PORT=8001 python -m app\n"),
-        (["serve", "--models-dir=my models"], ": MULTIPOOL_MODELS_DIR='my models' python -m app\n"),
-        (["serve", "--rate-limit"], "--rate-limit is a setting, not an option; set it in the environment: MULTIPOOL_"),
+        (["--port", "8001"], "; write MULTIPOOL_PORT=8001 before the command\n"),
+        (["serve", "--models-dir=my models"], "; write MULTIPOOL_MODELS_DIR='my models' before the command\n"),
+        (["serve", "--model", "toy"], "unrecognized arguments: --model toy"),
+        (["serve", "--rate-limit"], "--rate-limit is a setting, not an option; write MULTIPOOL_RATE_LIMIT=..."),
     ],
 )
 def test_a_usage_error_shows_how_settings_are_given(arguments, said):
