@@ -82,11 +82,8 @@ class Service:
 
     def is_to_come(self, name: str) -> bool:
         """Tell whether a model is in the folder that is not known here, and may be to another worker; blocks."""
-        for found in self.repository.folder.lists(name):
-            entry = self.repository.entry(found)
-            if entry is None or not entry.refused or entry.stamp != found.stamp():
-                return True
-        return False
+        there = [(found, self.repository.entry(found)) for found in self.repository.folder.lists(name)]
+        return any(entry is None or entry.stamp != found.stamp() for found, entry in there)
 
     def obey(self, order: Order, holds: Callable[[], bool] = lambda: True) -> None:
         """Do what an operator told another worker, as far as it still holds; blocks."""

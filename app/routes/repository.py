@@ -75,9 +75,7 @@ async def unload(request: Request, service: AnyService, name: str) -> dict[str, 
     try:
         service.repository.unload(name)
     except ModelNotFound:
-        if not await asyncio.to_thread(service.is_to_come, name):
-            raise
-        service.repository.unload(name, to_come=True)
+        service.repository.unload(name, to_come=await asyncio.to_thread(service.is_to_come, name))
     service.tell_others(Order("unload", name))
     return {}
 
