@@ -1,9 +1,10 @@
 """Several processes that share one listening socket: started, replaced when they die, renewed one by one on SIGHUP.
 
-Each worker reports over its pipe (:mod:`app.server.link`) that it accepts connections, or why it cannot, and its
-counters. A worker that dies is replaced at once, or after a growing pause if it never served. The first worker refuses
-to start if anything is wrong; later ones serve what they can, as a running service does. If no worker serves and the
-next one cannot start, the service ends with that error, because clients of a socket that nobody answers would hang.
+Each worker reports over its pipe (:mod:`app.server.link`) that it accepts connections, or why it cannot; what it says to
+the others is passed on by :mod:`app.server.relay`. A worker that dies is replaced at once, or after a growing pause if
+it never served. The first worker refuses to start if anything is wrong; later ones serve what they can, as a running
+service does. If no worker serves and the next one cannot start, the service ends with that error, because clients of a
+socket that nobody answers would hang.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from app.errors import MultipoolError
 from app.server.accepting import Places
 from app.server.link import Counts, Loaded, Ready
-from app.server.tally import Tally
+from app.server.relay import Relay
 from app.server.terminal import Terminal
 from app.server.worker import Worker, context, start
 from app.service import Order
@@ -58,9 +59,7 @@ class Supervisor:
         self._context = context(target.__module__)
         self._places = Places()
         self._workers: list[Worker] = []
-        self._orders: dict[str, Order] = {}  # the latest one for each model
-        self._tally = Tally()
-        self._trusted: frozenset[str] | None = None
+        self._relay = Relay(self._workers)
         self._failures = 0
         self._restart_at = 0.0
         self._stop_signals: list[int] = []
@@ -106,7 +105,7 @@ class Supervisor:
     def _start(self) -> Worker | None:
         place = self._places.take()
         try:
-            worker = start(self._context, self._target, place, (self._trusted, *self._arguments))
+            worker = start(self._context, self._target, place, (self._relay.trusted, *self._arguments))
         except (OSError, EOFError) as error:  # no memory, or the forkserver is just dying
             log.error("no worker could be started: %s", error)  # noqa: TRY400  # a line for the operator
             place.leave()
@@ -156,36 +155,14 @@ class Supervisor:
         if isinstance(message, Ready):
             worker.ready = True
             self._failures = 0
-            for order in self._orders.values():
-                worker.tell(order)
-            worker.tell(self._others(worker))  # so that its totals do not begin at 0
+            self._relay.welcome(worker)
             log.info("worker %d is ready", worker.process.pid)
-        elif isinstance(message, Loaded):
-            self._trusted = (self._trusted or frozenset()) | message.trusted
-        elif isinstance(message, Counts):
-            worker.counted = message.snapshot
-            worker.tell(self._others(worker))
-        elif isinstance(message, Order):
-            self._pass_on(message)
+        elif isinstance(message, Loaded | Counts | Order):
+            self._relay.hear(worker, message)
         elif self._stop_signals or any(other.ready for other in self._workers):
             log.error("worker %s %s: %s", worker.process.pid, "failed" if worker.ready else "cannot start", message)
         else:
             raise message
-
-    def _pass_on(self, order: Order) -> None:
-        """Tell all workers of an order, the sender too, unless one that was given later has been heard before it."""
-        if order.given_s < self._orders.get(order.model, order).given_s:
-            return
-        self._orders[order.model] = order  # also for workers that are started later
-        for each in self._workers:
-            if each.ready:
-                each.tell(order)
-
-    def _others(self, worker: Worker) -> Counts:
-        """Add up what all but one worker have counted."""
-        alive = sum(one.ready and not one.retired for one in self._workers)
-        others = (other.counted for other in self._workers if other is not worker)
-        return Counts(self._tally.total(alive, others))
 
     def _bury(self, worker: Worker, first: Worker | None) -> None:
         """Forget a worker that has ended; :meth:`_fill` starts another."""
@@ -193,7 +170,7 @@ class Supervisor:
         worker.pipe.close()
         worker.place.leave()
         worker.process.join()
-        self._tally.bury(worker.counted, died=not worker.retired)
+        self._relay.forget(worker)
         if worker.retired:
             log.info("worker %s ended", worker.process.pid)
             return
