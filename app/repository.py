@@ -176,6 +176,11 @@ class Repository:
         """Look up an artifact, served or refused; None if it has not been tried yet."""
         return self._entries.get((found.name, found.number))
 
+    def is_to_come(self, name: str) -> bool:
+        """Tell whether a model is in the folder that is not known here, and may be to another worker; blocks."""
+        there = [(found, self.entry(found)) for found in self.folder.lists(name)]
+        return any(entry is None or entry.stamp != found.stamp() for found, entry in there)
+
     def is_unloaded(self, name: str) -> bool:
         """Tell whether a model was unloaded by request."""
         return name in self._unloaded

@@ -80,11 +80,6 @@ class Service:
             rest = f"version {served.number} is" if served is not None else "no version of it is"
             raise InvalidArtifact(f"{highest.found.reference} is refused: {highest.refused}; {rest} served")
 
-    def is_to_come(self, name: str) -> bool:
-        """Tell whether a model is in the folder that is not known here, and may be to another worker; blocks."""
-        there = [(found, self.repository.entry(found)) for found in self.repository.folder.lists(name)]
-        return any(entry is None or entry.stamp != found.stamp() for found, entry in there)
-
     def obey(self, order: Order, holds: Callable[[], bool] = lambda: True) -> None:
         """Do what an operator told another worker, as far as it still holds; blocks."""
         try:

@@ -72,10 +72,11 @@ async def unload(request: Request, service: AnyService, name: str) -> dict[str, 
     """Serve no version of a model until it is loaded again, and free its memory once its last request is done."""
     await _document(request)
     await ready(request)
+    repository = service.repository
     try:
-        service.repository.unload(name)
+        repository.unload(name)
     except ModelNotFound:
-        service.repository.unload(name, to_come=await asyncio.to_thread(service.is_to_come, name))
+        repository.unload(name, to_come=await asyncio.to_thread(repository.is_to_come, name))
     service.tell_others(Order("unload", name))
     return {}
 
