@@ -184,6 +184,7 @@ class Offline:
         return self.room.take(size)
 
     def _read(self, opened: BinaryIO) -> bytes:
+        # A file that grows meanwhile, or a pipe, may have as much as each thread can.
         most = max(os.fstat(opened.fileno()).st_size, self.room.capacity // ahead.threads())
         content = io.BytesIO()
         while part := opened.read(_PART):

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -218,7 +217,7 @@ def test_pipes_that_one_program_writes_to_in_turn_do_not_wait_for_each_other(tmp
     settings = Settings(models_dir=tmp_path)
     offline = Offline(open_version(settings, "toy"), settings)
     image = toys.plain(255, (300, 300), "BMP")
-    pipes = [os.pipe() for _ in range(2)]
+    pipes, decoded = [os.pipe() for _ in range(2)], []
 
     def write():
         for start in range(0, len(image), 65536):
@@ -227,13 +226,15 @@ def test_pipes_that_one_program_writes_to_in_turn_do_not_wait_for_each_other(tmp
         for _, end in pipes:
             os.close(end)
 
-    writer = threading.Thread(target=write, daemon=True)
-    writer.start()
-    with ThreadPoolExecutor(2) as pool:
-        decoded = list(pool.map(offline.decode, [Path(f"/dev/fd/{start}") for start, _ in pipes]))
-    writer.join(60)
-    for start, _ in pipes:
+    def read(start):
+        decoded.append(offline.decode(Path(f"/dev/fd/{start}")))
         os.close(start)
+
+    readers = [threading.Thread(target=read, args=(start,), daemon=True) for start, _ in pipes]
+    for thread in (*readers, writer := threading.Thread(target=write, daemon=True)):
+        thread.start()
+    for thread in (*readers, writer):
+        thread.join(30)
 
     assert [int(one.min()) for one in decoded] == [255, 255]
 

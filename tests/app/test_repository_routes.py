@@ -20,8 +20,7 @@ from app import starting
 from app.main import build
 from app.metrics import Metrics
 from app.server.link import Link
-from app.server.terminal import Terminal
-from app.server.workers import Supervisor
+from app.server.relay import Relay
 from app.service import Order
 from app.settings import Settings
 from tests import toys
@@ -148,13 +147,13 @@ def test_the_order_that_is_given_last_holds_whichever_is_heard_of_first(tmp_path
 def test_an_order_that_was_given_before_another_is_nothing_any_more():
     """To the supervisor, to a worker that is told of it, and to one that is carrying it out just then."""
     told = []
-    supervisor = Supervisor(serving, (), 1, limit_s=1, terminal=Terminal())
-    supervisor._workers.append(SimpleNamespace(ready=True, tell=told.append))
+    worker = SimpleNamespace(ready=True, tell=told.append)
+    relay = Relay([worker])
     ours, theirs = Pipe()
     link = Link(theirs)
-    with supervisor._bell, supervisor._ringer, ours, theirs:
+    with ours, theirs:
         for order in (Order("unload", "toy", 2), Order("load", "toy", 1), Order("load", "other", 1)):
-            supervisor._pass_on(order)
+            relay.hear(worker, order)
             link.note(order)
         assert told == [("unload", "toy", 2), ("load", "other", 1)]
         assert [link._orders.get_nowait() for _ in range(2)] == told
