@@ -1,8 +1,8 @@
 """Several processes that share one listening socket: started, replaced when they die, renewed one by one on SIGHUP.
 
-Each worker reports over its pipe (:mod:`app.server.link`) that it accepts connections, or why it cannot; what it says to
-the others is passed on by :mod:`app.server.relay`. A worker that dies is replaced at once, or after a growing pause if
-it never served. The first worker refuses to start if anything is wrong; later ones serve what they can, as a running
+Each worker reports over its pipe (:mod:`app.server.link`) that it accepts connections, or why it cannot; what it has
+for the others is passed on by :mod:`app.server.relay`. A worker that dies is replaced at once, or after a growing pause
+if it never served. The first worker refuses to start if anything is wrong; later ones serve what they can, as a running
 service does. If no worker serves and the next one cannot start, the service ends with that error, because clients of a
 socket that nobody answers would hang.
 """
