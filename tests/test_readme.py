@@ -11,10 +11,9 @@ import sys
 import pytest
 import yaml
 
-from app import __main__ as service
+from app import options as service_options
 from app import problems
 from app.__main__ import EXIT_CODES as SERVICE_CODES
-from app.__main__ import settings_table
 from app.interrupts import EXIT_CODES as OF_SIGNALS
 from app.routes.predictions import Parameters
 from app.settings import PREFIX, Settings
@@ -59,7 +58,8 @@ def test_the_python_of_the_documents_prints_what_they_say():
 
 def test_every_setting_is_listed_with_its_default_and_meaning():
     expected = [
-        [f"`{name}`", f"`{default}`" if default else "", meaning] for name, default, meaning in settings_table()
+        [f"`{name}`", f"`{default}`" if default else "", meaning]
+        for name, default, meaning in service_options.settings_table()
     ]
 
     assert rows("Settings") == expected
@@ -97,7 +97,7 @@ def test_every_make_target_is_listed_and_exists():
     assert {row[0] for row in rows("Commands")} == {f"`make {target}`" for target in targets}
 
 
-@pytest.mark.parametrize(("program", "parser"), [("model_export", options.parser), ("app", service.parser)])
+@pytest.mark.parametrize(("program", "parser"), [("model_export", options.parser), ("app", service_options.parser)])
 def test_the_commands_parse(program, parser):
     commands = [
         command
@@ -125,7 +125,7 @@ def test_every_setting_named_anywhere_exists():
 def test_every_option_named_in_the_text_exists():
     """Of the two programs and the benchmarks; others are of curl, pip and the like."""
     sources = [
-        ROOT / "app" / "__main__.py",
+        ROOT / "app" / "options.py",
         ROOT / "model_export" / "options.py",
         *(ROOT / "benchmarks").glob("*.py"),
     ]

@@ -306,6 +306,8 @@ def test_help_lists_every_setting():
         (["--port", "8001"], "; write MULTIPOOL_PORT=8001 before the command\n"),
         (["serve", "--models-dir=my models"], "; write MULTIPOOL_MODELS_DIR='my models' before the command\n"),
         (["serve", "--model", "toy"], "unrecognized arguments: --model toy"),
+        (["predict", "cat.jpg", "--models-dir", "m"], "; write MULTIPOOL_MODELS_DIR=m before the command\n"),
+        (["doctor", "--port=80"], "--port is a setting, not an option; write MULTIPOOL_PORT=80 before the command\n"),
         (["serve", "--rate-limit"], "--rate-limit is a setting, not an option; write MULTIPOOL_RATE_LIMIT=..."),
     ],
 )
