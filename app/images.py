@@ -21,7 +21,6 @@ from PIL import (  # noqa: F401
     BmpImagePlugin,
     GifImagePlugin,
     Image,
-    ImageOps,
     JpegImagePlugin,
     MpoImagePlugin,
     PngImagePlugin,
@@ -30,7 +29,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from app.decoders import bands, blocks, chunks, formats, quiet, runs, scaling, scans, strips, tags, transparency
+from app.decoders import bands, blocks, chunks, exif, formats, quiet, runs, scaling, scans, strips, tags, transparency
 from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ Image.preinit()  # or the first image would import what it needs, which fails wh
 Room = Callable[[int], AbstractContextManager[None]]
 
 _PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-_ORIENTATION = 0x0112
 _WHITE = (255, 255, 255, 255)
 _CHECKS = {"JPEG": scans.check_header, "PNG": chunks.check, "GIF": blocks.check, "BMP": runs.check}
 """By format, what Pillow's reader needs checked first; TIFF, which has two readers, is checked before the choice."""
@@ -131,7 +129,8 @@ def _decode_with_pillow(
     mode = _PILLOW_MODES[shape.channels]
     if kind in _CHECKS:
         _CHECKS[kind](data)
-    with _open(data, kind) as image:
+    file, hidden = exif.hidden(data, kind)
+    with _open(file, data, kind) as image:
         if image.width * image.height > max_pixels:
             raise TooManyPixels(
                 f"the image has {image.width} × {image.height} pixels, more than the limit of {max_pixels:,}; "
@@ -150,29 +149,19 @@ def _decode_with_pillow(
             image.load()
             if kind == "PNG":
                 transparency.correct(image, data)
-            pixels = _to_mode(_upright(image), mode, value_range, tags.stored(image))
+            pixels = _to_mode(exif.upright(image, hidden), mode, value_range, tags.stored(image))
             pixels = pixels.resize((shape.width, shape.height), Image.Resampling.BILINEAR)
     return np.asarray(pixels).reshape(shape)  # (H, W, C)
 
 
-def _open(data: bytes, kind: str) -> Image.Image:
+def _open(file: io.BytesIO, data: bytes, kind: str) -> Image.Image:
     """Open a file with Pillow; a TIFF that it does not know may be a sound one of many bands."""
     try:
-        return Image.open(io.BytesIO(data), formats=(kind,))
+        return Image.open(file, formats=(kind,))
     except UnidentifiedImageError:
         if kind != "TIFF":
             raise
     raise tags.neither_grey_nor_colour(bands.describe_tiff(data))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; broken EXIF data is as good as none."""
-    try:
-        if image.getexif().get(_ORIENTATION, 1) == 1:
-            return image
-        return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001  # see decode
-        return image
 
 
 def _to_mode(

@@ -1,15 +1,15 @@
 """A limit on the strips and tiles of a TIFF: Pillow and tifffile go through them one by one, in Python.
 
 They hold the interpreter lock meanwhile, and take some hundred bytes for each, of which the file need have only a few.
-TIFF revision 6.0, section 2 (header and directory); in BigTIFF, numbers that were of 2 or 4 bytes have 8.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from app.decoders.directories import Directories, Directory
 from app.errors import UndecodableImage
 
 if TYPE_CHECKING:
@@ -42,40 +42,33 @@ def check(data: bytes, directories: int = 1) -> None:
     Raises:
         UndecodableImage: There are too many, or a tag holds too many numbers, or they are not in the file.
     """
-    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
-    is_big = int.from_bytes(data[2:4], order) == 43
-    width, short = (8, 8) if is_big else (4, 2)
-    code = "<" if order == "little" else ">"
-    entry = np.dtype(
-        [("tag", f"{code}u2"), ("type", f"{code}u2"), ("count", f"{code}u{width}"), ("value", f"{code}u{width}")]
-    )
+    tiff = Directories(data)
     listed: dict[int, NDArray[Any]] = {}
-    start = int.from_bytes(data[width : 2 * width], order)
+    start = tiff.first
     while start not in listed and len(listed) < directories and (start or not listed):
-        count = int.from_bytes(data[start : start + short], order)
-        rest = memoryview(data)[start + short :]
-        listed[start] = np.frombuffer(rest, entry, min(count, len(rest) // entry.itemsize))
-        if len(listed) == 1:
-            _check_first(listed[start], count, len(data), width)
-        end = start + short + count * entry.itemsize
-        start = int.from_bytes(data[end : end + width], order)
+        found = tiff.read(start)
+        if not listed:
+            _check_first(found, len(data), tiff.width)
+        listed[start], start = found.entries, found.following
     entries = np.concatenate(list(listed.values()))
     numbers = entries["count"][~np.isin(entries["type"], _BYTES)].sum(dtype=float)
     fractions = entries["count"][np.isin(entries["type"], _RATIONALS)].sum(dtype=float)
     sizes = entries["count"] * _SIZES[entries["type"]]
     # The same bytes are read again and again; Pillow, which reads but one directory, sees to that itself.
-    shared = directories > 1 and sizes[sizes > width].sum() > len(data)
+    shared = directories > 1 and sizes[sizes > tiff.width].sum() > len(data)
     if numbers > _MOST_NUMBERS or fractions > _MOST or len(entries) > _MOST_ENTRIES or shared:
         raise UndecodableImage("the TIFF file has a tag with too many numbers; save it again")
 
 
-def _check_first(entries: NDArray[Any], count: int, size: int, width: int) -> None:
-    """Check the directory of the image itself, of which ``count`` entries should be there in a file of this size."""
+def _check_first(directory: Directory, size: int, width: int) -> None:
+    """Check the directory of the image itself, in a file of this size."""
+    entries = directory.entries
     check_number(int(entries["count"][np.isin(entries["tag"], _OFFSETS)].max(initial=0)))
     described = entries[np.isin(entries["tag"], _OF_PIXELS)]
     sizes = described["count"] * _SIZES[described["type"]]
     ends = described["value"] + sizes
-    if count > len(entries) or (ends[sizes > width] > size).any():  # what is smaller is in the directory itself
+    cut_off = directory.declared > len(entries)
+    if cut_off or (ends[sizes > width] > size).any():  # what is smaller is in the directory itself
         raise UndecodableImage("the TIFF file is damaged or incomplete; save it again")
 
 
