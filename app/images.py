@@ -137,7 +137,7 @@ def _decode_with_pillow(
                 "send a smaller one"
             )
         if kind == "TIFF":
-            tags.check(image, max_pixels)
+            tags.check(image, max_pixels, value_range)
         if kind == "JPEG":
             scans.check(data, image.width * image.height, max_pixels)
         # The smallest DCT scale that still leaves at least twice the model's size in both directions,
@@ -161,7 +161,7 @@ def _open(file: io.BytesIO, data: bytes, kind: str) -> Image.Image:
     except UnidentifiedImageError:
         if kind != "TIFF":
             raise
-    raise tags.neither_grey_nor_colour(bands.describe_tiff(data))
+    raise bands.unread(data)
 
 
 def _to_mode(

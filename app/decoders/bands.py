@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.decoders import scans, strips
+from app.decoders import scans, strips, tags
 from app.decoders.scaling import to_uint8
-from app.errors import TooManyPixels, UndecodableImage, WrongChannels
+from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +63,8 @@ def read_tiff(
     with open_tiff(data) as tiff:
         page = tiff.pages[0]
         _check_compression(page)
+        if page.dtype is not None and page.dtype.kind == "u":
+            tags.check_bits(int(np.max(page.bitspersample)), value_range)
         if page.is_tiled:
             _check_size((page.tilelength, page.tilewidth, page.samplesperpixel), page.samplesperpixel, max_pixels)
         pages = alike(tiff)
@@ -123,11 +125,20 @@ def is_grey(data: bytes, channels: int) -> bool:
         return page.samplesperpixel == 1 and (channels == 1 or len(alike(tiff)) == 1)
 
 
-def describe_tiff(data: bytes) -> str:
-    """Say how many bands of what the first page of a TIFF file has; a broken file raises what tifffile raises."""
+def unread(data: bytes) -> InvalidRequest:
+    """Say why a TIFF file cannot be read as a grey or colour image; a broken file raises what tifffile raises."""
     with open_tiff(data) as tiff:
         page = tiff.pages[0]
-        return f"{page.samplesperpixel} bands of {page.dtype or 'an unknown type'}"
+        _check_compression(page)
+        samples = page.samplesperpixel
+        what = f"{samples} band{'' if samples == 1 else 's'} of {page.dtype or 'an unknown type'}"
+        if samples not in (1, 3):
+            return tags.neither_grey_nor_colour(what)
+        order = {">": "big-endian", "<": "little-endian"}[tiff.byteorder]
+        return UndecodableImage(
+            f"the TIFF has {what} of {np.max(page.bitspersample)} bits, {order}, which is not read; "
+            "save it again, with 8 or 16 bits and little-endian"
+        )
 
 
 def _check_compression(page: Any) -> None:

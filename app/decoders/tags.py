@@ -7,21 +7,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from app.errors import TooManyPixels, WrongChannels
+from app.errors import TooManyPixels, UndecodableImage, WrongChannels
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLES_PER_PIXEL, _SAMPLE_FORMAT = 258, 262, 277, 339
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _UNSIGNED, _SIGNED = 1, 2  # values of the tag SampleFormat
 _WHITE_IS_ZERO = 0  # value of the tag PhotometricInterpretation
+_BYTE = 8
+_FULL = (1, 8, 16, 32, 64)
+"""Bits of the types in which values are read."""
 _TYPES: dict[tuple[int, int], np.dtype] = {(8, _SIGNED): np.dtype(np.int8), (32, _UNSIGNED): np.dtype(np.uint32)}
 """By bits and format, the grey values that Pillow takes for others of that size."""
 
 
-def check(image: Image.Image, max_pixels: int) -> None:
+def check(image: Image.Image, max_pixels: int, value_range: tuple[float, float] | None) -> None:
     """Refuse a TIFF of which Pillow would silently read the first band alone, or whose tiles are bombs.
 
     Raises:
-        TooManyPixels, WrongChannels: See their texts.
+        TooManyPixels, UndecodableImage, WrongChannels: See their texts.
     """
     tags = image.tag_v2  # type: ignore[attr-defined]  # a TIFF image has it
     samples = tags.get(_SAMPLES_PER_PIXEL, 1)
@@ -29,6 +32,22 @@ def check(image: Image.Image, max_pixels: int) -> None:
         raise TooManyPixels(f"the TIFF has tiles of more than {max_pixels:,} pixels; save it in strips")
     if samples != len(image.getbands()):
         raise neither_grey_nor_colour(f"{samples} bands")
+    if (bits := tags.get(_BITS_PER_SAMPLE, (1,))[0]) > _BYTE:
+        check_bits(bits, value_range)
+
+
+def check_bits(bits: int, value_range: tuple[float, float] | None) -> None:
+    """Refuse values that do not fill the type in which they are read, unless it is known how large they may be.
+
+    Raises:
+        UndecodableImage: They are of so many bits.
+    """
+    if bits in _FULL or (bits > _BYTE and value_range is not None):
+        return
+    reason = "and no range is set for the model; " if bits > _BYTE else ""
+    raise UndecodableImage(
+        f"the TIFF has pixels of {bits} bits, {reason}save it with 8 or 16 bits, over their full range"
+    )
 
 
 def neither_grey_nor_colour(what: str) -> WrongChannels:
