@@ -44,6 +44,7 @@ Image.preinit()  # or the first image would import what it needs, which fails wh
 Room = Callable[[int], AbstractContextManager[None]]
 
 _PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_TAKEN_FOR_ANOTHER = b"MM\0+"  # a big-endian BigTIFF, whose header Pillow reads as that of a TIFF
 _WHITE = (255, 255, 255, 255)
 _CHECKS = {"JPEG": scans.check_header, "PNG": chunks.check, "GIF": blocks.check, "BMP": runs.check}
 """By format, what Pillow's reader needs checked first; TIFF, which has two readers, is checked before the choice."""
@@ -157,7 +158,8 @@ def _decode_with_pillow(
 def _open(file: io.BytesIO, data: bytes, kind: str) -> Image.Image:
     """Open a file with Pillow; a TIFF that it does not know may be a sound one of many bands."""
     try:
-        return Image.open(file, formats=(kind,))
+        if not data.startswith(_TAKEN_FOR_ANOTHER):
+            return Image.open(file, formats=(kind,))
     except UnidentifiedImageError:
         if kind != "TIFF":
             raise

@@ -78,7 +78,7 @@ def create_app(
         redirect_slashes=False,
         docs_url=None,  # FastAPI's load their scripts from elsewhere; ours is in app.routes.page
         redoc_url=None,
-        responses=failures.documented(405, 408, 414, 417, 429, 431),  # what any request can meet
+        responses=failures.documented(400, 405, 408, 413, 414, 415, 417, 429, 431, 503),  # what any request can meet
     )
     routers = [predictions.router, explain.router, models.router, health.router, scrapes.router, page.router]
     if settings.admin_key is not None:

@@ -44,10 +44,8 @@ def check_bits(bits: int, value_range: tuple[float, float] | None) -> None:
     """
     if bits in _FULL or (bits > _BYTE and value_range is not None):
         return
-    reason = "and no range is set for the model; " if bits > _BYTE else ""
-    raise UndecodableImage(
-        f"the TIFF has pixels of {bits} bits, {reason}save it with 8 or 16 bits, over their full range"
-    )
+    why = ", and no range of values is set for the model" if bits > _BYTE else ""
+    raise UndecodableImage(f"the TIFF has pixels of {bits} bits{why}; save it with 8 or 16, over their full range")
 
 
 def neither_grey_nor_colour(what: str) -> WrongChannels:

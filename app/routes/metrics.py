@@ -10,7 +10,10 @@ from app.routes.dependencies import AnyService
 router = APIRouter(tags=["health"])
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Prometheus text, or OpenMetrics by `Accept`.", "content": {"text/plain": {}}},
+    200: {
+        "description": "Prometheus text, or OpenMetrics by `Accept`.",
+        "content": {"text/plain": {}, "application/openmetrics-text": {}},
+    },
     **failures.documented(401, 500),
 }
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+_OF_BODY = frozenset((b"content-encoding", b"content-length", b"expect", b"transfer-encoding"))
+
 
 class Fault(NamedTuple):
     """Why a request is refused: the HTTP status, and a text for the client."""
@@ -57,14 +59,14 @@ class Limits:
             return Fault(431, f"the header exceeds {self.header_bytes:,} bytes")
         if hosts > 1 or (not hosts and version == "1.1"):
             return Fault(400, "send the header Host, once")
-        return self._fault_of_body(dict(headers))
+        return self._fault_of_body(_combined(headers))
 
     def _fault_of_body(self, header: dict[bytes, bytes]) -> Fault | None:
-        if header.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+        if header.get(b"transfer-encoding", b"chunked") != b"chunked":
             return Fault(400, "the only transfer coding accepted is 'chunked'")
-        if header.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+        if header.get(b"content-encoding", b"identity") not in {b"identity", b""}:
             return Fault(415, "the body is compressed; send it as it is, without Content-Encoding")
-        expected = header.get(b"expect", b"").strip().lower()
+        expected = header.get(b"expect", b"")
         if expected not in {b"", b"100-continue"}:
             return Fault(417, "the only expectation that can be met is '100-continue'")
         if expected and int(header.get(b"content-length", 0)) > self.body_bytes:
@@ -74,3 +76,13 @@ class Limits:
     def outweighs(self, received: int, body: int) -> bool:
         """Whether too much of what was received for a body is not body: tiny chunks, extensions, trailers."""
         return received - body > 64 * 1024 + body // 16
+
+
+def _combined(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Give the fields that concern a body in lower case; one that is sent again is a list (RFC 9110, section 5.3)."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _OF_BODY:
+            plain = value.strip().lower()
+            found[name] = found[name] + b", " + plain if name in found else plain
+    return found

@@ -47,6 +47,8 @@ class Protocol(Connection):
             incoming.header_bytes += len(data) if same else 1
             if incoming.header_bytes > self._limits.header_bytes:
                 self._refuse(Fault(431, f"the header exceeds {self._limits.header_bytes:,} bytes"))
+            elif not (incoming.in_header or data.strip(b"\r\n")):
+                self._be_idle()  # empty lines begin no request (RFC 9112, section 2.2)
             elif not self._deadline.is_set:
                 self._await_header()
 
@@ -71,7 +73,7 @@ class Protocol(Connection):
             return
         name = name.lower()
         self.headers.append((name, value))
-        self.expect_100_continue |= name == b"expect" and value.lower() == b"100-continue"
+        self.expect_100_continue |= name == b"expect" and value.strip().lower() == b"100-continue"
         if len(self.headers) > self._limits.header_fields:
             self._stop(Fault(431, f"the header has more than {self._limits.header_fields} fields"))
 

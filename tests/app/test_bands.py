@@ -439,3 +439,56 @@ def test_the_real_multi_band_files(data):
         with pytest.raises(WrongChannels):
             images.decode(path.read_bytes(), Shape(32, 32, 3))
         assert images.decode(path.read_bytes(), Shape(32, 32, 4)).shape == (32, 32, 4)
+
+
+def packed(array, bits):
+    """A grey TIFF, or one of several bands, whose values take so many bits each."""
+    height, width, bands = array.shape
+    wide = np.unpackbits(array.astype(">u2").view(np.uint8).reshape(height, -1, 2), axis=-1)
+    pixels = np.packbits(wide[:, :, 16 - bits :].reshape(height, -1), axis=1).tobytes()
+    numbers = struct.pack(f"<{bands}H", *[bits] * bands)
+    short = {256: width, 257: height, 259: 1, 262: 1, 277: bands, 278: height, 284: 1}
+    end = 8 + 2 + 12 * (len(short) + 3) + 4
+    tags = {tag: struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in short.items()}
+    inline = len(numbers) <= 4
+    tags[258] = struct.pack("<HHI", 258, 3, bands) + (numbers.ljust(4, b"\0") if inline else struct.pack("<I", end))
+    tags[273] = struct.pack("<HHII", 273, 4, 1, end + len(numbers))
+    tags[279] = struct.pack("<HHII", 279, 4, 1, len(pixels))
+    directory = struct.pack("<H", len(tags)) + b"".join(tags[tag] for tag in sorted(tags)) + bytes(4)
+    return struct.pack("<2sHI", b"II", 42, 8) + directory + numbers + pixels
+
+
+@pytest.mark.parametrize(("bits", "bands"), [(10, 4), (12, 1), (12, 4), (14, 4), (2, 4), (4, 4)])
+def test_values_that_do_not_fill_their_type_are_not_taken_for_dark_ones(bits, bands):
+    """12 bits lie in 16: the full range of these would make the brightest of them nearly black."""
+    array = np.full((8, 8, bands), 2**bits - 1, np.uint16)
+    data = packed(array, bits)
+    shape = Shape(8, 8, bands)
+
+    assert (tifffile.imread(io.BytesIO(data)).reshape(array.shape) == array).all()
+    with pytest.raises(UndecodableImage, match=rf"pixels of {bits} bits.*; save it with 8 or 16"):
+        images.decode(data, shape)
+    if bits > 8:
+        assert (images.decode(data, shape, value_range=(0, 2**bits - 1)) == 255).all()
+
+
+@pytest.mark.parametrize(("bits", "white"), [(1, 1), (2, 3), (4, 15)])
+def test_grey_of_few_bits_is_read_over_its_full_range(bits, white):
+    assert (images.decode(packed(np.full((8, 8, 1), white, np.uint16), bits), Shape(8, 8, 1)) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"bigtiff": True, "byteorder": ">"},
+            "3 bands of uint8 of 8 bits, big-endian, which is not read; save it again",
+        ),
+        ({"compression": "png"}, "TIFF compression PNG is not read; save it with LZW or deflate"),
+    ],
+)
+def test_a_colour_tiff_that_is_not_read_is_not_called_something_else(options, words):
+    data = tiff(np.zeros((8, 8, 3), np.uint8), photometric="rgb", **options)
+
+    with pytest.raises(UndecodableImage, match=words):
+        images.decode(data, Shape(8, 8, 3))

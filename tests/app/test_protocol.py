@@ -91,6 +91,16 @@ CASES = {
     "length and chunks": (post(b"Content-Length: 1", b"Transfer-Encoding: chunked"), 400, "malformed_request"),
     "a negative length": (post(b"Content-Length: -1"), 400, "malformed_request"),
     "another coding": (post(b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"), 400, "malformed_request"),
+    "two codings": (
+        post(b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+        400,
+        "malformed_request",
+    ),
+    "a body compressed first": (
+        post(b"Content-Encoding: gzip", b"Content-Encoding: identity", b"Content-Length: 1", body=b"a"),
+        415,
+        "unsupported_media_type",
+    ),
     "a compressed body": (
         post(b"Content-Encoding: gzip", b"Content-Length: 1", body=b"a"),
         415,
@@ -159,10 +169,11 @@ def test_a_body_that_is_announced_as_too_large_is_refused_before_it_has_arrived(
     assert b"the body is larger than 1,000,000 bytes; send a smaller image" in answer
 
 
-def test_a_body_that_may_be_sent_is_asked_for(server):
+@pytest.mark.parametrize("expectation", [b"100-continue", b"100-continue \t"])
+def test_a_body_that_may_be_sent_is_asked_for(server, expectation):
     image = toys.plain(255)
     with connect(server) as connection:
-        connection.sendall(post(b"Content-Length: %d" % len(image), b"Expect: 100-continue", b"Connection: close"))
+        connection.sendall(post(b"Content-Length: %d" % len(image), b"Expect: " + expectation, b"Connection: close"))
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(image)
         assert b" 200 OK" in read_all(connection)
@@ -189,13 +200,14 @@ def test_codings_and_expectations_may_be_written_in_capitals(server):
     length, chunks = b"Content-Length: %d" % len(image), b"%x\r\n%b\r\n0\r\n\r\n" % (len(image), image)
     sent = [
         post(length, b"Content-Encoding: Identity ", body=image),
+        post(length, b"Content-Encoding:", body=image),
         post(b"Transfer-Encoding: Chunked", body=chunks),
         post(length, b"Expect: 100-Continue", b"Connection: close", body=image),
     ]
 
     answers = exchange(server, b"".join(sent))
 
-    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"] * 2 + [b"100", b"200"]
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"] * 3 + [b"100", b"200"]
 
 
 def test_a_large_body_may_come_in_chunks(published):
@@ -254,6 +266,20 @@ def test_an_idle_connection_is_closed_without_a_word(server):
         connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + b"a" * 30_000)
         assert b" 404 " in read_one(connection)
         connection.sendall(b"a" * 30_000)
+        assert read_all(connection) == b""
+
+
+def test_an_empty_line_begins_no_request(tmp_path):
+    """Some clients end a body with one (RFC 9112, section 2.2); a connection that is kept stays idle, and as long."""
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, KEEP_ALIVE_S=1) as client, connect(client) as connection:
+        connection.sendall(get(b"Host: x"))
+        assert b" 200 OK" in read_one(connection)
+        connection.sendall(b"\r\n")
+        time.sleep(0.1)
+        connection.sendall(get(b"Host: x"))
+        assert b" 200 OK" in read_one(connection)
+        connection.sendall(b"\r\n")
         assert read_all(connection) == b""
 
 

@@ -61,9 +61,11 @@ def test_the_documentation_describes_every_route_and_error(server):
         "/metrics",
     }
     predict = document["paths"]["/predict"]["post"]
-    of_its_own = {"200", "400", "401", "404", "406", "413", "415", "422", "500", "503", "504"}
-    of_any_request = {"405", "408", "414", "417", "429", "431"}
+    of_its_own = {"200", "401", "404", "406", "422", "500", "504"}
+    of_any_request = {"400", "405", "408", "413", "414", "415", "417", "429", "431", "503"}
     assert set(predict["responses"]) == of_its_own | of_any_request
+    assert set(document["paths"]["/livez"]["get"]["responses"]) == {"200", "500"} | of_any_request
+    assert "application/openmetrics-text" in document["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
     assert {"multipart/form-data", "image/jpeg", "application/x-npy"} <= set(predict["requestBody"]["content"])
     for name, path in document["paths"].items():
         for operation in path.values():
