@@ -180,7 +180,7 @@ def test_catching_everything_is_rare():
     assert blind == {
         "app.batching": 2,
         "app.faults": 2,
-        "app.images": 2,
+        "app.images": 1,
         "app.interrupts": 1,
         "app.model": 1,
         "app.http.context": 1,
