@@ -1,11 +1,14 @@
 """Who may, how often, and from which pages."""
 
+import asyncio
 import re
 import time
 
 import pytest
 
 from app.errors import InvalidSettings
+from app.http import ratelimit
+from app.http.keys import Keys
 from app.settings import Settings
 from tests import toys
 from tests.app.test_predictions import assert_problem
@@ -31,7 +34,7 @@ def test_each_key_has_its_own_rate(models):
             answered += 1
             assert answered <= 2 + 2 * (time.monotonic() - began)
         assert answered >= 2
-        assert_problem(limited, 429, "rate_limited")
+        assert assert_problem(limited, 429, "rate_limited")["detail"] == "more than 2 requests a second; wait 1 s"
         assert limited.headers["retry-after"] == "1"
         client.log.wait_for("GET /models 429 .* key 7692c3ad: more than 2 requests a second")
         assert client.get("/models", headers={"Authorization": "Bearer two"}).status_code == 200
@@ -83,6 +86,30 @@ def test_wrong_keys_are_limited_and_shut_nobody_out_who_has_a_right_one(models, 
     assert_problem(guesses[0], 401, "unauthorized")
     assert_problem(guesses[-1], 429, "rate_limited")
     assert right.status_code == 200
+
+
+def test_of_too_many_clients_those_heard_of_least_recently_are_forgotten(monkeypatch):
+    async def answer(_, __, send):
+        await send({"type": "http.response.start", "status": 200})
+
+    async def ask(address):
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "path": "/models", "headers": [], "client": (address, 1), "state": {}}
+        await limit(scope, None, send)
+        return sent[0]["status"]
+
+    async def main(addresses):
+        return [await ask(address) for address in addresses]
+
+    monkeypatch.setattr(ratelimit, "_MOST_CLIENTS", 2)
+    limit = ratelimit.RateLimit(answer, per_second=0.001, workers=1, keys=Keys(Settings()))
+
+    assert asyncio.run(main("aba")) == [200, 200, 429]
+    assert asyncio.run(main("cab")) == [200, 429, 200]  # for c, b was forgotten
 
 
 def test_short_keys_are_warned_of_and_not_shown(models):

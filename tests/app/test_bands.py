@@ -1,6 +1,7 @@
 """Images of many channels: every band arrives where it belongs, scaled and not clipped."""
 
 import io
+import re
 import struct
 import tracemalloc
 from contextlib import nullcontext
@@ -216,6 +217,14 @@ def test_a_tiff_of_many_bands_is_not_called_damaged_by_a_colour_model(dtype, sha
         images.decode(data[:100], Shape(8, 8, 3))
 
 
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", "<u4"])
+def test_every_value_goes_to_the_nearest_of_256(dtype):
+    values = np.linspace(0, np.iinfo(dtype).max, 65536).reshape(256, 256, 1).astype(dtype)
+    expected = np.rint(values / np.iinfo(dtype).max * 255)
+
+    np.testing.assert_array_equal(images.decode(npy(values), Shape(256, 256, 1)), expected)
+
+
 def test_sizes_are_checked_before_values_are_read():
     with pytest.raises(TooManyPixels):
         images.decode(npy(numbered()), BANDS, max_pixels=63)
@@ -233,6 +242,16 @@ def test_both_pixels_and_values_count():
         images.decode(npy(numbered()), BANDS, max_pixels=207)
     with pytest.raises(TooManyPixels):
         images.decode(npy(numbered(shape=few_bands)), few_bands, max_pixels=63)
+    wide = Shape(2, 5, 3)
+    with pytest.raises(TooManyPixels, match="has 5 × 2 pixels of 3 channels, more than the limit of 9 "):
+        images.decode(npy(numbered(shape=wide)), wide, max_pixels=9)
+
+
+@pytest.mark.parametrize("shape", [(192,), (8, 8, 3, 1), (1, 8, 8, 3), (0, 8, 3)])
+def test_an_array_of_another_shape_is_told_what_to_send(shape):
+    words = re.escape(f"an array of shape {list(shape)} is not an image; send [height, width, 3]")
+    with pytest.raises(UndecodableImage, match=words):
+        images.decode(npy(np.zeros(shape, np.uint8)), Shape(8, 8, 3))
 
 
 def test_a_tiff_waits_for_room_for_all_that_it_may_hold():

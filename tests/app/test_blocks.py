@@ -27,6 +27,13 @@ def test_large_comments_and_many_control_blocks_are_read():
     np.testing.assert_array_equal(decode(with_blocks(comment + control * 100), SHAPE), decode(IMAGE, SHAPE))
 
 
+def test_as_many_blocks_as_are_allowed_are_read():
+    """A base of 10,000, and one for each 64 bytes."""
+    large = b"!\xfe" + (b"\xff" + b"\x01" * 255) * 300 + b"\0"
+    for small in (b"!\xfe\0" * 10_000, b"!\xfe" + b"\x01a" * 10_000 + b"\0"):
+        np.testing.assert_array_equal(decode(with_blocks(large + small), SHAPE), decode(IMAGE, SHAPE))
+
+
 def test_stray_bytes_between_blocks_are_read_over_as_pillow_does():
     comment = b"!\xfe" + (b"\xff" + b"a" * 255) * 1000 + b"\0"
 

@@ -80,3 +80,15 @@ def test_what_cannot_be_used_was_not_remembered(tmp_path):
         ]
 
     assert found == [*["multipool; fwd=miss"] * 3, "multipool; hit"]
+
+
+def test_bytes_that_are_declared_otherwise_are_not_remembered_as_that(tmp_path):
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, CACHED_ANSWERS=10) as client:
+        found = [
+            client.post("/predict", content=toys.plain(7), headers={"Content-Type": media_type})
+            for media_type in ("image/png", "text/plain", "IMAGE/PNG; x=y")
+        ]
+
+    assert [answer.status_code for answer in found] == [200, 415, 200]
+    assert found[2].headers["cache-status"] == "multipool; hit"

@@ -114,6 +114,8 @@ def test_nothing_is_told_of_few_images():
     drift.observe(even(99), logits(99))
 
     assert drift.summary() is None
+    drift.observe(even(1), logits(1))
+    assert drift.summary().images == 100
 
 
 def test_several_threads_may_feed_it():

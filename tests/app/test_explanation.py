@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from app.errors import InvalidArtifact
-from app.explanation import Head, spread, votes
+from app.explanation import Head, maps_add_up, spread, votes
 from app.metadata import Branch
 from app.schemas import Explanation
 from tests import toys
@@ -197,3 +197,37 @@ def test_maps_that_do_not_pool_to_the_features_are_refused():
 
     with pytest.raises(InvalidArtifact, match="do not pool to its features"):
         toys.load(model).warm_up([1])
+
+
+@pytest.mark.parametrize("kernel", [(11, 2), (12, 3)])
+def test_a_head_of_another_size_is_refused_and_not_run_into(kernel):
+    model = toys.proto()
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(kernel, np.float32), "other"))
+    next(node for node in model.graph.node if node.output[0] == "head_kernel").input[0] = "other"
+    next(one for one in model.graph.output if one.name == "head_kernel").type.CopyFrom(
+        onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, kernel)
+    )
+
+    with pytest.raises(InvalidArtifact, match="does not add up"):
+        toys.load(model).warm_up([1])
+
+
+def test_maps_that_do_not_lie_on_one_grid_are_refused():
+    """Each of them pools to its features, but no picture could show them all."""
+    whole, features = np.ones((4, 4, 1), np.float32), np.ones(1, np.float32)
+    branches = [Branch(name=name, pooling="average", source="", width=1) for name in ("one", "other")]
+
+    assert maps_add_up(branches, [whole, whole], [features] * 2)
+    assert not maps_add_up(branches, [whole, whole[:2, :2]], [features] * 2)
+    assert not maps_add_up(branches, [whole, np.ones((4, 4, 2), np.float32)], [features] * 2)
+
+
+def test_regions_that_make_a_map_larger_than_the_image_are_refused():
+    thin = [(0, left, 1, left + 0.25) for left in (0, 0.25, 0.5, 0.75)]  # of what are halves of the width
+    branches = [
+        branch.model_copy(update={"region": region})
+        for branch, region in zip(toys.metadata().branches, thin, strict=True)
+    ]
+
+    with pytest.raises(InvalidArtifact, match="larger than its input"):
+        toys.load(toys.proto(text=toys.metadata(branches=tuple(branches)).dumps())).warm_up([1])

@@ -9,7 +9,7 @@ import pytest
 from app.errors import InvalidArtifact
 from app.familiarity import Familiarity
 from app.metadata import Metadata
-from app.statistics import Statistics
+from app.statistics import Array, Statistics
 from model_export.artifact.gaussians import fit
 from tests import toys
 
@@ -141,13 +141,18 @@ def damaged(statistics, **changes):
 def test_damaged_statistics_are_refused(statistics):
     short = {**statistics.scale.model_dump(), "data": "AAAA"}
     zero = {**statistics.scale.model_dump(), "data": "AAAA" * 60}
-    nan = {**statistics.means.model_dump(), "data": "/////w==" * 135}
+    nan = Array.of(np.full(statistics.means.shape, np.nan), "<f4").model_dump()
     for changes, words in (
         ({"scale": short}, "buffer"),
         ({"scale": zero}, "positive"),
-        ({"means": nan}, "data|finite"),
+        ({"means": nan}, "not finite"),
+        ({"means": {**statistics.means.model_dump(), "data": "!"}}, "base64"),
         ({"levels": (1, 0.5)}, "for each level"),
+        ({"levels": statistics.levels[::-1]}, "descend from 1"),
+        ({"levels": (2.0, *statistics.levels[1:])}, "descend from 1"),
+        ({"levels": (*statistics.levels[:-1], 0.0)}, "stay above 0"),
         ({"joint": (3, 2, 1)}, "for each level"),
+        ({"joint": statistics.joint[::-1]}, "ascending"),
         ({"branches": {"first": statistics.branches["first"]}}, "one part for each branch"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -158,7 +163,7 @@ def test_damaged_statistics_are_refused(statistics):
 
 @pytest.mark.parametrize(
     ("name", "change"),
-    [("residual", 1e-320), ("residual", 1e-40), ("distances", [0] * 24 + [float("inf")])],
+    [("residual", 1e-320), ("residual", 1e-40), ("residual", float("inf")), ("distances", [0] * 24 + [float("inf")])],
 )
 def test_statistics_that_make_scores_which_are_no_numbers_are_refused(name, change):
     document = json.loads(toys.metadata(statistics=toys.statistics()).dumps())

@@ -236,7 +236,7 @@ def test_what_a_file_says_does_not_reach_a_terminal():
     assert str(raised.value).isprintable()
 
 
-@pytest.mark.parametrize("data", [b"hello", b"%PDF-1.7", b"<svg/>", b"\x00" * 100])
+@pytest.mark.parametrize("data", [b"hello", b"%PDF-1.7", b"RIFF\x04\x00\x00\x00WAVE", b"ftypmp42WEBP", b"\x00" * 100])
 def test_bytes_that_are_no_image(data):
     with pytest.raises(UnsupportedMediaType, match="use JPEG, PNG"):
         decode(data)

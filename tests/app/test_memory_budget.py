@@ -126,6 +126,23 @@ def acquire(repository, entry):
     return asyncio.run(repository.acquire(entry.found.reference))
 
 
+def test_what_was_used_least_recently_goes_and_no_more_than_has_to(tmp_path):
+    for index in range(8):
+        toys.publish(tmp_path, f"toy-{index}")
+    repository = Repository(tmp_path, default=None, loader=loader(), memory_bytes=4_500_000)
+    starting.load(repository)
+    there = [entry for entry in repository.entries() if entry.version is not None]
+    assert 3 <= len(there) < 8
+    absent = let_go(repository)
+
+    for entry in (*there, there[0], absent):
+        acquire(repository, entry)
+
+    gone = [entry.name for entry in there if entry.version is None]
+    assert absent.version is not None
+    assert gone == [there[1].name]
+
+
 def test_a_file_that_was_replaced_goes_through_a_trial_and_once_only(crowded, monkeypatch, caplog):
     monkeypatch.setattr(loading, "_TRIAL_S", 0)  # no trial succeeds
     entry = let_go(crowded)

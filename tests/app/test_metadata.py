@@ -23,13 +23,23 @@ def test_any_labels_survive(labels):
 
 
 def test_what_a_newer_exporter_adds_is_kept():
-    document = Metadata.loads(changed(calibration={"temperature": 1.5}))
+    document = Metadata.loads(changed(calibration={"temperature": 1.5}, invented={"since": 2}))
 
-    assert document.model_dump()["calibration"] == {"temperature": 1.5}
+    assert document.described()["calibration"] == {"temperature": 1.5}
+    assert document.described()["invented"] == {"since": 2}
+
+
+BRANCH = {"name": "a", "pooling": "max", "source": "", "width": 3}
 
 
 def test_a_branch_names_its_output():
     assert toys.metadata().branches[0].output == "features_top_left"
+
+
+def test_one_branch_is_enough_and_pools_over_the_whole_image_unless_it_says_otherwise():
+    (branch,) = Metadata.loads(changed(branches=[BRANCH])).branches
+
+    assert branch.region == (0, 0, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +51,15 @@ def test_a_branch_names_its_output():
         ({"branches": []}, "branches"),
         ({"branches": [{"name": "Top Left", "pooling": "max", "source": "", "width": 3}]}, "branches.0.name"),
         ({"branches": [{"name": "a", "pooling": "max", "source": "", "width": 0}]}, "branches.0.width"),
+        ({"branches": [BRANCH, BRANCH]}, "branches are not unique"),
+        *(
+            ({"branches": [{**BRANCH, "region": region}]}, "region must be top, left, bottom and right")
+            for region in ([-0.5, 0, 1, 1], [0, 0, 1, 1.5], [0.5, 0, 0.5, 1], [0, 0.6, 1, 0.4])
+        ),
+        *(
+            ({"recipe": {"value_range": text}}, "two finite numbers, the lower first")
+            for text in ([1, 1], [2, 1], ["-inf", 1], [0, "inf"], [0, "nan"])
+        ),
         ({"recipe": {"id": "nearest-1"}}, f"'nearest-1', but this version carries out '{RECIPE}'"),
     ],
 )

@@ -763,6 +763,16 @@ def test_a_copy_of_a_model_is_another_model(predict, models, folder, interrupted
     assert "was started with model brightness (now copy);" in done.stderr
 
 
+def test_a_model_whose_file_was_replaced_is_another_model(predict, folder, interrupted, tmp_path):
+    toys.publish(tmp_path / "models", "brightness", 1, toys.artifact(offset=0.3))
+
+    done = predict("--output", interrupted, "--model", "brightness:1", folder, MODELS_DIR=tmp_path / "models")
+
+    assert done.returncode == 2
+    assert re.search(r"was started with sha256 \w{64} \(now \w{64}\);", done.stderr)
+    assert not interrupted.exists()
+
+
 def test_what_failed_changed_or_went_is_as_it_is_now(predict, folder, interrupted):
     (folder / "broken.png").write_bytes(toys.plain(255))
     (folder / "0.png").write_bytes(toys.plain(255))

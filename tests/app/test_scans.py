@@ -104,7 +104,7 @@ def test_what_stands_between_scans_is_bounded():
 @pytest.mark.parametrize("place", ["comment", "behind the end"])
 def test_what_only_looks_like_a_scan_does_not_count(place):
     """As of a thumbnail, or of the film that a telephone puts behind its photograph."""
-    many = b"\xff\xda" * 1000
+    many = b"\xff\xda\x00\x02" * 1000
     data = toys.save(IMAGE, "JPEG", comment=many) if place == "comment" else toys.save(IMAGE, "JPEG") + many
 
     assert read(data).shape == (8, 8, 3)

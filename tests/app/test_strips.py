@@ -70,7 +70,8 @@ def test_a_tag_of_millions_of_numbers_is_refused(tag, kind, count):
 
 
 @pytest.mark.parametrize(
-    ("tag", "kind", "count", "size"), [(282, 5, 20_000, 8), (273, 4, 50_000, 4), (270, 2, 200_000, 1)]
+    ("tag", "kind", "count", "size"),
+    [(282, 5, 20_000, 8), (273, 4, 50_000, 4), *((270, kind, 200_000, 1) for kind in (1, 2, 6, 7))],
 )
 def test_pages_that_share_one_long_tag_are_refused(tag, kind, count, size):
     """It would be read again for each page: in all, what a file thousands of times as large may hold."""
@@ -103,3 +104,37 @@ def test_tags_that_share_one_long_text_are_refused():
         decode(data.ljust(390_010, b"\0"), Shape(8, 8, 13))
 
     assert time.process_time() - start < 0.5
+
+
+def test_pages_of_too_many_tags_are_refused():
+    """Of one byte each, they are no long ones; a page has up to 65,535 of them, and the next one as many."""
+    tags = {256: (4, 8), 257: (4, 8), 258: (3, 8), 259: (3, 1), 262: (3, 1), 273: (4, 8), 279: (4, 64)}
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, (kind, value) in tags.items())
+    entries += b"".join(struct.pack("<HHII", 40_000 + number % 10_000, 1, 1, 0) for number in range(60_000))
+    count, second = len(entries) // 12, 8 + 2 + len(entries) + 4
+    first = b"II*\0" + struct.pack("<IH", 8, count) + entries + struct.pack("<I", second)
+
+    with pytest.raises(UndecodableImage, match="too many numbers"):
+        decode(first + struct.pack("<H", count) + entries + b"\0" * 4, Shape(8, 8, 13))
+
+
+@pytest.mark.parametrize("kind", [1, 7])
+def test_a_long_tag_of_bytes_does_no_harm(kind):
+    """As the profile of a printer, of half a megabyte, of the type UNDEFINED."""
+    tags = {256: (4, 8), 257: (4, 8), 258: (3, 8), 259: (3, 1), 262: (3, 1), 273: (4, 8), 279: (4, 64)}
+    entries = [struct.pack("<HHII", tag, as_kind, 1, value) for tag, (as_kind, value) in tags.items()]
+    entries.append(struct.pack("<HHII", 34_675, kind, 500_000, 200))
+    data = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries)
+
+    assert decode(data.ljust(500_200, b"\1"), Shape(8, 8, 1)).shape == (8, 8, 1)
+
+
+@pytest.mark.parametrize("tag", [258, 273, 279, 320, 324, 325, 338, 339, 529, 532])
+def test_a_tag_about_the_pixels_that_is_cut_off_is_not_made_up(tag):
+    tags = {256: (4, 1, 8), 257: (4, 1, 8), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 8)}
+    tags |= {279: (4, 1, 64), tag: (4, 4, 300)}
+    entries = b"".join(struct.pack("<HHII", name, *tags[name]) for name in sorted(tags))
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries
+
+    with pytest.raises(UndecodableImage, match="damaged or incomplete; save it again"):
+        decode(data.ljust(300 + 4 * 4 - 1, b"\0"), Shape(8, 8, 1))
