@@ -32,7 +32,7 @@ def summary(entry: Entry, served: References) -> dict[str, Any]:
         "labels": list(card.metadata.labels),
         "branches": [branch.model_dump() for branch in card.metadata.branches],
         "input": card.shape._asdict(),
-        "ready": True,  # until all are, none is listed
+        "ready": not entry.is_lost,  # until all have been loaded once, none is listed
         "loaded": entry.version is not None,
         "execution_provider": card.execution_provider,
         "sha256": card.sha256,
@@ -55,7 +55,7 @@ def index(repository: Repository) -> list[dict[str, str]]:
 def _state(entry: Entry, repository: Repository) -> dict[str, str]:
     if repository.is_unloaded(entry.name):
         return {"state": "UNAVAILABLE", "reason": "unloaded"}
-    return {"state": "UNAVAILABLE" if entry.card is None else "READY", "reason": entry.refused or ""}
+    return {"state": "UNAVAILABLE" if entry.card is None or entry.is_lost else "READY", "reason": entry.refused or ""}
 
 
 def drift(repository: Repository) -> dict[tuple[str, ...], list[float]]:

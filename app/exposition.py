@@ -123,7 +123,7 @@ class _Collector:
         loaded = GaugeMetricFamily("multipool_model_loaded", "Whether a version is in memory.", labels=keys)
         memory = GaugeMetricFamily("multipool_model_memory_bytes", "Memory that a loaded version takes.", labels=keys)
         for entry in self._service.repository.entries():
-            if entry.card is not None and not self._service.repository.is_unloaded(entry.name):
+            if entry.card is not None and not entry.is_lost and not self._service.repository.is_unloaded(entry.name):
                 key = (entry.name, str(entry.number))
                 card = entry.card
                 info.add_metric((*key, card.metadata.architecture, card.execution_provider, card.sha256), 1)

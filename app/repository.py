@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.errors import DeviceUnavailable, InvalidArtifact
+from app.errors import DeviceUnavailable, InvalidArtifact, NotReady
 from app.registry.artifacts import Folder, Found
 from app.registry.loading import Loader
 from app.registry.references import References
@@ -188,8 +188,16 @@ class Repository:
     async def acquire(self, reference: str | None) -> Version:
         """Look up a model to run, and load it if it is not in memory.
 
+        Where no version is named, and the highest is lost as it is to be loaded, the one below it is taken.
+
         Raises:
             ModelNotFound: There is no such model or version.
             NotReady: It had to be loaded again, and cannot be.
         """
-        return await self._residency.acquire(self.served.resolve(reference))
+        failed: dict[Entry, NotReady] = {}
+        while (entry := self.served.resolve(reference)) not in failed:
+            try:
+                return await self._residency.acquire(entry)
+            except NotReady as error:
+                failed[entry] = error
+        raise failed[entry]

@@ -50,7 +50,9 @@ class Service:
             return NotReady(self.repository.reason)
         if self.draining:
             return Draining("the service is shutting down")
-        return None if any(self.repository.served) else NotReady(self.repository.served.why_none_answers())
+        served = self.repository.served
+        answers = any(not entry.is_lost for entry in served)
+        return None if answers else NotReady(served.why_none_answers())
 
     def load(self, name: str, holds: Callable[[], bool] = lambda: True) -> None:
         """Load what is new in the folder of a model, and serve it again if it was unloaded; blocks.
@@ -77,7 +79,7 @@ class Service:
         highest = versions[-1]
         if highest.refused:
             served = self.repository.served.get(name)
-            rest = f"version {served.number} is" if served is not None else "no version of it is"
+            rest = f"version {served.number} is" if served is not None and not served.is_lost else "no version of it is"
             raise InvalidArtifact(f"{highest.found.reference} is refused: {highest.refused}; {rest} served")
 
     def obey(self, order: Order, holds: Callable[[], bool] = lambda: True) -> None:

@@ -15,7 +15,8 @@ _LOAD = "POST /v2/repository/models/NAME/load serves it again"
 class References:
     """The versions that are served.
 
-    Never changed, but replaced as a whole when something is, so that requests read it without a lock.
+    Never changed, but replaced as a whole when something is, so that requests read it without a lock. A model's name
+    alone is for its highest version; those that are lost just then are passed over as long as there is another.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class References:
         """
         self._unloaded = frozenset(unloaded)
         self._refused = refused
-        self._entries: dict[str, Entry] = {}  # by "name:version", and by name for the highest
+        self._entries: dict[str, list[Entry]] = {}  # by "name:version", one, and by name all, lowest first
         for entry in served:
-            self._entries[entry.name] = self._entries[entry.found.reference] = entry
+            self._entries[entry.found.reference] = [entry]
+            self._entries.setdefault(entry.name, []).append(entry)
         self.default = default.partition(":")[0] if default else min(self._entries, default="")
         """Name of the model that answers when none is named."""
         self.reference = default or self.default
@@ -47,11 +49,12 @@ class References:
 
     def get(self, reference: str) -> Entry | None:
         """Look up ``name`` or ``name:version``; None if it is not served."""
-        return self._entries.get(reference)
+        entries = self._entries.get(reference)
+        return None if entries is None else _highest(entries)
 
     def why_none_answers(self) -> str:
         """Say why a request that names no model cannot be answered, and what to do."""
-        if not self._entries:
+        if all(entry.is_lost for entry in self):
             unloaded = f": {', '.join(sorted(self._unloaded))} unloaded; {_LOAD}" if self._unloaded else ""
             return f"no model is served{unloaded}"
         said = "was unloaded" if self.default in self._unloaded else "is not in the model repository, or was refused"
@@ -59,10 +62,10 @@ class References:
 
     def __iter__(self) -> Iterator[Entry]:
         """Go through the highest version served of every model, by name."""
-        return (entry for reference, entry in sorted(self._entries.items()) if ":" not in reference)
+        return (_highest(entries) for reference, entries in sorted(self._entries.items()) if ":" not in reference)
 
     def versions(self, name: str) -> list[int]:
-        """List the versions of a model that are served, lowest first.
+        """List the versions of a model that are served, lowest first; there is at least one.
 
         Raises:
             ModelNotFound: There is no such model.
@@ -76,7 +79,8 @@ class References:
             other = f"write {meant!r}" if meant != name else f"leave out {meant[meant.find(':') :]!r}"
             advice = other if meant in self._entries else "GET /models lists those there are"
             raise ModelNotFound(f"there is no model {name[:80]!r}; {advice}")
-        return sorted(entry.number for reference, entry in self._entries.items() if reference.startswith(f"{name}:"))
+        entries = self._entries[name]
+        return [entry.number for entry in entries if not entry.is_lost] or [_highest(entries).number]
 
     def find(self, name: str) -> Entry:
         """Look up the highest version of a model.
@@ -85,7 +89,7 @@ class References:
             ModelNotFound: There is no such model.
         """
         self.versions(name)
-        return self._entries[name]
+        return _highest(self._entries[name])
 
     def resolve(self, reference: str | None) -> Entry:
         """Look up ``name``, ``name:version``, or the default model for None.
@@ -94,7 +98,7 @@ class References:
             ModelNotFound: There is no such model or version.
             NotReady: None is named, and none is served.
         """
-        entry = self._entries.get(self.reference if reference is None else reference)
+        entry = self.get(self.reference if reference is None else reference)
         if entry is not None:
             return entry
         if reference is None:
@@ -107,3 +111,7 @@ class References:
         if (why := self._refused.get(reference)) is not None:
             raise ModelNotFound(f"version {version} of model {name!r} was refused: {why}; {there}")
         raise ModelNotFound(f"model {name!r} has no version {version}; {there}")
+
+
+def _highest(entries: list[Entry]) -> Entry:
+    return next((entry for entry in reversed(entries) if not entry.is_lost), entries[-1])

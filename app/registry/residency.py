@@ -117,7 +117,10 @@ class Residency:
                 break
             self.let_go(entry)
             excess -= entry.memory_bytes
-            log.debug("let go of %s", entry.found.reference)
+            if entry.is_lost:
+                log.warning("let go of %s, which cannot be loaded again: %s", entry.found.reference, entry.refused)
+            else:
+                log.debug("let go of %s", entry.found.reference)
 
 
 def _forget(entry: Entry, task: asyncio.Task[Version]) -> None:

@@ -60,6 +60,13 @@ class Entry:
         """The version's."""
         return self.found.number
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was served and cannot answer: it is not in memory, and its file is gone or another is refused."""
+        if self.card is None or self.version is not None or self.refused is None:
+            return False
+        return self.stamp != self.card.stamp  # else it is the same file, and why it was refused may pass
+
     def known(self) -> Card:
         """Return the card of a version that is served, and so was loaded once."""
         if self.card is None:
