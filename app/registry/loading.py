@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -34,6 +35,7 @@ class Loader:
         self._device: Device | None = None
         self._threads = threads
         self._max_batch_size = max_batch_size
+        self._one_at_a_time = threading.Lock()  # lest one model be taken for as large as two; a trial is outside
 
     @classmethod
     def of(cls, settings: Settings, threads: int) -> Loader:
@@ -66,14 +68,15 @@ class Loader:
             InvalidArtifact: It cannot be served; says why. :class:`app.errors.UnreadableArtifact`, where that may pass.
             DeviceUnavailable: The device cannot be used.
         """
-        memory.give_back()  # what was freed would hide what is taken
         try:
-            before = memory.resident()
             data = path.read_bytes()
             if trusted is not None and hashlib.sha256(data).hexdigest() not in trusted:
                 self._try(data)
-            model = self._load(data, path)
-            taken = memory.resident() - before
+            with self._one_at_a_time:
+                memory.give_back()  # what was freed would hide what is taken
+                before = memory.resident()
+                model = self._load(data, path)
+                taken = memory.resident() - before
         except OSError as error:
             raise UnreadableArtifact(f"it cannot be read: {error.strerror}") from None
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:

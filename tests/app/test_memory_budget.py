@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import hashlib
+import os
+import signal
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,7 @@ import httpx
 import pytest
 
 from app import starting
-from app.errors import ModelNotFound, NotReady
+from app.errors import ModelNotFound, NotReady, UnreadableArtifact
 from app.registry import loading
 from app.registry.residency import Residency
 from app.repository import Repository
@@ -20,8 +22,8 @@ from app.watching import Watcher
 from tests import toys
 from tests.app.test_protocol import connect
 from tests.app.test_repository import loader
-from tests.app.test_watching import wait_for
-from tests.conftest import limited, serving
+from tests.app.test_watching import never_ends, trial
+from tests.conftest import limited, serving, wait_for
 
 PHOTO = {"file": toys.plain(128)}
 COUNT = 12
@@ -53,6 +55,32 @@ def test_the_least_recently_used_are_let_go_of(tmp_path):
         assert "toy-03" in loaded()
         assert client.get("/readyz").status_code == 200
         assert all(model["ready"] for model in client.get("/models").json()["models"])
+
+
+def test_models_that_are_loaded_at_the_same_time_count_each_for_itself(committed):
+    path = committed / "eurosat-regions" / "4" / "model.onnx"
+    one = loader()
+    kept = [one.open(path) for _ in range(2)]  # the first pays for what all share
+    alone = kept[-1][1]
+
+    with ThreadPoolExecutor(6) as pool:
+        kept += pool.map(lambda _: one.open(path), range(12))
+
+    assert max(size for _, size in kept[2:]) < 2 * alone
+
+
+def test_a_file_that_is_tried_holds_up_no_other(tmp_path):
+    hangs, good = toys.publish(tmp_path, "hangs", 1, never_ends()), toys.publish(tmp_path, "toy", 1)
+    one = loader()
+    with ThreadPoolExecutor(1) as pool:
+        tried = pool.submit(one.open, hangs, frozenset())
+        process = wait_for(trial)
+
+        assert one.open(good)
+        assert not tried.done()
+        os.kill(process, signal.SIGTERM)
+        with pytest.raises(UnreadableArtifact):
+            tried.result(60)
 
 
 def test_the_highest_versions_stay(tmp_path):
