@@ -59,18 +59,18 @@ def _state(entry: Entry, repository: Repository) -> dict[str, str]:
 
 
 def drift(repository: Repository) -> dict[tuple[str, ...], list[float]]:
-    """Describe the latest images of every version in memory; see :mod:`app.drift`.
+    """Describe the latest images of every version that is served, in memory or not; see :mod:`app.drift`.
 
     Returns:
         By name, version and branch: drift, the number of images held out, and the share that is repeated, each times
         the number of images, and that number: so that those of several workers can be added up.
     """
-    loaded = [(entry, entry.version.model.drift) for entry in repository.entries() if entry.version is not None]
     return {
         (entry.name, str(entry.number), branch): [
             latest.images * each for each in (drift, latest.held_out, latest.repeated, 1.0)
         ]
-        for entry, watched in loaded
-        if watched is not None and (latest := watched.summary()) is not None
+        for entry in repository.entries()
+        if entry.drift is not None and not repository.is_unloaded(entry.name)
+        if (latest := entry.drift.summary()) is not None
         for branch, drift in latest.drift.items()
     }

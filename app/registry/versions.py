@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from app.drift import Drift
 from app.errors import MultipoolError, UnreadableArtifact
 from app.images import Shape
 from app.metadata import Metadata
@@ -46,6 +47,8 @@ class Entry:
     memory_bytes: int = 0
     used: int = 0
     """When it was asked for last, as a count of requests."""
+    drift: Drift | None = None
+    """Of the latest images, also of those before it was let go of; None without statistics."""
     refused: str | None = None
     """Why the file that lies there now is not served."""
     loading: asyncio.Task[Version] | None = None

@@ -20,6 +20,7 @@ from app.registry.residency import Residency
 from app.repository import Repository
 from app.watching import Watcher
 from tests import toys
+from tests.app.test_metrics import scrape
 from tests.app.test_protocol import connect
 from tests.app.test_repository import loader
 from tests.app.test_watching import never_ends, trial
@@ -81,6 +82,32 @@ def test_a_file_that_is_tried_holds_up_no_other(tmp_path):
         os.kill(process, signal.SIGTERM)
         with pytest.raises(UnreadableArtifact):
             tried.result(60)
+
+
+def test_a_model_that_comes_and_goes_is_watched_for_drift_all_the_same(tmp_path):
+    """Too few of its images come at a time; those of another file in its place are not counted with them."""
+    path = toys.publish(tmp_path, "toy", 1, toys.artifact(statistics=toys.statistics()))
+    toys.publish(tmp_path, "other", 1)
+    with serving(tmp_path, MODELS_MEMORY_BYTES=1_500_000, MODELS_POLL_S=0) as client:
+
+        def send(model, count):
+            files = [("file", toys.plain(0))] * count
+            assert client.post("/predict/batch", params={"model": model}, files=files).status_code == 200
+
+        def blind():
+            found = scrape(client)
+            key = "multipool_feature_drift", ("branch", "joint"), ("model", "toy"), ("version", "1")
+            return found.get(key), found["multipool_model_loaded", ("model", "toy"), ("version", "1")]
+
+        for loads in range(2):
+            assert blind() == (None, loads == 0)
+            send("toy", 60)
+            send("other", 1)
+        assert blind() == (pytest.approx(0.9), False)
+
+        path.write_bytes(toys.artifact(offset=0.75, statistics=toys.statistics()))
+        send("toy", 60)
+        assert blind() == (None, True)
 
 
 def test_the_highest_versions_stay(tmp_path):

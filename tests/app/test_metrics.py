@@ -139,7 +139,8 @@ def test_what_chance_allows_is_that_of_the_images_of_all_workers(models):
     model.warm_up([1])
     model.run(np.random.default_rng(0).integers(127, 255, (200, 8, 8, 3)).astype(np.uint8))
     found = Found("toy", 1, models)
-    repository = SimpleNamespace(entries=lambda: [Entry(found, version=Version("toy", 1, model))])
+    entries = [Entry(found, version=Version("toy", 1, model), drift=model.drift)]
+    repository = SimpleNamespace(entries=lambda: entries, is_unloaded=lambda _: False)
 
     total = add_up([{"drift": catalogue.drift(repository)}] * 2)
     families = {family.name: family for family in exposition._drift(total["drift"])}
