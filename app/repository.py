@@ -155,11 +155,12 @@ class Repository:
         if not self.served.answering:
             log.warning(self.served.why_none_answers())
         elif self.default is None:
+            instead = f", instead of {before!r}" if before else ""
             log.warning(
-                "requests that name no model are answered by %r from now on, instead of %r; "
+                "requests that name no model are answered by %r from now on%s; "
                 "set MULTIPOOL_DEFAULT_MODEL to have it stay",
                 self.served.answering,
-                before,
+                instead,
             )
 
     # Lookups

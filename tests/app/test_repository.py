@@ -276,6 +276,18 @@ def test_a_default_that_was_chosen_does_not_change(tmp_path, caplog):
         repository.served.resolve(None)
 
 
+def test_the_first_default_after_none_takes_over_from_nobody(tmp_path, caplog):
+    repository = two(tmp_path)
+    for name in ("one", "two"):
+        repository.unload(name)
+    caplog.clear()
+
+    repository.serve_again("two")
+
+    (line,) = caplog.messages
+    assert line.endswith("are answered by 'two' from now on; set MULTIPOOL_DEFAULT_MODEL to have it stay")
+
+
 def test_when_every_model_was_unloaded_it_is_said_how_to_load_one(tmp_path):
     repository = two(tmp_path)
 
