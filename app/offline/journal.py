@@ -53,12 +53,12 @@ class Journal:
 
     def has(self, image: Path) -> bool:
         """Whether there is an answer for the image as it is now."""
-        line = self.lines.get(_key(image))
+        line = self.lines.get(key(image))
         return line is not None and line.stamp != "" and line.stamp == stamp(image)
 
     def knows(self, image: Path) -> bool:
         """Whether the image was tried before."""
-        return _key(image) in self.lines
+        return key(image) in self.lines
 
     def write(self, image: Path, read: str, result: Row | MultipoolError) -> None:
         """Write the result for one image, with the stamp that it had before it was read."""
@@ -66,15 +66,15 @@ class Journal:
             read, row = "", {"error": str(result)}
         else:
             row = _flat(result)
-        key = _key(image)
-        self.lines[key] = Line(self.file.tell(), read)
-        noted = {"path": key, "stamp": read, **row}
+        path = key(image)
+        self.lines[path] = Line(self.file.tell(), read)
+        noted = {"path": path, "stamp": read, **row}
         self.file.write(orjson.dumps(noted, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
 
     def rows(self, images: Iterable[Path]) -> Iterator[Row]:
         """Read the rows of these images."""
         for image in images:
-            self.file.seek(self.lines[_key(image)].offset)
+            self.file.seek(self.lines[key(image)].offset)
             row = orjson.loads(self.file.readline())
             del row["path"], row["stamp"]
             yield {"file": name(image), **row}
@@ -85,8 +85,28 @@ def name(file: Path) -> str:
     return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
-def _key(file: Path) -> str:
-    return name(Path(os.path.abspath(file)))
+def key(file: Path) -> str:
+    """Write a file's absolute path as text that no other file has, in whichever ways it is named.
+
+    A name that is not UTF-8, or has a backslash, is written as Python writes bytes: as text alone, two might be alike.
+    """
+    path = os.fsencode(_absolute(file))
+    text = path.decode("utf-8", "backslashreplace")
+    return repr(path) if "\\" in text else text
+
+
+def _absolute(file: Path) -> str:
+    """Make a path absolute; behind a link to a folder, ``..`` is the folder that holds what the link leads to."""
+    path = os.path.join(os.getcwd(), file)
+    if ".." not in file.parts:
+        return os.path.abspath(path)
+    done = os.sep
+    for part in Path(path).parts[1:]:
+        if part == ".." and os.path.isdir(done):  # else there is nothing behind it, whatever the text says
+            done = os.path.dirname(os.path.realpath(done) if os.path.islink(done) else done)
+        else:
+            done = os.path.join(done, part)
+    return done
 
 
 def stamp(image: Path) -> str:
@@ -101,7 +121,7 @@ def stamp(image: Path) -> str:
 
 def folders(named: Iterable[Path]) -> list[str]:
     """List the named folders, and the folders of the named files."""
-    return sorted({_key(one if os.path.isdir(one) else one.parent) for one in named})
+    return sorted({key(one if os.path.isdir(one) else one.parent) for one in named})
 
 
 @contextmanager

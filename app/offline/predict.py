@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -126,7 +125,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def _tabulate(offline: Offline, files: list[Path], arguments: argparse.Namespace) -> int:
     """Write a table, image by image, continuing an interrupted run; returns how many images cannot be used."""
-    files = list({os.path.abspath(file): file for file in files}.values())  # a row for each, however often it is named
+    files = list({journal.key(file): file for file in files}.values())  # a row for each, however often it is named
     options = journal.Options(
         arguments.features,
         arguments.contributions,

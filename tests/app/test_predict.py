@@ -817,6 +817,52 @@ def test_an_image_named_in_two_ways_is_one_row_and_counted_once(predict, folder,
     assert len(read(interrupted)) == 5
 
 
+def test_files_whose_names_look_alike_have_a_row_each(predict, tmp_path):
+    """One has a byte that is not UTF-8, the other the text that this byte is shown as."""
+    root, table = tmp_path / "images", tmp_path / "answers.jsonl"
+    root.mkdir()
+    for name, value in ((b"a\xff.png", 0), (rb"a\xff.png", 255)):
+        (root / os.fsdecode(name)).write_bytes(toys.plain(value))
+
+    assert predict(root, "--output", table).returncode == 0
+
+    assert [(row["file"], row["label"]) for row in read(table)] == [
+        (f"{root}/a\\xff.png", "bright"),
+        (f"{root}/a\\xff.png", "dark"),
+    ]
+
+
+def test_a_row_that_an_older_version_may_have_confused_is_made_again(predict, folder, interrupted):
+    """It wrote two names alike, so that the stamp alone, of size and times, told whose row it was."""
+    odd = folder / os.fsdecode(b"a\xff.png")
+    odd.write_bytes(toys.plain(255))
+    path = interrupted.with_name(".answers.jsonl.journal")
+    (dark,) = [line for line in path.read_bytes().splitlines() if b"/0.png" in line]
+    row = json.loads(dark) | {"path": f"{folder}/a\\xff.png", "stamp": journal.stamp(odd)}
+    path.write_bytes(path.read_bytes() + json.dumps(row).encode() + b"\n")
+
+    done = predict(folder, "--output", interrupted, "--model", "brightness:1")
+
+    assert "continuing after 4 finished images" in done.stderr
+    assert [row["label"] for row in read(interrupted) if row["file"].endswith("xff.png")] == ["bright"]
+
+
+def test_what_lies_beside_the_folder_that_a_link_leads_to_has_a_row_of_its_own(predict, tmp_path):
+    """As for the system; the text alone would say that it is the file beside the link."""
+    (tmp_path / "elsewhere" / "folder").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "folder")
+    here, there = tmp_path / "x.png", tmp_path / "link" / ".." / "x.png"
+    here.write_bytes(toys.plain(0))
+    there.write_bytes(toys.plain(255))
+    plainly = tmp_path / "elsewhere" / "x.png"
+    table = tmp_path / "answers.jsonl"
+
+    done = predict(here, plainly, there, "--output", table)
+
+    assert done.stderr.endswith("2 images\n")
+    assert [(row["file"], row["label"]) for row in read(table)] == [(str(here), "dark"), (str(there), "bright")]
+
+
 def test_a_damaged_line_of_the_journal_is_made_again(predict, folder, interrupted):
     journal = interrupted.with_name(".answers.jsonl.journal")
     lines = journal.read_bytes().splitlines(keepends=True)
