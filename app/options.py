@@ -77,7 +77,7 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
 def _add_predict(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     text = "image, or folder of images at any depth; -: paths are read from standard input"
-    add("images", nargs="+", type=Path, metavar="IMAGE", help=text)
+    add("images", nargs="+", type=_image, metavar="IMAGE", help=text)
     add("--model", metavar="NAME[:VERSION]", help="default: MULTIPOOL_DEFAULT_MODEL, or the first by name")
     add("--json", action="store_true", help="print JSON, as the service would answer")
     add("--explain", type=Path, metavar="OUT.png", help="draw where in the image its label comes from; one image only")
@@ -93,6 +93,11 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
     add("--no-features", dest="features", action="store_false", help=text)
     text = "with --json: add each branch's contribution to every logit; with --output: to that of the label"
     add("--contributions", action="store_true", help=text)
+
+
+def _image(text: str) -> Path:
+    path = Path(text)
+    return path.absolute() if path == Path("-") and text != "-" else path  # as Path, ./- is -, which is standard input
 
 
 def _positive(text: str) -> int:

@@ -324,6 +324,17 @@ def test_paths_come_from_standard_input(models, folder, end):
     assert "No such file" in results[1]["error"]["detail"]
 
 
+def test_a_file_may_have_the_name_that_means_standard_input(models, tmp_path, monkeypatch, capsysbinary):
+    for name, value in environment(models).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-").write_bytes(toys.plain(255))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"nothing.png\n")))
+
+    assert main(["predict", "./-"]) == 0
+    assert capsysbinary.readouterr().out.split()[:2] == [os.fsencode(tmp_path / "-"), b"bright"]
+
+
 def test_no_paths_on_standard_input_are_said(models, monkeypatch, capsys):
     for name, value in environment(models).items():
         monkeypatch.setenv(name, value)
