@@ -22,14 +22,23 @@ _COUNTERS = {
         ("route", "method", "status"),
     ),
     "problems": ("Requests, and files of batch requests, that were refused or failed.", ("code",)),
-    "batches": ("Batches run; images divided by batches is the batch size achieved.", ("model", "version")),
-    "images": ("Images classified.", ("model", "version")),
-    "predictions": ("Images answered, by the most probable label.", ("model", "version", "label")),
+    "batches": (
+        "Batches run, each explained image alone; images divided by batches is the batch size achieved.",
+        ("model", "version"),
+    ),
+    "images": ("Images classified, explained ones included.", ("model", "version")),
+    "predictions": (
+        "Images answered, explained ones excepted, by the most probable label.",
+        ("model", "version", "label"),
+    ),
     "cache": ("Images looked up among the remembered answers.", ("outcome",)),
 }
 _HISTOGRAMS = {
     "request_seconds": ("From the end of a request's header to the end of its answer.", ("route",)),
-    "stage_seconds": ("Stages of a prediction, as in Server-Timing.", ("stage",)),
+    "stage_seconds": (
+        "Stages of predictions and explanations, as in Server-Timing; those of a run only where there was one.",
+        ("stage",),
+    ),
 }
 _GAUGES = {
     "in_flight": "Requests being answered.",

@@ -17,6 +17,9 @@ Snapshot = dict[str, dict[Labels, Row]]
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the buckets of every histogram."""
 
+_UNRUN = ("read", "total")
+"""Stages of a request none of whose images is run."""
+
 
 class Counter:
     """Counts by labels."""
@@ -60,11 +63,14 @@ class Metrics:
         self.problems = Counter()
         """By code: whatever was refused or failed, and every bad file of a batch request."""
         self.batches = Counter()
-        """By model and version."""
+        """By model and version; an image that is explained is one of its own."""
         self.images = Counter()
-        """By model and version."""
+        """By model and version, explained ones too."""
         self.predictions = Counter()
-        """By model, version and most probable label, however sure: remembered answers too."""
+        """By model, version and most probable label, however sure: remembered answers too, but no explanations.
+
+        Who asks for an explanation has mostly asked for the prediction too.
+        """
         self.cache = Counter()
         """By outcome, ``hit`` or ``miss``: images that were looked up among the remembered answers."""
         self.in_flight = 0
@@ -91,14 +97,18 @@ class Metrics:
     def count_prediction(
         self, model: str, version: int, *, images: int, batches: int, labels: Iterable[str], stages: Mapping[str, float]
     ) -> None:
-        """Count what one request had classified and was answered, and the seconds that its stages took."""
+        """Count what one request had classified and was answered, and the seconds that its stages took.
+
+        Where none of its images was run, being remembered or of no use, the stages of a run are not counted as zeros.
+        """
         key = (model, str(version))
         self.images.add(*key, by=images)
         self.batches.add(*key, by=batches)
         for label in labels:
             self.predictions.add(*key, label)
         for stage, seconds in stages.items():
-            self.stage_seconds.observe(seconds, stage)
+            if images or stage in _UNRUN:
+                self.stage_seconds.observe(seconds, stage)
 
     def count_cached(self, *, hits: int, misses: int) -> None:
         """Count images that were looked up among the remembered answers."""

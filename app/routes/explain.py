@@ -71,7 +71,9 @@ async def explain(request: Request, service: ReadyService) -> Response:
         image, answer = await service.classifier.explain(version.model, upload)
         maps = answers.maps(version, answer.result, asked)
         content = await asyncio.to_thread(_write, media_type, maps, image)
-    headers = {"Server-Timing": server_timing(stages([answer], read_s, start)), "Vary": "Accept"}
+    spent = stages([answer], read_s, start)
+    service.metrics.count_prediction(version.name, version.number, images=1, batches=1, labels=(), stages=spent)
+    headers = {"Server-Timing": server_timing(spent), "Vary": "Accept"}
     return Response(content, headers=headers, media_type=media_type)
 
 

@@ -23,6 +23,7 @@ from tests import toys
 from tests.conftest import ROOT, serving, wait_for
 
 PHOTO = {"file": toys.plain(1)}
+STAGES = ("read", "decode", "queue", "inference", "total")
 
 
 def scrape(client, **headers):
@@ -46,10 +47,7 @@ def test_everything_is_counted_once(models, workers):
         ("multipool_requests_total", ("method", "GET"), ("route", "other"), ("status", "404")): 1,
         ("multipool_requests_total", ("method", "GET"), ("route", "/models/{name}"), ("status", "200")): 1,
         ("multipool_request_seconds_count", ("route", "/predict")): 20,
-        **{
-            ("multipool_stage_seconds_count", ("stage", stage)): 21
-            for stage in ("read", "decode", "queue", "inference", "total")
-        },
+        **{("multipool_stage_seconds_count", ("stage", stage)): 21 for stage in STAGES},
         ("multipool_images_total", ("model", "brightness"), ("version", "2")): 20,
         ("multipool_images_total", ("model", "brightness"), ("version", "1")): 5,
         ("multipool_predictions_total", ("label", "dark"), ("model", "brightness"), ("version", "2")): 20,
@@ -89,6 +87,32 @@ def test_everything_is_counted_once(models, workers):
     assert 1 <= found["multipool_batches_total", ("model", "brightness"), ("version", "1")] <= 5
     (info,) = [key for key in found if key[0] == "multipool_model_info" and ("model", "grey") in key]
     assert dict(info[1:])["execution_provider"] == "CPUExecutionProvider"
+
+
+def test_a_stage_is_counted_only_where_something_went_through_it(models):
+    """The mean over the answers that were computed is not drawn to zero by those that were remembered."""
+    with serving(models, DEFAULT_MODEL="brightness", CACHED_ANSWERS=10) as client:
+        for _ in range(10):
+            assert client.post("/predict", files=PHOTO).status_code == 200
+        answer = client.post("/predict/batch", files={"file": b"not an image"})
+        found = scrape(client)
+
+    assert (answer.status_code, "decode;dur=0.00" in answer.headers["server-timing"]) == (200, True)
+    counted = {stage: found["multipool_stage_seconds_count", ("stage", stage)] for stage in STAGES}
+    assert counted == {"read": 11, "decode": 1, "queue": 1, "inference": 1, "total": 11}
+
+
+def test_an_explanation_is_an_image_that_was_run_but_no_further_prediction(models):
+    with serving(models, DEFAULT_MODEL="brightness") as client:
+        assert client.post("/predict", files=PHOTO).status_code == 200
+        for _ in range(4):
+            assert client.post("/explain", files=PHOTO).status_code == 200
+        found = scrape(client)
+
+    model = ("model", "brightness"), ("version", "2")
+    assert found["multipool_images_total", *model] == found["multipool_batches_total", *model] == 5
+    assert found["multipool_predictions_total", ("label", "dark"), *model] == 1
+    assert {found["multipool_stage_seconds_count", ("stage", stage)] for stage in STAGES} == {5}
 
 
 def test_it_says_which_versions_are_running(server):
