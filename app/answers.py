@@ -14,8 +14,9 @@ import numpy as np
 from app.batching import Answer
 from app.errors import InvalidParameter
 from app.explanation import votes
+from app.model import Model
 from app.outputs import Explained, Outputs
-from app.registry.versions import Version
+from app.registry.versions import Card, Version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,14 +104,14 @@ class Asked(NamedTuple):
     branches: Sequence[int]
 
     @classmethod
-    def of(cls, version: Version, *, label: str | None, branch: str | None) -> Asked:
-        """Look up a label, or None for the most probable one, and a branch, or None for all.
+    def of(cls, model: Model | Card, *, label: str | None, branch: str | None) -> Asked:
+        """Look up a label, or None for the most probable one, and a branch, or None for all; it need not be loaded.
 
         Raises:
             InvalidParameter: The model has no such label or branch, or carries no maps.
         """
-        version.model.require_maps()
-        labels, names = version.model.metadata.labels, [one.name for one in version.model.metadata.branches]
+        model.require_maps()
+        labels, names = model.metadata.labels, [one.name for one in model.metadata.branches]
         index = None if label is None else _position("label", label, labels)
         return cls(index, range(len(names)) if branch is None else [_position("branch", branch, names)])
 

@@ -26,6 +26,10 @@ KERNEL = "head_kernel"
 BIAS = "head_bias"
 """Names of the graph outputs that carry the head; an artifact without them cannot be explained."""
 
+_UNEXPLAINED = "either layers stand between its pools and its logits, or it must be exported again"
+NO_HEAD = f"the model carries no head, so its logits cannot be explained: {_UNEXPLAINED}"
+NO_MAPS = f"the model carries no maps of what its branches pool, so it cannot be explained: {_UNEXPLAINED}"
+
 _TOLERANCE = 1e-4
 
 

@@ -15,7 +15,7 @@ from app.buckets import Buckets
 from app.devices import first_line
 from app.drift import Drift
 from app.errors import InvalidArtifact, InvalidParameter
-from app.explanation import BIAS, KERNEL, Head
+from app.explanation import BIAS, KERNEL, NO_HEAD, NO_MAPS, Head
 from app.familiarity import JOINT, Familiarity
 from app.images import Shape
 from app.metadata import Metadata
@@ -31,7 +31,6 @@ GPU_LANES = 2
 """Batches in flight on a GPU: one is stacked and copied while the other is computed."""
 
 _TIMED_RUNS = 5
-_UNEXPLAINED = "either layers stand between its pools and its logits, or it must be exported again"
 
 
 class Model:
@@ -143,7 +142,7 @@ class Model:
             InvalidParameter: The artifact carries none, so that its logits cannot be explained.
         """
         if self.head is None:
-            raise InvalidParameter(f"the model carries no head, so its logits cannot be explained: {_UNEXPLAINED}")
+            raise InvalidParameter(NO_HEAD)
         return self.head
 
     def require_maps(self) -> None:
@@ -153,9 +152,7 @@ class Model:
             InvalidParameter: The artifact carries no maps.
         """
         if not self.has_maps:
-            raise InvalidParameter(
-                f"the model carries no maps of what its branches pool, so it cannot be explained: {_UNEXPLAINED}"
-            )
+            raise InvalidParameter(NO_MAPS)
 
     def _run(self, names: list[str], batch: NDArray[np.uint8], *, alone: bool = False) -> list[NDArray[np.float32]]:
         if self._buckets is not None:

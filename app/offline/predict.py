@@ -103,7 +103,7 @@ def _explain(offline: Offline, image: Decoded, arguments: argparse.Namespace) ->
     if isinstance(image, MultipoolError):
         return  # the classification that follows reports it
     explained = offline.run(version.model.run_with_maps, image[None])
-    maps = answers.maps(version, explained, answers.Asked.of(version, **chosen))
+    maps = answers.maps(version, explained, answers.Asked.of(version.model, **chosen))
     try:
         _write(arguments.explain, overlay.picture(maps, image))
     except OSError as error:

@@ -60,7 +60,7 @@ class Residency:
             if entry.card is not None and entry.card.sha256 == model.sha256:
                 model.drift = entry.drift  # the same model goes on counting
             entry.drift = model.drift
-            entry.card = Card(model.metadata, model.shape, model.execution_provider, model.sha256, stamp)
+            entry.card = Card.of(model, stamp)
             entry.stamp, entry.refused = stamp, None
             entry.memory_bytes, entry.used = memory_bytes, next(self._clock)
             if self._wanted(entry):

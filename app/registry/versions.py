@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import dataclass
 
 from app.drift import Drift
-from app.errors import MultipoolError, UnreadableArtifact
+from app.errors import InvalidParameter, MultipoolError, UnreadableArtifact
+from app.explanation import NO_HEAD, NO_MAPS
 from app.images import Shape
 from app.metadata import Metadata
 from app.model import Model
@@ -32,6 +33,27 @@ class Card:
     sha256: str
     stamp: Stamp | None
     """Of the file that was loaded."""
+    has_head: bool
+    has_maps: bool
+
+    @classmethod
+    def of(cls, model: Model, stamp: Stamp | None) -> Card:
+        """Note what is to be known of a model when it has been let go of."""
+        return cls(
+            *(model.metadata, model.shape, model.execution_provider, model.sha256, stamp),
+            has_head=model.head is not None,
+            has_maps=model.has_maps,
+        )
+
+    def require_head(self) -> None:
+        """See that the model's logits can be explained; raises as :meth:`app.model.Model.require_head`."""
+        if not self.has_head:
+            raise InvalidParameter(NO_HEAD)
+
+    def require_maps(self) -> None:
+        """See that the model can be explained by maps; raises as :meth:`app.model.Model.require_maps`."""
+        if not self.has_maps:
+            raise InvalidParameter(NO_MAPS)
 
 
 @dataclass(eq=False)

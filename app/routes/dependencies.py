@@ -1,4 +1,4 @@
-"""What routes depend on: the service, and a model that is loaded."""
+"""What routes depend on: the service, and a model that is known or loaded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.errors import NotReady
-from app.registry.versions import Version
+from app.registry.versions import Card, Version
 from app.service import Service
 
 
@@ -29,8 +29,21 @@ async def ready(request: Request) -> Service:
     return service
 
 
+def look_up(request: Request, service: Service, reference: str | None) -> Card:
+    """Look up a model that is to be run once the request is complete, and have the log name it; it need not be loaded.
+
+    Raises:
+        ModelNotFound, NotReady: As :meth:`app.registry.references.References.resolve`.
+    """
+    entry = service.repository.served.resolve(reference)
+    request.scope["state"]["model"] = entry.found.reference
+    return entry.known()
+
+
 async def acquire(request: Request, service: Service, reference: str | None) -> Version:
     """Look up a model to run, load it if it is not in memory, and have the log name it.
+
+    Called once the request is complete: who sends slowly is to hold no model in memory.
 
     Raises:
         ModelNotFound, NotReady: As :meth:`app.repository.Repository.acquire`.

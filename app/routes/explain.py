@@ -18,7 +18,7 @@ from app.http.negotiation import JSON, NPY, PNG, choose
 from app.http.query import Name, Query
 from app.http.timing import server_timing, stages
 from app.http.uploads import parse_one, read_body
-from app.routes.dependencies import ReadyService, acquire
+from app.routes.dependencies import ReadyService, acquire, look_up
 from app.schemas import BINARY, IMAGE_BODY, Maps
 
 router = APIRouter(tags=["predictions"])
@@ -61,12 +61,14 @@ async def explain(request: Request, service: ReadyService) -> Response:
     start = time.monotonic()
     parameters = Parameters.parse(request.scope["query_string"])
     media_type = choose(fields.joined(request.scope, b"accept"), _ACCEPTED)
+    chosen = {"label": parameters.label, "branch": parameters.branch}
     async with service.admission.request() as admitted:
-        version = await acquire(request, service, parameters.model)
-        asked = answers.Asked.of(version, label=parameters.label, branch=parameters.branch)  # before there is any work
+        answers.Asked.of(look_up(request, service, parameters.model), **chosen)  # before there is any work
         body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
         upload = parse_one(body, fields.first(request.scope, b"content-type"), Parameters.model_fields)
+        version = await acquire(request, service, parameters.model)
+        asked = answers.Asked.of(version.model, **chosen)  # it may have been replaced since
         admitted.take(1)
         image, answer = await service.classifier.explain(version.model, upload)
         maps = answers.maps(version, answer.result, asked)

@@ -19,7 +19,7 @@ from app.http.query import Count, Name, Query
 from app.http.timing import server_timing, stages
 from app.http.uploads import PART, parse_many, parse_one, read_body
 from app.registry.versions import Version
-from app.routes.dependencies import acquire, ready
+from app.routes.dependencies import acquire, look_up, ready
 from app.schemas import BINARY, IMAGE_BODY, BatchPrediction, Prediction
 from app.service import Service
 from app.upload import Upload
@@ -136,9 +136,9 @@ async def _classify(
     request: Request, service: Service, parameters: Parameters, start: float, *, several: bool
 ) -> _Classified:
     async with service.admission.request() as admitted:
-        version = await acquire(request, service, parameters.model)
+        card = look_up(request, service, parameters.model)
         if parameters.explain:
-            version.model.require_head()  # before there is any work
+            card.require_head()  # before there is any work
         body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
         content_type = fields.first(request.scope, b"content-type")
@@ -146,6 +146,9 @@ async def _classify(
             uploads = parse_many(body, content_type, service.settings.max_files, _NAMES)
         else:
             uploads = [parse_one(body, content_type, _NAMES)]
+        version = await acquire(request, service, parameters.model)
+        if parameters.explain:
+            version.model.require_head()  # it may have been replaced since
         admitted.take(len(uploads))
         outcomes = await service.classifier.classify(version.model, uploads)
     return _Classified(version, uploads, outcomes, start, read_s)

@@ -127,20 +127,28 @@ def test_a_header_that_is_not_read_is_not_late(tmp_path):
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"] * 3
 
 
+BUSY = """
+import asyncio
+from app.routes import predictions
+ready = predictions.ready
+async def late(request):
+    await asyncio.sleep(1)
+    return await ready(request)
+predictions.ready = late
+"""
+
+
 def test_a_body_that_was_not_asked_for_yet_is_not_late(tmp_path):
-    """Its model is loaded first, from a file that was replaced and has to be tried."""
-    toys.publish(tmp_path, "other")
+    """The service has something else to do first."""
     toys.publish(tmp_path, "toy")
     image, go_on = toys.plain(255), b"HTTP/1.1 100 Continue\r\n\r\n"
-    with serving(tmp_path, arguments=limited(window_s=0.1), MODELS_MEMORY_BYTES=1, MODELS_POLL_S=0) as client:
-        (tmp_path / "other" / "1" / "model.onnx").write_bytes(toys.artifact(offset=0.25))
-        with connect(client) as connection:
-            header = post(b"Content-Length: %d" % len(image), b"Expect: 100-continue", b"Connection: close")
-            connection.sendall(header.replace(b"/predict", b"/predict?model=other"))
-            received = connection.recv(1000)
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connection.sendall(image)
-            received += read_all(connection)
+    python, script = limited(window_s=0.1)
+    with serving(tmp_path, arguments=(python, BUSY + script)) as client, connect(client) as connection:
+        connection.sendall(post(b"Content-Length: %d" % len(image), b"Expect: 100-continue", b"Connection: close"))
+        received = connection.recv(1000)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(image)
+        received += read_all(connection)
 
     assert received.startswith(go_on)
     # From then on, the body has a tenth of a second, in which a busy machine may not get to send it.
