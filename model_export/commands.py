@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from app.errors import InvalidUsage
+from model_export import datasets
 from model_export.artifact import opening, provenance
 from model_export.artifact.opening import open_model
 from model_export.console import interrupts
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.model import Model
+    from model_export.datasets import Dataset
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     if not arguments.json:
         printing.out.print((folder / "README.md").read_text(encoding="utf-8"))
         say(f"report {folder / 'README.md'}")
-    return {"report": str(folder), **document}
+    return {"report": str(folder), **datasets.troubles(dataset), **document}
 
 
 def inspect(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -62,8 +64,9 @@ def verify(arguments: argparse.Namespace) -> dict[str, Any]:
     other = None if arguments.against is None else _opponent(arguments.against, path, model)
     difference = evaluation.replay(model)
     measured, compared = evaluation.Measured({}, {}, ()), None
+    read: list[Dataset] = []
     if arguments.data:
-        measured, compared = _measure(arguments, model, other)
+        measured, compared, read = _measure(arguments, model, other)
     if arguments.output is not None:
         answers.write(arguments.output, measured.answers, compared and compared.second.answers)
         say(f"{arguments.output}: a row for each of {sum(map(len, measured.answers.values())):,} images")
@@ -76,6 +79,7 @@ def verify(arguments: argparse.Namespace) -> dict[str, Any]:
         "metrics": measured.metrics,
         "seen_in_training": measured.seen,
         "classes_without_images": list(measured.missing),
+        **datasets.troubles(*read),
         "labels": list(model.metadata.labels),
         "classes": {split: found.document() for split, found in measured.classes.items()},
         "confusion": {split: found.matrix.tolist() for split, found in measured.classes.items()},
@@ -99,18 +103,19 @@ def _opponent(given: Path, path: Path, model: Model) -> Opponent:
 
 def _measure(
     arguments: argparse.Namespace, model: Model, other: Opponent | None
-) -> tuple[evaluation.Measured, Against | None]:
-    """Measure a model on a data set, and perhaps another one on the same images."""
+) -> tuple[evaluation.Measured, Against | None, list[Dataset]]:
+    """Measure a model, and perhaps another one, on the same images; also returns the data as each of them read it."""
     matched = matching.load(model, arguments.data, arguments.labels, arguments.groups)
     if other is None:
         summary.say_dataset(matched.dataset, matched.counts())
-        return evaluation.evaluate(model, matched), None
+        return evaluation.evaluate(model, matched), None, [matched.dataset]
     again = other.load(arguments.data, model, matched)
     matched = matched.split_as(again)
     summary.say_dataset(matched.dataset, matched.counts())
     summary.say_skipped(sorted({*again.dataset.skipped} - {*matched.dataset.skipped}), f"{other.names[1]} also ")
     measured = evaluation.evaluate(model, matched)
-    return measured, Against(other, measured, evaluation.evaluate(other.model, again))
+    compared = Against(other, measured, evaluation.evaluate(other.model, again))
+    return measured, compared, [matched.dataset, again.dataset]
 
 
 COMMANDS = {"train": train, "compare": compare, "publish": publish, "verify": verify, "inspect": inspect}

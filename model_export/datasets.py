@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -82,6 +82,15 @@ class Dataset:
             for name, split in self.splits.items()
             for label, digest in zip(split.labels, split.digests, strict=True)
         )
+
+
+def troubles(*read: Dataset) -> dict[str, list[Any]]:
+    """Convert to JSON values what is wrong with some data, which several models may have read, each in its own way."""
+    return {
+        "skipped": list(dict.fromkeys(line for dataset in read for line in dataset.skipped)),
+        "leaks": [asdict(leak) for leak in dict.fromkeys(leak for dataset in read for leak in dataset.leaks)],
+        "contradictions": [*map(list, dict.fromkeys(pair for dataset in read for pair in dataset.contradictions))],
+    }
 
 
 def numbers_of(names: Iterable[str], group_of: Mapping[str, int]) -> NDArray[np.intp] | None:

@@ -7,7 +7,6 @@ without it.
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from model_export import datasets, files, publishing
@@ -196,10 +195,4 @@ def _export(
 
 
 def _result(published: Published, run: Run, dataset: Dataset) -> dict[str, Any]:
-    return {
-        **published.document(),
-        "run": str(run.folder),
-        "skipped": list(dataset.skipped),
-        "leaks": [asdict(leak) for leak in dataset.leaks],
-        "contradictions": [list(pair) for pair in dataset.contradictions],
-    }
+    return {**published.document(), "run": str(run.folder), **datasets.troubles(dataset)}

@@ -154,7 +154,9 @@ def test_an_image_that_only_one_can_read_is_left_out(grey, tmp_path, capsys):
         assert "note: 2 images that only one of the two models can read will be left out\n" in captured.err
         assert "skipped dark/01.npy: the image has 3 channels, but the model reads 1;" in captured.err
         assert ("grey:1 also skipped 2 files in all\n" in captured.err) == (other == "grey")
-        assert json.loads(captured.out)["metrics"]["all"]["images"] == 40
+        said = json.loads(captured.out)
+        assert said["metrics"]["all"]["images"] == 40
+        assert [line.split(":")[0] for line in said["skipped"]] == ["dark/00.npy", "dark/01.npy"]  # of either model
         assert (tmp_path / f"{index}.csv").read_text().count("\n") == 41
 
 

@@ -241,8 +241,11 @@ def test_how_far_an_accuracy_is_off_is_a_binomial_standard_error():
 def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_path, capsys):
     arguments = ["compare", str(folder), "--architectures", "gap,flatten-dense-dropout", "--trunk", "plain"]
     arguments += ["--epochs", "3", "--learning-rate", "0.01", "--batch-size", "8", "--report", str(tmp_path / "report")]
+    (folder / "dark" / "broken.png").write_bytes(b"no image")
     assert main([*arguments, "--seeds", "1", "--json"]) == 0
     first = json.loads(capsys.readouterr().out)
+    assert [line.split(":")[0] for line in first["skipped"]] == ["dark/broken.png"]
+    assert first["leaks"] == first["contradictions"] == []
     page = (tmp_path / "report" / "README.md").read_text()
     assert "averaging 0.99; seed 0. Measured with the weights of the last epoch; train − " in page
     assert "![Training curves](curves.png)" in page

@@ -69,6 +69,39 @@ def test_a_class_whose_files_are_all_damaged_is_not_measured(folder, capsys):
     assert verify(capsys, folder)["classes_without_images"] == ["bright", "striped"]
 
 
+def test_what_is_wrong_with_the_data_is_in_the_document_too(tmp_path, capsys):
+    """Half of what it is judged by cannot be read: a script must be able to tell."""
+    random = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for label, low in (("bright", 150), ("dark", 0)):
+            (tmp_path / "data" / split / label).mkdir(parents=True)
+            for index in range(4):
+                image = toys.save(random.integers(low, low + 100, (16, 16, 3), np.uint8))
+                (tmp_path / "data" / split / label / f"{index}.png").write_bytes(image[: None if index < 2 else 60])
+    files = [tmp_path / "data" / name for name in ("train/bright/0.png", "test/bright/0.png", "test/dark/1.png")]
+    for copy in files[1:]:
+        shutil.copyfile(files[0], copy)
+
+    said = verify(capsys, tmp_path / "data")
+
+    assert said["metrics"]["test"]["images"] == 4
+    broken = [f"{split}/{label}/{index}.png" for split in ("train", "test") for label in LABELS[:2] for index in (2, 3)]
+    assert sorted(line.split(":")[0] for line in said["skipped"]) == sorted(broken)
+    assert said["leaks"] == [
+        {"kind": "exact", "first": "train/bright/0.png", "second": second, "group": ""}
+        for second in ("test/bright/0.png", "test/dark/1.png")
+    ]
+    assert said["contradictions"] == [["train/bright/0.png", "test/dark/1.png"]]
+    assert verify(capsys, tmp_path / "data" / "train")["leaks"] == []
+
+
+def test_without_data_nothing_is_wrong_with_it(capsys):
+    assert main(["verify", "toy", "--json"]) == 0
+
+    said = json.loads(capsys.readouterr().out)
+    assert said["skipped"] == said["leaks"] == said["contradictions"] == []
+
+
 def test_wrong_images_of_a_class_count_as_mistakes(folder, capsys):
     (folder / "dark").rename(folder / "striped")
 
