@@ -69,9 +69,11 @@ class Published:
         return {
             "published": str(self.folder),
             "metrics": self.metrics,
+            "classes": self.classes,
             "differences": [asdict(difference) for difference in self.differences],
             "calibration": asdict(self.calibration),
             "precision": self.reduced and asdict(self.reduced),
+            "held_out": self.held_out,
         }
 
 

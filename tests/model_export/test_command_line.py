@@ -70,6 +70,8 @@ def test_from_a_folder_to_an_answer_over_http(published):
 
     assert said["published"] == str(repository / "light" / "1")
     assert said["metrics"]["validation"]["images"] == 4
+    assert said["classes"]["test"]["dark"]["recall"] == 1
+    assert said["held_out"] == 4
     assert max(difference["largest"] for difference in said["differences"]) < 1e-4
     with serving(repository) as client:
         for value, label in ((20, "dark"), (230, "bright")):

@@ -65,18 +65,23 @@ def test_what_is_known_again_says_what_it_said_when_it_was_published(tmp_path, r
     difference = {"output": "logits", "batch": 7, "largest": 1e-6, "scale": 3.0, "median": None}
     said = {
         "metrics": {"validation": {"accuracy": 0.5}},
+        "classes": {"validation": {"dark": dict.fromkeys(("precision", "recall", "f1"), 0.5)}},
         "calibration": CALIBRATION,
         "training": {"precision": reduced} if reduced else {},
     }
 
-    document = Published.of(tmp_path / "toy" / "1", toys.metadata(parity=[difference], **said)).document()
+    again = Published.of(
+        tmp_path / "toy" / "1", toys.metadata(parity=[difference], statistics=toys.statistics(50), **said)
+    )
 
-    assert document == {
+    assert again.document() == {
         "published": str(tmp_path / "toy" / "1"),
         "metrics": said["metrics"],
+        "classes": said["classes"],
         "differences": [difference],
         "calibration": CALIBRATION,
         "precision": reduced,
+        "held_out": 50,
     }
 
 
