@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.metadata import Metadata
-from model_export.console.numbers import counted
+from model_export.console.numbers import counted, in_full
 from model_export.figures import classes
 
 
@@ -14,11 +14,11 @@ def described(document: Metadata) -> str:
     record, published = document.training, document.training["published"]
     counts = _counts(record["images"])
     skipped = f", {counted(record['skipped'], 'file')} skipped" if record["skipped"] else ""
-    low, high = document.recipe.value_range or (None, None)
+    scaled = scaling(document.recipe.value_range)
     lines = [
         f"- data: {classes.escaped(record['dataset'])} ({counts}{skipped}); fingerprint `{record['fingerprint']}`",
         f"- groups of images, {_kept(record)}: {_counts(record['groups'])}" if "groups" in record else "",
-        f"- pixel values of more than 8 bits: {low:g} becomes 0 and {high:g} becomes 255" if low is not None else "",
+        f"- {scaled}" if scaled else "",
         f"- licence of the data: {record['licence'] or 'not given'}",
         f"- trained {record['date'][:10]}: {record['epochs']} of {counted(record['epochs_planned'], 'epoch')} in "
         f"{record['seconds']:,} s; the weights of epoch {record['best_epoch']} were kept",
@@ -29,6 +29,14 @@ def described(document: Metadata) -> str:
         f"- published {published['date'][:10]} by `{published['command']}`: {_versions(published)}",
     ]
     return "\n".join(line for line in lines if line)
+
+
+def scaling(value_range: tuple[float, float] | None) -> str:
+    """Say which pixel values become 0 and 255; an empty text if none are set."""
+    if value_range is None:
+        return ""
+    low, high = map(in_full, value_range)
+    return f"pixel values of more than 8 bits: {low} becomes 0 and {high} becomes 255"
 
 
 def _kept(record: dict[str, Any]) -> str:

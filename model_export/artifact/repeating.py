@@ -7,10 +7,9 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from app.errors import InvalidUsage
 from model_export.console.invocation import recorded
+from model_export.console.numbers import in_full
 from model_export.errors import BadData
 from model_export.fitting.runs import ARGUMENTS
 
@@ -112,7 +111,7 @@ def _words(name: str, value: Any) -> list[str]:
     if value is True:
         return [option]
     if name == "value_range":  # without exponents: with a minus, Python 3.11 takes them for options
-        return [option, *(np.format_float_positional(bound, trim="-") for bound in value)]
+        return [option, *map(in_full, value)]
     if name == "size":
         value = "x".join(map(str, value))
     text = ",".join(map(str, value)) if name == "labels" else str(value)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 
 def counted(number: int, one: str, many: str = "") -> str:
     """Write a number with its noun in the singular or plural: 1 epoch, 2,000 epochs."""
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def in_full(number: float) -> str:
+    """Write a number with all its digits, and without an exponent: 1234567, 0.25."""
+    return np.format_float_positional(number, trim="-")
 
 
 def shortened(texts: Iterable[str], most: int = 10) -> str:

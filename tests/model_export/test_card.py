@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from app.images import Shape
+from app.metadata import Recipe
 from app.probe import Probe
 from model_export.artifact import card
 from model_export.fitting import optimizing
@@ -144,6 +145,12 @@ def test_the_interval_of_grouped_images_is_for_new_groups():
 def test_what_was_special_about_a_training_is_said(record, words):
     assert words in write(record=record)
     assert words not in write()
+
+
+def test_the_value_range_is_written_with_all_its_digits():
+    text = write(recipe=Recipe(value_range=(-0.00001, 1234567)))
+
+    assert "- pixel values of more than 8 bits: -0.00001 becomes 0 and 1234567 becomes 255\n" in text
 
 
 def test_what_else_is_known_is_said():
