@@ -13,6 +13,8 @@ from rich.table import Table
 from app.explanation import Head
 from app.model import Model
 from model_export.artifact.calibration import Calibration
+from model_export.artifact.making import scaling
+from model_export.console.numbers import counted
 from model_export.figures import classes
 from model_export.reporting.printing import out, print_metrics
 
@@ -63,6 +65,9 @@ def print_description(described: dict[str, Any]) -> None:
     out.print(f"architecture {metadata['architecture']}, trunk {metadata['trunk']}, recipe {metadata['recipe']['id']}")
     out.print(f"image uint8 [batch, {size['height']}, {size['width']}, {size['channels']}]")
     out.print(f"labels {', '.join(metadata['labels'])}")
+    out.print(f"images are read so: {metadata['recipe']['description']}")
+    if scaled := scaling(metadata["recipe"]["value_range"]):
+        out.print(scaled)
     branches = Table("branch", "pooling", "width", "pools over")
     for branch in metadata["branches"]:
         branches.add_row(branch["name"], branch["pooling"], str(branch["width"]), branch["source"])
@@ -79,7 +84,7 @@ def print_description(described: dict[str, Any]) -> None:
 
 
 def _print_checks(metadata: dict[str, Any]) -> None:
-    """Print what was verified: calibration, parity, golden probe."""
+    """Print what was verified, calibration, parity, golden probe, and what familiarity compares with."""
     out.print(f"computes in {metadata['precision']}")
     if metadata["calibration"]:
         found = Calibration(**metadata["calibration"])
@@ -90,6 +95,8 @@ def _print_checks(metadata: dict[str, Any]) -> None:
         _print_parity(metadata["parity"], metadata["precision"])
     if probe := metadata["probe"]:
         out.print(f"golden probe: {probe['shape'][0]} images, a probability may differ by {probe['tolerance']:g}")
+    if statistics := metadata["statistics"]:
+        out.print(f"familiarity: compared with {counted(statistics['held_out'], 'held-out image')}")
 
 
 def _print_parity(parity: list[dict[str, Any]], precision: str) -> None:

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from app.metadata import Recipe
 from model_export.__main__ import main
 from tests import toys
 
@@ -60,6 +61,19 @@ def test_a_published_model_says_what_it_is_and_what_was_checked(committed, capsy
     }
 
 
+def test_how_images_are_read_and_how_many_are_known_is_said(tmp_path, capsys):
+    recipe = Recipe(value_range=(0, 1234567), description="first frame; resized")
+    toys.publish(tmp_path, "toy", 1, toys.artifact(recipe=recipe, statistics=toys.statistics(50)))
+
+    said = page(capsys, tmp_path / "toy")
+
+    assert (
+        "\nimages are read so: first frame; resized\n"
+        "pixel values of more than 8 bits: 0 becomes 0 and 1234567 becomes 255\n"
+    ) in said
+    assert "\nfamiliarity: compared with 50 held-out images\n" in said
+
+
 def test_of_what_was_not_checked_nothing_is_said(tmp_path, capsys):
     toys.publish(tmp_path, "toy", 1, toys.artifact(head=False))
 
@@ -67,6 +81,8 @@ def test_of_what_was_not_checked_nothing_is_said(tmp_path, capsys):
 
     assert "\nlabels dark, bright\n" in said
     assert said.count("┏") == 1  # the table of its branches
+    for absent in ("becomes 0", "familiarity"):
+        assert absent not in said
     assert said.endswith("computes in float32\nhead: 12 pooled features × 2 classes = 24 weights\n")
 
 
