@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from model_export.figures import metrics
 from model_export.figures.selective import Selective
+from model_export.figures.shortening import short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +27,7 @@ SELECTIVE, MISTAKES = "selective.png", "mistakes.png"
 
 _DPI = 100
 _MOST_LABELS = 30
+_NUMBERED = "number of the class in labels, from 0"
 _MOST_NUMBERS = 15
 _MOST_MISTAKES = 24
 _COLUMNS = 6
@@ -155,7 +157,7 @@ def mistakes(split: Split, logits: NDArray[np.float32], names: tuple[str, ...], 
     if not len(worst):
         path.unlink(missing_ok=True)  # drawn when the run was published before it was finished
         return 0
-    chances = metrics.probabilities(logits)
+    chances, short = metrics.probabilities(logits), short_names(names)
     rows = math.ceil(len(worst) / _COLUMNS)
     figure = Figure(figsize=(1.9 * _COLUMNS, 2.5 * rows), layout="constrained")
     for axes in (grid := np.atleast_2d(figure.subplots(rows, _COLUMNS)).ravel()):
@@ -163,9 +165,9 @@ def mistakes(split: Split, logits: NDArray[np.float32], names: tuple[str, ...], 
     for axes, index in zip(grid, worst, strict=False):
         axes.imshow(_visible(split.images[index]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         said, truth = logits[index].argmax(), split.labels[index]
-        file = _short(split.names[index].rpartition("/")[2], 26) if split.names else index
-        lines = (f"{_short(names[label])} {chances[index, label]:.2f}" for label in (said, truth))
-        axes.set_title("\ntruth: ".join(lines) + f"\n{file}", fontsize=8)
+        file = short_names([split.names[index].rpartition("/")[2]], 26)[0] if split.names else index
+        lines = (f"{short[label]} {chances[index, label]:.2f}" for label in (said, truth))
+        axes.set_title(_drawable("\ntruth: ".join(lines) + f"\n{file}"), fontsize=8)
     _save(figure, path)
     return len(worst)
 
@@ -174,8 +176,11 @@ def _matrix(axes: Axes, values: NDArray[np.float64], form: str, title: str, name
     axes.imshow(values, cmap="Blues", vmin=0)
     axes.set(title=title, xlabel="answer", ylabel="truth")
     if len(names) <= _MOST_LABELS:
-        axes.set_xticks(range(len(names)), [_short(name) for name in names], rotation=90)
-        axes.set_yticks(range(len(names)), [_short(name) for name in names])
+        short = [_drawable(name) for name in short_names(names)]
+        axes.set_xticks(range(len(names)), short, rotation=90)
+        axes.set_yticks(range(len(names)), short)
+    else:
+        axes.set(xlabel=f"answer: {_NUMBERED}", ylabel=f"truth: {_NUMBERED}")
     if len(names) > _MOST_NUMBERS:
         return
     for (row, column), value in np.ndenumerate(values):
@@ -195,10 +200,9 @@ def _visible(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return grey.astype(np.uint8)
 
 
-def _short(text: str, length: int = 20) -> str:
-    short = text if len(text) <= length else f"{text[: length - 1]}…"
-    short = short.encode(errors="replace").decode()  # the name of a file need not be UTF-8
-    return short.replace("$", r"\$")  # else what stands between two of them is read as a formula
+def _drawable(text: str) -> str:
+    text = text.encode(errors="replace").decode()  # the name of a file need not be UTF-8
+    return text.replace("$", r"\$")  # else what stands between two of them is read as a formula
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -103,6 +103,34 @@ def test_mistakes_come_with_the_probability_of_the_truth_which_orders_them(tmp_p
     assert titles == ["x 0.50\ntruth: z 0.01\nb.jpg", "x 0.90\ntruth: y 0.06\na.jpg"]
 
 
+def test_classes_with_long_names_can_be_told_apart(tmp_path, figures):
+    """As the diseases of one plant in PlantVillage."""
+    names = ("Cherry_(including_sour)___Powdery_mildew", "Cherry_(including_sour)___healthy")
+    split, logits = results(2)
+
+    plots.confusion(logits, split.labels, names, tmp_path / "confusion.png")
+    plots.mistakes(split, logits, names, tmp_path / "mistakes.png")
+
+    matrix, sheet = figures
+    for axis in (matrix.axes[0].xaxis, matrix.axes[0].yaxis, matrix.axes[1].xaxis):
+        assert [label.get_text() for label in axis.get_ticklabels()] == [
+            "Cherry_(i…ery_mildew",
+            "Cherry_(i…___healthy",
+        ]
+    for said in (axes.get_title().splitlines() for axes in sheet.axes if axes.get_title()):
+        assert said[0].split()[0] != said[1].split()[1]
+
+
+def test_classes_that_are_too_many_for_names_are_numbered_as_in_the_metadata(tmp_path, figures):
+    split, logits = results(40, 80)
+
+    plots.confusion(logits, split.labels, tuple(f"class {index}" for index in range(40)), tmp_path / "confusion.png")
+
+    for axes in figures[0].axes[:2]:
+        assert axes.get_xlabel() == "answer: number of the class in labels, from 0"
+        assert axes.get_ylabel() == "truth: number of the class in labels, from 0"
+
+
 def test_no_mistakes_need_no_sheet(tmp_path):
     split, _ = results()
     right = np.eye(3, dtype=np.float32)[split.labels] * 9
