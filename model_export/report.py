@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 CURVES = "curves.png"
 
+_COLOURS = 10  # then Matplotlib begins again with the first
+_STYLES = "-", "--", ":"
+
 
 def write(
     folder: Path, arguments: argparse.Namespace, dataset: Dataset, budget: Budget, trained: list[Trained]
@@ -84,12 +87,14 @@ def _draw(folder: Path, names: tuple[str, ...], seeds: int) -> None:
     titles |= {"loss": "training loss", "val_loss": "validation loss"}
     histories = {name: [read_history(folder / name / f"seed-{seed}.csv") for seed in range(seeds)] for name in names}
     for axes, (column, title) in zip(figure.subplots(2, 2).ravel(), titles.items(), strict=True):
-        for name, runs in histories.items():
+        for number, (name, runs) in enumerate(histories.items()):
             values = np.array([[row[column] for row in run] for run in runs])  # (seeds, epochs)
             epochs = np.arange(1, values.shape[1] + 1)
-            (line,) = axes.plot(epochs, values.mean(0), label=name, marker=".")
-            axes.fill_between(epochs, values.min(0), values.max(0), color=line.get_color(), alpha=0.15)
+            colour, style = f"C{number}", _STYLES[number // _COLOURS % len(_STYLES)]
+            axes.plot(epochs, values.mean(0), label=name, marker=".", color=colour, linestyle=style)
+            axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.15)
         axes.set(title=title, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
     figure.axes[1].legend(fontsize="small")
     figure.savefig(folder / CURVES, dpi=100)
