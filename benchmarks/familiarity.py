@@ -23,6 +23,7 @@ from sklearn.metrics import roc_auc_score
 
 from app import images
 from app.drift import Drift, chance
+from app.errors import InvalidUsage, MissingInput, ModelNotFound, MultipoolError
 from app.familiarity import JOINT
 from app.model import Model
 from app.registry.artifacts import discover
@@ -40,6 +41,10 @@ def read(source: str, model: Model, count: int) -> tuple[np.ndarray, list[str]]:
         source: A folder of images, an IDX file as MNIST's (``.gz``), or ``digits``, those of scikit-learn.
         model: They are resized to its input size.
         count: At most.
+
+    Raises:
+        MissingInput: There is no such folder or file, or no image in it.
+        BadData: The IDX file is damaged.
     """
     folders: list[str] = []
     if source == DIGITS:
@@ -49,6 +54,8 @@ def read(source: str, model: Model, count: int) -> tuple[np.ndarray, list[str]]:
     else:
         found = [path for path in sorted(Path(source).rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
         reads, folders = [path.read_bytes for path in found], [path.parent.name for path in found]
+    if not reads:
+        raise MissingInput(f"{source} is no folder with images; name one, an IDX file that ends in .gz, or {DIGITS!r}")
     chosen = np.linspace(0, len(reads) - 1, min(count, len(reads))).astype(int)
     return np.stack([images.decode(reads[i](), model.shape) for i in chosen]), [folders[i] for i in chosen if folders]
 
@@ -139,19 +146,33 @@ def main() -> None:
         "--count", type=int, default=2000, help="images of each source to use at most (default: %(default)s)"
     )
     arguments = parser.parse_args()
-    path = {found.name: found.path for found in discover(arguments.repository)}[arguments.model]
-    model = Model.load(path.read_bytes(), "cpu")
+    try:
+        measure(arguments)
+    except MultipoolError as error:
+        parser.error(str(error))
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Print the table.
+
+    Raises:
+        MultipoolError: There is no such model or image, or the model carries no statistics.
+    """
+    paths = {found.name: found.path for found in discover(arguments.repository)}
+    if arguments.model not in paths:
+        raise ModelNotFound(f"{arguments.repository} has no model {arguments.model!r}; it has {', '.join(paths)}")
+    model = Model.load(paths[arguments.model].read_bytes(), "cpu")
     model.warm_up([1])
     if model.familiarity is None:
-        parser.error(f"{arguments.model} carries no statistics")
+        raise InvalidUsage(f"{arguments.model} carries no statistics")
     known, folders = read(arguments.known, model, arguments.count)
+    others = {folder: read(folder, model, arguments.count)[0] for folder in arguments.strange}
     of_known = scores(model, known)
     names = [JOINT, *(branch.name for branch in model.metadata.branches)]
     held_out = model.metadata.statistics.held_out
     print(f"{arguments.model}, {len(known):,} known images; {100 * (of_known[:, 0] < 0.01).mean():.1f} % below 0.01")
     print(f"drift by chance, of 1,000 images and {held_out:,} held out: at most {chance(held_out, 1000):.3f}")
     print(f"{'AUROC against':<28}" + "".join(f"{name:>14}" for name in [*names, "drift"]))
-    others = {folder: read(folder, model, arguments.count)[0] for folder in arguments.strange}
     classes = [path for path in sorted(Path(arguments.known).glob("*")) if path.is_dir()]
     alone = {f"{path.name} alone": read(str(path), model, arguments.count)[0] for path in classes}
     for name, batch in (others | damaged(known) | alone).items():

@@ -34,10 +34,14 @@ class Service:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
 
     def get(self, path: str) -> dict[str, Any]:
-        """Fetch a JSON document."""
+        """Fetch a JSON document; what the service says instead ends the measurement."""
         with closing(self.connect()) as connection:
             connection.request("GET", path)
-            return json.loads(connection.getresponse().read())
+            response = connection.getresponse()
+            document = json.loads(response.read())
+        if response.status != 200:
+            raise SystemExit(f"{path} answered {response.status}: {document['detail']}")
+        return document
 
     def resident_mb(self) -> float:
         """Memory it occupies, in MB."""
@@ -119,9 +123,14 @@ def _wait(service: Service, process: subprocess.Popen[bytes]) -> None:
 
 def ask(connection: http.client.HTTPConnection, path: str, image: bytes, accept: str = "*/*") -> bytes:
     """Send one image as a raw body; returns the body of the answer."""
+    status, body = send(connection, path, image, accept)
+    if status != 200:
+        raise SystemExit(f"{path} answered {status}: {body[:300].decode()}")
+    return body
+
+
+def send(connection: http.client.HTTPConnection, path: str, image: bytes, accept: str = "*/*") -> tuple[int, bytes]:
+    """Send one image as a raw body; returns status and body of the answer."""
     connection.request("POST", path, image, {"Content-Type": "application/octet-stream", "Accept": accept})
     response = connection.getresponse()
-    body = response.read()
-    if response.status != 200:
-        raise SystemExit(f"{path} answered {response.status}: {body[:300].decode()}")
-    return body
+    return response.status, response.read()

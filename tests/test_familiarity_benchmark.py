@@ -30,6 +30,25 @@ def test_a_folder_is_named_without_its_path(tmp_path, monkeypatch, capsys):
     assert not [row for row in rows if "/" in row.split("  ")[0]]
 
 
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (("toy", "absent"), "absent is no folder with images; name one, an IDX file that ends in .gz, or 'digits'"),
+        (("toy", "absent.gz"), "absent.gz is damaged or incomplete ([Errno 2] No such file"),
+        (("nosuch", "digits"), "models has no model 'nosuch'; it has toy"),
+    ],
+)
+def test_what_is_not_there_is_told_in_a_line(tmp_path, monkeypatch, capsys, given, reason):
+    toys.publish(tmp_path / "models", "toy", 1, toys.artifact(statistics=toys.statistics()))
+    monkeypatch.setattr(sys, "argv", ["familiarity", *given, "--repository", str(tmp_path / "models")])
+
+    with pytest.raises(SystemExit) as ended:
+        familiarity.main()
+
+    assert ended.value.code == 2
+    assert reason in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_the_digits_are_those_that_models_are_trained_on():
     trained = datasets.load("digits", size=(8, 8), measuring=True).splits["all"].images
     model = Model.load(toys.artifact(8, 8, 1), "cpu")

@@ -13,7 +13,7 @@ from model_export.console.progress import say
 from model_export.data import sources
 from model_export.errors import BadData
 from model_export.figures import matching
-from model_export.figures.paired import Paired
+from model_export.figures.paired import Paired, p_value
 from model_export.figures.seen import learned_from, may_be_learned
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _by_group(pair: Paired, names: tuple[str, str]) -> str:
 
 def _verdict(pair: Paired, names: tuple[str, str]) -> str:
     p, groups = pair.p(), pair.grouped().get("groups")
-    test = f"p = {p:.3g}" if p >= 0.001 else "p < 0.001"
+    test = p_value(p)
     test += ", exact McNemar test" if groups is None else ", exact sign-flip test of groups"
     if groups is not None and groups < _FEWEST_GROUPS:
         return f"{counted(groups, 'group is', 'groups are')} too few to tell; it takes {_FEWEST_GROUPS} ({test})"

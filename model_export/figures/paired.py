@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def p_value(p: float) -> str:
+    """Write a p-value: p = 0.434, p < 0.001."""
+    return f"p = {p:.3g}" if p >= 0.001 else "p < 0.001"
+
+
 @dataclass(frozen=True)
 class Paired:
     """Which of two models is right, for each image of one split."""
