@@ -43,7 +43,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     """What may be a mistake in the layout of the data."""
     leaks: tuple[Leak, ...] = ()
-    """Images that are in two splits, or nearly so, and groups that are."""
+    """Images that are in an earlier split too, or nearly so, and groups that are in two."""
     listed: dict[str, list[File]] = field(default_factory=dict)
     """If it is only measured: the files of each split as they were found, so that they can be split as in training."""
     contradictions: tuple[tuple[str, str], ...] = ()
@@ -68,7 +68,7 @@ class Dataset:
         return {name: np.bincount(split.labels, minlength=len(self.labels)) for name, split in self.splits.items()}
 
     def counts_of_leaks(self) -> Counter[str]:
-        """Count the leaks by kind: pairs of images; for ``group`` the groups, each of which may be in all splits."""
+        """Count the leaks by kind: images; for ``group`` the groups, each of which may be in all splits."""
         return Counter({leak.group or leak: leak.kind for leak in self.leaks}.values())
 
     def advice(self) -> str:

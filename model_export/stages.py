@@ -101,9 +101,11 @@ def load(arguments: argparse.Namespace, *, training: bool = True) -> Dataset:
     )
     summary.say_dataset(dataset, training=training, weighted=arguments.class_weights)
     if dataset.leaks and arguments.fail_on_leakage:
-        pairs = counted(len(dataset.leaks), "pair of images is", "pairs of images are")
+        kinds = dataset.counts_of_leaks()
+        images = counted(kinds["exact"] + kinds["near"], "image is", "images are")
+        groups = f", and {counted(kinds['group'], 'group is', 'groups are')} in two" if kinds["group"] else ""
         raise BadData(
-            f"{pairs} the same, nearly so, or of the same group, in two splits; remove one of each, and keep each "
+            f"{images} the same as one of an earlier split, or nearly so{groups}; remove one of each, and keep each "
             "group in one split"
         )
     return dataset

@@ -90,11 +90,11 @@ def _metrics(document: Metadata) -> str:
         )
     leaks = document.training.get("leaks", {})
     if any(leaks.values()):
-        pairs = counted(leaks["exact"], "pair", "pairs")
+        same = counted(leaks["exact"], "image is", "images are")
         groups = f", and {counted(leaks['group'], 'group is', 'groups are')} in two" if leaks.get("group") else ""
         text += (
-            f"\n\nLeakage: {pairs} of identical images and {leaks['near']} of nearly identical ones are in two splits"
-            f"{groups}, so the figures are better than they would be without them."
+            f"\n\nLeakage: {same} the same as one of an earlier split and {leaks['near']:,} nearly so{groups}, so the "
+            "figures are better than they would be without them."
         )
     return text
 

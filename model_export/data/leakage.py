@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +29,7 @@ _BLOCK = 512  # images of each split whose pairs are looked at together
 
 @dataclass(frozen=True)
 class Leak:
-    """Two images of two splits that are the same, nearly the same, or of one group."""
+    """An image that is in an earlier split too, exactly or nearly; or two images of one group that is in two splits."""
 
     kind: str
     """``exact``: the same pixels at the size that is trained on; ``near``: the same picture; ``group``: two images of
@@ -45,17 +45,22 @@ class Leak:
 
 
 def find_leaks(splits: dict[str, Split]) -> Iterator[Leak]:
-    """Compare every image of every split with those of the other splits.
+    """Find every image that an earlier split has too; each is reported once, with the first that it is the same as.
+
+    Images that one camera took of one scene are all alike: in pairs, they would be as many as the square of the images.
 
     Near duplicates have difference hashes (64 signs of the horizontal gradient of a 9×8 thumbnail; Krawetz,
     "Kind of like that", 2013) at a Hamming distance of at most 4, and 16×16 thumbnails that correlate by 0.995 or
     more. Images without detail, such as open water, are not compared, because they all look alike.
     """
-    marks = {name: _Marks(split.images) for name, split in splits.items()}
-    for first, second in combinations(splits, 2):
+    marks: dict[str, _Marks] = {}
+    for second, split in splits.items():
+        own = _Marks(split.images)
         for kind, pairs in (("exact", _exact), ("near", _near)):
-            for i, j in pairs(marks[first], marks[second]):
-                yield Leak(kind, _name(first, splits[first], i), _name(second, splits[second], j))
+            for first, earlier in marks.items():
+                for i, j in pairs(earlier, own):
+                    yield Leak(kind, _name(first, splits[first], i), _name(second, split, j))
+        marks[second] = own
 
 
 def find_contradictions(splits: dict[str, Split]) -> Iterator[tuple[str, str]]:
@@ -78,6 +83,7 @@ class _Marks:
         hashes: ``uint64 [N]``, the difference hashes.
         thumbnails: ``uint8 [N, 256]``, 16×16 in grey.
         detailed: ``int64 [M]``, the positions of the images with detail.
+        found: ``bool [N]``, whether an earlier split is known to have the image, which is then compared no further.
     """
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
@@ -90,6 +96,7 @@ class _Marks:
             self.thumbnails[index] = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)).ravel()
         details = np.array([thumbnail.std() for thumbnail in self.thumbnails])  # all at once would be float64
         self.detailed = np.flatnonzero(details >= _LEAST_DETAIL)
+        self.found = np.zeros(len(images), bool)
 
 
 def _digests(images: NDArray[np.uint8]) -> list[bytes]:
@@ -97,21 +104,27 @@ def _digests(images: NDArray[np.uint8]) -> list[bytes]:
 
 
 def _exact(first: _Marks, second: _Marks) -> Iterator[tuple[int, int]]:
-    known = {digest: index for index, digest in enumerate(first.digests)}
-    yield from ((known[digest], j) for j, digest in enumerate(second.digests) if digest in known)
+    known: dict[bytes, int] = {}
+    for i, digest in enumerate(first.digests):
+        known.setdefault(digest, i)
+    for j, digest in enumerate(second.digests):
+        if digest in known and not second.found[j]:
+            second.found[j] = True
+            yield known[digest], j
 
 
 def _near(first: _Marks, second: _Marks) -> Iterator[tuple[int, int]]:
     """Compare in blocks, so that memory is bounded however many images look alike."""
-    for some, others in product(_blocks(first.detailed), _blocks(second.detailed)):
+    for block, some in product(_blocks(second.detailed), _blocks(first.detailed)):
+        others = block[~second.found[block]]
         close = np.bitwise_count(first.hashes[some, None] ^ second.hashes[others]) <= _LARGEST_DISTANCE
         rows, columns = np.flatnonzero(close.any(1)), np.flatnonzero(close.any(0))
         thumbnails = first.thumbnails[some[rows]], second.thumbnails[others[columns]]
         correlation = _standardise(thumbnails[0]) @ _standardise(thumbnails[1]).T
         alike = np.nonzero(close[np.ix_(rows, columns)] & (correlation >= _LEAST_CORRELATION))
-        for i, j in zip(some[rows[alike[0]]].tolist(), others[columns[alike[1]]].tolist(), strict=True):
-            if first.digests[i] != second.digests[j]:
-                yield i, j
+        found, place = np.unique(alike[1], return_index=True)  # row by row, so the place is that of the first
+        second.found[others[columns[found]]] = True
+        yield from zip(some[rows[alike[0][place]]].tolist(), others[columns[found]].tolist(), strict=True)
 
 
 def _blocks(positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:

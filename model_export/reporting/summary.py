@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ def say_dataset(
 
 def say_skipped(lines: Sequence[str], who: str = "") -> None:
     """Name the first skipped files, each with the reason, and say how many there are, and perhaps who skipped them."""
-    _say_first([f"{who}skipped {line}" for line in sorted(lines)])
+    _say_first((f"{who}skipped {line}" for line in sorted(lines)), len(lines))
     if lines:
         say(f"{who}skipped {counted(len(lines), 'file')} in all")
 
@@ -95,12 +96,12 @@ def _say_kinds(dataset: Dataset) -> None:
         say(f"files: {named}{rest}{range_of_sizes}")
 
 
-def _say_first(lines: list[str]) -> None:
-    """Print the first lines, and the number of the others."""
-    for line in lines[:_MOST_NAMED]:
+def _say_first(lines: Iterable[str], count: int) -> None:
+    """Print the first of so many lines, and the number of the others."""
+    for line in islice(lines, _MOST_NAMED):
         say(line)
-    if len(lines) > _MOST_NAMED:
-        say(f"… and {len(lines) - _MOST_NAMED:,} more")
+    if count > _MOST_NAMED:
+        say(f"… and {count - _MOST_NAMED:,} more")
 
 
 def _say_classes(labels: tuple[str, ...], counts: dict[str, NDArray[np.int64]], *, suggesting: bool) -> None:
@@ -124,18 +125,18 @@ def _say_contradictions(dataset: Dataset) -> None:
         f"warning: {counted(count, 'image is', 'images are')} in two classes, pixel by pixel, and any "
         "answer is wrong in one of them; keep each in one"
     )
-    _say_first([f"  contradiction: {first} and {second}" for first, second in dataset.contradictions])
+    _say_first((f"  contradiction: {first} and {second}" for first, second in dataset.contradictions), count)
 
 
 def _say_leaks(dataset: Dataset, *, training: bool) -> None:
     if not dataset.leaks:
         return
     kinds = dataset.counts_of_leaks()
-    same = counted(kinds["exact"], "pair of images is", "pairs of images are")
+    same = counted(kinds["exact"], "image is", "images are")
     groups = f", and {counted(kinds['group'], 'group is', 'groups are')} in two" if kinds["group"] else ""
     stop = " (--fail-on-leakage stops here)" if training else ""
     say(
-        f"warning: between splits, {same} the same and {kinds['near']:,} nearly so{groups}; "
+        f"warning: {same} the same as one of an earlier split and {kinds['near']:,} nearly so{groups}; "
         f"figures measured on them are too good{stop}"
     )
-    _say_first([f"  {leak}" for leak in dataset.leaks])
+    _say_first((f"  {leak}" for leak in dataset.leaks), len(dataset.leaks))

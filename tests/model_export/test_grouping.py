@@ -246,9 +246,9 @@ def test_groups_in_two_splits_are_leakage(folder, tmp_path, capsys):
     assert main(["train", str(split), "--groups", r"(\d)\.png", "--fail-on-leakage"]) == 65
 
     said = capsys.readouterr().err
-    assert "warning: between splits, 0 pairs of images are the same and 0 nearly so, and 3 groups are in two;" in said
+    assert "0 images are the same as one of an earlier split and 0 nearly so, and 3 groups are in two; figures" in said
     assert "  group '0': train/bright/10.png and validation/bright/00.png" in said
-    assert "nearly so, or of the same group, in two splits; remove one of each, and keep each group in one" in said
+    assert "or nearly so, and 3 groups are in two; remove one of each, and keep each group in one split" in said
 
 
 def test_a_group_that_is_in_all_splits_is_one_group(folder, tmp_path, capsys):
@@ -263,7 +263,7 @@ def test_a_group_that_is_in_all_splits_is_one_group(folder, tmp_path, capsys):
 
     captured = capsys.readouterr()
     assert "0 nearly so, and 2 groups are in two; figures measured on them are too good" in captured.err
-    assert "are in two splits, and 2 groups are in two, so" in Path("models/grouped/1/README.md").read_text()
+    assert "0 nearly so, and 2 groups are in two, so" in Path("models/grouped/1/README.md").read_text()
     assert [leak["group"] for leak in json.loads(captured.out)["leaks"]] == ["bright", "dark"] * 3
 
 

@@ -92,6 +92,27 @@ def test_a_thousand_images_that_look_alike_take_little_memory(picture):
     assert most < 20e6
 
 
+def test_each_image_of_one_camera_is_reported_once(tmp_path, capsys):
+    """All are nearly the same, so there are a million pairs; one of them is exactly another's copy, too."""
+    alike = np.repeat(scene(1)[::4, ::4][None], 2000, axis=0)
+    alike[:, 0, 0, 0], alike[:, 0, 0, 1] = np.divmod(np.arange(2000), 250)  # none is exactly another's copy
+    alike[1900] = alike[1500]
+    cuts = {"train": (0, 1000), "validation": (1000, 1600), "test": (1600, 2000)}
+    arrays = {f"x_{name}": alike[start:stop] for name, (start, stop) in cuts.items()}
+    arrays |= {f"y_{name}": np.arange(start, stop) % 2 for name, (start, stop) in cuts.items()}
+    np.savez(tmp_path / "camera.npz", **arrays)
+
+    found = datasets.load(str(tmp_path / "camera.npz"))
+    summary.say_dataset(found)
+
+    assert found.counts_of_leaks() == {"near": 999, "exact": 1}
+    assert len({leak.second for leak in found.leaks}) == 1000
+    assert [str(leak) for leak in found.leaks if leak.kind == "exact"] == ["exact: validation-500 and test-300"]
+    lines = capsys.readouterr().err.splitlines()
+    assert "warning: 1 image is the same as one of an earlier split and 999 nearly so; " in "".join(lines)
+    assert lines.count("… and 990 more") == 1
+
+
 def test_published_splits_share_nothing(data):
     assert datasets.load(str(data / "cats_vs_dogs"), size=(64, 64)).leaks == ()
 
@@ -112,5 +133,6 @@ def test_leakage_is_said_and_can_stop_a_run(leaking, capsys):
 
     text = capsys.readouterr().err
     assert code == 65
-    assert "2 pairs of images are the same and 0 nearly so" in text
+    assert "warning: 2 images are the same as one of an earlier split and 0 nearly so; figures measured on" in text
+    assert "error: 2 images are the same as one of an earlier split, or nearly so; remove one of each, and" in text
     assert "exact: train/a/5.png and validation/a/5.png" in text
