@@ -78,10 +78,8 @@ def _complete(own: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         low, high = parsed.value_range
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             own.error(f"argument --value-range: LOW {low:g} must be below HIGH {high:g}")
-    architectures = (parsed.architecture,) if parsed.command == "train" else parsed.architectures
-    for architecture in architectures if parsed.size is not None and parsed.trunk in TRUNKS else ():
-        if reason := choices.too_small(architecture, parsed.trunk, *parsed.size):
-            own.error(f"argument --size: {reason}")
+    for architecture in (parsed.architecture,) if parsed.command == "train" else parsed.architectures:
+        _check_architecture(own, parsed, architecture)
     if parsed.trunk in TRUNKS and parsed.weights != "none" and not choices.is_network(parsed.weights):
         own.error(
             f"argument --weights: the trunk {parsed.trunk!r} takes its initial weights from best.keras of a run, not "
@@ -96,6 +94,18 @@ def _complete(own: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         own.error(
             f"argument --freeze-epochs: {parsed.freeze_epochs} is more than all {parsed.epochs} --epochs; freeze the "
             "trunk for fewer, or train for more"
+        )
+
+
+def _check_architecture(own: argparse.ArgumentParser, parsed: argparse.Namespace, architecture: str) -> None:
+    """Refuse a size or a batch of which an architecture could learn nothing."""
+    own_trunk = parsed.size is not None and parsed.trunk in TRUNKS
+    if own_trunk and (reason := choices.too_small(architecture, parsed.trunk, *parsed.size)):
+        own.error(f"argument --size: {reason}")
+    if parsed.batch_size == 1 and architecture in choices.NORMALISING:
+        own.error(
+            f"argument --batch-size: {architecture!r} normalises over the images of a batch, so that it learns nothing "
+            "from one alone; it needs at least 2, better 8"
         )
 
 

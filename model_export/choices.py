@@ -68,6 +68,8 @@ TRUNKS = {"plain": 2, "batchnorm": 8}
 """Our own trunks, and how many times smaller than the image the feature map of each is."""
 SIDE = {"regions": 2, "mixed": 2}
 """Least height and width of the feature map for these architectures; 1 for all others."""
+NORMALISING = ("flatten-dense", "flatten-dense-dropout")
+"""Heads that normalise each feature over the images of a batch: of one alone, nothing is left to learn from."""
 AUGMENTATIONS = ("none", "shift", "photo", "aerial")
 PRECISIONS = ("float32", "float16", "int8")
 DIGITS = "digits"

@@ -89,6 +89,12 @@ def test_each_branch_pools_its_own_part(architecture):
         np.testing.assert_allclose(vector, pool(part, (1, 2)), atol=1e-6)
 
 
+def test_the_heads_that_normalise_over_the_batch_are_those_that_the_command_line_knows():
+    found = [name for name in HEADS if build(name, "plain", SMALL, 2).normalizations]
+
+    assert found == list(choices.NORMALISING)
+
+
 def test_every_layer_is_named_and_none_is_a_lambda():
     for name in HEADS:
         for layer in build(name, "batchnorm", SMALL, 2).model.layers:

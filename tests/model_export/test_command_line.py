@@ -584,6 +584,8 @@ def test_data_beside_a_run_to_resume_is_what_is_refused(capsys):
         ["train", "digits", "--size", "100000"],
         ["train", "digits", "--size", "8"],
         ["compare", "digits", "--size", "15x16", "--architectures", "gap,regions"],
+        ["train", "digits", "--architecture", "flatten-dense", "--batch-size", "1"],
+        ["compare", "digits", "--architectures", "gap,flatten-dense-dropout", "--batch-size", "1"],
         ["train", "digits", "--channels", "201"],
         ["train", "digits", "--output", "/etc/passwd/models"],
         ["train", "digits", "--runs", "/etc/passwd"],
@@ -631,6 +633,18 @@ def test_usage_errors(line, capsys):
     program = " ".join(["python -m model_export", *(name for name in line[:1] if name in COMMANDS)])
     said = capsys.readouterr().err
     assert re.fullmatch(rf"{program}: error: .+ \(all options: {program} --help\)\n", said)
+
+
+def test_a_head_that_normalises_over_the_batch_is_told_from_one_that_learns_from_single_images(capsys):
+    with pytest.raises(SystemExit):
+        arguments.parse(["compare", "digits", "--architectures", "gap,flatten-dense", "--batch-size", "1"])
+
+    assert (
+        "argument --batch-size: 'flatten-dense' normalises over the images of a batch, so that it learns nothing from "
+        "one alone; it needs at least 2, better 8"
+    ) in capsys.readouterr().err
+    for line in ("--architecture gap --batch-size 1", "--architecture flatten-dense --batch-size 2"):
+        arguments.parse(["train", "digits", *line.split()])
 
 
 def test_the_least_and_the_largest_values_are_taken(tmp_path):
