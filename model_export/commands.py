@@ -35,7 +35,8 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
     folder = arguments.report or comparison.new_folder(dataset.name)
     folder.mkdir(parents=True, exist_ok=True)
-    say(f"report {folder}; after an interrupt, run the same command with --report {folder} to continue")
+    named = shlex.quote(str(folder))
+    say(f"report {folder}; after an interrupt, run the same command with --report {named} to continue")
     budget = training.budget(arguments, keep="last")
     again = (*shlex.split(arguments.command_line), *(() if arguments.report else ("--report", str(folder))))
     with interrupts.resumable(*again, data=arguments.data), footprint.enough():
