@@ -75,10 +75,12 @@ def pooling_against_dense(trained: list[Trained], images: int) -> list[str]:
 
 
 def resolution(trained: list[Trained], images: int) -> str:
-    """Say by how much an accuracy on this number of images is off by chance alone (binomial standard error)."""
-    accuracy = statistics.mean(each.validation_accuracy for each in trained)
+    """Say by how much an accuracy on this number of images is off by chance alone.
+
+    It is the standard error that the intervals contain too, see :func:`paired`: an accuracy of 1 is not certain.
+    """
     alone = _worth(trained, images)
-    error = math.sqrt(accuracy * (1 - accuracy) / alone)
+    error = math.sqrt(_variance(trained, images))
     grouped = (
         "" if alone == images else f", which are grouped and count like {counted(round(alone), 'independent one')}"
     )

@@ -238,18 +238,29 @@ def test_how_far_an_accuracy_is_off_is_a_binomial_standard_error():
     assert "each accuracy is off by about 2.0 points (one standard error)" in said
 
 
+@pytest.mark.parametrize("accuracy", [0.0, 1.0])
+def test_what_is_all_right_or_all_wrong_on_few_images_is_still_off_by_chance(accuracy):
+    """On ten other images, one may be wrong: of 10 and one more of each kind, 11 of 12 are right."""
+    said = conclusions.resolution(trained(gap=(accuracy,), regions=(accuracy,)), 10)
+
+    assert "each accuracy is off by about 8.0 points (one standard error)" in said
+
+
 def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_path, capsys):
     arguments = ["compare", str(folder), "--architectures", "gap,flatten-dense-dropout", "--trunk", "plain"]
-    arguments += ["--epochs", "3", "--learning-rate", "0.01", "--batch-size", "8", "--report", str(tmp_path / "report")]
+    report = tmp_path / "my report"
+    arguments += ["--epochs", "3", "--learning-rate", "0.01", "--batch-size", "8", "--report", str(report)]
     (folder / "dark" / "broken.png").write_bytes(b"no image")
     assert main([*arguments, "--seeds", "1", "--json"]) == 0
-    first = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    first = json.loads(captured.out)
+    assert f"run the same command with --report '{report}' to continue\n" in captured.err
     assert [line.split(":")[0] for line in first["skipped"]] == ["dark/broken.png"]
     assert first["leaks"] == first["contradictions"] == []
-    page = (tmp_path / "report" / "README.md").read_text()
+    page = (report / "README.md").read_text()
     assert "averaging 0.99; seed 0. Measured with the weights of the last epoch; train − " in page
     assert "![Training curves](curves.png)" in page
-    interrupted = tmp_path / "report" / "gap" / "seed-1" / "train" / "events.out.tfevents.0"
+    interrupted = tmp_path / "my report" / "gap" / "seed-1" / "train" / "events.out.tfevents.0"
     interrupted.parent.mkdir(parents=True)
     interrupted.write_bytes(b"")
     again = [sys.executable, "-m", "model_export", *arguments, "--seeds", "3", "--json"]
@@ -262,7 +273,7 @@ def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_pa
     assert "WARNING" not in done.stderr
     assert [row["architecture"] for row in second["table"]] == ["gap", "flatten-dense-dropout"]
     assert first["table"][0]["parameters"] == second["table"][0]["parameters"]
-    report = tmp_path / "report"
+    report = tmp_path / "my report"
     assert len((report / "runs.csv").read_text().splitlines()) == 7
     with (report / "gap" / "seed-0.csv").open() as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
