@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.table import Table
+from rich.table import Column, Table
 
 from model_export.console.numbers import counted
 from model_export.figures.metrics import by_class
@@ -75,7 +75,7 @@ def lines(
         mistakes: See :meth:`Classes.mistakes`.
     """
     title, rows, rest = _shown(split, figures)
-    table = Table(*_COLUMNS, title=title)
+    table = Table(Column(_COLUMNS[0], overflow="fold"), *_COLUMNS[1:], title=title)  # cut off, two may be the same
     for row in rows:
         table.add_row(*row)
     yield table
@@ -91,7 +91,7 @@ def weakest(split: str, figures: Figures) -> str:
     """Name the classes whose images are recognised least, three at most; empty if all images are."""
     found = [(each["recall"] or 0.0, label, each["images"]) for label, each in figures.items() if each["images"]]
     weak = [one for one in sorted(found)[:_MOST_WEAK] if one[0] < 1]
-    named = ", ".join(f"{label} {recall:.2f} ({counted(round(images), 'image')})" for recall, label, images in weak)
+    named = ", ".join(f"{label} {recall:.4f} ({counted(round(images), 'image')})" for recall, label, images in weak)
     return named and f"lowest recall in {split}: {named}"
 
 

@@ -77,6 +77,21 @@ def test_of_many_classes_the_worst_are_shown_and_the_others_counted(capsys):
     )
 
 
+def test_classes_whose_names_are_long_are_told_apart_in_a_pipe(capsys, monkeypatch):
+    """It counts as 80 wide; where names were cut off, two rows would be called the same."""
+    monkeypatch.setattr(out, "width", 80)
+    names = tuple(f"a-class-with-a-name-that-takes-up-nearly-all-of-the-line-{end}" for end in ("first", "second"))
+
+    printed, rows = shown(Classes(names, np.array([[2, 0], [1, 2]])), capsys)
+
+    whole = "".join(row[0] for row in rows)
+    assert whole == "".join(names)
+    assert [cell for row in rows for cell in row[1:] if cell] == (
+        ["2", "0.6667", "1.0000", "0.8000", "3", "1.0000", "0.6667", "0.8000"]
+    )
+    assert max(map(len, printed[:-2])) <= 80
+
+
 def test_where_all_is_right_no_mistakes_are_named_and_what_was_never_said_has_no_precision(capsys):
     printed, _ = shown(Classes(("a", "b"), np.diag([2, 2])), capsys)
     assert "mistakes" not in "".join(printed)
