@@ -165,6 +165,6 @@ def _verdict(pair: Paired, names: tuple[str, str]) -> str:
 
 
 def _most_different(classes: dict[str, tuple[int, int]]) -> str:
-    apart = {label: abs(first - second) for label, (first, second) in classes.items() if first or second}
+    apart = {label: abs(first - second) for label, (first, second) in classes.items() if first != second}
     most = sorted(apart, key=lambda label: -apart[label])[:_MOST_CLASSES]
     return "; ".join("{} ({:,}, {:,})".format(label, *classes[label]) for label in most)

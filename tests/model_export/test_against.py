@@ -294,6 +294,28 @@ def test_images_that_the_other_one_has_learned_from_are_counted(folder, tmp_path
     ) in capsys.readouterr().out
 
 
+def test_classes_in_which_neither_is_better_are_not_named_as_where_they_differ(tmp_path, capsys):
+    """One looks at red, the other at blue: of the dark images, each is misled by one."""
+    for version, channel in ((1, 0), (2, 2)):
+        weights = np.zeros((12, 2), np.float32)
+        weights[channel::3] = [-2.0, 2.0]
+        toys.publish(tmp_path / "models", "colour", version, toys.artifact(weights=weights))
+    for label, colours in (("dark", [(230, 20), (20, 230), (20, 20)]), ("bright", [(230, 230), (230, 20)])):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for index, (red, blue) in enumerate(colours):
+            image = np.full((8, 8, 3), (red, 0, blue), np.uint8)
+            (tmp_path / "data" / label / f"{index}.png").write_bytes(toys.save(image))
+
+    assert main(["verify", "colour:1", "data", "--against", "colour:2"]) == 0
+    shown = capsys.readouterr().out
+    assert "all: only colour:1 is right on 2 images, only colour:2 on 1; no clear difference (p = 1, exact" in shown
+    assert "where they differ most (only colour:1, only colour:2): bright (1, 0)\n" in shown
+
+    (tmp_path / "data" / "bright" / "1.png").unlink()
+    assert main(["verify", "colour:1", "data", "--against", "colour:2"]) == 0
+    assert "where they differ most" not in capsys.readouterr().out
+
+
 def test_of_splits_that_only_the_other_one_was_trained_with_nothing_is_known(folder, tmp_path, capsys):
     """The folder has no validation split, and the other model's was taken from its train split."""
     for split in ("train", "test"):
