@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.table import Table
 
 from model_export.console.numbers import counted
@@ -14,10 +15,12 @@ from model_export.data import sources
 from model_export.errors import BadData
 from model_export.figures import matching
 from model_export.figures.paired import Paired, p_value
-from model_export.figures.seen import learned_from, may_be_learned
+from model_export.figures.seen import SEEN, UNKNOWN, equally_new, learned_from
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from app.model import Model
     from model_export.figures.evaluation import Measured
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
 
 _CLEAR = 0.05
 """How often chance alone may look like a difference."""
-_FEWEST_GROUPS = 6
-"""With fewer, chance makes the same model better in all of them more often than that: in 2 of 2**5 cases."""
+_FEWEST = 6
+"""With fewer images or groups, chance makes one model better in all of them more often than that, in 2 of 2**5."""
 _MOST_CLASSES = 3
 
 
@@ -88,11 +91,19 @@ class Against:
             for split, answers in self.first.answers.items()
         }
 
-    def classes(self, split: str) -> dict[str, tuple[int, int]]:
-        """Count, by class, the images that only the first model classifies correctly, and only the other one."""
+    def equally_new(self, split: str) -> NDArray[np.bool_]:
+        """Find the images of a split on which the models are compared fairly, ``[N]``."""
+        return equally_new(self.first.done[split], self.second.done[split])
+
+    def classes(self, split: str, chosen: NDArray[np.bool_] | None = None) -> dict[str, tuple[int, int]]:
+        """Count, by class, the images that only the first model classifies correctly, and only the other one.
+
+        Of all images of the split, or of those that are chosen, ``[N]``.
+        """
         answers, pair = self.first.answers[split], self.pairs()[split]
-        of_class = {label: answers.targets == index for index, label in enumerate(answers.labels)}
-        return {label: Paired(pair.first[own], pair.second[own]).only() for label, own in of_class.items()}
+        chosen = np.ones(len(answers), bool) if chosen is None else chosen
+        of_class = {label: chosen & (answers.targets == index) for index, label in enumerate(answers.labels)}
+        return {label: pair.of(own).only() for label, own in of_class.items()}
 
     def document(self) -> dict[str, Any]:
         """Convert the figures to JSON values."""
@@ -100,6 +111,7 @@ class Against:
             split: {
                 **pair.document(),
                 "seen_in_training": self.second.seen[split],
+                "equally_new": pair.of(fair).document() if (fair := self.equally_new(split)).any() else None,
                 "classes": {
                     label: {"only_right": first, "only_right_against": second}
                     for label, (first, second) in self.classes(split).items()
@@ -116,15 +128,21 @@ def lines(found: Against) -> Iterator[Table | str]:
     pairs = found.pairs()
     measured = found.first, found.second
     yield _table(names, pairs, {split for split in pairs if any(learned_from(each.seen[split]) for each in measured)})
-    split, pair = list(pairs.items())[-1]  # the split that the models have seen least of
-    gained, lost = pair.only()
+    split, whole = list(pairs.items())[-1]  # the split that the models have seen least of
     seen = [each.seen[split] for each in measured]
-    unless = ", if neither has learned from these images" if any(map(may_be_learned, seen)) else ""
+    fair = found.equally_new(split)
+    judged = fair.all() or fair.sum() >= _FEWEST
+    chosen = fair if judged else np.ones_like(fair)
+    pair = whole.of(chosen)
+    gained, lost = pair.only()
+    which = "" if chosen.all() else f", of the {chosen.sum():,} of all {len(chosen):,} that are equally new to both"
+    unless = ", if neither has learned from these images" if UNKNOWN in seen else ""
+    verdict = f"{_verdict(pair, names)}{unless}" if judged else _unjudged(found, split, int(fair.sum()))
     yield (
-        f"{split}: only {first} is right on {counted(gained, 'image')}, only {second} on {lost:,}"
-        f"{_by_group(pair, names)}; {_verdict(pair, names)}{unless}"
+        f"{split}: only {first} is right on {counted(gained, 'image')}, only {second} on {lost:,}{which}"
+        f"{_by_group(pair, names)}; {verdict}"
     )
-    if different := _most_different(found.classes(split)):
+    if different := _most_different(found.classes(split, chosen)):
         yield f"where they differ most (only {first}, only {second}): {different}"
     unfair = "" if seen[0] == seen[1] else ". On images that it has learned from, a model looks better than it is"
     yield f"images of {split} in training: {first} {seen[0]}; {second} {seen[1]}{unfair}"
@@ -156,12 +174,24 @@ def _verdict(pair: Paired, names: tuple[str, str]) -> str:
     p, groups = pair.p(), pair.grouped().get("groups")
     test = p_value(p)
     test += ", exact McNemar test" if groups is None else ", exact sign-flip test of groups"
-    if groups is not None and groups < _FEWEST_GROUPS:
-        return f"{counted(groups, 'group is', 'groups are')} too few to tell; it takes {_FEWEST_GROUPS} ({test})"
+    if groups is not None and groups < _FEWEST:
+        return f"{counted(groups, 'group is', 'groups are')} too few to tell; it takes {_FEWEST} ({test})"
     if p >= _CLEAR:
         return f"no clear difference ({test})"
     better, _ = names if pair.difference() > 0 else reversed(names)
     return f"{better} is clearly better ({test})"
+
+
+def _unjudged(found: Against, split: str, fair: int) -> str:
+    """Say why it cannot be told which model is better, if so few images of a split are equally new to both."""
+    done = [each.done[split] for each in (found.first, found.second)]
+    learned = [int((words == SEEN["train"]).sum()) for words in done]
+    named = zip(found.opponent.names, learned, strict=True)
+    why = "; ".join(f"{name} has learned from {count:,}" for name, count in named if count)
+    return (
+        f"which is better cannot be judged: of these {counted(len(done[0]), 'image')}, {fair} are equally new to both, "
+        f"and it takes {_FEWEST}{why and f' ({why})'}"
+    )
 
 
 def _most_different(classes: dict[str, tuple[int, int]]) -> str:

@@ -42,6 +42,8 @@ class Measured:
     """Per split, what ``min_confidence`` costs and brings."""
     answers: dict[str, Answers] = field(default_factory=dict)
     """Per split, the answer for each image."""
+    done: dict[str, NDArray[np.str_]] = field(default_factory=dict)
+    """Per split, what training did with each image, in words, ``[N]``."""
 
 
 def evaluate(model: Model, matched: Matched) -> Measured:
@@ -61,7 +63,7 @@ def evaluate(model: Model, matched: Matched) -> Measured:
     }
     return Measured(
         {name: figures(each.logits, each.targets, each.groups) for name, each in answered.items()},
-        matched.seen,
+        matched.seen(),
         tuple(label for index, label in enumerate(labels) if index not in there),
         {name: Classes(labels, confusion(each.logits, each.targets)) for name, each in answered.items()},
         {
@@ -69,6 +71,7 @@ def evaluate(model: Model, matched: Matched) -> Measured:
             for name, part in matched.parts.items()
         },
         answered,
+        {name: matched.done[part] for name, part in matched.parts.items()},
     )
 
 

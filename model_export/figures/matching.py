@@ -27,8 +27,8 @@ class Matched:
     dataset: Dataset
     parts: dict[str, NDArray[np.intp]]
     """Per split to measure, the positions of its images in the whole data set."""
-    seen: dict[str, str]
-    """Per split, what training did with its images, in words."""
+    done: NDArray[np.str_]
+    """What training did with each image of the whole data set, in words, ``[N]``."""
     known: bool
     """Whether it is the data set that the model was trained with, split as in training."""
     group_of: dict[str, int] = field(default_factory=dict)
@@ -47,6 +47,10 @@ class Matched:
         labels, classes = self.labels(), len(self.dataset.labels)
         return {name: np.bincount(labels[part], minlength=classes) for name, part in self.parts.items()}
 
+    def seen(self) -> dict[str, str]:
+        """Say what training did with the images of each split, with their numbers if it is not the same for all."""
+        return {split: _in_words(self.done[part]) for split, part in self.parts.items()}
+
     def split_as(self, other: Matched) -> Matched:
         """Split the images as those of another are, in the same order; what only one of them has is in no split.
 
@@ -61,16 +65,16 @@ class Matched:
         for split, part in parts.items():
             if not len(part):
                 raise BadData(f"there is no image in the split {split!r} that both models can read")
-        words = {split: self._seen(part) for split, part in parts.items()}
-        return replace(self, parts=parts, seen=words, group_of=self.group_of or other.group_of)
+        return replace(self, parts=parts, group_of=self.group_of or other.group_of)
 
-    def _seen(self, part: NDArray[np.intp]) -> str:
-        """Say what training did with some images, with their numbers if they are of several splits."""
-        if not self.known:
-            return seen.UNKNOWN
-        counts = {self.seen[split]: int(np.isin(part, own).sum()) for split, own in self.parts.items()}
-        done = [(word, count) for word, count in counts.items() if count]
-        return done[0][0] if len(done) == 1 else ", ".join(f"{word} {count:,}" for word, count in done)
+
+def _in_words(done: NDArray[np.str_]) -> str:
+    words, counts = np.unique(done, return_counts=True)
+    if len(words) == 1:
+        return str(words[0])
+    last = seen.SEEN["test"]
+    ordered = sorted(zip(words, counts, strict=True), key=lambda one: one[0].startswith(last))
+    return ", ".join(f"{word} {count:,}" for word, count in ordered)
 
 
 def load(model: Model, data: str, labels: tuple[str, ...] | None = None, groups: str | None = None) -> Matched:
@@ -107,11 +111,15 @@ def match(model: Model, dataset: Dataset) -> Matched:
     known = seen.cut_as_trained(dataset, record)
     if known is None:
         found = _as_found(dataset)
-        return Matched(dataset, found, dict.fromkeys(found, seen.UNKNOWN), known=False, group_of=dataset.group_of)
+        done = np.full(sum(dataset.counts().values()), seen.UNKNOWN)
+        return Matched(dataset, found, done, known=False, group_of=dataset.group_of)
     words, group_of = seen.words(record), dataset.group_of
     if not group_of and (pattern := record.get("group_pattern")):
         group_of = grouping.numbered(grouping.named(dataset.listed, pattern))
-    return Matched(dataset, known, {split: words[split] for split in known}, known=True, group_of=group_of)
+    done = np.empty(sum(dataset.counts().values()), f"U{max(map(len, words.values()))}")
+    for split, part in known.items():
+        done[part] = words[split]
+    return Matched(dataset, known, done, known=True, group_of=group_of)
 
 
 def positions(model: Model, matched: Matched, name: str = "the model") -> NDArray[np.int64]:

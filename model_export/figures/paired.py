@@ -31,6 +31,11 @@ class Paired:
     groups: NDArray[np.intp] | None = None
     """The number of each image's group, ``[N]``; None if they are not grouped."""
 
+    def of(self, chosen: NDArray[np.bool_]) -> Paired:
+        """Take only some of the images, those for which ``chosen``, ``[N]``, is true."""
+        groups = None if self.groups is None else self.groups[chosen]
+        return Paired(self.first[chosen], self.second[chosen], groups)
+
     def only(self) -> tuple[int, int]:
         """Count the images that only the first model classifies correctly, and those that only the other one does."""
         return int((self.first & ~self.second).sum()), int((self.second & ~self.first).sum())

@@ -32,14 +32,27 @@ def words(record: dict[str, Any]) -> dict[str, str]:
     return {**SEEN, "test": "not seen, unless by the network that its initial weights come from"}
 
 
-def may_be_learned(words: str) -> bool:
-    """Whether a model may have learned from some of the images of which something was said."""
-    return words == UNKNOWN or learned_from(words)
-
-
 def learned_from(words: str) -> bool:
     """Whether a model is known to have learned from some of the images of which something was said."""
     return SEEN["train"] in words
+
+
+def equally_new(first: NDArray[np.str_], second: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Find the images on which two models can be compared fairly, as far as it is known.
+
+    Neither has learned from them, and neither alone was tuned on them.
+
+    Args:
+        first: What the training of one model did with each image, in words, ``[N]``.
+        second: The same of the other model.
+
+    Returns:
+        ``[N]``.
+    """
+    learned = (first == SEEN["train"]) | (second == SEEN["train"])
+    known = (first != UNKNOWN) & (second != UNKNOWN)
+    tuned_alone = (first == SEEN["validation"]) != (second == SEEN["validation"])
+    return ~learned & ~(known & tuned_alone)
 
 
 def cut_as_trained(dataset: Dataset, record: dict[str, Any]) -> dict[str, NDArray[np.intp]] | None:

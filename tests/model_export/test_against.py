@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ from app import images
 from app.metadata import Recipe
 from model_export import datasets
 from model_export.__main__ import main
+from model_export.figures import seen
 from model_export.reporting import printing
 from tests import toys
 
@@ -287,11 +289,61 @@ def test_images_that_the_other_one_has_learned_from_are_counted(folder, tmp_path
         "test": "learned from 3, tuned on 1",
     }
 
+    assert [each["equally_new"] for each in said["against"]["splits"].values()] == [None] * 3
+
     assert main(["verify", "toy:1", str(folder), "--against", "toy:2"]) == 0
+    shown = capsys.readouterr().out
     assert (
         "images of test in training: toy:1 not seen; toy:2 learned from 3, tuned on 1. On images that it has learned "
         "from, a model looks better than it is\n"
-    ) in capsys.readouterr().out
+    ) in shown
+    assert (
+        "; which is better cannot be judged: of these 4 images, 0 are equally new to both, and it takes 6 (toy:2 has "
+        "learned from 3)\n"
+    ) in shown
+
+
+def test_the_better_model_is_not_named_because_of_images_that_it_has_learned_from(guess, committed, tmp_path, capsys):
+    """Both were trained with the digits, split by other seeds; of the images that are new to one, few are to both."""
+    record = {"seed": 1, "fingerprint": datasets.load("digits", size=(8, 8), seed=1).fingerprint()}
+    weights = np.ones((4, 10), np.float32)
+    model = toys.artifact(32, 32, 1, labels=DIGITS, weights=weights, training=record)
+    toys.publish(tmp_path / "models", guess, 2, model)
+    command = ["verify", f"{guess}:2", "digits", "--against", str(committed / "digits-regions")]
+
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["against"]["splits"]["test"]
+    assert found["seen_in_training"] == "learned from 144, tuned on 16, not seen 19"
+    assert (found["images"], found["equally_new"]["images"]) == (179, 19)
+    assert found["only_right_against"] > found["equally_new"]["only_right_against"] >= 15
+    assert found["equally_new"]["p"] > found["p"]
+
+    assert main(command) == 0
+    gained, lost = (found["equally_new"][key] for key in ("only_right", "only_right_against"))
+    shown = capsys.readouterr().out
+    assert (
+        f"test: only guess:2 is right on {gained} images, only digits-regions:4 on {lost}, of the 19 of all 179 that "
+        "are equally new to both; digits-regions:4 is clearly better (p < 0.001, exact McNemar test)\n"
+    ) in shown
+    (differing,) = (line for line in shown.splitlines() if line.startswith("where they differ most"))
+    assert all(int(number) <= 19 for number in re.findall(r"\((\d+), (\d+)\)", differing)[0])
+
+
+def test_images_that_both_were_tuned_on_are_equally_new_and_those_that_one_was_tuned_on_are_not():
+    learned, tuned, new, unknown = (*seen.SEEN.values(), seen.UNKNOWN)
+    pairs = {
+        (new, new): True,
+        (tuned, tuned): True,
+        (tuned, new): False,
+        (learned, learned): False,
+        (learned, new): False,
+        (learned, unknown): False,
+        (unknown, unknown): True,
+        (tuned, unknown): True,
+    }
+    first, second = (np.array(words) for words in zip(*pairs, strict=True))
+
+    assert seen.equally_new(first, second).tolist() == seen.equally_new(second, first).tolist() == [*pairs.values()]
 
 
 def test_classes_in_which_neither_is_better_are_not_named_as_where_they_differ(tmp_path, capsys):

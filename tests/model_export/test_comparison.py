@@ -260,7 +260,7 @@ def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_pa
     page = (report / "README.md").read_text()
     assert "averaging 0.99; seed 0. Measured with the weights of the last epoch; train − " in page
     assert "![Training curves](curves.png)" in page
-    interrupted = tmp_path / "my report" / "gap" / "seed-1" / "train" / "events.out.tfevents.0"
+    interrupted = report / "gap" / "seed-1" / "train" / "events.out.tfevents.0"
     interrupted.parent.mkdir(parents=True)
     interrupted.write_bytes(b"")
     again = [sys.executable, "-m", "model_export", *arguments, "--seeds", "3", "--json"]
@@ -273,7 +273,6 @@ def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_pa
     assert "WARNING" not in done.stderr
     assert [row["architecture"] for row in second["table"]] == ["gap", "flatten-dense-dropout"]
     assert first["table"][0]["parameters"] == second["table"][0]["parameters"]
-    report = tmp_path / "my report"
     assert len((report / "runs.csv").read_text().splitlines()) == 7
     with (report / "gap" / "seed-0.csv").open() as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
