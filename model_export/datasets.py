@@ -140,6 +140,7 @@ def load(
     """
     listing = sources.find(data, labels, measuring=measuring)
     if not measuring:
+        check(listing.files, listing.labels, listing.skipped)
         survey.check_channels(listing, channels)
     shape = survey.shape(listing, size, channels)
     if measuring:
@@ -150,6 +151,7 @@ def load(
     checking.check_splits(splits, files, skipped)
     if not measuring:
         checking.check_classes(splits["train"], listing.labels, skipped)
+        notes += tuple(checking.lacking(splits, listing.labels))
     held_out = files.get("test") or files.get("validation") or next(iter(files.values()))
     return Dataset(
         readable(listing.name),
@@ -176,7 +178,6 @@ def _divided(
     listing: Listing, groups: str | None, seed: int, *, together: bool
 ) -> tuple[dict[str, list[File]], tuple[str, ...]]:
     """Group and split the files; returns them per split, and what may be a mistake."""
-    check(listing.files, listing.labels, listing.skipped)
     files = _grouped(listing, groups)
     same = copies(files) if together else {}
     return split(files, listing.labels, seed, same), _kept_together(same)

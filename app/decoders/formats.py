@@ -25,6 +25,11 @@ MEDIA_TYPES = {
 
 ACCEPTED = "JPEG, PNG, WebP, BMP, GIF, TIFF or .npy"
 
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"}
+)
+"""How the names of images in these formats end, in small letters."""
+
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),

@@ -10,11 +10,9 @@ from itertools import chain
 from pathlib import Path
 
 from app.decoders import formats
+from app.decoders.formats import SUFFIXES
 from app.errors import MissingInput
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"}
-)
 _NOT_READ = frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl"})  # images too: each is listed with an error
 _LISTED = Path("-")
 

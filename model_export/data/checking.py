@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from model_export.console.numbers import shortened
 from model_export.data.decoding import Split
 from model_export.data.sources.listing import File
 from model_export.errors import BadData
@@ -34,6 +35,20 @@ def check_classes(train: Split, labels: tuple[str, ...], skipped: list[str]) -> 
             )
     if lacking:
         raise BadData("; ".join(lacking))
+
+
+def lacking(splits: dict[str, Split], labels: tuple[str, ...]) -> list[str]:
+    """Name the classes of which a split that is measured has no image, as none could be read."""
+    notes = []
+    for name in (name for name in splits if name != "train"):
+        there = set(splits[name].labels.tolist())
+        missing = [repr(label) for index, label in enumerate(labels) if index not in there]
+        if missing:
+            notes.append(
+                f"no image of {shortened(missing)} in the split {name!r} can be read, so figures of that split say "
+                f"nothing about {'that class' if len(missing) == 1 else 'those classes'}"
+            )
+    return notes
 
 
 def alike(labels: tuple[str, ...]) -> list[str]:

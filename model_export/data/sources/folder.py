@@ -11,7 +11,7 @@ from app.decoders import formats
 from app.errors import MissingInput
 from model_export.console import mounts
 from model_export.console.numbers import shortened
-from model_export.data.sources.listing import SPLIT_NAMES, File, Listing, check_names, clean, stamp_of
+from model_export.data.sources.listing import SPLIT_NAMES, File, Listing, check_names, clean, stamp_of, why_no_image
 from model_export.errors import BadData
 
 _OF_SYSTEMS = frozenset({"__macosx", "thumbs.db", "desktop.ini"})  # in archives of macOS; in folders of Windows
@@ -56,7 +56,7 @@ def listing(root: Path, *, measuring: bool = False) -> Listing:
     if measuring:
         files = {split: members for split, members in files.items() if members}
     skipped = _stray(root, {root, *folders.values()}) + inside
-    notes += _merged(classes, labels)
+    notes += _merged(classes, labels) + _deeper(root, folders, files, labels)
     return Listing(root.resolve().name, labels, files, skipped=tuple(skipped), notes=tuple(notes))
 
 
@@ -103,7 +103,7 @@ def _labels(classes: dict[str, _Classes], folders: dict[str, Path]) -> tuple[str
 
 
 def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str, ...]) -> tuple[list[File], list[str]]:
-    """List the files of one split, class by class, and the links that are not read and the folders that cannot be."""
+    """List the images of one split, class by class, and what is not read: other files, links, and closed folders."""
     unknown = set(classes) - set(labels)
     if unknown:
         raise BadData(f"{folder} has classes that 'train' does not have: {shortened(map(repr, sorted(unknown)))}")
@@ -114,7 +114,10 @@ def _class_files(root: Path, folder: Path, classes: _Classes, labels: tuple[str,
             try:
                 if path.is_file():
                     name, size = str(path.relative_to(root)), path.stat().st_size
-                    files.append(File(name, index, path.read_bytes, stamp_of(path), size))
+                    if why := why_no_image(path):
+                        skipped.append(f"{name}: {why}")
+                    else:
+                        files.append(File(name, index, path.read_bytes, stamp_of(path), size))
                 elif path.is_symlink():
                     why = "a link to a folder, which is not followed" if path.is_dir() else "broken link"
                     skipped.append(f"{path.relative_to(root)}: {why}")
@@ -138,18 +141,27 @@ def _merged(classes: dict[str, _Classes], labels: tuple[str, ...]) -> list[str]:
     """Name the classes that consist of several folders."""
     notes = []
     for label in labels:
-        homes = [home for of_split in classes.values() for home in of_split.get(label, [])]
         alike = max(len(of_split.get(label, [])) for of_split in classes.values())  # splits may write it in two ways
         if alike > 1:
             notes.append(f"class {label!r} has {alike} folders, whose names look the same")
-        inside = [path.relative_to(home).parts for home in homes for path in _visible(home) if os.path.isfile(path)]
-        counts = Counter(parts[0] for parts in inside if len(parts) > 1)
-        if counts:
-            notes.append(
-                f"class {label!r} includes the files in its sub-folders {shortened(map(repr, sorted(counts)))} "
-                f"(files: {counts.total():,}); if those are classes, move them up to the other classes"
-            )
     return notes
+
+
+def _deeper(root: Path, folders: dict[str, Path], files: dict[str, list[File]], labels: tuple[str, ...]) -> list[str]:
+    """Name the sub-folders whose images count towards their class."""
+    inside = [Counter[str]() for _ in labels]
+    for split, members in files.items():
+        depth = 1 + len(folders[split].relative_to(root).parts)
+        for file in members:
+            parts = Path(file.name).parts[depth:]
+            if len(parts) > 1:
+                inside[file.label][parts[0]] += 1
+    return [
+        f"class {label!r} includes the files in its sub-folders {shortened(map(repr, sorted(counts)))} "
+        f"(files: {counts.total():,}); if those are classes, move them up to the other classes"
+        for label, counts in zip(labels, inside, strict=True)
+        if counts
+    ]
 
 
 def _several_folders_in(home: Path) -> Path | None:

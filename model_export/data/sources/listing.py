@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from app.decoders import formats
+from app.errors import InvalidRequest
 from model_export.errors import BadData
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ SPLIT_NAMES = {
 """What a split may be called, in small letters, and its name here."""
 
 _LEAST_SIDE, _ENLARGED = 16, 32
+_BEGINNING = 16
+"""Bytes in which every format is recognised."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Listing:
     channels: int | None = None
     """Channels by default; None: what the files have."""
     skipped: tuple[str, ...] = ()
-    """Images that are of no class or cannot be opened, each with the reason."""
+    """Files that are of no class, cannot be opened or are no images, each with the reason."""
     notes: tuple[str, ...] = ()
     """What may be a mistake in the layout of the data."""
 
@@ -71,6 +75,24 @@ def stamp_of(path: Path) -> str:
     """
     found = path.stat()
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
+def why_no_image(path: Path) -> str:
+    """Say why a file cannot be meant to be an image; empty if its name ends, or its content begins, like one.
+
+    Such files, as annotations beside the images, take no part in anything. One that is empty or damaged, but has the
+    name of an image, does: decoding skips it.
+    """
+    if path.suffix.lower() in formats.SUFFIXES:
+        return ""
+    try:
+        with path.open("rb") as file:
+            formats.recognise(file.read(_BEGINNING), None)
+    except InvalidRequest as error:
+        return str(error)
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    return ""
 
 
 def of_arrays(split: str, images: NDArray[Any], numbers: NDArray[np.integer[Any]], stamp: str = "") -> list[File]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from app.errors import MissingInput
 from model_export.console import mounts
-from model_export.data.sources.listing import SPLIT_NAMES, File, Listing, check_names, clean, stamp_of
+from model_export.console.numbers import shortened
+from model_export.data.sources.listing import SPLIT_NAMES, File, Listing, check_names, clean, stamp_of, why_no_image
 from model_export.errors import BadData
 
 _NEEDED = ("file", "label")
@@ -41,7 +42,7 @@ def listing(path: Path, *, measuring: bool = False) -> Listing:
         measuring: For measuring only: one class is enough, and ``train`` may be missing.
 
     Raises:
-        MissingInput: There is no such file.
+        MissingInput: There is no such file, or it names no image.
         BadData: It is no such table, or names files that do not exist; the message names the first lines.
     """
     rows, notes = _read(path)
@@ -50,9 +51,11 @@ def listing(path: Path, *, measuring: bool = False) -> Listing:
     if not measuring:
         _check_classes(path, rows, labels)
     numbers = {label: number for number, label in enumerate(labels)}
-    files: dict[str, list[File]] = {}
+    rows = sorted(rows, key=lambda row: row.file)
+    files: dict[str, list[File]] = {row.split: [] for row in rows}
     lost: dict[int, str] = {}
-    for row in sorted(rows, key=lambda row: row.file):
+    skipped: list[str] = []
+    for row in rows:
         file = path.parent / row.file
         try:
             if not file.is_file():
@@ -62,13 +65,19 @@ def listing(path: Path, *, measuring: bool = False) -> Listing:
         except OSError as error:  # a folder that may not be entered; a name that is too long
             lost[row.line] = f"{row.file!r}: {error.strerror}"
             continue
-        found = File(row.file, numbers[row.label], file.read_bytes, stamp, size, row.group)
-        files.setdefault(row.split, []).append(found)
+        if why := why_no_image(file):
+            skipped.append(f"{row.file}: {why}")
+            continue
+        files[row.split].append(File(row.file, numbers[row.label], file.read_bytes, stamp, size, row.group))
     if lost:
         slashes = ", with / between folders" if any("\\" in row.file for row in rows if row.line in lost) else ""
         lines = [f"line {line}: {reason}" for line, reason in sorted(lost.items())]
         raise _bad(path, lines, f"; paths are relative to {path.parent}{slashes}")
-    return Listing(path.resolve().stem, labels, files, notes=tuple(notes))
+    if not any(files.values()):
+        raise MissingInput(f"{path} names no image; skipped {shortened(skipped)}")
+    if measuring:
+        files = {split: members for split, members in files.items() if members}
+    return Listing(path.resolve().stem, labels, files, skipped=tuple(skipped), notes=tuple(notes))
 
 
 def _check_classes(path: Path, rows: list[_Row], labels: tuple[str, ...]) -> None:
