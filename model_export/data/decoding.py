@@ -120,19 +120,37 @@ def _decode(
     array, index = folder / "images.npy", folder / "index.json"
     folder.mkdir(parents=True, exist_ok=True)
     with storage.locked(folder / "lock", wait=True):  # a second process waits, and then finds it done
-        if not index.is_file():
+        if index.is_file():
             try:
-                batch = _reserve(array, (len(files), *shape))
-                split, skipped = _fill(name, files, batch, value_range)
-                batch.flush()
-            except BaseException:  # an interrupt, too
-                array.unlink(missing_ok=True)
-                raise
-            _write(index, split, skipped)
+                return _kept(array, index, (len(files), *shape))
+            except (ValueError, EOFError, FileNotFoundError, KeyError, TypeError):  # TypeError: JSON of another kind
+                say(f"note: what {folder} has cached of {name} is damaged; it is decoded again")
+            index.unlink()
+        array.unlink(missing_ok=True)  # another process may still read the one that was there
+        try:
+            batch = _reserve(array, (len(files), *shape))
+            split, skipped = _fill(name, files, batch, value_range)
+            batch.flush()
+        except BaseException:  # an interrupt, too
+            array.unlink(missing_ok=True)
+            raise
+        _write(index, split, skipped)
+        return _kept(array, index, (len(files), *shape))
+
+
+def _kept(array: Path, index: Path, shape: tuple[int, ...]) -> tuple[Split, list[str]]:
+    """Map a cached split, with room for all images of this shape.
+
+    Raises:
+        ValueError, EOFError, FileNotFoundError, KeyError, TypeError: Its files are damaged.
+    """
     found = json.loads(index.read_text())
-    decoded = np.load(array, mmap_mode="r")[: len(found["labels"])]
+    images = np.load(array, mmap_mode="r")
+    if (images.shape, images.dtype) != (shape, np.uint8):
+        raise ValueError
     labels = np.array(found["labels"], np.int64)
-    return Split(decoded, labels, tuple(found["names"]), tuple(found["digests"]), found["headers"]), found["skipped"]
+    split = Split(images[: len(labels)], labels, tuple(found["names"]), tuple(found["digests"]), found["headers"])
+    return split, found["skipped"]
 
 
 def _empty(count: int, shape: Shape) -> NDArray[np.uint8]:

@@ -70,6 +70,36 @@ def test_a_cache_that_was_not_finished_is_made_again(folder, tmp_path):
     same(first, datasets.load(str(folder), cache=tmp_path / "cache"))
 
 
+@pytest.mark.parametrize("name", ["images.npy", "index.json"])
+@pytest.mark.parametrize("size", [None, 0, 100, -1, -1000])
+def test_a_cache_that_is_damaged_is_made_again(folder, tmp_path, name, size, capsys):
+    """As by a disk that was full or by someone who made room: a file is gone, empty or cut."""
+    first = datasets.load(str(folder))
+    datasets.load(str(folder), cache=tmp_path / "cache")
+    damaged = list((tmp_path / "cache").rglob(name))
+    for path in damaged:
+        content = path.read_bytes()
+        path.unlink()
+        if size is not None:
+            path.write_bytes(content[:size])
+    capsys.readouterr()
+
+    for again in (True, False):
+        same(first, datasets.load(str(folder), cache=tmp_path / "cache"))
+        said = capsys.readouterr().err.count("is damaged; it is decoded again")
+        whole = not again or (name, size) == ("index.json", None)  # without it, the cache was never finished
+        assert said == (0 if whole else len(damaged))
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"labels": 1}'])
+def test_a_cache_whose_index_says_something_else_is_made_again(folder, tmp_path, content):
+    first = datasets.load(str(folder), cache=tmp_path / "cache")
+    for path in (tmp_path / "cache").rglob("index.json"):
+        path.write_text(content)
+
+    same(first, datasets.load(str(folder), cache=tmp_path / "cache"))
+
+
 def test_other_content_of_the_same_size_and_time_is_decoded_again(tmp_path):
     """As archives unpack it that give all their files one time."""
     for version, value in enumerate((10, 200)):
