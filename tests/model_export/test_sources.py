@@ -357,6 +357,30 @@ def test_small_arrays_are_enlarged_to_what_the_trunk_needs(tmp_path):
     assert datasets.load(str(tmp_path / "small.npz")).shape == (32, 32, 1)
 
 
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (4, 20, 20), (3, 240, 320), (1, 240, 320)])
+@pytest.mark.parametrize("measuring", [False, True])
+def test_arrays_as_pytorch_keeps_them_are_not_taken_for_flat_images_with_many_channels(tmp_path, shape, measuring):
+    images, labels = arrays(12, shape)
+    np.savez(tmp_path / "data.npz", x=images, y=labels)
+
+    with pytest.raises(BadData, match=rf"{shape[2]}\] look like \[N, C, H, W\].*; .* as by x.transpose\(0, 2, 3, 1\)"):
+        sources.find(str(tmp_path / "data.npz"), measuring=measuring)
+    np.savez(tmp_path / "data.npz", x=images.transpose(0, 2, 3, 1), y=labels)
+    assert sources.find(str(tmp_path / "data.npz"), measuring=measuring).channels == shape[0]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(4, 200, 13), (1, 180, 200), (3, 3, 103), (4, 4, 4), (3, 4, 4), (1, 64), (4, 64), (5, 32, 32), (32, 32, 3)],
+)
+def test_no_other_arrays_are_taken_for_those_of_pytorch(tmp_path, shape):
+    """Such as single lines of a scanner with many bands, or the surroundings of one pixel."""
+    images, labels = arrays(12, shape)
+    np.savez(tmp_path / "data.npz", x=images, y=labels)
+
+    assert sources.find(str(tmp_path / "data.npz")).channels == (shape[2] if len(shape) > 2 else 1)
+
+
 def test_names_of_a_npz_file_may_be_bytes(tmp_path):
     images, labels = arrays(12, classes=2)
     np.savez(tmp_path / "data.npz", x=images, y=np.array(["Å".encode(), b"b"])[labels])

@@ -13,6 +13,7 @@ import numpy as np
 
 from app.decoders import formats
 from app.errors import InvalidRequest
+from model_export.choices import MOST_CHANNELS
 from model_export.errors import BadData
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ SPLIT_NAMES = {
 """What a split may be called, in small letters, and its name here."""
 
 _LEAST_SIDE, _ENLARGED = 16, 32
+_FEW_CHANNELS = (1, 3, 4)
 _BEGINNING = 16
 """Bytes in which every format is recognised."""
 
@@ -113,12 +115,27 @@ def size_of_arrays(images: NDArray[Any]) -> tuple[tuple[int, int], int]:
     """Choose height, width and channels for arrays; small ones are enlarged to what the trunk needs.
 
     Raises:
-        BadData: The array does not hold images.
+        BadData: The array does not hold images, or their channels come first, as in PyTorch.
     """
     if images.ndim not in (3, 4):
         raise BadData(f"images of shape {list(images.shape)} cannot be used; store [N, H, W] or [N, H, W, C]")
+    if _channels_come_first(images.shape):
+        raise BadData(
+            f"images of shape {list(images.shape)} look like [N, C, H, W], but are read as [N, H, W, C]; store "
+            "them so, as by x.transpose(0, 2, 3, 1)"
+        )
     height, width = (min(LARGEST_SIDE, side) if side >= _LEAST_SIDE else _ENLARGED for side in images.shape[1:3])
     return (height, width), images.shape[3] if images.ndim == 4 else 1
+
+
+def _channels_come_first(shape: tuple[int, ...]) -> bool:
+    """Tell whether arrays can only be meant as ``[N, C, H, W]``: squares, or of more channels than are read.
+
+    A few lines of a scanner with many bands, such as ``[N, 4, 200, 13]``, are images as they are.
+    """
+    if len(shape) != 4 or shape[1] not in _FEW_CHANNELS or shape[3] <= max(_FEW_CHANNELS):
+        return False
+    return shape[2] == shape[3] or shape[3] > MOST_CHANNELS
 
 
 def name_classes(numbers: NDArray[Any], labels: tuple[str, ...] | None) -> tuple[str, ...]:
