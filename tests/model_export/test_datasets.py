@@ -268,12 +268,61 @@ def splits(folder, **names):
 
 
 @pytest.mark.parametrize(
-    "names", [("train", "valid", "test"), ("Train", "Val", "TEST"), ("train", "Validation", "Test")]
+    "names",
+    [
+        ("train", "valid", "test"),
+        ("Train", "Val", "TEST"),
+        ("train", "Validation", "Test"),
+        ("Training", "Validation", "Testing"),
+    ],
 )
 def test_splits_go_by_other_names_too(folder, names):
     splits(folder, train=names[0], validation=names[1], test=names[2])
 
     assert datasets.load(str(folder)).counts() == {"train": 24, "validation": 8, "test": 8}
+
+
+@pytest.mark.parametrize(
+    ("names", "wrapped"),
+    [(("Training_set", "val-set", "test_set"), False), (("seg_train", "seg_valid", "seg_test"), True)],
+)
+def test_splits_with_names_of_their_own_are_not_trained_as_classes(folder, names, wrapped, capsys):
+    splits(folder, train=names[0], validation=names[1], test=names[2])
+    given = [folder / name for name in names]
+    for path in given if wrapped else ():  # as some archives are
+        path.rename(folder / "inner")
+        path.mkdir()
+        (folder / "inner").rename(path / path.name)
+    given = [path / path.name if wrapped else path for path in given]
+
+    assert main(["train", str(folder)]) == 65
+
+    (line,) = capsys.readouterr().err.splitlines()
+    meant = {"train": given[0], "validation": given[1], "test": given[2]}
+    assert "have the same folders in them, 'bright', 'dark': they are splits, not classes; rename " in line
+    for split, path in meant.items():
+        assert f"{path} to {folder / split}" in line
+    for split, path in meant.items():
+        path.rename(folder / split)
+    assert datasets.load(str(folder)).counts() == {"train": 24, "validation": 8, "test": 8}
+
+
+@pytest.mark.parametrize("labels", [("cat", "dog"), ("train_station", "valley")])
+def test_classes_may_have_sub_folders_of_the_same_names(folder, labels):
+    """As of the same cameras; nor are splits advised to be mixed that nobody could know."""
+    for label, name in zip(("bright", "dark"), labels, strict=True):
+        (folder / name / "day").mkdir(parents=True)
+        (folder / label).rename(folder / name / "night")
+        (folder / name / "night" / "00.png").rename(folder / name / "day" / "00.png")
+
+    dataset = datasets.load(str(folder))
+
+    assert dataset.labels == labels
+    assert dataset.notes == tuple(
+        f"class {name!r} includes the files in its sub-folders 'day', 'night' (files: 20); if those are classes, call "
+        "the folders that they are in train, validation and test"
+        for name in labels
+    )
 
 
 def test_a_folder_beside_the_splits_is_named(folder, capsys):

@@ -87,7 +87,7 @@ LINES = ["dark/00.png,dark", "dark/01.png,dark", "dark/02.png,dark", "bright/00.
         ("file,label", [*LINES[:1], "", "dark/01.png,dark,x"], r"line 4: 3 cells"),
         ("file,label", [",dark"], r"line 2: the file is empty"),
         ("file,label", ["dark/00.png,  "], r"line 2: the label is empty"),
-        ("file,label,split", ["dark/00.png,dark,training"], r"line 2: the split is 'training'; it can be train"),
+        ("file,label,split", ["dark/00.png,dark,learn"], r"line 2: the split is 'learn'; it can be train"),
         ("file,label,split", ["dark/00.png,dark,"], r"line 2: the split is ''"),
         ("file,label,group", ["dark/00.png,dark,"], r"line 2: the group is empty; give an image .* of its own"),
         ("file,label", [*LINES, "dark/../dark/00.png,bright"], r"line 7: \S+ is in line 2 already"),

@@ -24,10 +24,12 @@ LARGEST_SIDE = 128
 
 SPLIT_NAMES = {
     "train": "train",
+    "training": "train",
     "validation": "validation",
     "val": "validation",
     "valid": "validation",
     "test": "test",
+    "testing": "test",
 }
 """What a split may be called, in small letters, and its name here."""
 

@@ -152,7 +152,7 @@ def _row(line: int, cells: dict[str, str]) -> tuple[_Row, str]:
     if not row.file or not row.label:
         return row, f"the {'label' if row.file else 'file'} is empty"
     if name is None:
-        return row, f"the split is {split!r}; it can be train, validation (or val, valid) or test"
+        return row, f"the split is {split!r}; it can be train (or training), validation (val, valid) or test (testing)"
     if "group" in cells and not row.group:
         return row, "the group is empty; give an image that belongs to no other a group of its own"
     return row, ""
