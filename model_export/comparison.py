@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from app.registry.layout import FILE
-from model_export import architectures, choices, conversion, files, training
+from model_export import architectures, choices, conversion, files, places, training
 from model_export.artifact import provenance
 from model_export.console.numbers import counted
 from model_export.console.progress import say
@@ -123,7 +123,7 @@ def _done(folder: Path) -> dict[tuple[str, int], Trained]:
 
 def new_folder(dataset: str) -> Path:
     """Make the next numbered folder ``comparisons/<data set>/<number>``."""
-    return files.numbered(Path("comparisons") / choices.slug(dataset, "data"))
+    return files.numbered(places.COMPARISONS / choices.slug(dataset, "data"))
 
 
 def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, budget: Budget, folder: Path) -> Trained:

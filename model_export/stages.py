@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from model_export import datasets, files, publishing
+from model_export import datasets, files, places, publishing
 from model_export.arguments import parse_again
 from model_export.artifact import provenance, repeating, succession
 from model_export.console import interrupts
@@ -88,6 +88,8 @@ def _arguments_of(run: Run, now: argparse.Namespace) -> argparse.Namespace:
 
 def load(arguments: argparse.Namespace, *, training: bool = True) -> Dataset:
     """Load the data and report on it; with ``--fail-on-leakage``, stop if two splits share an image."""
+    if training:
+        places.check(arguments)
     dataset = datasets.load(
         arguments.data,
         size=arguments.size,

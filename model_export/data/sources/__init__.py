@@ -42,6 +42,16 @@ def find(data: str, labels: tuple[str, ...] | None = None, *, measuring: bool = 
     return folder.listing(path, measuring=measuring)
 
 
+def holds(data: str, place: Path) -> bool:
+    """Tell whether a folder, which need not exist yet, is read as part of a data set."""
+    from model_export.data.sources import layout  # noqa: PLC0415
+
+    path = Path(data)
+    if not data or data == DIGITS or data.startswith(TFDS) or not path.is_dir() or numbered(data):
+        return False
+    return layout.holds(path, place)
+
+
 def is_table(data: str) -> bool:
     """Tell whether a source is a table of images."""
     return Path(data).suffix.lower() == ".csv" and not Path(data).is_dir()

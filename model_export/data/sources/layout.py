@@ -31,6 +31,16 @@ def split_folders(root: Path) -> dict[str, Path]:
     return folders
 
 
+def holds(root: Path, place: Path) -> bool:
+    """Tell whether a folder, which need not exist yet, is in a class or would be one, perhaps by a link."""
+    there = Path(os.path.realpath(place))
+    for folder in split_folders(root).values() or [root]:
+        for home in (Path(os.path.realpath(path)) for path in (folder, *subfolders(folder))):
+            if there.is_relative_to(home) and not any(map(hidden, there.relative_to(home).parts)):
+                return True
+    return False
+
+
 def left_out(root: Path, splits: dict[str, Path]) -> list[str]:
     """Name the folders beside those of the splits, which are not read."""
     others = shortened(repr(path.name) for path in subfolders(root) if splits and path not in splits.values())
