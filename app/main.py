@@ -115,6 +115,7 @@ async def _lifespan(
     repository.stopped = True
     for task in tasks:
         task.cancel()
+    repository.loader.stop()  # the threads are waited for
     service.classifier.close()
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -134,6 +134,15 @@ def wait_for(condition, limit_s=START_LIMIT_S):
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.02)
+    return found
+
+
+def children(pid):
+    """The processes that another has started, in any of its threads."""
+    found = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            found += (thread / "children").read_text().split()
     return found
 
 

@@ -6,8 +6,6 @@ import hashlib
 import logging
 import re
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from app import devices, faults, interpreter, memory
 from app.errors import DeviceUnavailable, InvalidArtifact, UnreadableArtifact
 from app.model import Model
+from app.registry.trials import Trials
 from app.sessions import Device
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ class Loader:
         self._threads = threads
         self._max_batch_size = max_batch_size
         self._one_at_a_time = threading.Lock()  # lest one model be taken for as large as two; a trial is outside
+        self._trials = Trials()
 
     @classmethod
     def of(cls, settings: Settings, threads: int) -> Loader:
@@ -67,6 +67,7 @@ class Loader:
         Raises:
             InvalidArtifact: It cannot be served; says why. :class:`app.errors.UnreadableArtifact`, where that may pass.
             DeviceUnavailable: The device cannot be used.
+            Draining: It had to be tried, and :meth:`stop` was called.
         """
         try:
             data = path.read_bytes()
@@ -85,6 +86,10 @@ class Loader:
         # What the process has grown by, within bounds: something else may have made it grow or shrink at the same time.
         smallest = 2 * len(data) + 1_000_000
         return model, min(max(smallest, taken), 8 * smallest + 64_000_000)
+
+    def stop(self) -> None:
+        """End the trials that are on, and begin no more."""
+        self._trials.stop()
 
     def _load(self, data: bytes, path: Path) -> Model:
         device = self._choose_device()
@@ -117,15 +122,12 @@ class Loader:
         return self._device
 
     def _try(self, data: bytes) -> None:
-        command = [sys.executable, "-m", "app.registry.trial", str(self._max_batch_size)]
         try:
-            done = subprocess.run(  # noqa: S603  # our own module
-                command, input=data, capture_output=True, timeout=_TRIAL_S, check=False, cwd=Path(__file__).parents[2]
-            )
-        except subprocess.TimeoutExpired:
+            code, said = self._trials.run(data, self._max_batch_size, _TRIAL_S)
+        except TimeoutError:
             raise InvalidArtifact(f"it was not loaded and run within {_TRIAL_S} s") from None
-        if -done.returncode in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group, as at a stop
+        if -code in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group, as at a stop
             raise UnreadableArtifact("it was not loaded: a signal has ended the process that tried it")
-        if done.returncode != 0:
-            said = _SAID_ERROR.search(done.stderr.decode(errors="replace"))
-            raise InvalidArtifact(said[1] if said else f"loading it ends the process ({done.returncode})")
+        if code != 0:
+            error = _SAID_ERROR.search(said)
+            raise InvalidArtifact(error[1] if error else f"loading it ends the process ({code})")

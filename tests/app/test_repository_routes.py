@@ -1,6 +1,5 @@
 """Models in and out of service by request, for those who hold the admin key."""
 
-import contextlib
 import os
 import re
 import select
@@ -10,7 +9,6 @@ import time
 from contextlib import ExitStack
 from itertools import permutations
 from multiprocessing import Pipe
-from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -28,7 +26,7 @@ from tests.app.test_metrics import scrape
 from tests.app.test_predictions import assert_problem
 from tests.app.test_protocol import connect, get, read_all
 from tests.app.test_workers import workers_ready
-from tests.conftest import serving, wait_for, wait_until_ready
+from tests.conftest import children, serving, wait_for, wait_until_ready
 
 KEY = "an admin key that is long"
 ADMIN = {"Authorization": f"Bearer {KEY}"}
@@ -254,15 +252,6 @@ def test_an_order_is_carried_out_everywhere_although_nobody_waits_for_it(tmp_pat
 
         assert said == "499"
         client.log.wait_for(rf"(?s)loaded toy:{number}.*loaded toy:{number}")
-
-
-def children(pid):
-    """The processes that a worker has started, in any of its threads."""
-    found = []
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
-            found += (thread / "children").read_text().split()
-    return found
 
 
 def answered(connection):

@@ -18,7 +18,8 @@ from app.server import lifecycle
 from tests import toys
 from tests.app.test_predictions import assert_problem
 from tests.app.test_protocol import connect, get, post, read_all, read_one
-from tests.conftest import limited, serving, wait_for, wait_for_metric
+from tests.app.test_watching import appear, never_ends
+from tests.conftest import children, limited, serving, wait_for, wait_for_metric
 
 PHOTO = {"file": toys.plain(1)}
 
@@ -332,6 +333,23 @@ def test_new_versions_do_not_hold_up_the_end(tmp_path):
 
         assert client.process.wait(60) == 0
         assert "loaded toy:41 " not in client.log.text
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_version_that_is_just_being_tried_ends_with_the_service(tmp_path, number, count):
+    """However that ends; and the service does not wait for it, as a trial may take a minute."""
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, MODELS_POLL_S=0.1, SHUTDOWN_TIMEOUT_S=60, WORKERS=count) as client:
+        serve = wait_for(lambda: len(found := workers(client)) == 2 and found) if count > 1 else [client.process.pid]
+        appear(tmp_path, "toy", 2, never_ends())
+        trials = [int(wait_for(lambda pid=pid: children(pid))[0]) for pid in serve]
+        wait_for(lambda: all(os.getpriority(os.PRIO_PROCESS, pid) > 0 for pid in trials))  # which is when it begins
+        client.process.send_signal(number)
+
+        assert client.process.wait(20) == (0 if number == signal.SIGTERM else -number)
+        wait_for(lambda: not [pid for pid in trials if os.path.exists(f"/proc/{pid}")], 20)
+        assert "ERROR" not in client.log.text
 
 
 def test_a_request_in_progress_is_finished_even_if_no_thread_can_be_started(models):

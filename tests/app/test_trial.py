@@ -1,5 +1,6 @@
 """A model that is not known is loaded where it can do no harm: what it may take is bounded by the operating system."""
 
+import os
 import re
 import resource
 import signal
@@ -25,7 +26,7 @@ sys.exit(trial.main())
 
 def tried(model, *, memory=trial._MEMORY_BYTES, seconds=trial._PROCESSOR_S, **options):
     """Try a model under these limits; returns the exit code and what was said."""
-    command = [sys.executable, "-c", SMALL.format(memory=memory, seconds=seconds), "2"]
+    command = [sys.executable, "-c", SMALL.format(memory=memory, seconds=seconds), "2", str(os.getpid())]
     done = subprocess.run(command, input=model, capture_output=True, cwd=ROOT, check=False, timeout=60, **options)
     return done.returncode, done.stderr.decode()
 
