@@ -116,6 +116,7 @@ async def _lifespan(
     for task in tasks:
         task.cancel()
     repository.loader.stop()  # the threads are waited for
+    service.loads.shutdown(cancel_futures=True)
     service.classifier.close()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from app.admission import Admission
@@ -15,6 +16,8 @@ from app.metrics import Metrics
 from app.repository import Repository
 from app.settings import Settings
 from app.watching import Watcher
+
+_LOADS_AT_ONCE = 2
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,8 @@ class Service:
     """Whether the process has been told to stop; no lock, because a signal may come while another is handled."""
     tell_others: Callable[[Order], None] = lambda _: None
     """Passes an operator's order on to the other workers."""
+    loads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_LOADS_AT_ONCE, "load"))
+    """For operators' orders to load: the threads that requests share are not to wait for them all."""
 
     def why_not_ready(self) -> Unavailable | None:
         """Say why ``/readyz`` does not answer 200; None where it does."""

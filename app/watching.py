@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from app import starting
 from app.errors import MultipoolError, NothingToServe
 from app.registry.artifacts import Found, Stamp
+from app.registry.versions import Entry
 from app.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -18,8 +21,10 @@ class Watcher:
     """Looks at the model repository's folder again and again.
 
     A file is read once it has not changed from one look to the next, and tried once per content: one that was refused
-    is tried again when it has changed, or when an operator asks for it. A version is forgotten when its file is gone;
-    when everything is gone, because a volume is not mounted for instance, what is loaded is served as before.
+    is tried again when it has changed, or when an operator asks for it. A version is forgotten when its file is gone,
+    but not before what is new of the same model has been loaded; when everything is gone, because a volume is not
+    mounted for instance, what is loaded is served as before. To try a file may take a minute: meanwhile versions of
+    other models are forgotten all the same, and loaded if an operator asks for it.
     """
 
     def __init__(self, repository: Repository, interval_s: float) -> None:
@@ -29,23 +34,32 @@ class Watcher:
         self._gone: set[Found] = set()  # at the last look
         self._tried: dict[Found, Stamp | None] | None = None
         self._problem = ""
-        self._looking = threading.Lock()  # operators' requests look too
+        self._loading: asyncio.Task[None] | None = None
+        self._at_work: set[str] = set()  # models that are being loaded
+        self._looking = threading.Condition()  # guards what was seen and what is at work; operators' requests look too
 
     async def run(self) -> None:
         """Look until cancelled."""
-        while True:
-            await asyncio.sleep(self._interval_s)
-            problem, unexpected = "", None
-            try:
-                await asyncio.to_thread(self.look if self._repository.ready else self._start_again)
-            except Exception as error:  # noqa: BLE001  # whatever went wrong, the next look may go well
-                problem = str(error) or repr(error)
-                unexpected = None if isinstance(error, MultipoolError | OSError) else error
-            if problem and problem != self._problem:
-                log.error("nothing is loaded or removed: %s", problem, exc_info=unexpected)
-            elif self._problem and not problem:
-                log.info("versions are loaded and removed again")
-            self._problem = problem
+        try:
+            while True:
+                await asyncio.sleep(self._interval_s)
+                await self._try_to_look()
+        finally:
+            if self._loading is not None:
+                self._loading.cancel()
+
+    async def _try_to_look(self) -> None:
+        problem, unexpected = "", None
+        try:
+            await self._look_on()
+        except Exception as error:  # noqa: BLE001  # whatever went wrong, the next look may go well
+            problem = str(error) or repr(error)
+            unexpected = None if isinstance(error, MultipoolError | OSError) else error
+        if problem and problem != self._problem:
+            log.error("nothing is loaded or removed: %s", problem, exc_info=unexpected)
+        elif self._problem and not problem:
+            log.info("versions are loaded and removed again")
+        self._problem = problem
 
     def _start_again(self) -> None:
         """Load everything, which could not be served at the start: once, and whenever the folder has changed since."""
@@ -55,8 +69,20 @@ class Watcher:
             self._tried = look
             starting.load(self._repository)
 
+    async def _look_on(self) -> None:
+        """Look, and load what is new; where that takes longer than to the next look, it goes on beside it."""
+        if not self._repository.ready:
+            await asyncio.to_thread(self._start_again)
+            return
+        new = await asyncio.to_thread(self._notice)
+        if self._loading is None and new:
+            self._loading = asyncio.create_task(asyncio.to_thread(self._load, new))
+        if self._loading is not None and (await asyncio.wait({self._loading}, timeout=self._interval_s))[0]:
+            done, self._loading = self._loading, None
+            done.result()
+
     def look(self, model: str | None = None) -> None:
-        """Look once, and load or remove what has changed.
+        """Look once, and load or remove what has changed; blocks.
 
         Args:
             model: Look at this one alone, as an operator asks for it: do not wait for another look at what is new or
@@ -65,30 +91,71 @@ class Watcher:
         Raises:
             NothingToServe: The folder is empty.
         """
-        with self._looking:
-            self._look(model)
+        if model is None:
+            self._load(self._notice())
+            return
+        with self._turn(model):
+            with self._looking:
+                look = {found: stamp for found, stamp in self._survey().items() if found.name == model}
+            for found, stamp in look.items():
+                if self._repository.stopped:
+                    return
+                if self._is_new(found, stamp, again=True):
+                    self._repository.admit(found, frozenset())
+            with self._looking:
+                for entry in self._missing(look):
+                    if entry.name == model:
+                        self._repository.remove(entry)
 
-    def _look(self, model: str | None) -> None:
+    def _notice(self) -> dict[Found, Stamp | None]:
+        """Look at everything: remove what is gone, and return what is to be loaded, with the state of its file."""
+        with self._looking:
+            look = self._survey()
+            settled = {found: stamp for found, stamp in look.items() if self._last_look.get(found) == stamp}
+            new = {found: stamp for found, stamp in settled.items() if self._is_new(found, stamp)}
+            busy = {found.name for found in new} | self._at_work
+            missing = self._missing(look)
+            for entry in missing:
+                if entry.found in self._gone and entry.name not in busy:
+                    self._repository.remove(entry)
+            self._last_look, self._gone = look, {entry.found for entry in missing}
+            return new
+
+    def _load(self, new: dict[Found, Stamp | None]) -> None:
+        for found, stamp in new.items():
+            with self._turn(found.name):
+                if self._repository.stopped:
+                    return
+                if found.stamp() == stamp and self._is_new(found, stamp):  # still: an operator may have asked for it
+                    self._repository.admit(found, frozenset())
+
+    @contextmanager
+    def _turn(self, model: str) -> Iterator[None]:
+        """Wait until nobody else loads this model, as the same file would be tried twice."""
+        with self._looking:
+            self._looking.wait_for(lambda: model not in self._at_work)
+            self._at_work.add(model)
+        try:
+            yield
+        finally:
+            with self._looking:
+                self._at_work.remove(model)
+                self._looking.notify_all()
+
+    def _survey(self) -> dict[Found, Stamp | None]:
         folder = self._repository.folder
         there = folder.look()
         if not there and not folder.unreadable:
             raise NothingToServe(f"the model repository {str(folder.root)!r} holds no file that can be read")
-        look = {found: found.stamp() for found in there if model in (None, found.name)}
-        for found, stamp in look.items():
-            if self._repository.stopped:
-                return
-            entry = self._repository.entry(found)
-            tried = entry is not None and entry.stamp == stamp and not (model and entry.refused)
-            if stamp is None or tried:
-                continue
-            if model or self._last_look.get(found) == stamp:
-                self._repository.admit(found, frozenset())
-        gone = set()
-        for entry in list(self._repository.entries()):
-            if look.get(entry.found) is not None or folder.hides(entry.found) or model not in (None, entry.name):
-                continue
-            gone.add(entry.found)
-            if model or entry.found in self._gone:
-                self._repository.remove(entry)
-        if model is None:
-            self._last_look, self._gone = look, gone
+        return {found: found.stamp() for found in there}
+
+    def _is_new(self, found: Found, stamp: Stamp | None, *, again: bool = False) -> bool:
+        """Whether a file is to be tried; ``again`` although it was refused."""
+        entry = self._repository.entry(found)
+        return stamp is not None and (entry is None or entry.stamp != stamp or bool(again and entry.refused))
+
+    def _missing(self, look: dict[Found, Stamp | None]) -> list[Entry]:
+        """Versions that are known and not there; nothing can be said of those in folders that cannot be read."""
+        hides = self._repository.folder.hides
+        entries = list(self._repository.entries())
+        return [entry for entry in entries if look.get(entry.found) is None and not hides(entry.found)]

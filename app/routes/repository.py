@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app import catalogue
-from app.errors import InvalidArtifact, MalformedRequest, ModelNotFound, NotReady
+from app.errors import InvalidArtifact, MalformedRequest, ModelNotFound, MultipoolError, NotReady
 from app.http import failures
 from app.http.uploads import read_body
 from app.routes.dependencies import AnyService, ready
@@ -61,7 +61,10 @@ async def load(request: Request, service: AnyService, name: str) -> dict[str, An
             "a load takes nothing but the model's name, no files and no config; put them into the model repository"
         )
     await ready(request)  # before that, most models are not known
-    await asyncio.to_thread(_load, service, name)
+    loading = asyncio.get_running_loop().run_in_executor(service.loads, _load, service, name)
+    failure = await asyncio.shield(loading)  # which goes on if the client does not wait, even if it has not begun
+    if failure is not None:
+        raise failure
     return {}
 
 
@@ -81,15 +84,16 @@ async def unload(request: Request, service: AnyService, name: str) -> dict[str, 
     return {}
 
 
-def _load(service: Service, name: str) -> None:
-    """Load a model in all workers; in a thread, which goes on if the client does not wait."""
-    order = Order("load", name)
+def _load(service: Service, name: str) -> MultipoolError | None:
+    """Load a model in all workers; returns why it cannot be loaded, because nobody may be there to be told."""
+    failure = None
     try:
         service.load(name)
-    except (InvalidArtifact, NotReady):
-        service.tell_others(order)  # they too serve what they can
-        raise
-    service.tell_others(order)
+    except MultipoolError as error:
+        failure = error
+    if failure is None or isinstance(failure, InvalidArtifact | NotReady):  # the others, too, serve what they can
+        service.tell_others(Order("load", name))
+    return failure
 
 
 async def _document(request: Request) -> Any:

@@ -25,6 +25,7 @@ from tests import toys
 from tests.app.test_metrics import scrape
 from tests.app.test_predictions import assert_problem
 from tests.app.test_protocol import connect, get, read_all
+from tests.app.test_watching import never_ends
 from tests.app.test_workers import workers_ready
 from tests.conftest import children, serving, wait_for, wait_until_ready
 
@@ -252,6 +253,24 @@ def test_an_order_is_carried_out_everywhere_although_nobody_waits_for_it(tmp_pat
 
         assert said == "499"
         client.log.wait_for(rf"(?s)loaded toy:{number}.*loaded toy:{number}")
+
+
+def test_orders_that_take_long_do_not_keep_requests_from_being_answered(tmp_path):
+    """However many there are, and although nobody waits for them any more."""
+    toys.publish(tmp_path, "toy", 1)
+    toys.publish(tmp_path, "other", 1)
+    with serving(tmp_path, ADMIN_KEY=KEY, MODELS_POLL_S=0) as client:
+        toys.publish(tmp_path, "toy", 2, never_ends())
+        for _ in range(40):  # more than the threads that requests share, on any machine
+            with connect(client) as impatient:
+                impatient.sendall(
+                    b"POST /v2/repository/models/toy/load HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
+                    b"Authorization: Bearer %b\r\n\r\n" % KEY.encode()
+                )
+                assert not select.select([impatient], [], [], 0.1)[0]
+        wait_for(lambda: client.log.text.count("models/toy/load 499") == 40)
+
+        assert client.post("/explain?model=other", files=PHOTO, timeout=20).status_code == 200
 
 
 def answered(connection):

@@ -21,7 +21,7 @@ from app.repository import Repository
 from app.watching import Watcher
 from tests import toys
 from tests.app.test_metrics import scrape
-from tests.conftest import serving, wait_for
+from tests.conftest import children, serving, wait_for
 
 PHOTO = {"file": toys.plain(128)}
 
@@ -213,6 +213,47 @@ def test_a_model_that_hangs_is_given_up(tmp_path, monkeypatch):
     path = toys.publish(tmp_path, "toy", 1, never_ends())
     with pytest.raises(InvalidArtifact, match="not loaded and run within 1 s"):
         loading.Loader(device="cpu", threads=1, max_batch_size=2).open(path, frozenset())
+
+
+def test_a_version_that_is_withdrawn_gives_way_while_another_model_is_tried(tmp_path):
+    """Which may take a minute. Other models can be loaded by request meanwhile, too."""
+    toys.publish(tmp_path, "toy", 1)
+    toys.publish(tmp_path, "toy", 2, toys.artifact(offset=0.25))
+    toys.publish(tmp_path, "other", 1)
+    with serving(tmp_path, MODELS_POLL_S=0.1, ADMIN_KEY="an admin key that is long") as client:
+        appear(tmp_path, "other", 2, never_ends())
+        (endless,) = wait_for(lambda: children(client.process.pid))
+        (tmp_path / "toy" / "2").rename(tmp_path / "toy" / "2.withdrawn")
+
+        wait_for(lambda: version(client) == 1, 30)
+        toys.publish(tmp_path, "toy", 3, toys.artifact(offset=0.75))
+        order = client.build_request(
+            "POST", "/v2/repository/models/toy/load", headers={"X-API-Key": "an admin key that is long"}
+        )
+        assert client.send(order).status_code == 200
+        assert version(client) == 3
+        assert endless in children(client.process.pid)
+        assert version(client, "other") == 1
+
+
+def test_a_model_that_is_replaced_answers_throughout(tmp_path, repository, monkeypatch):
+    """Its only version goes when another comes; that one is tried before."""
+    watcher = Watcher(repository, 1)
+    toys.publish(tmp_path, "toy", 2)
+    shutil.rmtree(tmp_path / "toy" / "1")
+    served, admit = [], Repository.admit
+
+    def admit_and_look(*arguments):
+        watcher._notice()  # as goes on meanwhile
+        served.append(repository.served.find("toy").number)
+        return admit(*arguments)
+
+    monkeypatch.setattr(Repository, "admit", admit_and_look)
+    for _ in range(3):
+        watcher.look()
+
+    assert served == [1]
+    assert [entry.number for entry in repository.entries()] == [2]
 
 
 def test_a_model_is_not_blamed_for_a_signal_that_ends_its_trial(tmp_path):
