@@ -2,6 +2,7 @@
 
 One finding per line, with advice if there is something to do. The exit code is the one with which the service itself
 would refuse to start, or 0; warnings do not count. A port in use is a warning: this service may be the one using it.
+Every version is first loaded in a process of its own, so that this command ends where the service would hang.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import onnxruntime as ort
 import orjson
 
 from app import apikeys, cores, devices, starting
-from app.errors import CannotListen, DeviceUnavailable, MultipoolError, NothingToServe, PortInUse
+from app.errors import CannotListen, DeviceUnavailable, HarmfulArtifact, MultipoolError, NothingToServe, PortInUse
 from app.registry.artifacts import Found
 from app.registry.loading import Loader
 from app.registry.misplaced import passed_over
@@ -156,7 +157,7 @@ def _files(settings: Settings) -> Finding:
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
-    """Load every version as the service would, and say where it really runs."""
+    """Load every version, and say where it really runs, or what the service would do without it."""
     loader = Loader.of(settings, cores.available())
     try:
         found = starting.check(settings.models_dir, settings.default_model, loader)
@@ -177,6 +178,8 @@ def _models(settings: Settings) -> Iterator[Finding]:
             yield Finding("ok", "model", text)
         elif isinstance(said, DeviceUnavailable):
             yield Finding("failure", "model", text, error=said)  # whatever else there is; it says itself what to do
+        elif isinstance(said, HarmfulArtifact) and settings.require_all_models:  # the service tries nothing first
+            yield Finding("failure", "model", f"{text}; the service may hang or crash with it", _REMOVE, said)
         elif (sound and not settings.require_all_models) or (
             one.name in sound and one.reference != settings.default_model
         ):
@@ -189,7 +192,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
 def _load(found: Found, loader: Loader) -> str | MultipoolError:
     """Say what a model is, or why it cannot be served; it is not kept."""
     try:
-        model, _ = loader.open(found.path)
+        model, _ = loader.open(found.path, frozenset())
     except MultipoolError as error:
         return error
     size = "×".join(map(str, model.shape))

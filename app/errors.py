@@ -25,7 +25,8 @@
     ├── InvalidUsage              a command line that asks for what cannot be
     ├── InvalidSettings           a setting is unknown or has no such value
     ├── InvalidArtifact           a model file that is not one of ours, or is damaged
-    │   └── UnreadableArtifact    cannot be read now
+    │   ├── UnreadableArtifact    cannot be read now
+    │   └── HarmfulArtifact       loading it ends the process, or does not end
     ├── NothingToServe            the model repository is absent or empty
     ├── DeviceUnavailable         the device that was asked for cannot be had
     └── CannotListen              the address cannot be had
@@ -137,6 +138,10 @@ class InvalidArtifact(MultipoolError):
 
 class UnreadableArtifact(InvalidArtifact):
     """A model file cannot be read or tried now; that may pass although the file stays as it is."""
+
+
+class HarmfulArtifact(InvalidArtifact):
+    """To load a model file takes too long, or ends the process that does so."""
 
 
 class NothingToServe(MultipoolError):

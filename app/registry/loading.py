@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from app import devices, faults, interpreter, memory
-from app.errors import DeviceUnavailable, InvalidArtifact, UnreadableArtifact
+from app.errors import DeviceUnavailable, HarmfulArtifact, InvalidArtifact, UnreadableArtifact
 from app.model import Model
 from app.registry.trials import Trials
 from app.sessions import Device
@@ -65,7 +65,8 @@ class Loader:
             The model, and about how many bytes of memory it takes.
 
         Raises:
-            InvalidArtifact: It cannot be served; says why. :class:`app.errors.UnreadableArtifact`, where that may pass.
+            InvalidArtifact: It cannot be served; says why. :class:`app.errors.UnreadableArtifact`, where that may pass;
+                :class:`app.errors.HarmfulArtifact`, where loading it without a trial would do harm.
             DeviceUnavailable: The device cannot be used.
             Draining: It had to be tried, and :meth:`stop` was called.
         """
@@ -125,9 +126,9 @@ class Loader:
         try:
             code, said = self._trials.run(data, self._max_batch_size, _TRIAL_S)
         except TimeoutError:
-            raise InvalidArtifact(f"it was not loaded and run within {_TRIAL_S} s") from None
+            raise HarmfulArtifact(f"it was not loaded and run within {_TRIAL_S} s") from None
         if -code in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group, as at a stop
             raise UnreadableArtifact("it was not loaded: a signal has ended the process that tried it")
         if code != 0:
             error = _SAID_ERROR.search(said)
-            raise InvalidArtifact(error[1] if error else f"loading it ends the process ({code})")
+            raise InvalidArtifact(error[1]) if error else HarmfulArtifact(f"loading it ends the process ({code})")

@@ -6,19 +6,29 @@ import re
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import onnxruntime as ort
 import pytest
 
 from tests import toys
+from tests.app.test_watching import never_ends
 from tests.conftest import ROOT, start
 
+SHORT = """
+import sys
+from app.registry import loading
+loading._TRIAL_S = 15
+from app.__main__ import main
+sys.exit(main(["doctor"]))
+"""
 
-def ask(models, *arguments, **settings):
+
+def ask(models, *options, arguments=("-m", "app", "doctor"), **settings):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MULTIPOOL_")}
     chosen = {"MODELS_DIR": models, "DEVICE": "cpu", "PORT": 0, **settings}
     environment |= {f"MULTIPOOL_{name}": str(value) for name, value in chosen.items()}
-    command = [sys.executable, "-m", "app", "doctor", *arguments]
+    command = [sys.executable, *arguments, *options]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -82,6 +92,24 @@ def test_a_model_that_is_not_required_is_a_warning_if_another_can_be_served(tmp_
     assert alone.returncode == served == 66
     assert beside.returncode == 0
     assert "warning  model        toy:1: " in beside.stdout
+
+
+def test_a_model_that_never_ends_is_found_and_the_doctor_ends(tmp_path):
+    """A service that requires all models would not start: it tries a version first only where it can do without it."""
+    toys.publish(tmp_path, "toy", 1)
+    toys.publish(tmp_path, "toy", 2, never_ends())
+
+    def with_all_required(value):
+        return ask(tmp_path, arguments=("-c", SHORT), REQUIRE_ALL_MODELS=value)
+
+    with ThreadPoolExecutor() as pool:
+        all_required, others_served = pool.map(with_all_required, ("true", "false"))
+
+    said = "model        toy:2: it was not loaded and run within 15 s; "
+    assert (all_required.returncode, others_served.returncode) == (65, 0)
+    assert f"failure  {said}the service may hang or crash with it\n" in all_required.stdout
+    assert f"warning  {said}it is skipped\n" in others_served.stdout
+    assert "ok       model        toy:1: " in all_required.stdout
 
 
 def test_a_model_whose_name_is_not_allowed_is_a_warning(tmp_path):
