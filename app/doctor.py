@@ -187,6 +187,10 @@ def _models(settings: Settings) -> Iterator[Finding]:
         else:
             ends_with = said if settings.require_all_models else NothingToServe(text)
             yield Finding("failure", "model", text, _REMOVE, ends_with)
+    served = {name for one, said in loaded if isinstance(said, str) for name in (one.name, one.reference)}
+    if sound and not settings.require_all_models and settings.default_model not in {None, *served}:
+        text = f"{settings.default_model} cannot be served, so requests that name no model are refused"
+        yield Finding("warning", "default", text, f"set {PREFIX}DEFAULT_MODEL to another")
 
 
 def _load(found: Found, loader: Loader) -> str | MultipoolError:

@@ -94,6 +94,20 @@ def test_a_model_that_is_not_required_is_a_warning_if_another_can_be_served(tmp_
     assert "warning  model        toy:1: " in beside.stdout
 
 
+def test_who_names_no_model_is_told_of_where_the_default_is_skipped(tmp_path):
+    """The service starts with the others, and answers only who names one of them."""
+    toys.publish(tmp_path, "toy", 1, b"junk")
+    toys.publish(tmp_path, "other", 1)
+    toys.publish(tmp_path, "other", 2, b"junk")
+
+    for default in ("toy", "other:2"):
+        done = ask(tmp_path, REQUIRE_ALL_MODELS="false", DEFAULT_MODEL=default)
+        assert done.returncode == 0
+        assert f"warning  default      {default} cannot be served, so requests that name no model" in done.stdout
+        assert "→ set MULTIPOOL_DEFAULT_MODEL to another" in done.stdout
+    assert " default " not in ask(tmp_path, REQUIRE_ALL_MODELS="false", DEFAULT_MODEL="other").stdout
+
+
 def test_a_model_that_never_ends_is_found_and_the_doctor_ends(tmp_path):
     """A service that requires all models would not start: it tries a version first only where it can do without it."""
     toys.publish(tmp_path, "toy", 1)
