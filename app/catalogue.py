@@ -70,7 +70,7 @@ def drift(repository: Repository) -> dict[tuple[str, ...], list[float]]:
             latest.images * each for each in (drift, latest.held_out, latest.repeated, 1.0)
         ]
         for entry in repository.entries()
-        if entry.drift is not None and not repository.is_unloaded(entry.name)
+        if entry.drift is not None and not entry.is_lost and not repository.is_unloaded(entry.name)
         if (latest := entry.drift.summary()) is not None
         for branch, drift in latest.drift.items()
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,14 +21,14 @@ from app.decoders.directories import Directories
 
 _NAME = b"Exif\0\0"
 _NAMES = re.compile(rb"(?:Exif\0\0){1,2}")
-_SEGMENT = re.compile(rb"\xff\xe1..Exif\0\0", re.DOTALL)
-_APP1, _START_OF_SCAN = 0xE1, 0xDA
-_WITH_LENGTH = frozenset((*range(0xC0, 0xD0), *range(0xDA, 0xF0), 0xFE)) - {0xC8}
+_APP1, _NO_MORE = b"\xe1", (b"\xda", b"")  # the latter: what begins the pixels, and the end of the file
+_WITH_LENGTH = frozenset(bytes([code]) for code in (*range(0xC0, 0xC8), *range(0xC9, 0xD0), *range(0xDB, 0xF0), 0xFE))
 _ORIENTATION = 0x0112
-_SHORT, _LONG = 3, 4  # types
+_NUMBERS = {3: "H", 4: "I", 5: "II", 6: "b", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
+"""By type, how a number is stored; a fraction is two of them."""
 _OTHER_DIRECTORIES = (34665, 34853, 40965)  # the tags that lead to those of EXIF, GPS and interoperability
-_IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
-_TURNS = {
+_IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+_TURNS: dict[float, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -67,24 +68,30 @@ def upright(image: Image.Image, exif: bytes) -> Image.Image:
     """Turn an image that was loaded; one whose orientation cannot be read stays as it is.
 
     Args:
-        image: A TIFF is upright already.
+        image: What Pillow makes of a TIFF is upright already.
         exif: What was hidden of its file.
     """
-    turn = _TURNS.get(_orientation(exif or _unread(image.info)) or _in_xmp(image.info))
+    if image.format == "TIFF":
+        return image
+    orientation = _orientation(exif or _unread(image.info))
+    turn = _TURNS.get(_in_xmp(image.info) if orientation is None else orientation)
     return image if turn is None else image.transpose(turn)
 
 
 def _segments(data: bytes) -> list[int]:
-    """Find where the segments with EXIF data begin, however Pillow might come upon them."""
+    """Find where the segments with EXIF data begin, in the way in which Pillow comes upon them."""
     starts: list[int] = []
     start = 2
-    while data[start : start + 1] == b"\xff" and len(data) > start + 3 and data[start + 1] in _WITH_LENGTH:
-        if data[start + 1] == _START_OF_SCAN:
-            return starts
-        if data[start + 1] == _APP1 and data.startswith(_NAME, start + 4):
-            starts.append(start)
-        start += 2 + max(2, _length(data, start))
-    return [found.start() for found in _SEGMENT.finditer(data)]  # it is not as encoders write it
+    while (start := data.find(b"\xff", start)) >= 0 and (marker := data[start + 1 : start + 2]) not in _NO_MORE:
+        if marker == b"\xff":  # a filler; what counts is the last of them
+            start += 1
+        elif marker not in _WITH_LENGTH:
+            start += 2
+        else:
+            if marker == _APP1 and data.startswith(_NAME, start + 4):
+                starts.append(start)
+            start += 2 + max(2, _length(data, start))
+    return starts
 
 
 def _length(data: bytes, start: int) -> int:
@@ -95,27 +102,34 @@ def _length(data: bytes, start: int) -> int:
 def _unread(info: Mapping[Any, Any]) -> bytes:
     """Take the EXIF data that Pillow found in a PNG or WebP."""
     if (exif := info.get("exif")) is not None:
-        return bytes(exif)
+        return exif if isinstance(exif, bytes) else b""  # a text may be called so
+    lines = info.get("Raw profile type exif", "").split("\n", 3)  # ImageMagick's way: a name, a length, and digits
     try:
-        return bytes.fromhex("".join(info.get("Raw profile type exif", "").split("\n")[3:]))  # ImageMagick's way
+        return bytes.fromhex(lines[3]) if len(lines) > 3 else b""
     except ValueError:
         return b""
 
 
-def _orientation(exif: bytes) -> int:
-    """Read the orientation from EXIF data; 0 if they do not say."""
+def _orientation(exif: bytes) -> float | None:
+    """Read the orientation from EXIF data; None if they do not say."""
     if (name := _NAMES.match(exif)) is not None:
         exif = exif[name.end() :]
     if not exif.startswith((b"II", b"MM")):
-        return 0
+        return None
     directories = Directories(exif)
     entries, _, first, _ = directories.read(directories.first)
-    for number in (entries["tag"] == _ORIENTATION).nonzero()[0].tolist()[:1]:
-        size = {_SHORT: 2, _LONG: 4}.get(int(entries["type"][number]), 0)
-        if size * int(entries["count"][number]) <= directories.width:
-            value = first + (number + 1) * entries.itemsize - directories.width
-            return int.from_bytes(exif[value : value + size], directories.order)
-    return 0
+    for number in (entries["tag"] == _ORIENTATION).nonzero()[0].tolist():
+        kind, count = int(entries["type"][number]), int(entries["count"][number])
+        if kind not in _NUMBERS or not count:
+            continue
+        form = ("<" if directories.order == "little" else ">") + _NUMBERS[kind]
+        place = first + (number + 1) * entries.itemsize - directories.width
+        if struct.calcsize(form) * count > directories.width:  # then it is elsewhere, and this says where
+            place = int(entries["value"][number])
+        if place + struct.calcsize(form) * count <= len(exif):
+            value, *below = struct.unpack_from(form, exif, place)
+            return float(value) if not below else value / below[0] if below[0] else 0.0
+    return None
 
 
 def _in_xmp(info: Mapping[Any, Any]) -> int:

@@ -97,7 +97,7 @@ def key(file: Path) -> str:
 
 def _absolute(file: Path) -> str:
     """Make a path absolute; behind a link to a folder, ``..`` is the folder that holds what the link leads to."""
-    path = os.path.join(os.getcwd(), file)
+    path = os.sep + os.path.join(os.getcwd(), file).lstrip(os.sep)  # // at the beginning is / on Linux
     if ".." not in file.parts:
         return os.path.abspath(path)
     done = os.sep

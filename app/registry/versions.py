@@ -73,6 +73,8 @@ class Entry:
     """Of the latest images, also of those before it was let go of; None without statistics."""
     refused: str | None = None
     """Why the file that lies there now is not served."""
+    is_replaced: bool = False
+    """Whether what was refused last is not the file that was loaded: another, or none at all."""
     loading: asyncio.Task[Version] | None = None
 
     @property
@@ -88,9 +90,7 @@ class Entry:
     @property
     def is_lost(self) -> bool:
         """Whether it was served and cannot answer: it is not in memory, and its file is gone or another is refused."""
-        if self.card is None or self.version is not None or self.refused is None:
-            return False
-        return self.stamp != self.card.stamp  # else it is the same file, and why it was refused may pass
+        return self.version is None and self.refused is not None and self.is_replaced
 
     def known(self) -> Card:
         """Return the card of a version that is served, and so was loaded once."""
@@ -100,4 +100,5 @@ class Entry:
 
     def refuse(self, error: MultipoolError, stamp: Stamp | None) -> None:
         """Note why it cannot be served; what only cannot be read is tried again although its content is the same."""
+        self.is_replaced = self.card is not None and stamp != self.card.stamp
         self.stamp, self.refused = None if isinstance(error, UnreadableArtifact) else stamp, str(error)

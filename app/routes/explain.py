@@ -67,9 +67,9 @@ async def explain(request: Request, service: ReadyService) -> Response:
         body = await read_body(request, service.settings.max_upload_bytes, admitted.hold)
         read_s = time.monotonic() - start
         upload = parse_one(body, fields.first(request.scope, b"content-type"), Parameters.model_fields)
+        admitted.take(1)  # before any model has to make room for this one
         version = await acquire(request, service, parameters.model)
         asked = answers.Asked.of(version.model, **chosen)  # it may have been replaced since
-        admitted.take(1)
         image, answer = await service.classifier.explain(version.model, upload)
         maps = answers.maps(version, answer.result, asked)
         content = await asyncio.to_thread(_write, media_type, maps, image)

@@ -146,10 +146,10 @@ async def _classify(
             uploads = parse_many(body, content_type, service.settings.max_files, _NAMES)
         else:
             uploads = [parse_one(body, content_type, _NAMES)]
+        admitted.take(len(uploads))  # before any model has to make room for this one
         version = await acquire(request, service, parameters.model)
         if parameters.explain:
             version.model.require_head()  # it may have been replaced since
-        admitted.take(len(uploads))
         outcomes = await service.classifier.classify(version.model, uploads)
     return _Classified(version, uploads, outcomes, start, read_s)
 

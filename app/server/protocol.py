@@ -21,6 +21,8 @@ from app.server.refusals import CLOSE
 
 _FULL = Fault(503, "as many images as allowed are in progress; try again in a moment")
 
+_EMPTY_BYTES = 4  # of empty lines, which begin no request (RFC 9112, section 2.2); whoever sends more is not idle
+
 
 class Protocol(Connection):
     """Parses the requests of one connection, and runs them one after the other."""
@@ -47,8 +49,8 @@ class Protocol(Connection):
             incoming.header_bytes += len(data) if same else 1
             if incoming.header_bytes > self._limits.header_bytes:
                 self._refuse(Fault(431, f"the header exceeds {self._limits.header_bytes:,} bytes"))
-            elif not (incoming.in_header or data.strip(b"\r\n")):
-                self._be_idle()  # empty lines begin no request (RFC 9112, section 2.2)
+            elif incoming.header_bytes <= _EMPTY_BYTES and not (incoming.in_header or data.strip(b"\r\n")):
+                self._be_idle()
             elif not self._deadline.is_set:
                 self._await_header()
 

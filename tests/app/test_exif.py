@@ -8,8 +8,9 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageOps, TiffImagePlugin
 
+from app.decoders.exif import hidden
 from app.errors import UndecodableImage
 from app.images import Shape, decode
 from tests import toys
@@ -108,7 +109,8 @@ def test_the_orientation_is_read_in_either_order_and_type(order, kind):
         (0x0112, 3, 1, 9),
         (0x0112, 2, 2, b"6\0"),
         (0x0112, 4, 2, 6),
-        (0x0112, 5, 1, struct.pack("2I", 6, 1)),
+        (0x0112, 5, 1, struct.pack("2I", 6, 0)),
+        (0x0112, 3, 0, 6),
     ],
 )
 def test_an_orientation_that_is_none_turns_nothing(entry):
@@ -117,6 +119,23 @@ def test_an_orientation_that_is_none_turns_nothing(entry):
     np.testing.assert_array_equal(
         decode(data, Shape(4, 8, 3)), STORED, err_msg="an image of 8 by 4 pixels is returned as it is stored"
     )
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [(0x0112, 3, 3, struct.pack("<3H", 6, 1, 1))],
+        [(0x0112, 5, 1, struct.pack("2I", 12, 2))],
+        [(0x0112, 11, 1, struct.pack("<f", 6))],
+        [(0x0112, 99, 1, 1), (0x0112, 3, 1, 6)],
+    ],
+)
+def test_an_orientation_that_is_written_oddly_counts_as_for_pillow(entries):
+    data = written("PNG", exif(*entries))
+
+    with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
+        assert image.getexif()[0x0112] == 6
+    assert is_upright(data)
 
 
 @pytest.mark.parametrize("cut", range(1, 22, 4))
@@ -138,6 +157,20 @@ def test_only_those_in_front_of_the_pixels_count():
     assert not is_upright(jpeg() + second)
 
 
+@pytest.mark.parametrize("filler", [b"", b"\xff", segment(exif(ORIENTATION), 0xFE)])
+def test_those_of_another_file_behind_it_do_not_count(filler):
+    """As telephones put a film behind a photograph; wherever the header of the photograph has a filler or a comment."""
+    data = jpeg(filler) + b"film" + (b"\xff\xe1\xff\xffExif\0\0" + exif(ORIENTATION)) * 1000
+
+    assert hidden(data, "JPEG")[1] == b""
+    assert not is_upright(data)
+
+
+def test_a_text_that_is_called_exif_is_none():
+    for data in (chunk(b"zTXt", b"exif\0\0" + zlib.compress(b"hello")), chunk(b"tEXt", b"exif\0hello")):
+        np.testing.assert_array_equal(decode(png(data), Shape(4, 8, 3)), STORED)
+
+
 def test_data_that_imagemagick_wrote_as_text():
     text = f"\nexif\n{40:8}\n{(b'Exif' + bytes(2) + exif(ORIENTATION)).hex()}\n".encode()
 
@@ -153,6 +186,29 @@ def test_the_orientation_in_xmp_counts_where_exif_data_name_none():
     assert is_upright(jpeg(in_jpeg))
     assert is_upright(png(in_png))
     assert not is_upright(jpeg(in_jpeg, segment(b"Exif\0\0" + exif((0x0112, 3, 1, 1)))))
+
+
+def test_an_orientation_of_none_is_one_for_xmp_too():
+    packet = b'<rdf:Description tiff:Orientation="6"/>'
+
+    assert not is_upright(
+        jpeg(segment(b"http://ns.adobe.com/xap/1.0/\0" + packet), segment(b"Exif\0\0" + exif((0x0112, 3, 1, 0))))
+    )
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 6])
+@pytest.mark.parametrize("packet", [b'"6"', b">6<", b">6 <"])
+def test_a_tiff_is_turned_once(packet, orientation):
+    """By its tag, which programs set to 1 when they turn the pixels, while what XMP data say may be left as it was."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[700] = b"<x tiff:Orientation=" + packet if packet.startswith(b'"') else b"<tiff:Orientation" + packet
+    if orientation is not None:
+        tags[0x0112] = orientation
+    data = toys.save(STORED, "TIFF", tiffinfo=tags)
+
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(decode(data, Shape(*expected.shape)), expected)
 
 
 def tiff_that_leads_to(tag, entries):

@@ -1,10 +1,17 @@
 """A version that is not in memory, and whose file is gone or no longer good, gives way to the one below it."""
 
+import asyncio
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from app import starting
+from app.errors import NotReady
+from app.registry.loading import Loader
+from app.repository import Repository
 from tests import toys
 from tests.app.test_metrics import scrape
 from tests.app.test_predictions import assert_problem
@@ -106,3 +113,29 @@ def test_without_any_version_that_can_be_loaded_a_model_is_not_ready_until_one_i
         replace(tmp_path, good, 1)
         assert version(client) == 1
         assert client.get("/readyz").status_code == 200
+
+
+def test_a_file_that_cannot_be_read_for_a_moment_is_not_lost(root, monkeypatch):
+    """As when the process has too many open files: the request may be sent again, and the version stays."""
+    repository = Repository(
+        root, default=None, loader=Loader(device="cpu", threads=1, max_batch_size=4), memory_bytes=ONE_FITS
+    )
+    starting.load(repository)
+    read, failed = Path.read_bytes, []
+
+    def fails_once(path):
+        if path == root / "toy" / "2" / "model.onnx" and not failed:
+            failed.append(path)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return read(path)
+
+    async def ask(*names):
+        return [(await repository.acquire(name)).number for name in names]
+
+    assert asyncio.run(ask("toy", "other")) == [2, 1]
+    monkeypatch.setattr(Path, "read_bytes", fails_once)
+    with pytest.raises(NotReady):
+        asyncio.run(ask("toy"))
+    assert failed
+    assert repository.served.versions("toy") == [1, 2]
+    assert asyncio.run(ask("toy")) == [2]

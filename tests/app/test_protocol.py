@@ -283,6 +283,18 @@ def test_an_empty_line_begins_no_request(tmp_path):
         assert read_all(connection) == b""
 
 
+def test_empty_lines_do_not_keep_a_connection_open(tmp_path):
+    toys.publish(tmp_path, "toy")
+    with serving(tmp_path, KEEP_ALIVE_S=30, arguments=limited(header_s=0.5)) as client, connect(client) as connection:
+        connection.sendall(get(b"Host: x"))
+        assert b" 200 OK" in read_one(connection)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for _ in range(10):
+                connection.sendall(b"\r\n")
+                time.sleep(0.1)
+        assert b" 408 " in read_all(connection)
+
+
 def test_a_crowd_that_is_turned_away_keeps_its_connections(tmp_path):
     """The refusal comes before the body is read, and the body is read over."""
     toys.publish(tmp_path, "toy")
