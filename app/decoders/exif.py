@@ -21,6 +21,7 @@ from app.decoders.directories import Directories
 
 _NAME = b"Exif\0\0"
 _NAMES = re.compile(rb"(?:Exif\0\0){1,2}")
+_BEGINNINGS = b"II*\0", b"MM\0*", b"MM*\0", b"II\0*"  # the latter two are wrong, and read all the same
 _APP1, _NO_MORE = b"\xe1", (b"\xda", b"")  # the latter: what begins the pixels, and the end of the file
 _WITH_LENGTH = frozenset(bytes([code]) for code in (*range(0xC0, 0xC8), *range(0xC9, 0xD0), *range(0xDB, 0xF0), 0xFE))
 _ORIENTATION = 0x0112
@@ -114,7 +115,7 @@ def _orientation(exif: bytes) -> float | None:
     """Read the orientation from EXIF data; None if they do not say."""
     if (name := _NAMES.match(exif)) is not None:
         exif = exif[name.end() :]
-    if not exif.startswith((b"II", b"MM")):
+    if not exif.startswith(_BEGINNINGS):
         return None
     directories = Directories(exif)
     entries, _, first, _ = directories.read(directories.first)

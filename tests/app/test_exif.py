@@ -143,6 +143,13 @@ def test_data_that_are_cut_off_turn_nothing(cut):
     np.testing.assert_array_equal(decode(written("PNG", exif(ORIENTATION)[:cut]), Shape(4, 8, 3)), STORED)
 
 
+def test_data_that_are_something_else_turn_nothing():
+    data = exif(ORIENTATION)
+
+    assert is_upright(written("PNG", data[:2] + b"\0*" + data[4:]))  # as some cameras begin them
+    assert not is_upright(written("PNG", data[:2] + b"\1*" + data[4:]))
+
+
 def test_the_data_of_several_segments_are_one():
     data = exif((0x010E, 2, 10, b"a picture\0"), ORIENTATION)
     parts = [segment(b"Exif\0\0" + part) for part in (data[:12], data[12:])]
