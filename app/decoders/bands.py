@@ -136,8 +136,8 @@ def unread(data: bytes) -> InvalidRequest:
             return tags.neither_grey_nor_colour(what)
         order = {">": "big-endian", "<": "little-endian"}[tiff.byteorder]
         return UndecodableImage(
-            f"the TIFF has {what} of {np.max(page.bitspersample)} bits, {order}, which is not read; "
-            "save it again, with 8 or 16 bits and little-endian"
+            f"the TIFF ({what} with {np.max(page.bitspersample)} bits, {order}) is stored in a way that is not read; "
+            "save it again, best with 8 bits, little-endian and in one page"
         )
 
 

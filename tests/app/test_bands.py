@@ -501,7 +501,7 @@ def test_grey_of_few_bits_is_read_over_its_full_range(bits, white):
     [
         (
             {"bigtiff": True, "byteorder": ">"},
-            "3 bands of uint8 of 8 bits, big-endian, which is not read; save it again",
+            r"\(3 bands of uint8 with 8 bits, big-endian\) is stored in a way that is not read; save it again",
         ),
         ({"compression": "png"}, "TIFF compression PNG is not read; save it with LZW or deflate"),
     ],
