@@ -40,6 +40,8 @@ class Dataset:
     """Up to 32 original files of a split that was not trained on."""
     skipped: tuple[str, ...] = ()
     """Files that are of no class or unreadable, each with the reason."""
+    ignored: tuple[str, ...] = ()
+    """Files beside the images that are none, each with the reason."""
     notes: tuple[str, ...] = ()
     """What may be a mistake in the layout of the data."""
     leaks: tuple[Leak, ...] = ()
@@ -88,6 +90,7 @@ def troubles(*read: Dataset) -> dict[str, list[Any]]:
     """Convert to JSON values what is wrong with some data, which several models may have read, each in its own way."""
     return {
         "skipped": list(dict.fromkeys(line for dataset in read for line in dataset.skipped)),
+        "ignored": list(dict.fromkeys(line for dataset in read for line in dataset.ignored)),
         "leaks": [asdict(leak) for leak in dict.fromkeys(leak for dataset in read for leak in dataset.leaks)],
         "contradictions": [*map(list, dict.fromkeys(pair for dataset in read for pair in dataset.contradictions))],
     }
@@ -140,7 +143,7 @@ def load(
     """
     listing = sources.find(data, labels, measuring=measuring)
     if not measuring:
-        check(listing.files, listing.labels, listing.skipped)
+        check(listing.files, listing.labels, (*listing.skipped, *listing.ignored))
         survey.check_channels(listing, channels)
     shape = survey.shape(listing, size, channels)
     if measuring:
@@ -160,6 +163,7 @@ def load(
         splits,
         sample=_sample(held_out, shape, value_range),
         skipped=(*listing.skipped, *skipped),
+        ignored=listing.ignored,
         notes=(*listing.notes, *checking.alike(listing.labels), *notes),
         leaks=(*find_leaks(splits), *grouping.shared(files)),
         contradictions=tuple(find_contradictions(splits)),

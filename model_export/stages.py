@@ -39,7 +39,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
         before.check_kind(dataset.labels, dataset.shape, succession.otherwise(arguments))  # accuracy comes later
     network = _build(arguments, dataset)  # wrong arguments fail here, and leave no run
     run = Run.create(arguments.runs, arguments.name, arguments)
-    summary.keep_skipped(dataset.skipped, run.folder / "skipped.txt")
+    summary.keep_skipped((*dataset.skipped, *dataset.ignored), run.folder / "skipped.txt")
     with interrupts.resumable("train", "--resume", str(run.folder), data=arguments.data), run.locked():
         return _fit_and_export(arguments, run, dataset, network)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,12 +64,17 @@ def compare(
 ) -> list[Difference]:
     """Measure the differences without judging them; with ``same_class``, the most probable class must be the same.
 
+    Without it, the sample is repeated where it is too small: rounding is as coarse as images of its kind need, and what
+    it does to noise says nothing.
+
     Raises:
         ParityFailure: It is not the same.
     """
     value_range = model.metadata.recipe.value_range
     sizes = batches(model.shape)
-    encoded = [*sample, *noise(model.shape, max(_BATCHES) - len(sample))]
+    missing = max(_BATCHES) - len(sample)
+    more = noise(model.shape, missing) if same_class or not sample else islice(cycle(sample), max(0, missing))
+    encoded = [*sample, *more]
     decoded = np.stack([images.decode(data, model.shape, value_range=value_range) for data in encoded])  # (N, H, W, C)
     windows = [_window(decoded, size) for size in sizes]
     return [difference for batch in windows for difference in _compare(model, reference, batch, same_class=same_class)]

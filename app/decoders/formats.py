@@ -29,6 +29,8 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"}
 )
 """How the names of images in these formats end, in small letters."""
+UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl"})
+"""How the names of images in other formats end, which are not read."""
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),

@@ -10,10 +10,9 @@ from itertools import chain
 from pathlib import Path
 
 from app.decoders import formats
-from app.decoders.formats import SUFFIXES
+from app.decoders.formats import SUFFIXES, UNREAD_SUFFIXES
 from app.errors import MissingInput
 
-_NOT_READ = frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl"})  # images too: each is listed with an error
 _LISTED = Path("-")
 
 
@@ -72,5 +71,5 @@ def _is_image(path: Path) -> bool:
     if path.name.startswith(".") or not is_file:
         return False
     if path.suffix:
-        return path.suffix.lower() in SUFFIXES | _NOT_READ
+        return path.suffix.lower() in SUFFIXES | UNREAD_SUFFIXES
     return formats.begins_an_image(path)

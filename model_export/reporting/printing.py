@@ -44,8 +44,7 @@ def print_training(published: Published, run: Path, data: str) -> None:
         out.print(differences_table(published.differences))
     else:
         out.print(roundings_table(published.differences, reduced.precision))
-        normal = "such differences are normal, and larger among more images"
-        out.print(f"{reduced.precision} rounds, so {normal}; it is judged by its answers, below")
+        out.print(f"{reduced.precision} rounds, so such differences are normal; it is judged by its answers, below")
     out.print(found.setting())
     in_precision = "" if reduced is None else f" in {reduced.precision}"
     out.print(_calibration(found, in_precision, published.metrics.get("validation", {})))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_export import files
-from model_export.console.numbers import counted
+from model_export.console.numbers import counted, shortened
 from model_export.console.progress import say
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def say_dataset(
     for line in dataset.notes:
         say(f"warning: {line}")
     say_skipped(dataset.skipped)
+    _say_ignored(dataset.ignored)
     if training and (advice := dataset.advice()):
         say(f"note: {advice}")
     _say_contradictions(dataset)
@@ -71,6 +72,14 @@ def keep_skipped(lines: Sequence[str], path: Path) -> None:
         files.write(path, "".join(f"{line}\n" for line in sorted(lines)).encode(errors="surrogateescape"))
     if len(lines) > _MOST_NAMED:
         say(f"{path} names all {len(lines):,} skipped files")
+
+
+def _say_ignored(lines: Sequence[str]) -> None:
+    """Count the files that are no images by the endings of their names."""
+    kinds = Counter(Path(line.partition(": ")[0]).suffix or "without an ending" for line in lines)
+    named = shortened(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    if lines:
+        say(f"left out {counted(len(lines), 'file')} beside the images: {named}")
 
 
 def _say_kinds(dataset: Dataset) -> None:

@@ -680,7 +680,8 @@ def test_an_interrupted_table_goes_on_where_it_was(predict, models, tmp_path):
     ("options", "last"),
     [([], "interrupted"), (["--output", "answers.csv"], "interrupted; run the same command again to continue")],
 )
-def test_ctrl_c_ends_it_with_one_line(models, tmp_path, options, last):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_it_with_one_line(models, tmp_path, options, last, number):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "first.png").write_bytes(toys.plain(100, (300, 300)))
     for index in range(1000):
@@ -696,11 +697,11 @@ def test_ctrl_c_ends_it_with_one_line(models, tmp_path, options, last):
     )
     while not any("libonnxruntime" in line or "onnxruntime_pybind11" in line for line in maps(process)):
         time.sleep(0.01)  # it is past its first imports, and has most of its images before it
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
 
     _, said = process.communicate(timeout=START_LIMIT_S)
 
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert said.splitlines()[-1] == last
 
 

@@ -35,11 +35,15 @@ def test_files_that_are_no_images_do_not_take_the_place_of_images(folder, seed, 
     assert (found.shape, found.counts(), found.notes) == (alone.shape, alone.counts(), ())
     assert found.fingerprint() == alone.fingerprint()
     assert [split.names for split in found.splits.values()] == [split.names for split in alone.splits.values()]
-    assert len(found.skipped) == 40 * len(ANNOTATIONS)
-    assert "dark/00.json: the file is not an image of an accepted type; " in "\n".join(found.skipped)
+    assert len(found.skipped) == 40  # what is meant to be an image
     assert "dark/00.heic: the file is HEIC, which is not read; save or export it as JPEG" in found.skipped
+    assert len(found.ignored) == 40 * (len(ANNOTATIONS) - 1)
+    assert "dark/00.json: the file is not an image of an accepted type; " in "\n".join(found.ignored)
     summary.say_dataset(found)
-    assert "skipped 280 files in all" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "skipped 40 files in all" in said
+    assert "left out 240 files beside the images: " in said
+    assert "40 .json" in said
 
 
 def test_a_run_goes_on_with_its_data_when_some_of_it_has_been_annotated_since(folder):
@@ -98,7 +102,7 @@ def test_a_folder_of_annotations_in_a_class_is_not_said_to_count_towards_it(fold
     found = datasets.load(str(folder))
 
     assert found.notes == ()
-    assert [line.partition(":")[0] for line in found.skipped] == ["dark/labels/00.txt"]
+    assert [line.partition(":")[0] for line in found.ignored] == ["dark/labels/00.txt"]
 
 
 def test_a_class_of_annotations_alone_has_no_images(folder):

@@ -5,12 +5,13 @@ import onnx
 import pytest
 
 from app.model import Model
-from model_export import conversion
+from model_export import conversion, verification
 from model_export.artifact import precision
 from model_export.data.decoding import Split
 from model_export.datasets import Dataset
 from model_export.errors import PrecisionFailure
 from model_export.figures import timing
+from tests import toys
 from tests.model_export.test_export import SHAPE, trained
 
 
@@ -90,3 +91,19 @@ def test_speeds_in_batches_are_those_of_32_images(count):
 
     assert len(found) == 32
     np.testing.assert_array_equal(found[: min(count, 32)], images(count)[:32])
+
+
+@pytest.mark.parametrize("same_class", [False, True])
+def test_rounding_is_measured_on_images_alone_and_not_on_noise(same_class):
+    """For which it is too coarse; it is there to see whether two graphs that should be the same are."""
+    model, batches = toys.load(toys.proto()), []
+
+    class Reference:
+        def predict_on_batch(self, batch):
+            batches.append(batch)
+            return verification.everything(model, batch)
+
+    verification.compare(model, Reference(), (toys.plain(7),), same_class=same_class)
+
+    assert max(map(len, batches)) == 32
+    assert all((batch == 7).all() for batch in batches) is not same_class

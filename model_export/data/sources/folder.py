@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.decoders import formats
+from app.decoders.formats import UNREAD_SUFFIXES
 from app.errors import MissingInput
 from model_export.console import mounts
 from model_export.console.numbers import shortened
@@ -44,16 +45,18 @@ def listing(root: Path, *, measuring: bool = False) -> Listing:
     if not measuring:
         layout.check_classes(folders["train"], classes["train"])
     found = {split: _class_files(root, folders[split], of_split, labels) for split, of_split in classes.items()}
-    files = {split: readable for split, (readable, _) in found.items()}
-    inside = [line for _, lines in found.values() for line in lines]
+    files = {split: readable for split, (readable, _, _) in found.items()}
+    inside = [line for _, lines, _ in found.values() for line in lines]
+    ignored = [line for _, _, lines in found.values() for line in lines]
     if not any(files.values()):
-        why = f"; skipped {shortened(inside)}" if inside else ""
+        why = f"; skipped {shortened(inside + ignored)}" if inside + ignored else ""
         raise MissingInput(f"{root} has no image in any class folder{why}")
     if measuring:
         files = {split: members for split, members in files.items() if members}
     skipped = _stray(root, {root, *folders.values()}) + inside
     notes += layout.merged(classes, labels) + layout.deeper(root, folders, files, labels)
-    return Listing(root.resolve().name, labels, files, skipped=tuple(skipped), notes=tuple(notes))
+    told = {"skipped": tuple(skipped), "ignored": tuple(ignored), "notes": tuple(notes)}
+    return Listing(root.resolve().name, labels, files, **told)
 
 
 def _labels(classes: dict[str, Classes], folders: dict[str, Path]) -> tuple[str, ...]:
@@ -70,12 +73,14 @@ def _labels(classes: dict[str, Classes], folders: dict[str, Path]) -> tuple[str,
     return tuple(labels)
 
 
-def _class_files(root: Path, folder: Path, classes: Classes, labels: tuple[str, ...]) -> tuple[list[File], list[str]]:
-    """List the images of one split, class by class, and what is not read: other files, links, and closed folders."""
+def _class_files(
+    root: Path, folder: Path, classes: Classes, labels: tuple[str, ...]
+) -> tuple[list[File], list[str], list[str]]:
+    """List the images of one split, class by class; what cannot be read, as links and closed folders; other files."""
     unknown = set(classes) - set(labels)
     if unknown:
         raise BadData(f"{folder} has classes that 'train' does not have: {shortened(map(repr, sorted(unknown)))}")
-    files, skipped = [], []
+    files, skipped, ignored = [], [], []
     errors: list[OSError] = []
     for index, label in enumerate(labels):
         for path in (path for home in classes.get(label, []) for path in layout.visible(home, errors.append)):
@@ -83,7 +88,7 @@ def _class_files(root: Path, folder: Path, classes: Classes, labels: tuple[str, 
                 if path.is_file():
                     name, size = str(path.relative_to(root)), path.stat().st_size
                     if why := why_no_image(path):
-                        skipped.append(f"{name}: {why}")
+                        (skipped if path.suffix.lower() in UNREAD_SUFFIXES else ignored).append(f"{name}: {why}")
                     else:
                         files.append(File(name, index, path.read_bytes, stamp_of(path), size))
                 elif path.is_symlink():
@@ -92,7 +97,7 @@ def _class_files(root: Path, folder: Path, classes: Classes, labels: tuple[str, 
             except OSError as error:  # in a folder that can be listed, but not opened
                 errors.append(error)
     skipped += [f"{Path(error.filename).relative_to(root)}: it cannot be read: {error.strerror}" for error in errors]
-    return files, skipped
+    return files, skipped, ignored
 
 
 def _stray(root: Path, folders: set[Path]) -> list[str]:

@@ -113,8 +113,11 @@ def deeper(root: Path, folders: dict[str, Path], files: dict[str, list[File]], l
 
 def several_folders_in(home: Path) -> Path | None:
     """Find the folder that has several folders, below those that archives wrap around it."""
-    while len(inside := subfolders(home)) == 1:
-        (home,) = inside
+    try:
+        while len(inside := subfolders(home)) == 1:
+            (home,) = inside
+    except PermissionError:  # whoever lists its files says so
+        return None
     return home if inside else None
 
 

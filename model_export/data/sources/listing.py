@@ -66,7 +66,9 @@ class Listing:
     channels: int | None = None
     """Channels by default; None: what the files have."""
     skipped: tuple[str, ...] = ()
-    """Files that are of no class, cannot be opened or are no images, each with the reason."""
+    """Files that are of no class or cannot be read, each with the reason."""
+    ignored: tuple[str, ...] = ()
+    """Files beside the images that nobody would take for images, each with the reason."""
     notes: tuple[str, ...] = ()
     """What may be a mistake in the layout of the data."""
 
@@ -82,10 +84,13 @@ def stamp_of(path: Path) -> str:
 
 
 def why_no_image(path: Path) -> str:
-    """Say why a file cannot be meant to be an image; empty if its name ends, or its content begins, like one.
+    """Say why a file cannot be read as an image; empty if its name ends, or its content begins, like one.
 
     Such files, as annotations beside the images, take no part in anything. One that is empty or damaged, but has the
     name of an image, does: decoding skips it.
+
+    Raises:
+        OSError: It cannot be opened.
     """
     if path.suffix.lower() in formats.SUFFIXES:
         return ""
@@ -94,8 +99,6 @@ def why_no_image(path: Path) -> str:
             formats.recognise(file.read(_BEGINNING), None)
     except InvalidRequest as error:
         return str(error)
-    except OSError as error:
-        return f"it cannot be read: {error.strerror}"
     return ""
 
 

@@ -65,7 +65,11 @@ def listing(path: Path, *, measuring: bool = False) -> Listing:
         except OSError as error:  # a folder that may not be entered; a name that is too long
             lost[row.line] = f"{row.file!r}: {error.strerror}"
             continue
-        if why := why_no_image(file):
+        try:
+            why = why_no_image(file)
+        except OSError as error:
+            why = f"it cannot be read: {error.strerror}"
+        if why:
             skipped.append(f"{row.file}: {why}")
             continue
         files[row.split].append(File(row.file, numbers[row.label], file.read_bytes, stamp, size, row.group))
