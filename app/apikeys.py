@@ -1,11 +1,15 @@
-"""The API keys that an operator set, in the environment and in a file."""
+"""The API keys that an operator set, in the environment and in a file, and whether a key is one of them."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import re
 
 from app.errors import InvalidSettings
-from app.settings import PREFIX, Settings
+from app.settings import PREFIX, SHORTEST_KEY, Settings
+
+log = logging.getLogger(__name__)
 
 
 def read(settings: Settings) -> tuple[bytes, ...]:
@@ -38,3 +42,48 @@ def read(settings: Settings) -> tuple[bytes, ...]:
 def as_bytes(key: str) -> bytes:
     """Give a key as the bytes that the environment holds, be they UTF-8 or not."""
     return key.encode("utf-8", "surrogateescape")
+
+
+class Keys:
+    """The keys that are accepted, as their SHA-256: how long it takes to look one up tells nothing of the others.
+
+    Those in the file can be read again, by one thread at a time.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Read them.
+
+        Raises:
+            InvalidSettings: The file cannot be read, or holds no key.
+        """
+        self._settings = settings
+        admin = settings.admin_key
+        self.admin = frozenset[bytes]() if admin is None else frozenset({_digest(as_bytes(admin.get_secret_value()))})
+        self.read()
+
+    def read(self) -> None:
+        """Read the file again; on an error, the keys stay as they are.
+
+        Raises:
+            InvalidSettings: As above.
+        """
+        keys = read(self._settings)
+        if short := sum(len(key) < SHORTEST_KEY for key in keys):
+            log.warning(
+                "API keys of fewer than %d characters: %d of %d; they can be guessed, so replace them, "
+                "by the output of 'openssl rand -hex 16' for example",
+                SHORTEST_KEY,
+                short,
+                len(keys),
+            )
+        self.users = frozenset(map(_digest, keys))
+
+    def name(self, key: bytes, *, for_admins: bool = False) -> str | None:
+        """What the log calls a key; None if it is not accepted, or not the one that ``for_admins`` demands."""
+        digest = _digest(key)
+        known = digest in self.admin or (digest in self.users and not for_admins)
+        return digest.hex()[:8] if known else None
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()

@@ -14,13 +14,14 @@ from starlette.types import ASGIApp
 
 from app import __version__, catalogue, cores, devices, memory, starting, usage
 from app.admission import Admission
+from app.apikeys import Keys
 from app.classification import Classifier
 from app.errors import MultipoolError
 from app.http import failures, tracing
 from app.http.application import Application
 from app.http.context import RequestContext
 from app.http.cors import Cors
-from app.http.keys import ApiKey, Keys
+from app.http.keys import ApiKey
 from app.http.ratelimit import RateLimit
 from app.metrics import Metrics
 from app.model import GPU_LANES

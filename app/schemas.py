@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.decoders.formats import MEDIA_TYPES
-from app.http.uploads import PART
+from app.upload import PART
 
 BINARY = {"type": "string", "format": "binary"}
 IMAGE_BODY: dict[str, Any] = {

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from app.admission import Admission
+from app.apikeys import Keys
 from app.classification import Classifier
 from app.errors import Draining, InvalidArtifact, ModelNotFound, MultipoolError, NothingToServe, NotReady, Unavailable
-from app.http.keys import Keys
 from app.metrics import Metrics
 from app.repository import Repository
 from app.settings import Settings

@@ -20,7 +20,6 @@ import uvicorn
 
 from app import apikeys, cores, logs, starting
 from app.errors import InvalidSettings, MultipoolError
-from app.http.keys import Keys
 from app.main import create_app
 from app.registry.loading import Loader
 from app.server import listening
@@ -115,7 +114,7 @@ async def _handle_hang_up(terminal: Terminal, service: Service) -> None:
         handle()
 
 
-def _read_keys(keys: Keys, asked: threading.Event) -> None:
+def _read_keys(keys: apikeys.Keys, asked: threading.Event) -> None:
     """Read the keys again whenever it is asked for; once more if it is asked for meanwhile, however often."""
     while asked.wait():
         asked.clear()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PART = "file"
+"""Of a form: the name under which files are sent."""
+
 
 @dataclass(frozen=True)
 class Upload:

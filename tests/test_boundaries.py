@@ -146,6 +146,14 @@ def test_packages_keep_to_themselves(package):
             assert not {one for one in imported if f"{one}.".startswith(f"{other}.")}, name
 
 
+def test_only_the_process_and_its_doctor_know_of_http_and_the_server():
+    above = ("app.http", "app.routes", "app.server")
+    top = {name: imported for name, imported in APP.items() if name.count(".") == 1 and name not in FORBIDDEN}
+    found = {name for name, imported in top.items() if {".".join(one.split(".")[:2]) for one in imported} & {*above}}
+
+    assert found == {"app.main", "app.serving", "app.doctor"}
+
+
 def test_decoders_import_nothing_of_the_project_but_its_errors():
     for name, imported in APP.items():
         if name.startswith("app.decoders."):

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import apikeys
+from app.apikeys import Keys
 from app.errors import Unauthorized
 from app.http import failures, fields
 from app.http.paths import HEALTH
-from app.settings import SHORTEST_KEY, Settings
-
-log = logging.getLogger(__name__)
 
 _ADMIN_PATH = "/v2/repository/"
 _PAGES, _PAGE_FILES = frozenset({"/", "/docs"}), "/web/"  # hold nobody's data, and ask for the key themselves
@@ -21,53 +15,6 @@ _PAGES, _PAGE_FILES = frozenset({"/", "/docs"}), "/web/"  # hold nobody's data, 
 
 def _is_open(path: str) -> bool:
     return path in HEALTH or path in _PAGES or path.startswith(_PAGE_FILES)
-
-
-class Keys:
-    """The keys that are accepted, as their SHA-256: how long it takes to look one up tells nothing of the others.
-
-    Those in the file can be read again, by one thread at a time.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        """Read them.
-
-        Raises:
-            InvalidSettings: The file cannot be read, or holds no key.
-        """
-        self._settings = settings
-        admin = settings.admin_key
-        self.admin = (
-            frozenset[bytes]() if admin is None else frozenset({_digest(apikeys.as_bytes(admin.get_secret_value()))})
-        )
-        self.read()
-
-    def read(self) -> None:
-        """Read the file again; on an error, the keys stay as they are.
-
-        Raises:
-            InvalidSettings: As above.
-        """
-        keys = apikeys.read(self._settings)
-        if short := sum(len(key) < SHORTEST_KEY for key in keys):
-            log.warning(
-                "API keys of fewer than %d characters: %d of %d; they can be guessed, so replace them, "
-                "by the output of 'openssl rand -hex 16' for example",
-                SHORTEST_KEY,
-                short,
-                len(keys),
-            )
-        self.users = frozenset(map(_digest, keys))
-
-    def name(self, key: bytes, *, for_admins: bool = False) -> str | None:
-        """What the log calls a key; None if it is not accepted, or not the one that ``for_admins`` demands."""
-        digest = _digest(key)
-        known = digest in self.admin or (digest in self.users and not for_admins)
-        return digest.hex()[:8] if known else None
-
-
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
 
 
 class ApiKey:

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.apikeys import Keys
 from app.errors import RateLimited
 from app.http import failures
 from app.http.context import client_of
-from app.http.keys import Keys, given_key
+from app.http.keys import given_key
 from app.http.paths import HEALTH
 
 _MOST_CLIENTS = 10_000

@@ -11,12 +11,10 @@ from starlette.requests import ClientDisconnect
 from app.decoders.formats import essence
 from app.errors import BodyTooLarge, EmptyFile, InvalidParameter, MalformedRequest, MissingFile
 from app.http import fields
-from app.upload import Upload
+from app.upload import PART, Upload
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-
-PART = "file"
 
 _OTHER_PARTS = 8
 _LONGEST_NAME = 40

@@ -17,12 +17,12 @@ from app.http import arrays, failures, fields
 from app.http.negotiation import JSON, NPZ, choose
 from app.http.query import Count, Name, Query
 from app.http.timing import server_timing, stages
-from app.http.uploads import PART, parse_many, parse_one, read_body
+from app.http.uploads import parse_many, parse_one, read_body
 from app.registry.versions import Version
 from app.routes.dependencies import acquire, look_up, ready
 from app.schemas import BINARY, IMAGE_BODY, BatchPrediction, Prediction
 from app.service import Service
-from app.upload import Upload
+from app.upload import PART, Upload
 
 router = APIRouter(tags=["predictions"])
 

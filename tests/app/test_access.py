@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from app.apikeys import Keys
 from app.errors import InvalidSettings
 from app.http import ratelimit
-from app.http.keys import Keys
 from app.settings import Settings
 from tests import toys
 from tests.app.test_predictions import assert_problem

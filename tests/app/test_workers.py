@@ -20,8 +20,8 @@ from types import SimpleNamespace
 import pytest
 
 from app import starting
+from app.apikeys import Keys
 from app.errors import NothingToServe
-from app.http.keys import Keys
 from app.main import build
 from app.metrics import Metrics
 from app.registry.loading import Loader
