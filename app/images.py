@@ -29,7 +29,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from app.decoders import bands, blocks, chunks, exif, formats, quiet, runs, scaling, scans, strips, tags, transparency
+from app.decoders import bands, bmp, exif, formats, gif, jpeg, png, quiet, scaling, strips, tags
 from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ Room = Callable[[int], AbstractContextManager[None]]
 _PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _TAKEN_FOR_ANOTHER = b"MM\0+"  # a big-endian BigTIFF, whose header Pillow reads as that of a TIFF
 _WHITE = (255, 255, 255, 255)
-_CHECKS = {"JPEG": scans.check_header, "PNG": chunks.check, "GIF": blocks.check, "BMP": runs.check}
+_CHECKS = {"JPEG": jpeg.check, "PNG": png.check, "GIF": gif.check, "BMP": bmp.check}
 """By format, what Pillow's reader needs checked first; TIFF, which has two readers, is checked before the choice."""
 _FIRST_TO = {"La": "LA", "LAB": "RGB"}
 """Modes, of TIFF files alone, that Pillow converts to one other only."""
@@ -140,7 +140,7 @@ def _decode_with_pillow(
         if kind == "TIFF":
             tags.check(image, max_pixels, value_range)
         if kind == "JPEG":
-            scans.check(data, image.width * image.height, max_pixels)
+            jpeg.check_scans(data, image.width * image.height, max_pixels)
         # The smallest DCT scale that still leaves at least twice the model's size in both directions,
         # whichever way the image is turned: for a 12-megapixel photo a fraction of the decoding time.
         side = 2 * max(shape.height, shape.width)
@@ -149,7 +149,7 @@ def _decode_with_pillow(
         with room(size) if size > _LARGE else nullcontext():
             image.load()
             if kind == "PNG":
-                transparency.correct(image, data)
+                png.correct_transparency(image, data)
             pixels = _to_mode(exif.upright(image, hidden), mode, value_range, tags.stored(image))
             pixels = pixels.resize((shape.width, shape.height), Image.Resampling.BILINEAR)
     return np.asarray(pixels).reshape(shape)  # (H, W, C)

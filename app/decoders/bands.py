@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.decoders import scans, strips, tags
+from app.decoders import jpeg, strips, tags
 from app.decoders.scaling import to_uint8
 from app.errors import InvalidRequest, TooManyPixels, UndecodableImage, WrongChannels
 
@@ -165,9 +165,9 @@ def _check_jpegs(data: bytes, pages: Sequence[Any], max_pixels: int) -> None:
     places = (where for page in pages for where in zip(page.dataoffsets, page.databytecounts, strict=False))
     segments = Counter(where for where in places if where[1])  # there are empty ones in sparse files
     if sum(length for _, length in segments) <= len(data):
-        found = {(start, length): scans.work(data[start : start + length]) for start, length in segments}
+        found = {(start, length): jpeg.work(data[start : start + length]) for start, length in segments}
         passes = sum(times * math.prod(found[where]) for where, times in segments.items())
-        if all(0 < pixels <= size for pixels, _ in found.values()) and passes <= scans.passes(max_pixels):
+        if all(0 < pixels <= size for pixels, _ in found.values()) and passes <= jpeg.passes(max_pixels):
             return
     raise TooManyPixels("the TIFF file holds JPEGs of more pixels or scans than itself; save it with LZW or deflate")
 

@@ -32,6 +32,9 @@ SUFFIXES = frozenset(
 UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl"})
 """How the names of images in other formats end, which are not read."""
 
+UNCHECKED_BYTES = 64 * 1024
+"""A file this small is read in no time, whatever it holds."""
+
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),

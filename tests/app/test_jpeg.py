@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin
 
-from app.decoders import scans
+from app.decoders import jpeg
 from app.errors import TooManyPixels, UndecodableImage
 from app.images import Shape, decode
 from tests import toys
@@ -84,7 +84,7 @@ def test_the_markers_without_length_are_those_that_pillow_takes_for_such():
     """What it read one by one, and was skipped as a part of something else, would not be counted."""
     bare = {code & 0xFF for code, (_, _, handler) in JpegImagePlugin.MARKER.items() if handler is None}
 
-    assert bare - {*range(0xD0, 0xD8)} == scans._WITHOUT_LENGTH - {*range(0xC0)}
+    assert bare - {*range(0xD0, 0xD8)} == jpeg._WITHOUT_LENGTH - {*range(0xC0)}
 
 
 def test_nothing_but_fillers_is_no_image():

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 
+from app.decoders.formats import UNCHECKED_BYTES
 from app.errors import TooManyPixels, UndecodableImage
 
 _MAX_SCANS_OF_LARGEST = 20
@@ -21,8 +22,6 @@ _MAX_SEGMENTS = 10_000
 """Segments other than scans; of 64 kB each, as in large metadata, they would be 640 MB."""
 _MAX_FILL_BYTES = 64 * 1024
 """Bytes between segments, which mean nothing; encoders write none."""
-_UNCHECKED_BYTES = 64 * 1024
-"""A file this small is read in no time, whatever it holds."""
 _FIRST_MARKER_BYTES = 2
 _START_OF_SCAN, _END = 0xDA, 0xD9
 _STARTS_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -31,13 +30,13 @@ _WITHOUT_LENGTH = frozenset((*range(0xC0), 0xC8, 0xD8, 0xD9, *range(0xF0, 0xFE))
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not what stands for a 0xFF of the data, or for a restart
 
 
-def check_header(data: bytes) -> None:
+def check(data: bytes) -> None:
     """Refuse a JPEG with more before its pixels than encoders write, before Pillow reads it.
 
     Raises:
         UndecodableImage: There are too many segments, or too many bytes between them.
     """
-    if len(data) <= _UNCHECKED_BYTES:
+    if len(data) <= UNCHECKED_BYTES:
         return
     segments, fill_bytes, end = 0, 0, _FIRST_MARKER_BYTES
     for start, following, marker in _markers(data, within=_MAX_FILL_BYTES + 2):
@@ -50,7 +49,7 @@ def check_header(data: bytes) -> None:
         raise UndecodableImage("the JPEG file has too much in front of its pixels; save it again")
 
 
-def check(data: bytes, pixels: int, max_pixels: int) -> None:
+def check_scans(data: bytes, pixels: int, max_pixels: int) -> None:
     """Refuse a JPEG whose scans are more work than those of the largest image.
 
     Args:
@@ -74,9 +73,9 @@ def work(data: bytes) -> tuple[int, int]:
     """Read the height times width of a JPEG without a thumbnail, 0 if it does not say, and count its scans.
 
     Raises:
-        UndecodableImage: As :func:`check_header`.
+        UndecodableImage: As :func:`check`.
     """
-    check_header(data)
+    check(data)
     for start, _, marker in _markers(data):
         if marker in _STARTS_OF_FRAME:  # length, precision, height, width
             height, width = data[start + 5 : start + 7], data[start + 7 : start + 9]

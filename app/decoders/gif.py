@@ -5,6 +5,7 @@ GIF89a specification, section 12 (blocks and sub-blocks) and appendix A (their c
 
 from __future__ import annotations
 
+from app.decoders.formats import UNCHECKED_BYTES
 from app.errors import UndecodableImage
 
 _HEADER_BYTES = 13
@@ -13,8 +14,6 @@ _EXTENSION, _FRAME, _END = 0x21, 0x2C, 0x3B
 _BASE_LIMIT = 10_000
 _BYTES_PER_MORE = 64
 """For each of so many bytes, one more block is allowed; encoders fill their blocks, of 255 bytes."""
-_UNCHECKED_BYTES = 64 * 1024
-"""A file this small is read in no time, whatever it holds."""
 
 
 def check(data: bytes) -> None:
@@ -23,7 +22,7 @@ def check(data: bytes) -> None:
     Raises:
         UndecodableImage: There are too many blocks, or bytes between them, which Pillow steps over one by one.
     """
-    if len(data) <= _UNCHECKED_BYTES:
+    if len(data) <= UNCHECKED_BYTES:
         return
     colours = 3 << ((data[10] & 7) + 1) if data[10] & _TABLE else 0
     position, left = _HEADER_BYTES + colours, _BASE_LIMIT + len(data) // _BYTES_PER_MORE
