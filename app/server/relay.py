@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
+from app.metrics import Snapshot, add_up, without_gauges
 from app.server.link import Counts, Loaded
-from app.server.tally import Tally
 from app.server.worker import Worker
 from app.service import Order
 
 
 class Relay:
-    """Passes on what a worker has said, and tells it to those that are started later."""
+    """Passes on what a worker has said, and tells it to those that are started later.
+
+    Keeps the counts of workers that have ended, so that totals never go down.
+    """
 
     def __init__(self, workers: Sequence[Worker]) -> None:
         """Begin with nothing said.
@@ -21,7 +25,9 @@ class Relay:
         """
         self._workers = workers
         self._orders: dict[str, Order] = {}  # the latest one for each model
-        self._tally = Tally()
+        self._ended: Snapshot = {}
+        self._died = 0
+        self._began = time.time()
         self.trusted: frozenset[str] | None = None
         """Digests of the models that workers have loaded; None before the first one has."""
 
@@ -43,7 +49,8 @@ class Relay:
 
     def forget(self, worker: Worker) -> None:
         """Keep of a worker that has ended what it had counted."""
-        self._tally.bury(worker.counted, died=not worker.retired)
+        self._ended = add_up([self._ended, without_gauges(worker.counted)])
+        self._died += not worker.retired
 
     def _pass_on(self, order: Order) -> None:
         """Tell all workers of an order, the sender too, unless one that was given later has been heard before it."""
@@ -55,7 +62,12 @@ class Relay:
                 each.tell(order)
 
     def _others(self, worker: Worker) -> Counts:
-        """Add up what all but one worker have counted."""
+        """Add up what all but one worker have counted, how many serve and have died, and when the service began."""
         alive = sum(one.ready and not one.retired for one in self._workers)
+        ours: Snapshot = {
+            "workers_alive": {(): [float(alive)]},
+            "worker_restarts": {(): [float(self._died)]},
+            "process_start_time_seconds": {(): [self._began]},
+        }
         others = (other.counted for other in self._workers if other is not worker)
-        return Counts(self._tally.total(alive, others))
+        return Counts(add_up([ours, self._ended, *others]))
