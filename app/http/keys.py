@@ -7,14 +7,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.apikeys import Keys
 from app.errors import Unauthorized
 from app.http import failures, fields
-from app.http.paths import HEALTH
-
-_ADMIN_PATH = "/v2/repository/"
-_PAGES, _PAGE_FILES = frozenset({"/", "/docs"}), "/web/"  # hold nobody's data, and ask for the key themselves
+from app.http.paths import ADMIN, HEALTH, PAGE_FILES, PAGES
 
 
 def _is_open(path: str) -> bool:
-    return path in HEALTH or path in _PAGES or path.startswith(_PAGE_FILES)
+    return path in HEALTH or path in PAGES or path.startswith(PAGE_FILES)
 
 
 class ApiKey:
@@ -37,7 +34,7 @@ class ApiKey:
         await failures.of(error, scope)(scope, receive, send)
 
     def _is_for_admins(self, scope: Scope) -> bool:
-        return bool(self._keys.admin) and scope["path"].startswith(_ADMIN_PATH)
+        return bool(self._keys.admin) and scope["path"].startswith(ADMIN)
 
     def _may_pass(self, scope: Scope) -> bool:
         """Check the key of a request, and have the log name it."""

@@ -15,6 +15,12 @@ PREDICTIONS = frozenset({"/predict", "/predict/batch", "/explain"})
 """Requests that carry images: they are refused without any work while too many are in progress."""
 HEALTH = frozenset({"/livez", "/readyz"})
 """Health checks carry no key, are not limited, and are logged only when debugging."""
+METRICS = "/metrics"
+"""What monitoring reads: it is not limited either, with a key that is known."""
+PAGES, PAGE_FILES = frozenset({"/", "/docs"}), "/web/"
+"""They hold nobody's data, and ask for the key themselves."""
+ADMIN = "/v2/repository/"
+"""Begins the paths that take the admin key, if there is one, and no other."""
 
 
 def route_of(scope: Scope, routes: Sequence[BaseRoute]) -> str:

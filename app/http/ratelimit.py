@@ -14,7 +14,7 @@ from app.errors import RateLimited
 from app.http import failures
 from app.http.context import client_of
 from app.http.keys import given_key
-from app.http.paths import HEALTH
+from app.http.paths import HEALTH, METRICS
 
 _MOST_CLIENTS = 10_000
 
@@ -62,7 +62,7 @@ class RateLimit:
 
     def _is_free(self, scope: Scope) -> bool:
         """Tell what watches the service: an alert must not say "down" because somebody else asks too often."""
-        if scope["path"] == "/metrics":
+        if scope["path"] == METRICS:
             key, keys = given_key(scope), self._keys
             return not (key and (keys.users or keys.admin)) or keys.name(key) is not None  # else wrong ones are tried
         return scope["path"] in HEALTH
