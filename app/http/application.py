@@ -9,7 +9,6 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.http.failures import Failures
 from app.http.paths import HEALTH
 from app.problems import MEDIA_TYPE
 
@@ -32,7 +31,6 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Put our layers around FastAPI's."""
-        self.add_middleware(Failures)
         app: ASGIApp = Head(super().build_middleware_stack())
         for layer in self.around:
             app = layer(app)

@@ -52,9 +52,10 @@ def unexpected(error: Exception, scope: Scope) -> Response:
 
 
 def handle(app: FastAPI) -> None:
-    """Have every error of the routes answered from the table."""
+    """Have every error of the routes answered with a problem: ours from the table, others by :class:`Failures`."""
     app.add_exception_handler(errors.MultipoolError, _ours)
     app.add_exception_handler(HTTPException, _http)
+    app.add_middleware(Failures)
 
 
 class Failures:
