@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -94,8 +93,7 @@ async def predict_batch(request: Request) -> Response:
     return await _answer(request, several=True)
 
 
-@dataclass(slots=True)
-class _Classified:
+class _Found(NamedTuple):
     """What was asked and found out, before it is written."""
 
     version: Version
@@ -134,7 +132,7 @@ def _choose(request: Request, parameters: Parameters) -> str:
 
 async def _classify(
     request: Request, service: Service, parameters: Parameters, start: float, *, several: bool
-) -> _Classified:
+) -> _Found:
     async with service.admission.request() as admitted:
         card = look_up(request, service, parameters.model)
         if parameters.explain:
@@ -151,10 +149,10 @@ async def _classify(
         if parameters.explain:
             version.model.require_head()  # it may have been replaced since
         outcomes = await service.classifier.classify(version.model, uploads)
-    return _Classified(version, uploads, outcomes, start, read_s)
+    return _Found(version, uploads, outcomes, start, read_s)
 
 
-def _json(request: Request, service: Service, parameters: Parameters, found: _Classified, *, several: bool) -> bytes:
+def _json(request: Request, service: Service, parameters: Parameters, found: _Found, *, several: bool) -> bytes:
     contents, version = parameters.contents(service.settings.min_confidence), found.version
 
     def result(one: Classified) -> dict[str, Any]:
@@ -171,7 +169,7 @@ def _json(request: Request, service: Service, parameters: Parameters, found: _Cl
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _respond(service: Service, found: _Classified, content: bytes, media_type: str) -> Response:
+def _respond(service: Service, found: _Found, content: bytes, media_type: str) -> Response:
     """Send the answer, with the longest time any of its images spent in each stage, and count it."""
     version, answered = found.version, [one for one in found.outcomes if not isinstance(one, InvalidRequest)]
     ran = [one for one in answered if not one.cached]
