@@ -1,11 +1,11 @@
-// Shows an answer: probabilities, branches, sums, times. Everything is built from text nodes; nothing is parsed as HTML.
+// Shows an answer: probabilities, branches, sums, times.
 
+import { $, element } from "./dom.js";
 import * as familiarity from "./familiarity.js";
 import { overlay, strip } from "./picture.js";
 
 const SHOWN = 5;
 const DARK = matchMedia("(prefers-color-scheme: dark)");
-const $ = (id) => document.getElementById(id);
 
 /** A number with its sign and a real minus; zero is never negative. */
 export function signed(value) {
@@ -23,13 +23,6 @@ export function percent(value) {
 /** A name within a sentence; one that is written from right to left must not reverse the rest. */
 export function isolated(name) {
   return `\u2068${name}\u2069`;
-}
-
-function element(tag, { text, ...properties } = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  if (text !== undefined) made.textContent = text;
-  made.append(...children);
-  return made;
 }
 
 /** Labels, most probable first; object keys that are numerals would come in numeric order. */
@@ -67,10 +60,9 @@ function agreement({ explanation, branches, label }) {
   if (!explanation) return "This model cannot say why: its score is not a sum of contributions of its branches.";
   if (!label) return "";
   const agreeing = explanation.agreement.map(words);
-  const count = `${agreeing.length} of ${branches.length} branches`;
   if (agreeing.length === branches.length) return `Each of the ${branches.length} branches alone would choose this class.`;
   if (agreeing.length === 0) return "No branch alone would choose this class; together they do.";
-  return `${count} alone would choose this class: ${agreeing.join(", ")}.`;
+  return `${agreeing.length} of ${branches.length} branches alone would choose this class: ${agreeing.join(", ")}.`;
 }
 
 function bars(probabilities, labels, explained, choose) {
@@ -116,7 +108,6 @@ export function branches(body, statistics, explained, size) {
   );
   for (const canvas of document.querySelectorAll(".map")) canvas.style.aspectRatio = `${size.width} / ${size.height}`;
   sums(explanation, explained);
-  $("why").hidden = false;
   const strips = [...document.querySelectorAll(".strip")];
   DARK.onchange = () => strips.forEach((canvas, i) => strip(canvas, body.branches[i].features)); // in the colour of text
   DARK.onchange();

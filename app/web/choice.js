@@ -1,8 +1,7 @@
 // The chosen model and version, among those that the service offers.
 
 import { isolated } from "./answer.js";
-
-const $ = (id) => document.getElementById(id);
+import { $ } from "./dom.js";
 
 let listed = { models: [] };
 

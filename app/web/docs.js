@@ -1,21 +1,13 @@
 // The interface as openapi.json describes it: routes, parameters, bodies, answers, schemas.
 
+import { $, element } from "./dom.js";
 import * as key from "./key.js";
 import { say } from "./message.js";
 import * as service from "./service.js";
 
-const $ = (id) => document.getElementById(id);
-
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children.flat());
-  return node;
-}
-
 /** Words in which `backticks` mark code. */
 function words(text = "") {
-  return text.split(/`+([^`]+)`+/).map((part, index) => (index % 2 ? make("code", {}, part) : part));
+  return text.split(/`+([^`]+)`+/).map((part, index) => (index % 2 ? element("code", { text: part }) : part));
 }
 
 // Types
@@ -26,12 +18,12 @@ const between = (lists, word) => lists.flatMap((list, index) => (index ? [word, 
 function type(schema = {}) {
   if (schema.$ref) {
     const name = schema.$ref.split("/").pop();
-    return [make("a", { href: `#${name}` }, name)];
+    return [element("a", { href: `#${name}`, text: name })];
   }
   const options = schema.anyOf ?? schema.oneOf;
   if (options) return between(options.map(type), " or ");
   const values = schema.enum ?? ("const" in schema ? [schema.const] : null);
-  if (values) return between(values.map((value) => [make("code", {}, JSON.stringify(value))]), " or ");
+  if (values) return between(values.map((value) => [element("code", { text: JSON.stringify(value) })]), " or ");
   if (schema.type === "array") return ["array of ", ...(schema.items ? type(schema.items) : ["anything"])];
   if (schema.type === "object" && typeof schema.additionalProperties === "object") {
     return ["object of ", ...type(schema.additionalProperties)];
@@ -48,18 +40,18 @@ function bounds({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }) {
 // Lists
 
 function row(name, kind, text) {
-  const term = make("dt", {}, name, make("span", { class: "kind" }, kind));
-  return make("div", {}, term, make("dd", {}, words(text)));
+  const term = element("dt", {}, name, element("span", { className: "kind" }, kind));
+  return element("div", {}, term, element("dd", {}, words(text)));
 }
 
 function list(title, rows) {
-  return rows.length ? [...(title ? [make("h4", {}, title)] : []), make("dl", { class: "rows" }, rows)] : [];
+  return rows.length ? [...(title ? [element("h4", { text: title })] : []), element("dl", { className: "rows" }, rows)] : [];
 }
 
 function fields({ properties = {}, required = [] }, word = "always") {
   return Object.entries(properties).map(([name, schema]) => {
     const kind = [...type(schema), required.includes(name) ? `, ${word}` : ""];
-    return row(make("code", {}, name), kind, schema.description);
+    return row(element("code", { text: name }), kind, schema.description);
   });
 }
 
@@ -68,7 +60,7 @@ function parameters(operation) {
     const preset = one.schema.default ?? null;
     const kind = [...type(one.schema), `, in ${one.in}`, one.required ? ", required" : ""];
     if (preset !== null) kind.push(`, default ${JSON.stringify(preset)}`);
-    return row(make("code", {}, one.name), kind, one.description);
+    return row(element("code", { text: one.name }), kind, one.description);
   });
 }
 
@@ -85,7 +77,7 @@ function contents(content = {}) {
 function bodies(operation) {
   return contents(operation.requestBody?.content).map(({ schema, media }) => {
     const inside = schema?.properties && list("", fields(schema, "required"));
-    return make("div", {}, make("dt", {}, media.join(", ")), make("dd", {}, inside ?? type(schema)));
+    return element("div", {}, element("dt", { text: media.join(", ") }), element("dd", {}, inside ?? type(schema)));
   });
 }
 
@@ -100,13 +92,13 @@ function answers(operation) {
 
 function route(method, path, operation) {
   const [first, ...more] = (operation.description ?? "").split("\n\n");
-  const title = make("summary", {}, make("h3", {}, make("span", { class: "method" }, method), ` ${path}`));
-  title.append(make("span", { class: "note" }, words(first)));
-  return make(
+  const title = element("summary", {}, element("h3", {}, element("span", { className: "method", text: method }), ` ${path}`));
+  title.append(element("span", { className: "note" }, words(first)));
+  return element(
     "details",
-    { class: "card route", id: `${method}-${path}` },
+    { className: "card route", id: `${method}-${path}` },
     title,
-    more.map((paragraph) => make("p", {}, words(paragraph))),
+    more.map((paragraph) => element("p", {}, words(paragraph))),
     list("Parameters", parameters(operation)),
     list("Body", bodies(operation)),
     list("Answers", answers(operation)),
@@ -114,9 +106,9 @@ function route(method, path, operation) {
 }
 
 function described(name, schema) {
-  const title = make("summary", {}, make("h3", {}, name));
-  const inside = schema.properties ? list("", fields(schema)) : make("p", {}, type(schema));
-  return make("details", { class: "card schema", id: name }, title, make("p", {}, words(schema.description)), inside);
+  const title = element("summary", {}, element("h3", { text: name }));
+  const inside = schema.properties ? list("", fields(schema)) : element("p", {}, type(schema));
+  return element("details", { className: "card schema", id: name }, title, element("p", {}, words(schema.description)), inside);
 }
 
 function show({ info, paths, components = {} }) {

@@ -1,9 +1,10 @@
 // Shows how familiar an image is. With few held-out images, the lowest figure is not very low, and means less.
 
+import { $ } from "./dom.js";
+
 const UNUSUAL = 0.05;
 const STRANGE = 0.01;
 const FEW = 100; // held out of so few images, as training says, that other kinds of images may look familiar too
-const $ = (id) => document.getElementById(id);
 
 /** Whether a familiarity is the lowest that the model can give; the answer has it as float32. */
 function lowest(familiarity, statistics) {

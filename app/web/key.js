@@ -1,9 +1,8 @@
 // Asks for a key if the service wants one, with the same card on every page.
 
+import { $ } from "./dom.js";
 import * as focus from "./focus.js";
 import { hasKey, useKey } from "./service.js";
-
-const $ = (id) => document.getElementById(id);
 
 /** Show the card; returns a message about the key that was tried, if any. */
 export function ask() {

@@ -2,6 +2,7 @@
 
 import * as answer from "./answer.js";
 import * as choice from "./choice.js";
+import { $ } from "./dom.js";
 import * as focus from "./focus.js";
 import * as key from "./key.js";
 import { say } from "./message.js";
@@ -10,7 +11,6 @@ import * as saving from "./saving.js";
 import * as service from "./service.js";
 import { Camera, Pad, Series, files } from "./sources.js";
 
-const $ = (id) => document.getElementById(id);
 const RETRY_MS = 1000;
 
 const camera = new Camera($("video"));

@@ -1,8 +1,9 @@
 // Shows errors, in the same place on every page, with a button to try again where that may help.
 
+import { $, element } from "./dom.js";
 import * as focus from "./focus.js";
 
-const place = document.getElementById("message");
+const place = $("message");
 
 let retry; // the latest `again`, even if the message shown is from an earlier one
 
@@ -11,7 +12,7 @@ export function say(text, again) {
   const same = place.firstChild?.textContent === text && !retry === !again;
   retry = again;
   if (same) return; // screen readers would read it out again
-  const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Try again" });
+  const button = element("button", { type: "button", text: "Try again" });
   button.addEventListener("click", () => {
     const now = retry;
     say("");

@@ -1,6 +1,7 @@
 // Draws on canvases: the image, maps over it, and vectors as strips.
 
 import { colour } from "./colours.js";
+import { element } from "./dom.js";
 
 const RELIEF = 12; // levels by which the image lightens or darkens the colours, as in app/overlay.py
 const OUTSIDE = 90;
@@ -33,9 +34,7 @@ export function preview(canvas, bitmap) {
 export function greys(preview, { height, width }) {
   const values = new Float32Array(width * height).fill(0.5);
   if (!preview) return values;
-  const canvas = document.createElement("canvas");
-  canvas.width = width;
-  canvas.height = height;
+  const canvas = element("canvas", { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
   context.drawImage(preview, 0, 0, width, height);

@@ -1,5 +1,6 @@
 // Where images come from: files (dropped, pasted, picked), the camera, the drawing pad.
 
+import { element } from "./dom.js";
 import * as focus from "./focus.js";
 
 /** Take files that are dropped on the page, pasted into it, or picked; `none` is called for a drop without any. */
@@ -93,9 +94,7 @@ export class Camera {
   }
 
   shoot() {
-    const canvas = document.createElement("canvas");
-    canvas.width = this.#video.videoWidth;
-    canvas.height = this.#video.videoHeight;
+    const canvas = element("canvas", { width: this.#video.videoWidth, height: this.#video.videoHeight });
     canvas.getContext("2d").drawImage(this.#video, 0, 0);
     return file(canvas, "camera.jpg", "image/jpeg");
   }
