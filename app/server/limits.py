@@ -73,10 +73,6 @@ class Limits:
             return Fault(413, f"the body is larger than {self.body_bytes:,} bytes; send a smaller image, or fewer")
         return None
 
-    def outweighs(self, received: int, body: int) -> bool:
-        """Whether too much of what was received for a body is not body: tiny chunks, extensions, trailers."""
-        return received - body > 64 * 1024 + body // 16
-
 
 def _combined(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Give the fields that concern a body in lower case; one that is sent again is a list (RFC 9110, section 5.3)."""

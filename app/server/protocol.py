@@ -40,8 +40,8 @@ class Protocol(Connection):
             return
         same = self.scope is scope  # no other request began in these bytes
         if incoming.in_body:
-            incoming.received += len(data) if was_in_body and same else 0
-            if self._limits.outweighs(incoming.received, incoming.body_bytes):
+            incoming.received_bytes += len(data) if was_in_body and same else 0
+            if incoming.is_mostly_framing():
                 self._refuse(Fault(400, "the chunks of the body are too small, or carry too much beside it"))
             elif not self._deadline.is_set:
                 self._await_body()
