@@ -2,6 +2,7 @@
 
 import { $, element } from "./dom.js";
 import * as key from "./key.js";
+import { Latest } from "./latest.js";
 import { say } from "./message.js";
 import * as service from "./service.js";
 
@@ -131,12 +132,10 @@ function open() {
   }
 }
 
-let reading = new AbortController(); // of the document, asked for last
+const reading = new Latest(); // of the document
 
 async function load() {
-  reading.abort(); // a late refusal of the key before is none of this one
-  reading = new AbortController();
-  const { signal } = reading;
+  const signal = reading.next(); // so that a late refusal of the previous key is not taken for one of this key
   try {
     const found = await service.description(signal);
     key.dismiss();

@@ -5,6 +5,7 @@ import * as choice from "./choice.js";
 import { $ } from "./dom.js";
 import * as focus from "./focus.js";
 import * as key from "./key.js";
+import { Latest } from "./latest.js";
 import { say } from "./message.js";
 import * as picture from "./picture.js";
 import * as saving from "./saving.js";
@@ -17,13 +18,14 @@ const camera = new Camera($("video"));
 const pad = new Pad($("pad"), (file) => series.give([file], "pad"));
 const series = new Series({ previous: $("previous"), next: $("next"), rest: $("pick"), take });
 
+const listing = new Latest(); // for the models
+const asking = new Latest(); // for what was chosen
+const looking = new Latest(); // for the maps of a class
+
 let image = null; // the latest file
 let resting = "drop"; // what the stage shows while neither pad nor camera is open
 let at = "drop"; // the part of the stage that the latest file came from
 let shown = null; // the answer for it, and what was asked
-let listing = new AbortController(); // for the models, asked for last
-let asking = new AbortController(); // for the latest choice
-let looking = new AbortController(); // for the maps of the class chosen last
 let drawMaps = () => {};
 let waiting = null;
 
@@ -31,9 +33,7 @@ let waiting = null;
 
 async function load() {
   clearTimeout(waiting);
-  listing.abort(); // a late refusal of the key before is none of this one
-  listing = new AbortController();
-  const { signal } = listing;
+  const signal = listing.next(); // so that a late refusal of the previous key is not taken for one of this key
   try {
     const notice = offer(await service.models(signal));
     key.dismiss();
@@ -100,13 +100,12 @@ const size = ({ width, height }) => `${width} × ${height} pixels`;
 
 /** Cancel all earlier requests, so that no late answer is shown for the current choice. */
 function begin() {
-  asking.abort();
+  const signal = asking.next();
   looking.abort();
-  asking = new AbortController();
   shown = null;
   $("announce").textContent = "";
   $("answer").setAttribute("aria-busy", "true");
-  return asking.signal;
+  return signal;
 }
 
 async function classify(signal = begin()) {
@@ -135,9 +134,7 @@ async function classify(signal = begin()) {
 
 /** Show an answer, and explain one of its classes. */
 async function explain(told, label) {
-  looking.abort();
-  looking = new AbortController();
-  const { signal } = looking;
+  const signal = looking.next();
   told.explained = label;
   answer.verdict(told.body, told.statistics, label, (chosen) => explain(told, chosen));
   $("why").hidden = $("save-picture").hidden = !told.body.explanation;
