@@ -59,6 +59,7 @@ class Supervisor:
         self._context = context(target.__module__)
         self._places = Places()
         self._workers: list[Worker] = []
+        self._first: Worker | None = None  # as long as the service cannot start without it
         self._relay = Relay(self._workers)
         self._failures = 0
         self._restart_at = 0.0
@@ -82,11 +83,12 @@ class Supervisor:
         if self._terminal.is_closed():  # before
             self._on_hang_up()
         try:
-            first = self._start()
-            if first is None:
+            self._first = self._start()
+            if self._first is None:
                 raise MultipoolError("no worker could be started; the reason is in the log line above")
-            while not (self._stop_signals or first.ready):
-                self._turn(first)
+            while not (self._stop_signals or self._first.ready):
+                self._turn()
+            self._first = None
             while not self._stop_signals:
                 self._fill()
                 self._turn()
@@ -137,20 +139,20 @@ class Supervisor:
         worker.retired = True
         worker.signal(number)
 
-    def _turn(self, first: Worker | None = None) -> None:
+    def _turn(self) -> None:
         """Wait for something to happen, and act on it; an error that keeps the first worker from starting is raised."""
         pipes = {worker.pipe: worker for worker in self._workers}
         for happened in wait([self._bell, *pipes], timeout=_LONGEST_TURN_S):
             if isinstance(happened, Connection):
-                self._hear(pipes[happened], first)
+                self._hear(pipes[happened])
             else:
                 self._bell.recv(64)
 
-    def _hear(self, worker: Worker, first: Worker | None) -> None:
+    def _hear(self, worker: Worker) -> None:
         try:
             message = worker.pipe.recv()
         except (EOFError, OSError):
-            self._bury(worker, first)
+            self._bury(worker)
             return
         if isinstance(message, Ready):
             worker.ready = True
@@ -164,7 +166,7 @@ class Supervisor:
         else:
             raise message
 
-    def _bury(self, worker: Worker, first: Worker | None) -> None:
+    def _bury(self, worker: Worker) -> None:
         """Forget a worker that has ended; :meth:`_fill` starts another."""
         self._workers.remove(worker)
         worker.pipe.close()
@@ -175,7 +177,7 @@ class Supervisor:
             log.info("worker %s ended", worker.process.pid)
             return
         died = f"worker {worker.process.pid} died ({worker.how_it_ended()})"
-        if worker is first:
+        if worker is self._first:
             log.error("%s", died)
             raise MultipoolError("the service could not start; the reason is in the log lines above")
         if worker.ready:
