@@ -73,9 +73,9 @@ def decode(
 
     Args:
         data: The bytes of a JPEG, PNG, WebP, BMP, GIF or TIFF file (first frame), or of a ``.npy`` array
-            ``[H, W, C]``. Models of 1 and 3 channels read any of them as grey and colour; all others read TIFF band
-            by band as it is stored (as do models with a ``value_range``, unless it is grey), and only 4 channels
-            (RGBA) other formats.
+            ``[H, W, C]``, which all models read. Models of 1 and 3 channels read all of the files, as grey and as
+            colour. All other models, and those with a ``value_range`` unless the file is grey, read TIFF band by band
+            as stored. Of the other formats, those other models read none, except that 4 channels (RGBA) read all.
         shape: Height, width and channels to return.
         media_type: What the sender declared; None or ``application/octet-stream`` when unknown.
         value_range: Values of more than 8 bits that become 0 and 255; None for the full range of their type.

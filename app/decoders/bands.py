@@ -70,9 +70,11 @@ def read_tiff(
         pages = alike(tiff)
         if len(pages) > _MOST_PAGES:
             raise UndecodableImage("the TIFF file has too many pages; save its bands in one page")
-        strips.check_number(math.prod(page.chunked) * len(pages))  # that there should be, which are made up if need be
+        # The number there should be: tifffile makes up those that are missing.
+        strips.check_number(math.prod(page.chunked) * len(pages))
         places = (place for one in pages for place in zip(one.dataoffsets, one.databytecounts, strict=False))
-        if any(start + length > len(data) for start, length in places):  # of LZW, half a strip may be read
+        # Half a strip of LZW would be decoded without an error.
+        if any(start + length > len(data) for start, length in places):
             raise UndecodableImage("the TIFF file is damaged or incomplete; save it again")
         if len(pages) > 1:
             size = (len(pages), *page.shape)

@@ -1,7 +1,7 @@
 """Which way up an image is, by its EXIF data, which Pillow does not get to see.
 
-It makes an object of each number in them, in Python, however many there are, and holds the interpreter lock meanwhile;
-and to turn an image it writes all of them again, which fails for those that it cannot write.
+Pillow would turn every number in them into a Python object, however many there are, holding the interpreter lock
+meanwhile; and to turn the image it writes them all out again, which fails for those that it cannot write.
 
 CIPA DC-008, Exif 2.32: section 4.5 (structure), 4.6 (tags), 4.7 (the segment of a JPEG). In PNG and WebP, Pillow hands
 them over unread.

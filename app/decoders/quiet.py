@@ -1,4 +1,7 @@
-"""What decoders print and warn of, as often as a sender likes: a file that cannot be used is told of once, by name."""
+"""Silences the decoders, which a sender could make print and warn at will.
+
+The service itself reports an unusable file, once and by name.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ _OF_PIXELS = (258, 273, 279, 320, 324, 325, 338, 339, 529, 532)
 def check(data: bytes, directories: int = 1) -> None:
     """Refuse a TIFF whose directories list more strips or tiles than encoders write, before Pillow reads it.
 
-    Also one that is cut off in its first directory, which may be the end of the file: they leave out what is missing.
+    Also refuses one whose first directory is cut off, which can happen because it may stand at the end of the file: the
+    readers would silently leave out the rest.
 
     Args:
         data: The whole file.
@@ -54,7 +55,8 @@ def check(data: bytes, directories: int = 1) -> None:
     numbers = entries["count"][~np.isin(entries["type"], _BYTES)].sum(dtype=float)
     fractions = entries["count"][np.isin(entries["type"], _RATIONALS)].sum(dtype=float)
     sizes = entries["count"] * _SIZES[entries["type"]]
-    # The same bytes are read again and again; Pillow, which reads but one directory, sees to that itself.
+    # Several tags may share one long value, which would be read once for each; Pillow reads one directory only, and
+    # guards against this itself.
     shared = directories > 1 and sizes[sizes > tiff.width].sum() > len(data)
     if numbers > _MOST_NUMBERS or fractions > _MOST or len(entries) > _MOST_ENTRIES or shared:
         raise UndecodableImage("the TIFF file has a tag with too many numbers; save it again")

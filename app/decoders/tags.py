@@ -1,4 +1,7 @@
-"""What the tags of a TIFF say that Pillow leaves out: of how many bands it is, of which type, and what is white."""
+"""What the tags of a TIFF say and Pillow ignores.
+
+The number of bands, their type, and whether the lowest value is white.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""FastAPI with our layers around it, HEAD wherever there is GET, and a document that says what is so."""
+"""FastAPI with our layers around it.
+
+HEAD is answered wherever there is GET, and the OpenAPI document lists only what is really answered.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ class Application(FastAPI):
         return app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what comes; FastAPI would look for its telemetry at each request, and has :mod:`app.http.tracing`."""
+        """Skip FastAPI's own telemetry, which it would look for at each request.
+
+        Traces come from :mod:`app.http.tracing`.
+        """
         await Starlette.__call__(self, scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ Count = Annotated[int, Field(ge=1), BeforeValidator(_digits)]
 """A positive whole number in digits; pydantic itself takes ``1.0``, ``+1`` and ``1_0`` as well."""
 
 Name = Annotated[str, Field(min_length=1)]
-"""Of something that may be left out, but is not empty."""
+"""A name; the parameter may be left out, but must not be empty."""
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -61,10 +61,14 @@ class RateLimit:
         await self._app(scope, receive, send)
 
     def _is_free(self, scope: Scope) -> bool:
-        """Tell what watches the service: an alert must not say "down" because somebody else asks too often."""
+        """Tell whether monitoring asks, which is not limited.
+
+        An alert must not say "down" because somebody else asks too often.
+        """
         if scope["path"] == METRICS:
             key, keys = given_key(scope), self._keys
-            return not (key and (keys.users or keys.admin)) or keys.name(key) is not None  # else wrong ones are tried
+            # Else keys could be guessed without limit.
+            return not (key and (keys.users or keys.admin)) or keys.name(key) is not None
         return scope["path"] in HEALTH
 
     def _take(self, client: bytes, now: float) -> float:

@@ -105,8 +105,10 @@ class Server(uvicorn.Server):
             last_resort.start()
         await self._close_with_each_answer()
         self._acceptor.close()
-        for _ in range(10):  # connections just accepted have requests on their way; in steps, so that what has come
-            await asyncio.sleep(_LAST_REQUESTS_S / 10)  # while the machine held this process up is read, too
+        # Connections just accepted may have a request on its way. Many short sleeps, not one long one: each turn of the
+        # event loop reads what arrived while the machine held this process up.
+        for _ in range(10):
+            await asyncio.sleep(_LAST_REQUESTS_S / 10)
         await super().shutdown(sockets)
         if self.force_exit:  # after a second Ctrl-C, uvicorn leaves this out and would log a traceback
             await self.lifespan.shutdown()

@@ -123,7 +123,8 @@ class Supervisor:
         if self._asked_to_renew:
             self._asked_to_renew, self._renewal_due = False, True
             self._restart_at = 0.0  # what kept one from starting may have been mended
-        if self._renewal_due and not self._renewing:  # else after this one, however often it was asked for
+        # A renewal asked for during another one follows it, once, however often it was asked for.
+        if self._renewal_due and not self._renewing:
             self._renewal_due = False
             self._renewing = list(current)
             log.info("renewing %d workers", len(current))
