@@ -8,7 +8,6 @@ import io
 import os
 import re
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 
 import onnxruntime as ort
@@ -92,11 +91,7 @@ def gpu() -> str:
 
 def built_for() -> str:
     """Tell the CUDA version that this ONNX Runtime was built for, such as ``13.0``; empty where for none."""
-    try:
-        information = import_module("onnxruntime.capi.build_and_package_info")
-    except ImportError:
-        return ""
-    return str(getattr(information, "cuda_version", "") or "")
+    return str(ort.cuda_version)
 
 
 def first_line(error: BaseException) -> str:
