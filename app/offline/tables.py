@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -24,19 +25,11 @@ def check(table: Path) -> None:
     Raises:
         InvalidUsage: The format needs a package that is not installed.
     """
-    if table.suffix == ".parquet" and not _has_pyarrow():
+    if table.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise InvalidUsage(
             f"writing Parquet needs pyarrow: {interpreter.command()} -m pip install pyarrow, or name an --output of "
             ".csv or .jsonl"
         )
-
-
-def _has_pyarrow() -> bool:
-    try:
-        import pyarrow  # noqa: F401, PLC0415  # an extra
-    except ImportError:
-        return False
-    return True
 
 
 def finish(journal: Journal, images: Sequence[Path]) -> None:
