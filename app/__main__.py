@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: a terminal may lack a character
     parsed = parser().parse_args(arguments)
-    ending = interrupts.EXIT_CODES if parsed.command == "predict" else (signal.SIGINT,)  # the service has its own way
+    ending = interrupts.SIGNAL_CODES if parsed.command == "predict" else (signal.SIGINT,)  # the service has its own way
     try:
         with interrupts.noted(*ending):
             code = _run(parsed)
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         resumable = parsed.command == "predict" and parsed.output is not None
         _say(parsed, f"interrupted{'; run the same command again to continue' if resumable else ''}")
-        return interrupts.EXIT_CODES[interrupts.signal_of(interrupt)]
+        return interrupts.SIGNAL_CODES[interrupts.signal_of(interrupt)]
     except BrokenPipeError:  # the reader has closed the pipe, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return 128 + signal.SIGPIPE

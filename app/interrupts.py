@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-EXIT_CODES = {number: 128 + number for number in (signal.SIGINT, signal.SIGTERM)}
+SIGNAL_CODES = {number: 128 + number for number in (signal.SIGINT, signal.SIGTERM)}
 """As of a program that was ended by the signal."""
 
 _IMPORT_SYSTEM = "<frozen importlib"

@@ -13,8 +13,7 @@ from typing import Any
 
 from app.errors import InvalidArtifact, InvalidUsage, MissingInput, MultipoolError
 from app.escaping import printable
-from app.interrupts import EXIT_CODES as OF_SIGNALS
-from app.interrupts import noted, signal_of
+from app.interrupts import SIGNAL_CODES, noted, signal_of
 from app.streams import complete
 from model_export.arguments import parse
 from model_export.console import interrupts, mounts, streams
@@ -45,11 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: a terminal may lack a character
     parsed = parse(arguments)
     try:
-        with noted(*OF_SIGNALS):
+        with noted(*SIGNAL_CODES):
             result = _run(parsed)
     except KeyboardInterrupt as interrupt:
         _say(interrupts.words(interrupt, publishing=parsed.command in ("train", "publish")))
-        return OF_SIGNALS[signal_of(interrupt)]
+        return SIGNAL_CODES[signal_of(interrupt)]
     except tuple(kind for kind, _ in EXIT_CODES) as error:
         may_pass = isinstance(error, OSError | OutOfMemory)  # a full disk can be emptied
         notes = getattr(error, "__notes__", []) if may_pass else []

@@ -14,7 +14,7 @@ import yaml
 from app import options as service_options
 from app import problems
 from app.__main__ import EXIT_CODES as SERVICE_CODES
-from app.interrupts import EXIT_CODES as OF_SIGNALS
+from app.interrupts import SIGNAL_CODES
 from app.routes.predictions import Parameters
 from app.settings import PREFIX, Settings
 from model_export import options
@@ -26,7 +26,7 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text()
 PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
 KNOWN_SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
-KNOWN_CODES = {0, 1, 2, UNREAD, *OF_SIGNALS.values()} | {code for _, code in (*SERVICE_CODES, *EXPORT_CODES)}
+KNOWN_CODES = {0, 1, 2, UNREAD, *SIGNAL_CODES.values()} | {code for _, code in (*SERVICE_CODES, *EXPORT_CODES)}
 SUPPLIED = ["Dockerfile", "Makefile", "docker-compose*.yml", "app/web/*", "deploy/*/*.y*ml", "deploy/**/*.c*f*"]
 """Other files with texts for operators."""
 

@@ -12,12 +12,12 @@ from tests.conftest import ROOT
 
 COMMAND = """
 import sys
-from app.interrupts import EXIT_CODES, noted, signal_of
+from app.interrupts import SIGNAL_CODES, noted, signal_of
 try:
-    with noted(*EXIT_CODES):
+    with noted(*SIGNAL_CODES):
         exec("import signal; signal.raise_signal(signal.{name})")
 except KeyboardInterrupt as interrupt:
-    sys.exit(EXIT_CODES[signal_of(interrupt)])
+    sys.exit(SIGNAL_CODES[signal_of(interrupt)])
 """
 
 
