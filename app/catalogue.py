@@ -53,9 +53,8 @@ def index(repository: Repository) -> list[dict[str, str]]:
 
 
 def _state(entry: Entry, repository: Repository) -> dict[str, str]:
-    if repository.is_unloaded(entry.name):
-        return {"state": "UNAVAILABLE", "reason": "unloaded"}
-    return {"state": "UNAVAILABLE" if entry.card is None or entry.is_lost else "READY", "reason": entry.refused or ""}
+    state = "READY" if repository.answers(entry) else "UNAVAILABLE"
+    return {"state": state, "reason": "unloaded" if repository.is_unloaded(entry.name) else entry.refused or ""}
 
 
 def drift(repository: Repository) -> dict[tuple[str, ...], list[float]]:
@@ -70,7 +69,7 @@ def drift(repository: Repository) -> dict[tuple[str, ...], list[float]]:
             latest.images * each for each in (drift, latest.held_out, latest.repeated, 1.0)
         ]
         for entry in repository.entries()
-        if entry.drift is not None and not entry.is_lost and not repository.is_unloaded(entry.name)
+        if entry.drift is not None and repository.answers(entry)
         if (latest := entry.drift.summary()) is not None
         for branch, drift in latest.drift.items()
     }

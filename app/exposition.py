@@ -132,9 +132,8 @@ class _Collector:
         loaded = GaugeMetricFamily("multipool_model_loaded", "Whether a version is in memory.", labels=keys)
         memory = GaugeMetricFamily("multipool_model_memory_bytes", "Memory that a loaded version takes.", labels=keys)
         for entry in self._service.repository.entries():
-            if entry.card is not None and not entry.is_lost and not self._service.repository.is_unloaded(entry.name):
-                key = (entry.name, str(entry.number))
-                card = entry.card
+            if self._service.repository.answers(entry):
+                key, card = (entry.name, str(entry.number)), entry.known()
                 info.add_metric((*key, card.metadata.architecture, card.execution_provider, card.sha256), 1)
                 loaded.add_metric(key, entry.version is not None)
                 memory.add_metric(key, entry.memory_bytes if entry.version is not None else 0)

@@ -86,7 +86,7 @@ class Repository:
                 log.warning(
                     "%s has other classes than %s, which it takes over from; if that is not meant, rename the folder "
                     "of version %d, for example to '%d.withdrawn'",
-                    *(found.reference, before.found.reference, found.number, found.number),
+                    *(found.reference, before.reference, found.number, found.number),
                 )
         with self._lock:
             self._entries[found.name, found.number] = entry
@@ -102,8 +102,8 @@ class Repository:
             self._publish()
         self._residency.let_go(entry)
         highest = self.served.get(entry.name)
-        left = f"; {highest.found.reference} answers now" if highest and highest.number < entry.number else ""
-        log.info("removed %s%s", entry.found.reference, left)
+        left = f"; {highest.reference} answers now" if highest and highest.number < entry.number else ""
+        log.info("removed %s%s", entry.reference, left)
 
     def _replaced(self, entry: Entry) -> Entry | None:
         """Find the version that answered until now, if the new one takes over."""
@@ -148,7 +148,7 @@ class Repository:
     def _publish(self) -> None:
         """Have requests see the change."""
         known = [entry for entry in self.entries() if entry.card is not None and entry.name not in self._unloaded]
-        refused = {entry.found.reference: entry.refused for entry in self.entries() if entry.refused}
+        refused = {entry.reference: entry.refused for entry in self.entries() if entry.refused}
         before, self.served = self.served.answering, References(known, self.default, self._unloaded, refused)
         if not self.ready or before == self.served.answering:
             return
@@ -185,6 +185,10 @@ class Repository:
     def is_unloaded(self, name: str) -> bool:
         """Tell whether a model was unloaded by request."""
         return name in self._unloaded
+
+    def answers(self, entry: Entry) -> bool:
+        """Tell whether a version can answer when it is named: it was loaded once, and is neither lost nor unloaded."""
+        return entry.card is not None and not entry.is_lost and not self.is_unloaded(entry.name)
 
     async def acquire(self, reference: str | None) -> Version:
         """Look up a model to run, and load it if it is not in memory.

@@ -85,7 +85,7 @@ class Service:
         if highest.refused:
             served = self.repository.served.get(name)
             rest = f"version {served.number} is" if served is not None and not served.is_lost else "no version of it is"
-            raise InvalidArtifact(f"{highest.found.reference} is refused: {highest.refused}; {rest} served")
+            raise InvalidArtifact(f"{highest.reference} is refused: {highest.refused}; {rest} served")
 
     def obey(self, order: Order, holds: Callable[[], bool] = lambda: True) -> None:
         """Do what an operator told another worker, as far as it still holds; blocks."""

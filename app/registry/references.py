@@ -38,7 +38,7 @@ class References:
         self._refused = refused
         self._entries: dict[str, list[Entry]] = {}  # by "name:version", one, and by name all, lowest first
         for entry in served:
-            self._entries[entry.found.reference] = [entry]
+            self._entries[entry.reference] = [entry]
             self._entries.setdefault(entry.name, []).append(entry)
         self.default = default.partition(":")[0] if default else min(self._entries, default="")
         """Name of the model that answers when none is named."""

@@ -98,16 +98,16 @@ class Residency:
             NotReady: It cannot be loaded.
         """
         card = entry.known()
-        unusable = NotReady(f"model {entry.found.reference} cannot be loaded; GET /models says why")
+        unusable = NotReady(f"model {entry.reference} cannot be loaded; GET /models says why")
         if entry.refused and entry.found.stamp() == entry.stamp != card.stamp:
             raise unusable  # it was tried already
         try:
             version = self.load(entry, frozenset({card.sha256}))
         except (InvalidArtifact, DeviceUnavailable) as error:
-            log.error("cannot load %s again: %s", entry.found.reference, error)  # noqa: TRY400  # for the operator
+            log.error("cannot load %s again: %s", entry.reference, error)  # noqa: TRY400  # for the operator
             raise unusable from None
         if version.model.sha256 != card.sha256:
-            log.warning("loaded %s again from a file that was replaced", entry.found.reference)
+            log.warning("loaded %s again from a file that was replaced", entry.reference)
         return version
 
     def _make_room(self, newest: Entry) -> None:
@@ -121,9 +121,9 @@ class Residency:
             self.let_go(entry)
             excess -= entry.memory_bytes
             if entry.is_lost:
-                log.warning("let go of %s, which cannot be loaded again: %s", entry.found.reference, entry.refused)
+                log.warning("let go of %s, which cannot be loaded again: %s", entry.reference, entry.refused)
             else:
-                log.debug("let go of %s", entry.found.reference)
+                log.debug("let go of %s", entry.reference)
 
 
 def _forget(entry: Entry, task: asyncio.Task[Version]) -> None:

@@ -22,6 +22,11 @@ class Version:
     number: int
     model: Model
 
+    @property
+    def reference(self) -> str:
+        """How requests name it."""
+        return f"{self.name}:{self.number}"
+
 
 @dataclass(frozen=True)
 class Card:
@@ -88,6 +93,11 @@ class Entry:
         return self.found.number
 
     @property
+    def reference(self) -> str:
+        """How requests name it."""
+        return self.found.reference
+
+    @property
     def is_lost(self) -> bool:
         """Whether it was served and cannot answer: it is not in memory, and its file is gone or another is refused."""
         return self.version is None and self.refused is not None and self.is_replaced
@@ -95,7 +105,7 @@ class Entry:
     def known(self) -> Card:
         """Return the card of a version that is served, and so was loaded once."""
         if self.card is None:
-            raise LookupError(f"{self.name}:{self.number} was never loaded")
+            raise LookupError(f"{self.reference} was never loaded")
         return self.card
 
     def refuse(self, error: MultipoolError, stamp: Stamp | None) -> None:

@@ -36,7 +36,7 @@ def look_up(request: Request, service: Service, reference: str | None) -> Card:
         ModelNotFound, NotReady: As :meth:`app.registry.references.References.resolve`.
     """
     entry = service.repository.served.resolve(reference)
-    request.scope["state"]["model"] = entry.found.reference
+    request.scope["state"]["model"] = entry.reference
     return entry.known()
 
 
@@ -49,7 +49,7 @@ async def acquire(request: Request, service: Service, reference: str | None) -> 
         ModelNotFound, NotReady: As :meth:`app.repository.Repository.acquire`.
     """
     version = await service.repository.acquire(reference)
-    request.scope["state"]["model"] = f"{version.name}:{version.number}"
+    request.scope["state"]["model"] = version.reference
     return version
 
 

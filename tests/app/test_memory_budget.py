@@ -178,7 +178,7 @@ def let_go(repository):
 
 
 def acquire(repository, entry):
-    return asyncio.run(repository.acquire(entry.found.reference))
+    return asyncio.run(repository.acquire(entry.reference))
 
 
 def test_what_was_used_least_recently_goes_and_no_more_than_has_to(tmp_path):
@@ -229,7 +229,7 @@ def test_a_file_that_was_replaced_by_a_good_one_is_told_of_as_it_is_served(crowd
     assert entry.version is version
     assert version.model.sha256 == entry.card.sha256 == hashlib.sha256(data).hexdigest()
     assert version.model.shape == entry.card.shape == (16, 16, 3)
-    assert caplog.text.count(f"loaded {entry.found.reference}") == 1  # by the request, and not once more
+    assert caplog.text.count(f"loaded {entry.reference}") == 1  # by the request, and not once more
 
 
 def test_the_same_file_is_loaded_again_without_a_trial(crowded, monkeypatch):
@@ -251,7 +251,7 @@ def test_what_leaves_while_it_is_loaded_again_is_answered_with_and_does_not_stay
 
     monkeypatch.setattr(loading.Loader, "open", open_and_leave)
     model = weakref.ref(acquire(crowded, entry).model)
-    reference, entry = entry.found.reference, None
+    reference, entry = entry.reference, None
     gc.collect()
 
     assert model() is None
@@ -287,7 +287,7 @@ def test_who_leaves_while_a_model_is_loaded_again_leaves_it_to_the_others(crowde
         return load(*arguments)
 
     async def scenario():
-        leaves, stays = (asyncio.create_task(crowded.acquire(entry.found.reference)) for _ in range(2))
+        leaves, stays = (asyncio.create_task(crowded.acquire(entry.reference)) for _ in range(2))
         await asyncio.sleep(0)  # by when both wait
         leaves.cancel()
         await asyncio.sleep(0)

@@ -164,7 +164,7 @@ def test_what_chance_allows_is_that_of_the_images_of_all_workers(models):
     model.run(np.random.default_rng(0).integers(127, 255, (200, 8, 8, 3)).astype(np.uint8))
     found = Found("toy", 1, models)
     entries = [Entry(found, version=Version("toy", 1, model), drift=model.drift)]
-    repository = SimpleNamespace(entries=lambda: entries, is_unloaded=lambda _: False)
+    repository = SimpleNamespace(entries=lambda: entries, answers=lambda _: True)
 
     total = add_up([{"drift": catalogue.drift(repository)}] * 2)
     families = {family.name: family for family in exposition._drift(total["drift"])}
