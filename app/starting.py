@@ -71,10 +71,8 @@ def load(repository: Repository, trusted: frozenset[str] | None = None) -> None:
 
 def _load(repository: Repository, trusted: frozenset[str] | None) -> None:
     root = repository.folder.root
-    first = trusted is None
-    found = check(root, repository.default, repository.loader) if first else repository.folder.look()
-    if not repository.require_all:
-        trusted = trusted or frozenset()
+    insists = trusted is None and repository.require_all
+    found = check(root, repository.default, repository.loader) if trusted is None else repository.folder.look()
     repository.folder.warn()
     highest = {one.name: one.number for one in found}
     # Highest versions last, so that they are the ones that stay when not all fit.
@@ -83,8 +81,8 @@ def _load(repository: Repository, trusted: frozenset[str] | None) -> None:
         if repository.stopped:
             return
         repository.reason = f"the models are being loaded: {done} of {len(found)} ready"
-        repository.admit(one, trusted)
-    if trusted is None:
+        repository.admit(one, None if insists else trusted or frozenset())
+    if insists:
         _insist(repository, found)
     elif not any(repository.served):
         raise NothingToServe(
@@ -119,7 +117,7 @@ async def run(
     except Exception as error:
         if not isinstance(error, MultipoolError):
             log.exception("loading failed")
-            error = MultipoolError("the models could not be loaded; the log says why")
+            error = MultipoolError(repository.reason)
         if on_failure is None:
             log.error("not ready: %s", error)  # noqa: TRY400  # a line for the operator, not a traceback
         else:
