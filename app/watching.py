@@ -81,19 +81,14 @@ class Watcher:
             done, self._loading = self._loading, None
             done.result()
 
-    def look(self, model: str | None = None) -> None:
-        """Look once, and load or remove what has changed; blocks.
+    def look(self, model: str) -> None:
+        """Look at one model once, as an operator asks for it, and load or remove what has changed; blocks.
 
-        Args:
-            model: Look at this one alone, as an operator asks for it: do not wait for another look at what is new or
-                gone, and try again what was refused.
+        What is new or gone is not looked at a second time before, and what was refused is tried again.
 
         Raises:
             NothingToServe: The folder is empty.
         """
-        if model is None:
-            self._load(self._notice())
-            return
         with self._turn(model):
             with self._looking:
                 look = {found: stamp for found, stamp in self._survey().items() if found.name == model}

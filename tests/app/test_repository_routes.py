@@ -25,7 +25,7 @@ from tests import toys
 from tests.app.test_metrics import scrape
 from tests.app.test_predictions import assert_problem
 from tests.app.test_protocol import connect, get, read_all
-from tests.app.test_watching import never_ends
+from tests.app.test_watching import look, never_ends
 from tests.app.test_workers import workers_ready
 from tests.conftest import children, serving, wait_for, wait_until_ready
 
@@ -187,7 +187,7 @@ def test_a_model_that_is_unloaded_before_this_worker_has_found_it_is_not_served_
 
     service.obey(Order("unload", "new"))
     for _ in range(2):
-        service.watcher.look()
+        look(service.watcher)
 
     assert [entry.name for entry in service.repository.served] == ["toy"]
     assert "ERROR" not in [record.levelname for record in caplog.records]
@@ -208,7 +208,7 @@ def test_a_model_that_was_gone_when_it_was_to_be_loaded_again_is_served_when_it_
         service.obey(Order("load", "toy"), lambda still_holds=still_holds: still_holds)
         toys.publish(tmp_path, "toy", 1)
         for _ in range(2):
-            service.watcher.look()
+            look(service.watcher)
 
         assert [entry.name for entry in service.repository.served] == served
 

@@ -46,6 +46,11 @@ def appear(root, name, number, data):
     os.rename(staged, root / name / str(number))
 
 
+def look(watcher):
+    """Look at everything once, and load or remove what has changed."""
+    watcher._load(watcher._notice())
+
+
 def never_ends():
     """A toy behind a loop of 2^62 rounds."""
     model = toys.proto(head=False)
@@ -250,7 +255,7 @@ def test_a_model_that_is_replaced_answers_throughout(tmp_path, repository, monke
 
     monkeypatch.setattr(Repository, "admit", admit_and_look)
     for _ in range(3):
-        watcher.look()
+        look(watcher)
 
     assert served == [1]
     assert [entry.number for entry in repository.entries()] == [2]
@@ -349,11 +354,11 @@ def test_what_could_not_be_read_for_a_moment_is_read_when_it_can(tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", fail)
         for _ in range(3):
-            watcher.look()
+            look(watcher)
     assert repository.served.find("toy").number == 1
     assert caplog.text.count("refused toy:2: it cannot be read: Permission denied") == 1
 
-    watcher.look()
+    look(watcher)
 
     assert repository.served.find("toy").number == 2
 
@@ -374,10 +379,10 @@ def test_a_file_is_not_read_while_it_grows(tmp_path, repository, caplog):
     path = toys.publish(tmp_path, "toy", 2, b"")
     for end in (1, len(data) // 2, len(data)):
         path.write_bytes(data[:end])
-        watcher.look()
+        look(watcher)
         assert repository.served.find("toy").number == 1
 
-    watcher.look()
+    look(watcher)
 
     assert repository.served.find("toy").number == 2
     assert "refused" not in caplog.text
@@ -390,13 +395,13 @@ def test_a_file_that_is_gone_for_a_moment_is_not_forgotten(tmp_path, repository,
     toys.publish(tmp_path, "another", 1)
     watcher, (path,) = Watcher(repository, 1), (tmp_path / "toy").glob("1/model.onnx")
     for _ in range(looks):
-        watcher.look()
+        look(watcher)
     path.rename(tmp_path / "aside")
-    watcher.look()
+    look(watcher)
     assert repository.served.find("toy").number == 1
 
     (tmp_path / "aside").rename(path)
-    watcher.look()
+    look(watcher)
 
     assert repository.served.find("toy").number == 1
     assert "removed" not in caplog.text
@@ -409,8 +414,8 @@ def test_what_was_refused_is_tried_again_when_an_operator_asks_for_it(tmp_path, 
     with monkeypatch.context() as busy:
         busy.setattr(loading, "_TRIAL_S", 0)
         for _ in range(2):
-            watcher.look()
-    watcher.look()
+            look(watcher)
+    look(watcher)
     assert repository.served.find("toy").number == 1
 
     watcher.look("toy")
