@@ -6,6 +6,7 @@ import hashlib
 import logging
 import re
 import signal
+import subprocess
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -125,7 +126,7 @@ class Loader:
     def _try(self, data: bytes) -> None:
         try:
             code, said = self._trials.run(data, self._max_batch_size, _TRIAL_S)
-        except TimeoutError:
+        except subprocess.TimeoutExpired:
             raise HarmfulArtifact(f"it was not loaded and run within {_TRIAL_S} s") from None
         if -code in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group, as at a stop
             raise UnreadableArtifact("it was not loaded: a signal has ended the process that tried it")
