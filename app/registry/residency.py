@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from app.errors import DeviceUnavailable, InvalidArtifact, NotReady
 from app.registry.loading import Loader
-from app.registry.versions import Card, Entry, Version
+from app.registry.versions import Entry, Version
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +57,8 @@ class Residency:
             raise
         version = Version(entry.name, entry.number, model)
         with self._lock:
-            if entry.card is not None and entry.card.sha256 == model.sha256:
-                model.drift = entry.drift  # the same model goes on counting
-            entry.drift = model.drift
-            entry.card = Card.of(model, stamp)
-            entry.stamp, entry.refused = stamp, None
-            entry.memory_bytes, entry.used = memory_bytes, next(self._clock)
+            entry.accept(model, stamp, memory_bytes)
+            entry.used = next(self._clock)
             if self._wanted(entry):
                 entry.version = version
                 self._loaded.add(entry)

@@ -45,7 +45,11 @@ class Card:
     def of(cls, model: Model, stamp: Stamp | None) -> Card:
         """Note what is to be known of a model when it has been let go of."""
         return cls(
-            *(model.metadata, model.shape, model.execution_provider, model.sha256, stamp),
+            metadata=model.metadata,
+            shape=model.shape,
+            execution_provider=model.execution_provider,
+            sha256=model.sha256,
+            stamp=stamp,
             has_head=model.head is not None,
             has_maps=model.has_maps,
         )
@@ -107,6 +111,15 @@ class Entry:
         if self.card is None:
             raise LookupError(f"{self.reference} was never loaded")
         return self.card
+
+    def accept(self, model: Model, stamp: Stamp | None, memory_bytes: int) -> None:
+        """Note what was loaded, whether or not it stays in memory."""
+        if self.card is not None and self.card.sha256 == model.sha256:
+            model.drift = self.drift  # the same model goes on counting
+        self.drift = model.drift
+        self.card = Card.of(model, stamp)
+        self.stamp, self.refused = stamp, None
+        self.memory_bytes = memory_bytes
 
     def refuse(self, error: MultipoolError, stamp: Stamp | None) -> None:
         """Note why it cannot be served; what only cannot be read is tried again although its content is the same."""
