@@ -12,6 +12,9 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+from app import interpreter
+from app.errors import DeviceUnavailable
+
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
@@ -46,6 +49,17 @@ def why_no_cuda() -> str | None:
     if wanted and newest < int(wanted.partition(".")[0]):
         return f"the NVIDIA driver runs CUDA {newest}.{minor} at most and onnxruntime needs {wanted}; update it"
     return None
+
+
+def require_cuda() -> None:
+    """See that CUDA can be used.
+
+    Raises:
+        DeviceUnavailable: It cannot; says why.
+    """
+    if (reason := why_no_cuda()) is not None:
+        advice = f"'{interpreter.command()} -m app doctor' says what to do"
+        raise DeviceUnavailable(f"CUDA cannot be used: {reason}; {advice}")
 
 
 @cache

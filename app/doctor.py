@@ -158,9 +158,8 @@ def _files(settings: Settings) -> Finding:
 
 def _models(settings: Settings) -> Iterator[Finding]:
     """Load every version, and say where it really runs, or what the service would do without it."""
-    loader = Loader.of(settings, cores.available())
     try:
-        found = starting.check(settings.models_dir, settings.default_model, loader)
+        found = starting.check(settings.models_dir, settings.default_model, settings.device)
     except DeviceUnavailable as error:  # it would send its reader here; what to do was said above
         yield Finding("failure", "models", "not loaded, because the device cannot be used", error=error)
         return
@@ -170,6 +169,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
     for why in passed_over(settings.models_dir):
         text, _, advice = why.rpartition("; ")
         yield Finding("warning", "models", text, advice)
+    loader = Loader.of(settings, cores.available())
     loaded = [(one, _load(one, loader)) for one in found]
     sound = {one.name for one, said in loaded if isinstance(said, str)}
     for one, said in loaded:

@@ -18,10 +18,9 @@ from typing import Any
 
 import uvicorn
 
-from app import apikeys, cores, logs, starting
+from app import apikeys, logs, starting
 from app.errors import InvalidSettings, MultipoolError
 from app.main import create_app
-from app.registry.loading import Loader
 from app.server import listening
 from app.server.accepting import Place, Places
 from app.server.lifecycle import Server
@@ -47,7 +46,7 @@ def serve(settings: Settings) -> None:
     terminal = Terminal()
     apikeys.read(settings)
     # Plain mistakes are reported before anything else.
-    starting.check(settings.models_dir, settings.default_model, Loader.of(settings, cores.available()))
+    starting.check(settings.models_dir, settings.default_model, settings.device)
     with listening.bind(settings.host, settings.port) as listener:  # before anything is loaded
         _prepare(settings)
         log.info("listening on http://%s", listening.address(listener))

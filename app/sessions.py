@@ -40,8 +40,7 @@ def open_session(data: bytes, device: Device, threads: int = 1) -> ort.Inference
     """
     if device == "cpu":
         return _session(data, [CPU], threads)
-    if (reason := devices.why_no_cuda()) is not None:
-        raise DeviceUnavailable(f"CUDA cannot be used: {reason}")
+    devices.require_cuda()
     devices.load_libraries()
     try:
         session = _session(data, [(CUDA, _CUDA_OPTIONS | (_FOR_FLOAT16 if _FLOAT16 in data else {}))], 1)

@@ -6,23 +6,24 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
+from app import devices
 from app.errors import InvalidArtifact, InvalidSettings, ModelNotFound, MultipoolError, NothingToServe
 from app.registry.artifacts import Found, discover, select
-from app.registry.loading import Loader
 from app.registry.references import References
 from app.repository import Repository
 
 log = logging.getLogger(__name__)
 
 
-def check(root: Path, default: str | None, loader: Loader) -> list[Found]:
+def check(root: Path, default: str | None, device: Literal["auto", "cuda", "cpu"]) -> list[Found]:
     """Check what can be checked without loading anything: that there are models, the default model, and the device.
 
     Args:
         root: Folder of the model repository.
         default: Model, or ``name:version``, that answers when none is named; None is the first by name.
-        loader: What the models will be loaded with.
+        device: What the models are to run on.
 
     Returns:
         The artifacts in the folder.
@@ -38,7 +39,8 @@ def check(root: Path, default: str | None, loader: Loader) -> list[Found]:
             select(found, default)
     except ModelNotFound as error:
         raise InvalidSettings(f"MULTIPOOL_DEFAULT_MODEL: {error}") from None
-    loader.check()
+    if device == "cuda":
+        devices.require_cuda()
     return found
 
 
@@ -72,7 +74,7 @@ def load(repository: Repository, trusted: frozenset[str] | None = None) -> None:
 def _load(repository: Repository, trusted: frozenset[str] | None) -> None:
     root = repository.folder.root
     insists = trusted is None and repository.require_all
-    found = check(root, repository.default, repository.loader) if trusted is None else repository.folder.look()
+    found = check(root, repository.default, repository.loader.device) if trusted is None else repository.folder.look()
     repository.folder.warn()
     highest = {one.name: one.number for one in found}
     # Highest versions last, so that they are the ones that stay when not all fit.

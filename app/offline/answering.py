@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from app import ahead, answers, cores, faults, images, memory
+from app import ahead, answers, cores, devices, faults, images, memory
 from app.batching import Answer
 from app.budget import Budget
 from app.devices import CPU
@@ -55,8 +55,9 @@ def open_version(settings: Settings, reference: str | None) -> Version:
     asked = (settings.default_model or found[0].name) if reference is None else reference
     chosen = select(found, asked)
     candidates = [chosen] if asked == chosen.reference else [one for one in reversed(found) if one.name == chosen.name]
+    if settings.device == "cuda":
+        devices.require_cuda()
     loader = Loader.of(settings, cores.available())
-    loader.check()
     refused: list[InvalidArtifact] = []
     for one in candidates:
         try:

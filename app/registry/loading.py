@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from app import devices, faults, interpreter, memory
+from app import devices, faults, memory
 from app.errors import DeviceUnavailable, HarmfulArtifact, InvalidArtifact, UnreadableArtifact
 from app.model import Model
 from app.registry.trials import Trials
@@ -31,8 +31,9 @@ class Loader:
     """Opens artifacts on the device that the service runs on."""
 
     def __init__(self, *, device: Literal["auto", "cuda", "cpu"], threads: int, max_batch_size: int) -> None:
-        self._asked = device
-        self._device: Device | None = None
+        self.device = device
+        """What the operator asked for."""
+        self._chosen: Device | None = None
         self._threads = threads
         self._max_batch_size = max_batch_size
         self._one_at_a_time = threading.Lock()  # lest one model be taken for as large as two; a trial is outside
@@ -42,16 +43,6 @@ class Loader:
     def of(cls, settings: Settings, threads: int) -> Loader:
         """Make one for the device and the batches that an operator chose."""
         return cls(device=settings.device, threads=threads, max_batch_size=settings.max_batch_size)
-
-    def check(self) -> None:
-        """See that the device asked for is there.
-
-        Raises:
-            DeviceUnavailable: It is not; says why.
-        """
-        if self._asked == "cuda" and (reason := devices.why_no_cuda()) is not None:
-            advice = f"'{interpreter.command()} -m app doctor' says what to do"
-            raise DeviceUnavailable(f"CUDA cannot be used: {reason}; {advice}")
 
     def open(self, path: Path, trusted: frozenset[str] | None = None) -> tuple[Model, int]:
         """Load a file and warm the model up.
@@ -98,7 +89,7 @@ class Loader:
         try:
             return self._warm(data, device)
         except DeviceUnavailable as error:
-            if self._asked != "auto":
+            if self.device != "auto":
                 advice = f"; {_LESS_MEMORY}" if faults.is_out_of_memory(error) else ""
                 raise DeviceUnavailable(f"{path} does not run on CUDA: {error}{advice}") from None
             log.warning("device auto: running %s on the CPU, because %s", path, error)
@@ -116,12 +107,12 @@ class Loader:
         return model
 
     def _choose_device(self) -> Device:
-        if self._device is None:
-            reason = devices.why_no_cuda() if self._asked == "auto" else None
+        if self._chosen is None:
+            reason = devices.why_no_cuda() if self.device == "auto" else None
             if reason is not None:
                 log.info("device auto: running on the CPU, because %s", reason)
-            self._device = "cuda" if self._asked != "cpu" and reason is None else "cpu"
-        return self._device
+            self._chosen = "cuda" if self.device != "cpu" and reason is None else "cpu"
+        return self._chosen
 
     def _try(self, data: bytes) -> None:
         try:
