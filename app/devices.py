@@ -17,6 +17,8 @@ from app.errors import DeviceUnavailable
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+INSTALL = "install deploy/requirements/serve-cuda.txt"
+"""What brings all that ONNX Runtime needs beside the driver."""
 
 _DRIVER = "libcuda.so.1"
 _CUDNN = "libcudnn.so.9"
@@ -71,7 +73,7 @@ def load_libraries() -> None:
 
 
 def missing_library() -> str | None:
-    """Say which library ONNX Runtime's CUDA provider cannot load."""
+    """Say which library ONNX Runtime's CUDA provider cannot load; :data:`INSTALL` is what to do then."""
     load_libraries()
     folder = Path(ort.__file__).parent / "capi"
     try:
@@ -79,7 +81,7 @@ def missing_library() -> str | None:
         ctypes.CDLL(str(folder / "libonnxruntime_providers_cuda.so"))
         ctypes.CDLL(_CUDNN)  # ONNX Runtime loads it only when a convolution is run
     except OSError as error:
-        return f"{str(error).partition(':')[0]} cannot be loaded; install deploy/requirements/serve-cuda.txt"
+        return f"{str(error).partition(':')[0]} cannot be loaded"
     return None
 
 
@@ -94,12 +96,11 @@ def driver_version() -> tuple[int, int]:
 def gpu() -> str:
     """Name the GPU that is used, the first visible one; to be asked where :func:`why_no_cuda` has found one."""
     name, major, minor = ctypes.create_string_buffer(256), ctypes.c_int(0), ctypes.c_int(0)
-    with contextlib.suppress(OSError):
-        driver, first = ctypes.CDLL(_DRIVER), ctypes.c_int(0)
-        driver.cuDeviceGet(ctypes.byref(first), 0)
-        driver.cuDeviceGetName(name, len(name), first)
-        driver.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, first)
-        driver.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, first)
+    driver, first = ctypes.CDLL(_DRIVER), ctypes.c_int(0)
+    driver.cuDeviceGet(ctypes.byref(first), 0)
+    driver.cuDeviceGetName(name, len(name), first)
+    driver.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, first)
+    driver.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, first)
     return f"{name.value.decode(errors='replace') or 'unknown GPU'} (compute capability {major.value}.{minor.value})"
 
 

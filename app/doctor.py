@@ -91,7 +91,7 @@ def _packages(installed: dict[str, str]) -> Finding:
     text = ", ".join(f"{name} {version}" for name, version in sorted(installed.items()))
     providers = ", ".join(ort.get_available_providers())
     if len(installed) > 1:
-        advice = "they overwrite each other's files: uninstall both, then install deploy/requirements/serve-cuda.txt"
+        advice = f"they overwrite each other's files: uninstall both, then {devices.INSTALL}"
         return Finding("warning", "onnxruntime", f"{text} are both installed ({providers})", advice)
     return Finding("ok", "onnxruntime", f"{text} ({providers})")
 
@@ -119,8 +119,7 @@ def _cuda() -> Iterator[Finding]:
     yield Finding("ok", "cuda", f"{devices.gpu()}, {text}")
     missing = devices.missing_library()
     if missing is not None:
-        advice = "install deploy/requirements/serve-cuda.txt, which brings them"
-        yield Finding("warning", "libraries", missing.partition(";")[0], advice)
+        yield Finding("warning", "libraries", missing, f"{devices.INSTALL}, which brings them")
     else:
         yield Finding("ok", "libraries", "CUDA and cuDNN load")
 

@@ -52,10 +52,16 @@ def open_session(data: bytes, device: Device, threads: int = 1) -> ort.Inference
                 "CUDA has no kernels for all that it computes; publish it again, in float32 or float16 (int8 is for "
                 "CPUs), or set MULTIPOOL_DEVICE=auto, which runs it on the CPU"
             ) from None
-        raise DeviceUnavailable(f"CUDA cannot be used: {missing or error}") from None
+        raise _unusable(missing, error) from None
     if session.get_providers()[0] != CUDA:
-        raise DeviceUnavailable(f"CUDA cannot be used: {devices.missing_library() or 'ONNX Runtime left it out'}")
+        raise _unusable(devices.missing_library(), "ONNX Runtime left it out")
     return session
+
+
+def _unusable(missing: str | None, otherwise: object) -> DeviceUnavailable:
+    """Name the library that is missing and what to install, or if there is none, what else is wrong."""
+    reason = otherwise if missing is None else f"{missing}; {devices.INSTALL}"
+    return DeviceUnavailable(f"CUDA cannot be used: {reason}")
 
 
 def _session(data: bytes, providers: list[Any], threads: int) -> ort.InferenceSession:

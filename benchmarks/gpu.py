@@ -79,13 +79,21 @@ def _writable(value: Any) -> Any:
     return "not finite" if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _why_not() -> str | None:
+    """Say what stands between ONNX Runtime and a GPU, and what to install."""
+    if (reason := devices.why_no_cuda()) is not None:
+        return reason
+    missing = devices.missing_library()
+    return missing and f"{missing}; {devices.INSTALL}"
+
+
 def main() -> int:
     """Measure, print and keep; returns the exit code."""
     arguments = _arguments()
     if not arguments.models:
         print("error: there is no model below models/; name some", file=sys.stderr)
         return 66
-    if not arguments.rehearse and (reason := devices.why_no_cuda() or devices.missing_library()) is not None:
+    if not arguments.rehearse and (reason := _why_not()) is not None:
         print(f"error: {reason}; --rehearse goes through it on the CPU", file=sys.stderr)
         return 69
     report = Report(arguments.output, {"rehearsal": arguments.rehearse, "onnxruntime": ort.__version__})

@@ -167,6 +167,25 @@ def test_a_session_that_cuda_refuses_says_why_and_prints_nothing(monkeypatch, ca
     assert capsys.readouterr().out == ""
 
 
+def test_a_session_that_lacks_a_library_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(devices, "why_no_cuda", lambda: None)
+    monkeypatch.setattr(devices, "missing_library", lambda: "libcudnn.so.9 cannot be loaded")
+    create = ort.InferenceSession._create_inference_session
+
+    def refused(self, providers, *more):
+        if providers != [devices.CPU]:
+            raise RuntimeError("there is no cuDNN")
+        create(self, providers, *more)
+
+    monkeypatch.setattr(ort.InferenceSession, "_create_inference_session", refused)
+
+    with pytest.raises(DeviceUnavailable) as raised:
+        open_session(toys.artifact(), "cuda")
+
+    install = "install deploy/requirements/serve-cuda.txt"
+    assert str(raised.value) == f"CUDA cannot be used: libcudnn.so.9 cannot be loaded; {install}"
+
+
 @pytest.mark.parametrize(("precision", "use_tf32"), [("float32", "0"), ("float16", "1")])
 def test_tensor_cores_are_for_float16_alone(monkeypatch, precision, use_tf32):
     """With ``use_tf32=0`` ONNX Runtime takes none of cuDNN's engines that use them, whatever the type."""
@@ -284,7 +303,7 @@ def test_a_missing_cudnn_is_named(monkeypatch):
 
     monkeypatch.setattr(devices.ctypes, "CDLL", load)
 
-    assert devices.missing_library().startswith("libcudnn.so.9 cannot be loaded")
+    assert devices.missing_library() == "libcudnn.so.9 cannot be loaded"
 
 
 def test_the_doctor_sends_nobody_to_remove_a_model_for_a_gpu_that_fails(gpu, tmp_path):
@@ -321,7 +340,8 @@ def test_a_version_that_the_gpu_cannot_run_ends_the_start_and_is_a_failure_to_th
 
 def test_the_doctor_says_once_what_to_install(monkeypatch):
     monkeypatch.setattr(devices, "why_no_cuda", lambda: None)
-    monkeypatch.setattr(devices, "missing_library", lambda: "libcudnn.so.9 cannot be loaded; install deploy/this.txt")
+    monkeypatch.setattr(devices, "missing_library", lambda: "libcudnn.so.9 cannot be loaded")
+    monkeypatch.setattr(devices, "gpu", lambda: "NVIDIA H200")
 
     *_, libraries = doctor._cuda()
 
