@@ -19,7 +19,7 @@ from app.batching import Answer
 from app.budget import Budget
 from app.devices import CPU
 from app.errors import InvalidArtifact, InvalidRequest, MultipoolError, UndecodableImage
-from app.offline import journal
+from app.offline import identity
 from app.registry.artifacts import discover, select
 from app.registry.loading import Loader
 from app.registry.versions import Version
@@ -110,7 +110,7 @@ class Offline:
             good = [image for _, image in batch if not isinstance(image, MultipoolError)]
             filled = self._fill(good, top=top, features=features) if good else iter(())
             return [
-                (journal.name(file), image if isinstance(image, MultipoolError) else next(filled))
+                (identity.name(file), image if isinstance(image, MultipoolError) else next(filled))
                 for file, image in batch
             ]
 

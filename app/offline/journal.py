@@ -8,7 +8,6 @@ since, are tried again.
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 import orjson
 
 from app.errors import InvalidUsage, MissingInput, MultipoolError
+from app.offline import identity
 from app.registry.versions import Version
 
 Row = dict[str, Any]
@@ -53,12 +53,12 @@ class Journal:
 
     def has(self, image: Path) -> bool:
         """Whether there is an answer for the image as it is now."""
-        line = self.lines.get(key(image))
-        return line is not None and line.stamp != "" and line.stamp == stamp(image)
+        line = self.lines.get(identity.key(image))
+        return line is not None and line.stamp != "" and line.stamp == identity.stamp(image)
 
     def knows(self, image: Path) -> bool:
         """Whether the image was tried before."""
-        return key(image) in self.lines
+        return identity.key(image) in self.lines
 
     def write(self, image: Path, read: str, result: Row | MultipoolError) -> None:
         """Write the result for one image, with the stamp that it had before it was read."""
@@ -66,7 +66,7 @@ class Journal:
             read, row = "", {"error": str(result)}
         else:
             row = _flat(result)
-        path = key(image)
+        path = identity.key(image)
         self.lines[path] = Line(self.file.tell(), read)
         noted = {"path": path, "stamp": read, **row}
         self.file.write(orjson.dumps(noted, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
@@ -74,54 +74,10 @@ class Journal:
     def rows(self, images: Iterable[Path]) -> Iterator[Row]:
         """Read the rows of these images."""
         for image in images:
-            self.file.seek(self.lines[key(image)].offset)
+            self.file.seek(self.lines[identity.key(image)].offset)
             row = orjson.loads(self.file.readline())
             del row["path"], row["stamp"]
-            yield {"file": name(image), **row}
-
-
-def name(file: Path) -> str:
-    """Write a file's name as text, even if it is not UTF-8."""
-    return os.fsencode(file).decode("utf-8", "backslashreplace")
-
-
-def key(file: Path) -> str:
-    """Write a file's absolute path as text that no other file has, in whichever ways it is named.
-
-    A name that is not UTF-8, or has a backslash, is written as Python writes bytes: as text alone, two might be alike.
-    """
-    path = os.fsencode(_absolute(file))
-    text = path.decode("utf-8", "backslashreplace")
-    return repr(path) if "\\" in text else text
-
-
-def _absolute(file: Path) -> str:
-    """Make a path absolute; behind a link to a folder, ``..`` is the folder that holds what the link leads to."""
-    path = os.sep + os.path.join(os.getcwd(), file).lstrip(os.sep)  # // at the beginning is / on Linux
-    if ".." not in file.parts:
-        return os.path.abspath(path)
-    done = os.sep
-    for part in Path(path).parts[1:]:
-        if part == ".." and os.path.isdir(done):  # else there is nothing behind it, whatever the text says
-            done = os.path.dirname(os.path.realpath(done) if os.path.islink(done) else done)
-        else:
-            done = os.path.join(done, part)
-    return done
-
-
-def stamp(image: Path) -> str:
-    """Identify the content of a file without reading it; empty if there is no file."""
-    try:
-        status = image.stat()
-    except OSError:
-        return ""
-    # The time of the last change cannot be set, as archives do with the others.
-    return f"{status.st_mtime_ns}:{status.st_size}:{status.st_ctime_ns}"
-
-
-def folders(named: Iterable[Path]) -> list[str]:
-    """List the named folders, and the folders of the named files."""
-    return sorted({key(one if os.path.isdir(one) else one.parent) for one in named})
+            yield {"file": identity.name(image), **row}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from app import answers, overlay, problems
 from app.errors import InvalidUsage, MissingInput, MultipoolError
 from app.escaping import printable
-from app.offline import finding, journal, tables
+from app.offline import finding, identity, journal, tables
 from app.offline.answering import Offline, Prediction, Result, open_version
 from app.offline.journal import Journal
 from app.registry.versions import Version
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         if arguments.json:
             failed = _print_json(version, list(results), alone=arguments.images == files)
         else:
-            failed = _print_lines(results, max(len(printable(journal.name(file))) for file in files), _lowest(version))
+            failed = _print_lines(results, max(len(printable(identity.name(file))) for file in files), _lowest(version))
         if failed and len(files) > 1:
             print(_count(files, failed), file=sys.stderr)
     return BAD_DATA if failed else 0
@@ -125,12 +125,12 @@ def _write(path: Path, content: bytes) -> None:
 
 def _tabulate(offline: Offline, files: list[Path], arguments: argparse.Namespace) -> int:
     """Write a table, image by image, continuing an interrupted run; returns how many images cannot be used."""
-    files = list({journal.key(file): file for file in files}.values())  # a row for each, however often it is named
+    files = list({identity.key(file): file for file in files}.values())  # a row for each, however often it is named
     options = journal.Options(
         arguments.features,
         arguments.contributions,
         offline.settings.min_confidence,
-        journal.folders(arguments.images),
+        identity.folders(arguments.images),
     )
     with journal.open_journal(arguments.output, offline.version, options) as noted:
         left = [file for file in files if not noted.has(file)]
@@ -140,7 +140,7 @@ def _tabulate(offline: Offline, files: list[Path], arguments: argparse.Namespace
 
         def stamped() -> Iterator[Path]:
             for file in left:
-                reading.append((file, journal.stamp(file)))
+                reading.append((file, identity.stamp(file)))
                 yield file
 
         failed = 0

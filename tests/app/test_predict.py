@@ -23,7 +23,7 @@ from PIL import Image
 from app import devices, interpreter
 from app.__main__ import main
 from app.metadata import Recipe
-from app.offline import journal, tables
+from app.offline import identity, tables
 from app.offline.answering import Offline, open_version
 from app.offline.finding import find
 from app.settings import Settings
@@ -850,7 +850,7 @@ def test_a_row_that_an_older_version_may_have_confused_is_made_again(predict, fo
     odd.write_bytes(toys.plain(255))
     path = interrupted.with_name(".answers.jsonl.journal")
     (dark,) = [line for line in path.read_bytes().splitlines() if b"/0.png" in line]
-    row = json.loads(dark) | {"path": f"{folder}/a\\xff.png", "stamp": journal.stamp(odd)}
+    row = json.loads(dark) | {"path": f"{folder}/a\\xff.png", "stamp": identity.stamp(odd)}
     path.write_bytes(path.read_bytes() + json.dumps(row).encode() + b"\n")
 
     done = predict(folder, "--output", interrupted, "--model", "brightness:1")
@@ -1032,7 +1032,7 @@ def test_an_image_in_a_folder_that_can_only_be_listed_does_not_end_the_run(model
         try:
             paths = [Path(root, named), Path(root, "open.png")]
             found = dict(offline.classify(find(paths), top=None, features=False))
-            folders = journal.folders(paths)  # noted when a table is written
+            folders = identity.folders(paths)  # noted when a table is written
         finally:
             os.seteuid(user)
             listed.chmod(0o700)
@@ -1045,7 +1045,7 @@ def test_an_image_in_a_folder_that_can_only_be_listed_does_not_end_the_run(model
 def test_the_order_in_which_folders_are_named_is_no_reason_not_to_go_on():
     paths = [Path("/nowhere", name, "image.png") for name in "gfedcba"]
 
-    assert journal.folders(paths) == journal.folders(paths[::-1]) == [f"/nowhere/{name}" for name in "abcdefg"]
+    assert identity.folders(paths) == identity.folders(paths[::-1]) == [f"/nowhere/{name}" for name in "abcdefg"]
 
 
 def test_options_that_do_not_go_together_draw_nothing(predict, tmp_path):
