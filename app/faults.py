@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,7 +27,6 @@ _FAILED = re.compile(
     r"CUDA (failure|error)|cudaError|CUDNN\w* (failure|error|status)|CUBLAS (failure|error)", re.IGNORECASE
 )
 
-Batch = TypeVar("Batch")
 Ran = TypeVar("Ran")
 Run = Callable[["NDArray[np.uint8]"], Outputs]
 
@@ -71,14 +71,15 @@ def advice(error: Exception, images: int, provider: str) -> str:
     return f"{what}: {first_line(error)}; {', or '.join(ways)}, and run the command again"
 
 
-def judged(run: Callable[[Batch], Ran], batch: Batch, judge: Callable[[Exception], MultipoolError | None]) -> Ran:
-    """Run a batch; if that fails, raise what ``judge`` makes of the error, or if that is None, the error itself.
+@contextmanager
+def judging(judge: Callable[[Exception], MultipoolError | None]) -> Iterator[None]:
+    """If the block fails, raise what ``judge`` makes of the error, or if that is None, the error itself.
 
     Raises:
         Exception: As above.
     """
     try:
-        return run(batch)
+        yield
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         failure = judge(error)
         if failure is None:
@@ -108,7 +109,8 @@ class Guard:
         Raises:
             DeviceFailed: As :meth:`run`.
         """
-        return judged(run, batch, self._judge)
+        with judging(self._judge):
+            return run(batch)
 
     def _judge(self, error: Exception) -> DeviceFailed | None:
         if not (_NO_MEMORY.search(str(error)) or _FAILED.search(str(error))):

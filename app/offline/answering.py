@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -27,7 +28,6 @@ from app.registry.versions import Version
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from app.outputs import Outputs
     from app.settings import Settings
 
     Decoded = NDArray[np.uint8] | MultipoolError
@@ -36,8 +36,6 @@ log = logging.getLogger(__name__)
 
 _PART = 1 << 20
 
-Batch = TypeVar("Batch", bound=Sized)
-Ran = TypeVar("Ran")
 Prediction = dict[str, Any]
 Result = tuple[str, Prediction | MultipoolError]
 """A file's name, and its prediction or why there is none."""
@@ -100,7 +98,7 @@ class Offline:
             The file's name, and its prediction or why there is none.
 
         Raises:
-            MultipoolError: As :meth:`run`.
+            MultipoolError: As :meth:`judging`.
         """
         model, size = self.version.model, self.settings.max_batch_size
         if model.execution_provider == CPU:
@@ -124,7 +122,8 @@ class Offline:
 
     def _fill(self, batch: list[NDArray[np.uint8]], *, top: int | None, features: bool) -> Iterator[Prediction]:
         """Run the model, and fill a prediction for each image, in order."""
-        outputs = self.run(self._in_halves, batch)
+        with self.judging(len(batch)):
+            outputs = faults.in_halves(self.version.model.run, np.stack(batch))
         return (
             answers.prediction(
                 self.version,
@@ -137,22 +136,18 @@ class Offline:
             for row in range(len(batch))
         )
 
-    def _in_halves(self, batch: list[NDArray[np.uint8]]) -> Outputs:
-        return faults.in_halves(self.version.model.run, np.stack(batch))
-
-    def run(self, run: Callable[[Batch], Ran], batch: Batch) -> Ran:
-        """Run the model on a batch, as an array ``uint8 [N, H, W, C]`` or a list of images.
+    def judging(self, images: int) -> AbstractContextManager[None]:
+        """Say what to do if the block, which runs the model on a batch of so many images, fails.
 
         Raises:
-            MultipoolError: The device or the model fails; says what to do.
+            MultipoolError: The device or the model fails.
         """
+        return faults.judging(partial(self._judge, images))
 
-        def judge(error: Exception) -> MultipoolError | None:
-            if isinstance(error, MultipoolError):
-                return None
-            return MultipoolError(faults.advice(error, len(batch), self.version.model.execution_provider))
-
-        return faults.judged(run, batch, judge)
+    def _judge(self, images: int, error: Exception) -> MultipoolError | None:
+        if isinstance(error, MultipoolError):
+            return None
+        return MultipoolError(faults.advice(error, images, self.version.model.execution_provider))
 
     def decode(self, file: Path) -> Decoded:
         """Read a file as the model sees it, ``uint8 [H, W, C]``, or return why that cannot be done."""

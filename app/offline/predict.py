@@ -102,7 +102,8 @@ def _explain(offline: Offline, image: Decoded, arguments: argparse.Namespace) ->
             raise InvalidUsage(f"--{option}: there is no {chosen[option]!r}; there are {', '.join(there)}")
     if isinstance(image, MultipoolError):
         return  # the classification that follows reports it
-    explained = offline.run(version.model.run_with_maps, image[None])
+    with offline.judging(1):
+        explained = version.model.run_with_maps(image[None])
     maps = answers.maps(version, explained, answers.Asked.of(version.model, **chosen))
     try:
         _write(arguments.explain, overlay.picture(maps, image))

@@ -140,10 +140,10 @@ def test_large_images_are_run_in_small_batches_and_batches_on_all_cores(tmp_path
         def decode(self, _):
             return np.broadcast_to(np.uint8(255), (256, 512, 3))
 
-        def run(self, run, batch):
-            assert len(batch) == largest
+        def judging(self, images):
+            assert images == largest
             all_at_work.wait(60)
-            return super().run(run, batch)
+            return super().judging(images)
 
     offline = Met(open_version(settings, "toy"), settings)
     files = [tmp_path / f"{number}.png" for number in range(2 * threads * largest)]
