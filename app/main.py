@@ -25,6 +25,7 @@ from app.http.keys import ApiKey
 from app.http.ratelimit import RateLimit
 from app.metrics import Metrics
 from app.model import GPU_LANES
+from app.orders import Orders
 from app.registry.loading import Loader
 from app.repository import Repository
 from app.routes import explain, health, models, page, predictions, repository
@@ -117,7 +118,7 @@ async def _lifespan(
     for task in tasks:
         task.cancel()
     repository.loader.stop()  # the threads are waited for
-    service.loads.shutdown(cancel_futures=True)
+    service.orders.loads.shutdown(cancel_futures=True)
     service.classifier.close()
 
 
@@ -173,7 +174,8 @@ def build(settings: Settings, metrics: Metrics, keys: Keys) -> Service:
     metrics.drift = lambda: catalogue.drift(models)
     if settings.workers > 1:
         metrics.usage = usage.taken
-    return Service(settings, models, admission, classifier, Watcher(models, settings.models_poll_s), keys, metrics)
+    watcher = Watcher(models, settings.models_poll_s)
+    return Service(settings, models, admission, classifier, watcher, Orders(models, watcher), keys, metrics)
 
 
 def _cores(settings: Settings) -> int:

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
 
 from app.admission import Admission
 from app.apikeys import Keys
 from app.classification import Classifier
-from app.errors import Draining, InvalidArtifact, ModelNotFound, MultipoolError, NothingToServe, NotReady, Unavailable
+from app.errors import Draining, NotReady, Unavailable
 from app.metrics import Metrics
+from app.orders import Orders
 from app.repository import Repository
 from app.settings import Settings
 from app.watching import Watcher
-
-_LOADS_AT_ONCE = 2
-
-log = logging.getLogger(__name__)
-
-
-class Order(NamedTuple):
-    """What an operator wants to be done with a model."""
-
-    action: Literal["load", "unload"]
-    model: str
-    given_s: float = 0
-    """When the worker that got it had carried it out, by the clock that all processes share; the last one holds."""
 
 
 @dataclass
@@ -40,14 +24,11 @@ class Service:
     admission: Admission
     classifier: Classifier
     watcher: Watcher
+    orders: Orders
     keys: Keys
     metrics: Metrics
     draining: bool = False
     """Whether the process has been told to stop; no lock, because a signal may come while another is handled."""
-    tell_others: Callable[[Order], None] = lambda _: None
-    """Passes an operator's order on to the other workers."""
-    loads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_LOADS_AT_ONCE, "load"))
-    """For operators' orders to load: the threads that requests share are not to wait for them all."""
 
     def why_not_ready(self) -> Unavailable | None:
         """Say why ``/readyz`` does not answer 200; None where it does."""
@@ -58,49 +39,3 @@ class Service:
         served = self.repository.served
         answers = any(not entry.is_lost for entry in served)
         return None if answers else NotReady(served.why_none_answers())
-
-    def load(self, name: str, holds: Callable[[], bool] = lambda: True) -> None:
-        """Load what is new in the folder of a model, and serve it again if it was unloaded; blocks.
-
-        Args:
-            name: Of the model.
-            holds: Whether it is still to be served when it has been loaded, which may take minutes.
-
-        Raises:
-            ModelNotFound: There is no such folder, or none with a model in it.
-            InvalidArtifact: Its highest version is refused; the one before, if any, is served all the same.
-            NotReady: Its highest version has to be loaded again, and cannot be.
-        """
-        try:
-            self.watcher.look(name)
-        except NothingToServe as error:
-            raise ModelNotFound(str(error)) from None
-        versions = [entry for entry in self.repository.entries() if entry.name == name]
-        if not versions:
-            raise ModelNotFound(f"there is no model {name[:80]!r} in the model repository, or none that can be read")
-        if not holds():
-            return
-        self.repository.serve_again(name)
-        highest = versions[-1]
-        if highest.refused:
-            served = self.repository.served.get(name)
-            rest = f"version {served.number} is" if served is not None and not served.is_lost else "no version of it is"
-            raise InvalidArtifact(f"{highest.reference} is refused: {highest.refused}; {rest} served")
-
-    def obey(self, order: Order, holds: Callable[[], bool] = lambda: True) -> None:
-        """Do what an operator told another worker, as far as it still holds; blocks."""
-        try:
-            if order.action == "unload":
-                self.repository.unload(order.model, to_come=True)
-            else:
-                self._load_too(order.model, holds)
-        except (MultipoolError, OSError) as error:  # the next order may go well
-            log.error("%s %s: %s", order.action, order.model, error)  # noqa: TRY400  # a line for the operator
-
-    def _load_too(self, name: str, holds: Callable[[], bool]) -> None:
-        try:
-            self.load(name, holds)
-        except ModelNotFound:
-            if holds():
-                self.repository.serve_again(name)  # should it come back, as in the worker that has loaded it
-            raise

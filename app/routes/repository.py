@@ -16,8 +16,9 @@ from app import catalogue
 from app.errors import InvalidArtifact, MalformedRequest, ModelNotFound, MultipoolError, NotReady
 from app.http import failures
 from app.http.uploads import read_body
+from app.orders import Order
 from app.routes.dependencies import AnyService, ready
-from app.service import Order, Service
+from app.service import Service
 
 router = APIRouter(prefix="/v2/repository", tags=["repository"])
 
@@ -61,7 +62,7 @@ async def load(request: Request, service: AnyService, name: str) -> dict[str, An
             "a load takes nothing but the model's name, no files and no config; put them into the model repository"
         )
     await ready(request)  # before that, most models are not known
-    loading = asyncio.get_running_loop().run_in_executor(service.loads, _load, service, name)
+    loading = asyncio.get_running_loop().run_in_executor(service.orders.loads, _load, service, name)
     failure = await asyncio.shield(loading)  # which goes on if the client does not wait, even if it has not begun
     if failure is not None:
         raise failure
@@ -80,7 +81,7 @@ async def unload(request: Request, service: AnyService, name: str) -> dict[str, 
         repository.unload(name)
     except ModelNotFound:
         repository.unload(name, to_come=await asyncio.to_thread(repository.is_to_come, name))
-    service.tell_others(Order("unload", name))
+    service.orders.tell_others(Order("unload", name))
     return {}
 
 
@@ -88,11 +89,11 @@ def _load(service: Service, name: str) -> MultipoolError | None:
     """Load a model in all workers; returns why it cannot be loaded, because nobody may be there to be told."""
     failure = None
     try:
-        service.load(name)
+        service.orders.load(name)
     except MultipoolError as error:
         failure = error
     if failure is None or isinstance(failure, InvalidArtifact | NotReady):  # the others, too, serve what they can
-        service.tell_others(Order("load", name))
+        service.orders.tell_others(Order("load", name))
     return failure
 
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from app.errors import MultipoolError
 from app.metrics import Snapshot
-from app.service import Order, Service
+from app.orders import Order
+from app.service import Service
 
 _REPORT_S = 1.0
 
@@ -49,7 +50,7 @@ class Link:
     async def start(self, service: Service) -> None:
         """Report that the worker is ready, catch up with the others, then listen, and report the counters regularly."""
         self._service = service
-        service.tell_others = self.pass_on
+        service.orders.tell_others = self.pass_on
         service.metrics.told = service.metrics.snapshot()
         self.send(Loaded(service.repository.trusted()))
         self.send(Ready())
@@ -78,7 +79,7 @@ class Link:
         """Receive what was ordered and counted before; loads, which may take minutes, are carried out later."""
         with suppress(OSError, EOFError):  # the supervisor has ended, as is found out again soon
             while isinstance(said := self._pipe.recv(), Order):
-                (service.obey if said.action == "unload" else self.note)(said)
+                (service.orders.obey if said.action == "unload" else self.note)(said)
             service.metrics.others = said.snapshot
 
     def _listen(self, service: Service) -> None:
@@ -104,7 +105,7 @@ class Link:
         while True:
             order = self._orders.get()
             if self._is_latest(order):  # else a later one replaces it; a load may take minutes
-                service.obey(order, partial(self._is_latest, order))
+                service.orders.obey(order, partial(self._is_latest, order))
 
     def _is_latest(self, order: Order) -> bool:
         return self._latest[order.model] is order

@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 
 from app.metrics import Snapshot, add_up, without_gauges
+from app.orders import Order
 from app.server.link import Counts, Loaded
 from app.server.worker import Worker
-from app.service import Order
 
 
 class Relay:

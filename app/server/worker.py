@@ -22,9 +22,9 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
 from app.metrics import Snapshot
+from app.orders import Order
 from app.server.accepting import Place
 from app.server.link import Counts
-from app.service import Order
 
 log = logging.getLogger("app")
 

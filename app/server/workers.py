@@ -17,12 +17,12 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 
 from app.errors import MultipoolError
+from app.orders import Order
 from app.server.accepting import Places
 from app.server.link import Counts, Loaded, Ready
 from app.server.relay import Relay
 from app.server.terminal import Terminal
 from app.server.worker import Worker, context, start
-from app.service import Order
 
 log = logging.getLogger("app")
 

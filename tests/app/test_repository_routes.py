@@ -17,9 +17,9 @@ import pytest
 from app import starting
 from app.main import build
 from app.metrics import Metrics
+from app.orders import Order
 from app.server.link import Link
 from app.server.relay import Relay
-from app.service import Order
 from app.settings import Settings
 from tests import toys
 from tests.app.test_metrics import scrape
@@ -171,10 +171,10 @@ def test_a_model_that_is_unloaded_while_it_is_loaded_is_not_served_for_a_moment(
     starting.load(service.repository)
     service.repository.unload("toy")
 
-    service.obey(Order("load", "toy"), lambda: False)
+    service.orders.obey(Order("load", "toy"), lambda: False)
 
     assert service.repository.is_unloaded("toy")
-    service.obey(Order("load", "toy"), lambda: True)
+    service.orders.obey(Order("load", "toy"), lambda: True)
     assert not service.repository.is_unloaded("toy")
 
 
@@ -185,13 +185,13 @@ def test_a_model_that_is_unloaded_before_this_worker_has_found_it_is_not_served_
     starting.load(service.repository)
     toys.publish(tmp_path, "new", 1)
 
-    service.obey(Order("unload", "new"))
+    service.orders.obey(Order("unload", "new"))
     for _ in range(2):
         look(service.watcher)
 
     assert [entry.name for entry in service.repository.served] == ["toy"]
     assert "ERROR" not in [record.levelname for record in caplog.records]
-    service.load("new")
+    service.orders.load("new")
     assert [entry.name for entry in service.repository.served] == ["new", "toy"]
 
 
@@ -202,10 +202,10 @@ def test_a_model_that_was_gone_when_it_was_to_be_loaded_again_is_served_when_it_
     service = build(Settings(models_dir=tmp_path, device="cpu"), Metrics(), SimpleNamespace())
     starting.load(service.repository)
     for still_holds, served in ((False, ["other"]), (True, ["other", "toy"])):
-        service.obey(Order("unload", "toy"))
+        service.orders.obey(Order("unload", "toy"))
         shutil.rmtree(tmp_path / "toy")
 
-        service.obey(Order("load", "toy"), lambda still_holds=still_holds: still_holds)
+        service.orders.obey(Order("load", "toy"), lambda still_holds=still_holds: still_holds)
         toys.publish(tmp_path, "toy", 1)
         for _ in range(2):
             look(service.watcher)

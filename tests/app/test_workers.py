@@ -24,12 +24,12 @@ from app.apikeys import Keys
 from app.errors import NothingToServe
 from app.main import build
 from app.metrics import Metrics
+from app.orders import Order
 from app.registry.loading import Loader
 from app.repository import Repository
 from app.server import worker
 from app.server.accepting import Places
 from app.server.link import Link
-from app.service import Order
 from app.settings import Settings
 from tests import toys
 from tests.app.test_metrics import scrape
@@ -245,12 +245,12 @@ def test_an_order_that_goes_wrong_does_not_stop_those_after_it(tmp_path, caplog)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
-        service.obey(Order("load", "toy"))
+        service.orders.obey(Order("load", "toy"))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert "Too many open files" in caplog.text
 
-    service.obey(Order("load", "toy"))
+    service.orders.obey(Order("load", "toy"))
 
     assert service.repository.served.find("toy").number == 2
 
@@ -294,7 +294,7 @@ def test_a_worker_that_is_behind_does_not_carry_out_orders_that_were_replaced():
     for order in given:
         link.note(Order(*order))
 
-    service = SimpleNamespace(obey=lambda order, _: done.append(order[:2]))
+    service = SimpleNamespace(orders=SimpleNamespace(obey=lambda order, _: done.append(order[:2])))
     threading.Thread(target=link._obey, args=(service,), daemon=True).start()
 
     wait_for(lambda: ("load", "toy") in done)
