@@ -18,7 +18,8 @@ from app.service import Service
 
 _COUNTERS = {
     "requests": (
-        "Requests answered, refused ones included; 499: the client had gone. What was not read so far is 'other'.",
+        "Requests answered, refused ones included. 499: the client disconnected first. "
+        "Route or method not read: 'other'.",
         ("route", "method", "status"),
     ),
     "problems": ("Requests, and files of batch requests, that were refused or failed.", ("code",)),

@@ -30,7 +30,7 @@ class Interrupt(KeyboardInterrupt):
 
 @contextmanager
 def noted(*signals: signal.Signals) -> Iterator[None]:
-    """Raise any failure of the block after one of the signals as an interrupt, with the notes of the failure.
+    """Once one of the signals has come, turn any exception of the block into an interrupt; its notes are kept.
 
     Without this, an interrupt during an import may appear as another error of that module, or as a missing package.
     Where the import system itself is struck, CPython may drop the interrupt (3.13, for extension modules): it strikes

@@ -129,7 +129,8 @@ class Metrics:
     def total(self) -> Snapshot:
         """Add up what all workers have counted.
 
-        Of this one only what the others know: they go on from there if it dies, which takes nothing shown back.
+        This worker counts only as far as the others have been told: if it dies they go on from there, so no counter
+        goes backwards.
         """
         own = self.snapshot()
         if self.told is not None:
@@ -145,7 +146,7 @@ GAUGES = (
     "process_resident_memory_bytes",
     "process_open_fds",
 )
-"""What a process that has ended has none of any more."""
+"""Readings that end with their process, unlike counts."""
 
 
 def add_up(snapshots: Iterable[Snapshot]) -> Snapshot:

@@ -22,7 +22,8 @@ class Order(NamedTuple):
     action: Literal["load", "unload"]
     model: str
     given_s: float = 0
-    """When the worker that got it had carried it out, by the clock that all processes share; the last one holds."""
+    """When the worker that received it had carried it out (monotonic clock, shared by all processes); the latest order
+    wins."""
 
 
 class Orders:

@@ -115,7 +115,8 @@ class Repository:
 
         Args:
             name: Of the model.
-            to_come: It may have been found elsewhere, and not here yet; then it is not served when it is.
+            to_come: Accept a model not known here, because another worker may have found it; it then stays unserved
+                when found.
 
         Raises:
             ModelNotFound: There is no such model, and none is to come.
@@ -193,7 +194,7 @@ class Repository:
     async def acquire(self, reference: str | None) -> Version:
         """Look up a model to run, and load it if it is not in memory.
 
-        Where no version is named, and the highest is lost as it is to be loaded, the one below it is taken.
+        If no version is named and the highest proves to be lost when it has to be loaded, the next lower one is used.
 
         Raises:
             ModelNotFound: There is no such model or version.

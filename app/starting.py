@@ -49,10 +49,9 @@ def load(repository: Repository, trusted: frozenset[str] | None = None) -> None:
 
     Args:
         repository: Its ``reason`` tells how far it is, or what went wrong.
-        trusted: None at the first start, which needs the default and a version of every model, unless the repository
-            does not require all. Digests of what other processes have loaded, when this one joins or replaces them. A
-            version that cannot be served does not keep the others from being served then, so content that is not
-            trusted is tried in a process of its own first.
+        trusted: None at the first start, which fails unless the default and a version of every model can be served (or
+            ``require_all`` is off). Otherwise the digests other processes have loaded: then a bad version does not stop
+            the rest, and unknown content is first tried in its own process.
 
     Raises:
         NothingToServe: There is no model, or none that can be served.

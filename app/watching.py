@@ -20,11 +20,10 @@ log = logging.getLogger(__name__)
 class Watcher:
     """Looks at the model repository's folder again and again.
 
-    A file is read once it has not changed from one look to the next, and tried once per content: one that was refused
-    is tried again when it has changed, or when an operator asks for it. A version is forgotten when its file is gone,
-    but not before what is new of the same model has been loaded; when everything is gone, because a volume is not
-    mounted for instance, what is loaded is served as before. To try a file may take a minute: meanwhile versions of
-    other models are forgotten all the same, and loaded if an operator asks for it.
+    A file is loaded once two looks in a row find it unchanged, and each content is tried once: a refused file is tried
+    again only when it changes or an operator asks. A version whose file is gone is dropped, but only after anything new
+    of that model has been loaded. If the whole folder is empty (say, a volume is not mounted), nothing is dropped.
+    Trying a file may take a minute; meanwhile other models' versions can still be dropped, or loaded on request.
     """
 
     def __init__(self, repository: Repository, interval_s: float) -> None:

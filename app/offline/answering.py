@@ -112,7 +112,7 @@ class Offline:
                 for file, image in batch
             ]
 
-        # Else a failure leaves them to the garbage collector, which may find them in a thread that they wait for.
+        # Closed here: after a failure the garbage collector might close them in a thread they wait for.
         with (
             closing(ahead.in_order(decode or self.decode, files, ahead=size)) as decoded,
             closing(ahead.in_order(answer, _batches(decoded, size), ahead=ahead.threads())) as answered,

@@ -16,7 +16,7 @@ from app.registry.misplaced import passed_over
 log = logging.getLogger(__name__)
 
 _RARITY = 100
-"""How many times as long as looking for what is passed over has taken, it is not looked for again."""
+"""After a search for misplaced files, none is made for this many times as long as it took."""
 _NO_FOLDER = (os.strerror(errno.ENOENT), os.strerror(errno.ENOTDIR))
 
 

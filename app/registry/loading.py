@@ -36,7 +36,8 @@ class Loader:
         self._chosen: Device | None = None
         self._threads = threads
         self._max_batch_size = max_batch_size
-        self._one_at_a_time = threading.Lock()  # lest one model be taken for as large as two; a trial is outside
+        # A model's size is measured by how the process grows, so one loads at a time; trials run outside the lock.
+        self._one_at_a_time = threading.Lock()
         self._trials = Trials()
 
     @classmethod

@@ -43,7 +43,7 @@ class References:
         self.default = default.partition(":")[0] if default else min(self._entries, default="")
         """Name of the model that answers when none is named."""
         self.reference = default or self.default
-        """What a request that names none is for: that model, with the version if one is set."""
+        """The reference such a request stands for: the default model, with its version if one is set."""
         self.answering = self.default if self.reference in self._entries else ""
         """Name of that model; empty when it is not served."""
 

@@ -83,7 +83,7 @@ class Entry:
     refused: str | None = None
     """Why the file that lies there now is not served."""
     is_replaced: bool = False
-    """Whether what was refused last is not the file that was loaded: another, or none at all."""
+    """Whether the file refused last is another than the one that was loaded, or is missing."""
     loading: asyncio.Task[Version] | None = None
 
     @property
@@ -122,6 +122,9 @@ class Entry:
         self.memory_bytes = memory_bytes
 
     def refuse(self, error: MultipoolError, stamp: Stamp | None) -> None:
-        """Note why it cannot be served; what only cannot be read is tried again although its content is the same."""
+        """Note why it cannot be served.
+
+        A file that merely could not be read is tried again even if unchanged, so its stamp is not kept.
+        """
         self.is_replaced = self.card is not None and stamp != self.card.stamp
         self.stamp, self.refused = None if isinstance(error, UnreadableArtifact) else stamp, str(error)
