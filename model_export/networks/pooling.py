@@ -15,13 +15,6 @@ _SMALLEST = 1e-6
 _GEM_START = math.log(math.expm1(2))  # 1 + softplus of it is 3, where Radenović et al. start
 
 
-class _Weighing(layers.Layer):
-    """A layer that keeps the shape of its feature map. Input and output shape: ``(N, H, W, C)``."""
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return input_shape
-
-
 @keras.saving.register_keras_serializable("multipool")
 class ChannelSlice(layers.Layer):
     """Keep the channels ``start`` to ``stop`` (exclusive) of a feature map.
@@ -36,15 +29,12 @@ class ChannelSlice(layers.Layer):
     def call(self, inputs):  # noqa: ANN001, ANN201  # Keras tensors are untyped
         return inputs[..., self.start : self.stop]
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return (*input_shape[:-1], self.stop - self.start)
-
     def get_config(self) -> dict[str, object]:
         return {**super().get_config(), "start": self.start, "stop": self.stop}
 
 
 @keras.saving.register_keras_serializable("multipool")
-class AttentionWeighing(_Weighing):
+class AttentionWeighing(layers.Layer):
     """Multiply each position by its learned attention (a softmax over all positions) times their number.
 
     Pooling by learned attention: Ilse, Tomczak and Welling, "Attention-based deep multiple instance learning", 2018.
@@ -61,7 +51,7 @@ class AttentionWeighing(_Weighing):
 
 
 @keras.saving.register_keras_serializable("multipool")
-class GeneralisedMeanWeighing(_Weighing):
+class GeneralisedMeanWeighing(layers.Layer):
     """Weigh so that the average is the generalised mean ``g = (mean of x^p)^(1/p)`` with a learned ``p``.
 
     The average of ``x^p / g^(p - 1)`` is ``g``. Radenović, Tolias and Chum, "Fine-tuning CNN image retrieval", 2018.
@@ -82,7 +72,7 @@ class GeneralisedMeanWeighing(_Weighing):
 
 
 @keras.saving.register_keras_serializable("multipool")
-class MixedWeighing(_Weighing):
+class MixedWeighing(layers.Layer):
     """Weigh so that the average is ``a · average + (1 - a) · maximum`` with a learned ``a``.
 
     Lee, Gallagher and Tu, "Generalizing pooling functions in convolutional neural networks", 2016.
