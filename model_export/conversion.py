@@ -75,10 +75,6 @@ def convert(network: Network, document: Metadata) -> onnx.ModelProto:
         ``head_kernel`` and ``head_bias``. The file is complete in itself: no external data.
     """
     model = outputs(network)
-    names = ["probabilities", "logits", *(branch.output for branch in network.branches)]
-    explained = adds_up(network)
-    if explained:
-        names += [branch.maps_output for branch in network.branches]
     signature = tf.TensorSpec((None, *network.model.input_shape[1:]), tf.uint8, name=INPUT)
 
     @tf.function(input_signature=[signature])
@@ -88,9 +84,9 @@ def convert(network: Network, document: Metadata) -> onnx.ModelProto:
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     with _collecting():
         proto, _ = tf2onnx.convert.from_function(answer, input_signature=[signature], opset=OPSET)
-    _name_batch_axis(proto, names)
+    _name_batch_axis(proto, list(model.output))
     _infer_batches(proto, network)
-    if explained:
+    if adds_up(network):
         _pool_untransposed(proto, network)
         _add_head(proto, network)
     _leave_out_unused(proto.graph)
