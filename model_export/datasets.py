@@ -16,6 +16,7 @@ import numpy as np
 
 from app.images import Shape
 from model_export.console.invocation import readable
+from model_export.console.numbers import counted
 from model_export.data import checking, decoding, grouping, sources, survey
 from model_export.data.decoding import Split
 from model_export.data.leakage import Leak, find_contradictions, find_leaks
@@ -94,6 +95,13 @@ def troubles(*read: Dataset) -> dict[str, list[Any]]:
         "leaks": [asdict(leak) for leak in dict.fromkeys(leak for dataset in read for leak in dataset.leaks)],
         "contradictions": [*map(list, dict.fromkeys(pair for dataset in read for pair in dataset.contradictions))],
     }
+
+
+def leaks_in_words(kinds: Mapping[str, int]) -> str:
+    """Say how many images are in an earlier split too, and how many groups in two, from the numbers of each kind."""
+    same = counted(kinds["exact"], "image is", "images are")
+    groups = f", and {counted(kinds['group'], 'group is', 'groups are')} in two" if kinds.get("group") else ""
+    return f"{same} the same as one of an earlier split and {kinds['near']:,} nearly so{groups}"
 
 
 def numbers_of(names: Iterable[str], group_of: Mapping[str, int]) -> NDArray[np.intp] | None:

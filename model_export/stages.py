@@ -103,13 +103,8 @@ def load(arguments: argparse.Namespace, *, training: bool = True) -> Dataset:
     )
     summary.say_dataset(dataset, training=training, weighted=arguments.class_weights)
     if dataset.leaks and arguments.fail_on_leakage:
-        kinds = dataset.counts_of_leaks()
-        images = counted(kinds["exact"] + kinds["near"], "image is", "images are")
-        groups = f", and {counted(kinds['group'], 'group is', 'groups are')} in two" if kinds["group"] else ""
-        raise BadData(
-            f"{images} the same as one of an earlier split, or nearly so{groups}; remove one of each, and keep each "
-            "group in one split"
-        )
+        found = datasets.leaks_in_words(dataset.counts_of_leaks())
+        raise BadData(f"{found}; remove one of each, and keep each group in one split")
     return dataset
 
 

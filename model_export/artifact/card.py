@@ -13,6 +13,7 @@ from model_export.artifact import making
 from model_export.artifact.calibration import Calibration
 from model_export.artifact.precision import Reduced
 from model_export.console.numbers import counted
+from model_export.datasets import leaks_in_words
 from model_export.figures import classes, plots
 from model_export.figures.metrics import accuracy, worth
 
@@ -90,12 +91,7 @@ def _metrics(document: Metadata) -> str:
         )
     leaks = document.training.get("leaks", {})
     if any(leaks.values()):
-        same = counted(leaks["exact"], "image is", "images are")
-        groups = f", and {counted(leaks['group'], 'group is', 'groups are')} in two" if leaks.get("group") else ""
-        text += (
-            f"\n\nLeakage: {same} the same as one of an earlier split and {leaks['near']:,} nearly so{groups}, so the "
-            "figures are better than they would be without them."
-        )
+        text += f"\n\nLeakage: {leaks_in_words(leaks)}, so the figures are better than they would be without them."
     return text
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from model_export import files
 from model_export.console.numbers import counted, shortened
 from model_export.console.progress import say
+from model_export.datasets import leaks_in_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,12 +141,7 @@ def _say_contradictions(dataset: Dataset) -> None:
 def _say_leaks(dataset: Dataset, *, training: bool) -> None:
     if not dataset.leaks:
         return
-    kinds = dataset.counts_of_leaks()
-    same = counted(kinds["exact"], "image is", "images are")
-    groups = f", and {counted(kinds['group'], 'group is', 'groups are')} in two" if kinds["group"] else ""
+    found = leaks_in_words(dataset.counts_of_leaks())
     stop = " (--fail-on-leakage stops here)" if training else ""
-    say(
-        f"warning: {same} the same as one of an earlier split and {kinds['near']:,} nearly so{groups}; "
-        f"figures measured on them are too good{stop}"
-    )
+    say(f"warning: {found}; figures measured on them are too good{stop}")
     _say_first((f"  {leak}" for leak in dataset.leaks), len(dataset.leaks))

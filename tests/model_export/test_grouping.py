@@ -248,7 +248,7 @@ def test_groups_in_two_splits_are_leakage(folder, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "0 images are the same as one of an earlier split and 0 nearly so, and 3 groups are in two; figures" in said
     assert "  group '0': train/bright/10.png and validation/bright/00.png" in said
-    assert "or nearly so, and 3 groups are in two; remove one of each, and keep each group in one split" in said
+    assert "0 nearly so, and 3 groups are in two; remove one of each, and keep each group in one split" in said
 
 
 def test_a_group_that_is_in_all_splits_is_one_group(folder, tmp_path, capsys):

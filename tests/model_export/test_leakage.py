@@ -134,5 +134,5 @@ def test_leakage_is_said_and_can_stop_a_run(leaking, capsys):
     text = capsys.readouterr().err
     assert code == 65
     assert "warning: 2 images are the same as one of an earlier split and 0 nearly so; figures measured on" in text
-    assert "error: 2 images are the same as one of an earlier split, or nearly so; remove one of each, and" in text
+    assert "error: 2 images are the same as one of an earlier split and 0 nearly so; remove one of each, and" in text
     assert "exact: train/a/5.png and validation/a/5.png" in text
