@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import log_softmax, softmax
 
 from model_export.console.numbers import counted
 from model_export.figures.clustered import effective_images
@@ -97,14 +98,12 @@ def accuracy(figures: dict[str, float], *, learned: bool) -> str:
 
 def losses(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Compute the cross-entropy of every image in nats, ``[N]``."""
-    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
-    return np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels]
+    return -log_softmax(logits.astype(float), axis=1)[np.arange(len(labels)), labels]
 
 
 def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Softmax over the classes, ``[N, classes]``."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    return softmax(logits.astype(float), axis=1)
 
 
 def reliability(
