@@ -20,7 +20,7 @@ from model_export import training
 from model_export.architectures import Network, build
 from model_export.data.decoding import Split
 from model_export.datasets import Dataset
-from model_export.training import Budget
+from model_export.fitting.budget import Budget
 
 IMAGES, SHAPE, CLASSES, BATCH, ROUNDS = 2048, Shape(64, 64, 3), 10, 64, 4
 

@@ -15,6 +15,7 @@ from model_export.console.progress import say
 from model_export.console.streams import quiet
 from model_export.figures import answers, evaluation, matching
 from model_export.figures.against import Against, Opponent
+from model_export.fitting.budget import Budget
 from model_export.reporting import description, printing, summary
 from model_export.stages import load, publish, train
 
@@ -30,14 +31,14 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     provenance.initial(arguments.weights)  # if the file is missing, it says so before the data is loaded
     dataset = load(arguments)
     with quiet():
-        from model_export import comparison, report, training  # noqa: PLC0415
+        from model_export import comparison, report  # noqa: PLC0415
         from model_export.fitting import footprint  # noqa: PLC0415
 
     folder = arguments.report or comparison.new_folder(dataset.name)
     folder.mkdir(parents=True, exist_ok=True)
     named = shlex.quote(str(folder))
     say(f"report {folder}; after an interrupt, run the same command with --report {named} to continue")
-    budget = training.budget(arguments, keep="last")
+    budget = Budget.of(arguments, keep="last")
     again = (*shlex.split(arguments.command_line), *(() if arguments.report else ("--report", str(folder))))
     with interrupts.resumable(*again, data=arguments.data), footprint.enough():
         trained = comparison.run(arguments, dataset, budget, folder)

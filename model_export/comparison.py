@@ -24,7 +24,7 @@ from model_export.fitting import footprint
 
 if TYPE_CHECKING:
     from model_export.datasets import Dataset
-    from model_export.training import Budget
+    from model_export.fitting.budget import Budget
 
 RUNS = "runs.csv"
 COMMON = "common.json"

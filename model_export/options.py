@@ -12,6 +12,7 @@ from app.errors import InvalidUsage
 from model_export import choices
 from model_export.choices import ARCHITECTURES, AUGMENTATIONS, PRECISIONS, TRUNKS
 from model_export.console.invocation import called
+from model_export.fitting.budget import Budget
 
 _MODEL_HELP = "model.onnx, its folder, or NAME, NAME:VERSION or NAME/VERSION in the model repository"
 _DATA_HELP = (
@@ -71,16 +72,12 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     )
     _add_data(command)
     _add_network(command)
-    _add_budget(command, "most epochs to train", epochs=30)
+    _add_budget(command, "most epochs to train", epochs=Budget.epochs)
     _add_publishing(command, name="data set and architecture", output=choices.repository(), precision="float32")
-    add(
-        "--seed",
-        type=choices.whole,
-        default=0,
-        help="for split, initial weights and augmentation (default: %(default)s)",
-    )
-    text = "stop after so many epochs without a lower validation loss; the best one is kept (default: 10)"
-    add("--patience", type=choices.positive, default=10, help=text)
+    text = "for split, initial weights and augmentation (default: %(default)s)"
+    add("--seed", type=choices.whole, default=Budget.seed, help=text)
+    text = "stop after so many epochs without a lower validation loss; the best one is kept (default: %(default)s)"
+    add("--patience", type=choices.positive, default=Budget.patience, help=text)
     add("--runs", type=choices.folder, default=Path("runs"), help="folder in which runs are stored (default: runs)")
     add("--resume", type=Path, metavar="RUN", help="continue an interrupted run after its last complete epoch")
 
@@ -95,6 +92,7 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
     _add_data(command)
     _add_network(command)
     _add_budget(command, "epochs to train", epochs=10)
+    command.set_defaults(seed=0, together=True)  # all networks learn from the same split
     add(
         "--report",
         type=choices.folder,
@@ -161,14 +159,16 @@ def _add_budget(command: argparse.ArgumentParser, what: str, epochs: int) -> Non
     add = command.add_argument_group("training").add_argument
     text = f"{what}; each has at least 30 steps, however few the images (default: %(default)s)"
     add("--epochs", type=choices.positive, default=epochs, help=text)
-    add("--batch-size", type=choices.positive, default=64, help="images per step (default: %(default)s)")
-    add("--learning-rate", type=choices.rate, default=2e-3, help="peak of the schedule (default: %(default)s)")
+    text = "images per step (default: %(default)s)"
+    add("--batch-size", type=choices.positive, default=Budget.batch_size, help=text)
+    text = "peak of the schedule (default: %(default)s)"
+    add("--learning-rate", type=choices.rate, default=Budget.learning_rate, help=text)
     text = "share, times the learning rate, by which AdamW shrinks all weights in each step (default: %(default)s)"
-    add("--weight-decay", type=choices.decay, default=1e-3, help=text)
+    add("--weight-decay", type=choices.decay, default=Budget.weight_decay, help=text)
     text = "random changes: none, shift, photo (also mirror) or aerial (also turn); default: photo, or shift for digits"
     add("--augmentation", choices=AUGMENTATIONS, help=text)
     text = "momentum of the running average of the weights, which is kept; 0: no average (default: %(default)s)"
-    add("--averaging", type=choices.share, default=0.99, help=text)
+    add("--averaging", type=choices.share, default=Budget.averaging, help=text)
     add("--class-weights", action="store_true", help="weight each class by its rarity in the training images")
 
 

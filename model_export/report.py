@@ -21,7 +21,7 @@ from model_export.reporting import conclusions
 if TYPE_CHECKING:
     from model_export.comparison import Trained
     from model_export.datasets import Dataset
-    from model_export.training import Budget
+    from model_export.fitting.budget import Budget
 
 CURVES = "curves.png"
 

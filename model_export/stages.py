@@ -17,6 +17,7 @@ from model_export.console.numbers import counted
 from model_export.console.progress import say
 from model_export.console.streams import quiet
 from model_export.errors import BadData
+from model_export.fitting.budget import Budget
 from model_export.fitting.runs import Run
 from model_export.reporting import printing, remarks, summary
 
@@ -97,8 +98,8 @@ def load(arguments: argparse.Namespace, *, training: bool = True) -> Dataset:
         value_range=arguments.value_range,
         labels=arguments.labels,
         groups=arguments.groups,
-        seed=getattr(arguments, "seed", 0),
-        together=getattr(arguments, "together", True),
+        seed=arguments.seed,
+        together=arguments.together,
         cache=arguments.cache,
     )
     summary.say_dataset(dataset, training=training, weighted=arguments.class_weights)
@@ -153,7 +154,7 @@ def _fit_and_export(arguments: argparse.Namespace, run: Run, dataset: Dataset, n
     from model_export.artifact import published  # noqa: PLC0415
     from model_export.fitting import batches, device, footprint  # noqa: PLC0415
 
-    budget, before = training.budget(arguments), len(run.history())
+    budget, before = Budget.of(arguments), len(run.history())
     remarks.say_network(arguments, network, run)
     epoch = batches.described(len(dataset.splits["train"]), budget.batch_size)
     after = f"; it continues after epoch {before}" if before else ""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -19,39 +18,13 @@ from model_export.errors import BadData
 from model_export.figures.metrics import figures
 from model_export.fitting import optimizing
 from model_export.fitting.batches import InOrder, Shuffled, steps
+from model_export.fitting.budget import Budget
 from model_export.fitting.callbacks import Journal, KeepBest, Reporter, SeedEpochs
 from model_export.fitting.normalizing import MeasureStatistics
 from model_export.fitting.runs import Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How a network is trained."""
-
-    epochs: int = 30
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-3
-    patience: int = 10
-    """Epochs without a better validation loss after which training stops."""
-    augmentation: str = "photo"
-    averaging: float = 0.99
-    """Momentum of the exponential moving average of the weights that is validated and kept; 0 for none."""
-    freeze_epochs: int = 0
-    """Epochs in which the weights of a ``keras.applications`` trunk stay as they are."""
-    class_weights: bool = False
-    seed: int = 0
-    keep: str = "best"
-    """``best``: the weights with the lowest validation loss; ``last``: those of the last epoch, all of which run."""
-
-
-def budget(arguments: argparse.Namespace, **changes: Any) -> Budget:
-    """Read the budget from the command line."""
-    given = {field.name: getattr(arguments, field.name) for field in fields(Budget) if hasattr(arguments, field.name)}
-    return Budget(**{**given, **changes})
 
 
 def described(budget: Budget, dataset: Dataset) -> dict[str, Any]:

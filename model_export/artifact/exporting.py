@@ -20,6 +20,7 @@ from model_export.errors import PrecisionFailure
 from model_export.figures import evaluation, plots
 from model_export.figures.classes import Classes
 from model_export.figures.metrics import confusion, figures, majority_baseline
+from model_export.fitting.budget import Budget
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +52,7 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
     labels = {name: split.labels for name, split in dataset.splits.items()}
     fitted, calibrated, out_of_fold = calibration.calibrate(network, trained, labels, dataset.groups("validation"))
     mistakes = plots.run(run.folder, dataset, outcome.history, trained, calibrated)
-    method = training.described(training.budget(arguments), dataset)
+    method = training.described(Budget.of(arguments), dataset)
     document = _with(
         provenance.document(network, dataset, arguments.architecture, arguments),
         training=provenance.training_record(arguments, dataset, method, outcome),

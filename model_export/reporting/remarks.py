@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from model_export.architectures import Network
     from model_export.artifact.precision import Reduced
     from model_export.datasets import Dataset
+    from model_export.fitting.budget import Budget
     from model_export.fitting.runs import Run
-    from model_export.training import Budget, Outcome
+    from model_export.training import Outcome
 
 _FEW = 100
 

@@ -22,8 +22,8 @@ from model_export.__main__ import main
 from model_export.architectures import build
 from model_export.comparison import Trained, read
 from model_export.errors import BadData
+from model_export.fitting.budget import Budget
 from model_export.reporting import conclusions
-from model_export.training import Budget
 from tests import toys
 from tests.conftest import ROOT
 

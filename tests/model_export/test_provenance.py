@@ -16,7 +16,8 @@ from model_export.artifact import provenance
 from model_export.data.decoding import Split
 from model_export.data.leakage import Leak
 from model_export.datasets import Dataset
-from model_export.training import Budget, Outcome
+from model_export.fitting.budget import Budget
+from model_export.training import Outcome
 
 SHAPE = Shape(48, 12, 2)
 

@@ -10,9 +10,9 @@ from app.images import Shape
 from model_export import arguments, datasets
 from model_export.__main__ import main
 from model_export.artifact import repeating
+from model_export.fitting.budget import Budget
 from model_export.fitting.runs import Run
 from model_export.options import parser
-from model_export.training import Budget
 
 ELSEWHERE = {"output", "runs", "resume", "cache", "data_licence", "name", "json", "help"}
 ELSEWHERE |= {"fail_on_leakage", "replace_anyway"}

@@ -19,10 +19,10 @@ from model_export.__main__ import main
 from model_export.architectures import build
 from model_export.arguments import parse
 from model_export.errors import BadData
+from model_export.fitting.budget import Budget
 from model_export.fitting.runs import Run
 from model_export.networks import trunks
 from model_export.reporting import remarks
-from model_export.training import Budget
 from tests.model_export.test_training import SHAPE, dataset
 
 

@@ -20,10 +20,10 @@ from model_export.errors import BadData
 from model_export.figures.metrics import probabilities
 from model_export.fitting import callbacks, device, normalizing, optimizing
 from model_export.fitting.batches import Shuffled
+from model_export.fitting.budget import Budget
 from model_export.fitting.normalizing import MeasureStatistics
 from model_export.fitting.runs import Run
 from model_export.reporting import remarks
-from model_export.training import Budget
 
 SHAPE = Shape(8, 8, 1)
 
@@ -287,10 +287,10 @@ def test_rare_classes_count_as_much_as_others_where_that_is_asked_for():
 def test_weights_decay_as_the_command_line_says():
     """Each step shrinks them by the learning rate times the decay, beside what the gradient does."""
     given = arguments.parse(["train", "digits", "--weight-decay", "0.5"])
-    assert training.budget(given).weight_decay == 0.5
+    assert Budget.of(given).weight_decay == 0.5
 
     norms = []
-    for weight_decay in (0, training.budget(given).weight_decay):
+    for weight_decay in (0, Budget.of(given).weight_decay):
         network, _ = run(dataset(), epochs=2, weight_decay=weight_decay, learning_rate=0.01)
         assert network.model.optimizer.weight_decay == weight_decay
         norms.append(sum(float(np.square(weights).sum()) for weights in network.model.get_weights()))
