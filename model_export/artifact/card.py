@@ -16,6 +16,7 @@ from model_export.console.numbers import counted
 from model_export.datasets import leaks_in_words
 from model_export.figures import classes, plots
 from model_export.figures.metrics import accuracy, worth
+from model_export.figures.seen import least
 
 FILE = "README.md"
 PLOTS = (plots.CURVES, plots.CONFUSION, plots.RELIABILITY, plots.SELECTIVE)
@@ -99,7 +100,7 @@ def _classes(document: Metadata) -> str:
     """List the figures of each class for the split of which the model has seen least."""
     if not document.classes:
         return ""
-    split, figures = list(document.classes.items())[-1]
+    split, figures = least(document.classes)
     return "\n\n".join(classes.markdown(split, figures, document.metrics[split]))
 
 

@@ -15,7 +15,7 @@ from model_export.data import sources
 from model_export.errors import BadData
 from model_export.figures import matching
 from model_export.figures.paired import Paired, p_value
-from model_export.figures.seen import SEEN, UNKNOWN, equally_new, learned_from
+from model_export.figures.seen import SEEN, UNKNOWN, equally_new, learned_from, least
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,7 +128,7 @@ def lines(found: Against) -> Iterator[Table | str]:
     pairs = found.pairs()
     measured = found.first, found.second
     yield _table(names, pairs, {split for split in pairs if any(learned_from(each.seen[split]) for each in measured)})
-    split, whole = list(pairs.items())[-1]  # the split that the models have seen least of
+    split, whole = least(pairs)
     seen = [each.seen[split] for each in measured]
     fair = found.equally_new(split)
     judged = fair.all() or fair.sum() >= _FEWEST

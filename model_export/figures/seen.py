@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,14 @@ def words(record: dict[str, Any]) -> dict[str, str]:
     if record.get("weights") != "file":
         return SEEN
     return {**SEEN, "test": "not seen, unless by the network that its initial weights come from"}
+
+
+def least(by_split: Mapping[str, Any]) -> tuple[str, Any]:
+    """Name the split of which a model has seen least, the last one, and what was found there.
+
+    Training learns from the first, and tunes on the second; what comes last is nearest to what new images show.
+    """
+    return list(by_split.items())[-1]
 
 
 def learned_from(words: str) -> bool:

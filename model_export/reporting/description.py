@@ -16,6 +16,7 @@ from model_export.artifact.calibration import Calibration
 from model_export.artifact.making import scaling
 from model_export.console.numbers import counted
 from model_export.figures import classes
+from model_export.figures.seen import least
 from model_export.reporting.printing import out, print_metrics
 
 _DENSE_UNITS = 500
@@ -74,7 +75,8 @@ def print_description(described: dict[str, Any]) -> None:
     out.print(branches)
     if metadata["metrics"]:
         print_metrics(metadata["metrics"])
-    for split, figures in list(metadata["classes"].items())[-1:]:
+    if metadata["classes"]:
+        split, figures = least(metadata["classes"])
         for line in classes.lines(split, figures, metadata["metrics"][split]):
             out.print(line)
     _print_checks(metadata)

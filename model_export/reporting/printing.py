@@ -18,7 +18,7 @@ from model_export.console.numbers import counted
 from model_export.console.progress import Output
 from model_export.figures import against, classes, selective
 from model_export.figures.metrics import accuracy, in_groups, worth
-from model_export.figures.seen import UNKNOWN, learned_from
+from model_export.figures.seen import UNKNOWN, learned_from, least
 
 if TYPE_CHECKING:
     from model_export.artifact.calibration import Calibration
@@ -37,9 +37,8 @@ def print_training(published: Published, run: Path, data: str) -> None:
     """Print the result of a training run, and the commands to use next."""
     reduced, found = published.reduced, published.calibration
     print_metrics(published.metrics)
-    for split, figures in list(published.classes.items())[-1:]:  # the split that the model has seen least of
-        if weak := classes.weakest(split, figures):
-            out.print(weak)
+    if published.classes and (weak := classes.weakest(*least(published.classes))):
+        out.print(weak)
     if reduced is None:
         out.print(differences_table(published.differences))
     else:
@@ -83,7 +82,7 @@ def print_verification(
     if measured.metrics:
         learned = {split for split, words in measured.seen.items() if learned_from(words)}
         print_metrics(measured.metrics, learned)
-        split, found = list(measured.classes.items())[-1]  # the split that the model has seen least of
+        split, found = least(measured.classes)
         for line in classes.lines(split, found.document(), measured.metrics[split], found.mistakes()):
             out.print(line)
         for line in selective.lines(split, measured.selective[split]):
@@ -150,7 +149,7 @@ def print_metrics(metrics: dict[str, dict[str, float]], learned: Collection[str]
         row = f"{figures['images']:,.0f}", accuracy(figures, learned=split in learned), f"{figures['loss']:.4f}", error
         table.add_row(split, *row)
     out.print(table)
-    split, figures = list(metrics.items())[-1]
+    split, figures = least(metrics)
     if alone := worth(figures, split):
         out.print(f"the 95 % intervals are for new groups: {alone}")
 
