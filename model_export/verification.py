@@ -37,6 +37,16 @@ class Difference:
     median: float | None = None
     """The median of the differences; None in older artifacts."""
 
+    @property
+    def share(self) -> float:
+        """The largest difference, as a share of the scale."""
+        return self.largest / self.scale
+
+    @property
+    def median_share(self) -> float | None:
+        """The median difference, as a share of the scale; None in older artifacts."""
+        return None if self.median is None else self.median / self.scale
+
 
 def verify(path: Path, reference: keras.Model, sample: tuple[bytes, ...]) -> list[Difference]:
     """Compare a staged artifact with the Keras model it was made from, at batch 1, 7 and 32, or fewer large images.
@@ -134,7 +144,7 @@ def everything(model: Model, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.f
 
 
 def _judge(differences: list[Difference]) -> None:
-    worst = max(differences, key=lambda d: math.inf if math.isnan(d.largest) else d.largest / d.scale)
+    worst = max(differences, key=lambda d: math.inf if math.isnan(d.largest) else d.share)
     if not worst.largest <= TOLERANCE * worst.scale:  # written so that NaN fails too
         raise ParityFailure(
             f"Keras and ONNX differ by {worst.largest:.2g} in {worst.output!r} at batch {worst.batch}, "

@@ -17,6 +17,7 @@ from model_export.datasets import leaks_in_words
 from model_export.figures import classes, plots
 from model_export.figures.metrics import accuracy, worth
 from model_export.figures.seen import least
+from model_export.verification import Difference
 
 FILE = "README.md"
 PLOTS = (plots.CURVES, plots.CONFUSION, plots.RELIABILITY, plots.SELECTIVE)
@@ -125,13 +126,13 @@ def _calibration(document: Metadata) -> str:
 def _parity(document: Metadata) -> str:
     if not document.parity:
         return ""
-    largest = max(entry["largest"] for entry in document.parity)
-    sizes = ", ".join(str(size) for size in sorted({entry["batch"] for entry in document.parity}))
+    parity = [Difference(**entry) for entry in document.parity]
+    largest = max(each.largest for each in parity)
+    sizes = ", ".join(str(size) for size in sorted({each.batch for each in parity}))
     text = f"Over all outputs at batch {sizes}, Keras and ONNX differ by at most {largest:.1e}."
     if document.precision != "float32":
-        share, typical = (
-            max(entry[kind] / entry["scale"] for entry in document.parity) for kind in ("largest", "median")
-        )
+        share = max(each.share for each in parity)
+        typical = max(each.median_share for each in parity)
         text = (
             "Before its precision was reduced, the graph gave the same answers as Keras. The reduced graph is judged "
             f"by its accuracy: {Reduced(**document.training['precision']).judgement()}. At batch {sizes}, its outputs "

@@ -18,6 +18,7 @@ from model_export.console.numbers import counted
 from model_export.figures import classes
 from model_export.figures.seen import least
 from model_export.reporting.printing import out, print_metrics
+from model_export.verification import Difference
 
 _DENSE_UNITS = 500
 _ROUNDING = 1e-5
@@ -94,25 +95,25 @@ def _print_checks(metadata: dict[str, Any]) -> None:
         folds = f"; validation cross-fitted in {found.folds} folds" if found.folds else ""
         out.print(f"{found.setting()}; calibration error {errors}{folds}")
     if metadata["parity"]:
-        _print_parity(metadata["parity"], metadata["precision"])
+        _print_parity([Difference(**entry) for entry in metadata["parity"]], metadata["precision"])
     if probe := metadata["probe"]:
         out.print(f"golden probe: {probe['shape'][0]} images, a probability may differ by {probe['tolerance']:g}")
     if statistics := metadata["statistics"]:
         out.print(f"familiarity: compared with {counted(statistics['held_out'], 'held-out image')}")
 
 
-def _print_parity(parity: list[dict[str, Any]], precision: str) -> None:
-    sizes = ", ".join(str(size) for size in sorted({entry["batch"] for entry in parity}))
+def _print_parity(parity: list[Difference], precision: str) -> None:
+    sizes = ", ".join(str(size) for size in sorted({each.batch for each in parity}))
     if precision == "float32":
-        worst = max(parity, key=lambda entry: entry["largest"])
-        most, judged = f"{worst['largest']:.1e}", ""
+        worst = max(parity, key=lambda each: each.largest)
+        most, judged = f"{worst.largest:.1e}", ""
     else:
-        worst = max(parity, key=lambda entry: entry["largest"] / entry.get("scale", 1))
-        most = f"{worst['largest'] / worst.get('scale', 1):.2%} of the largest value"
-        medians = [entry["median"] / entry["scale"] for entry in parity if entry.get("median") is not None]
+        worst = max(parity, key=lambda each: each.share)
+        most = f"{worst.share:.2%} of the largest value"
+        medians = [each.median_share for each in parity if each.median_share is not None]
         judged = f", in the median by at most {max(medians):.2%}" if medians else ""
         judged += f"; {precision} rounds, and is judged by its accuracy, below"
-    out.print(f"Keras and ONNX differ by at most {most} ({worst['output']}), all outputs, batch {sizes}{judged}")
+    out.print(f"Keras and ONNX differ by at most {most} ({worst.output}), all outputs, batch {sizes}{judged}")
 
 
 def _lines(record: dict[str, Any], within: str = "") -> Iterator[str]:

@@ -123,11 +123,11 @@ def differences_table(differences: list[Difference]) -> Table:
 def roundings_table(differences: list[Difference], precision: str) -> Table:
     """Show the same for a smaller precision, relative to the largest value of the output."""
     title = f"Keras and {precision}: largest difference, in % of the output's largest value (median in brackets)"
-    return _by_output(title, [(d, f"{100 * d.largest / d.scale:.2g}{_typical(d)}") for d in differences])
+    return _by_output(title, [(d, f"{100 * d.share:.2g}{_typical(d)}") for d in differences])
 
 
 def _typical(difference: Difference) -> str:
-    return "" if difference.median is None else f" ({100 * difference.median / difference.scale:.2g})"
+    return "" if difference.median_share is None else f" ({100 * difference.median_share:.2g})"
 
 
 def _by_output(title: str, cells: list[tuple[Difference, str]]) -> Table:
