@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class Split:
     labels: NDArray[np.int64]
     names: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
-    headers: dict[str, int] | None = None
+    headers: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -59,18 +59,18 @@ def find_leaks(splits: dict[str, Split]) -> Iterator[Leak]:
         for kind, pairs in (("exact", _exact), ("near", _near)):
             for first, earlier in marks.items():
                 for i, j in pairs(earlier, own):
-                    yield Leak(kind, _name(first, splits[first], i), _name(second, split, j))
+                    yield Leak(kind, splits[first].names[i], split.names[j])
         marks[second] = own
 
 
 def find_contradictions(splits: dict[str, Split]) -> Iterator[tuple[str, str]]:
     """Find the same pixels, at the size that is trained on, in two classes; the names of the first file of each."""
     first: dict[bytes, dict[int, str]] = {}
-    for name, split in splits.items():
-        for index, (digest, label) in enumerate(zip(_digests(split.images), split.labels.tolist(), strict=True)):
+    for split in splits.values():
+        for name, digest, label in zip(split.names, _digests(split.images), split.labels.tolist(), strict=True):
             classes = first.setdefault(digest, {})
             if label not in classes:
-                classes[label] = _name(name, split, index)
+                classes[label] = name
                 if len(classes) > 1:
                     yield next(iter(classes.values())), classes[label]
 
@@ -150,7 +150,3 @@ def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     for channel in range(1, image.shape[-1]):
         total += image[..., channel]
     return (total // image.shape[-1]).astype(np.uint8)
-
-
-def _name(split: str, members: Split, index: int) -> str:
-    return members.names[index] if members.names else f"{split} {index}"

@@ -165,7 +165,7 @@ def mistakes(split: Split, logits: NDArray[np.float32], names: tuple[str, ...], 
     for axes, index in zip(grid, worst, strict=False):
         axes.imshow(_visible(split.images[index]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         said, truth = logits[index].argmax(), split.labels[index]
-        file = short_names([split.names[index].rpartition("/")[2]], 26)[0] if split.names else index
+        file = short_names([split.names[index].rpartition("/")[2]], 26)[0]
         lines = (f"{short[label]} {chances[index, label]:.2f}" for label in (said, truth))
         axes.set_title(_drawable("\ntruth: ".join(lines) + f"\n{file}"), fontsize=8)
     _save(figure, path)

@@ -86,7 +86,7 @@ def _say_ignored(lines: Sequence[str]) -> None:
 def _say_kinds(dataset: Dataset) -> None:
     kinds: Counter[str] = Counter()
     for split in dataset.splits.values():
-        kinds.update(split.headers or {})
+        kinds.update(split.headers)
     modes: Counter[str] = Counter()
     sizes: set[tuple[int, ...]] = set()
     for kind, count in kinds.items():

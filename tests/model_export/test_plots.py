@@ -15,7 +15,8 @@ def results(classes=3, count=40, channels=3):
     random = np.random.default_rng(0)
     labels = np.arange(count) % classes
     logits = random.normal(0, 2, (count, classes)).astype(np.float32)
-    return Split(random.integers(0, 256, (count, 16, 16, channels), np.uint8), labels), logits
+    images, names = random.integers(0, 256, (count, 16, 16, channels), np.uint8), map("{}.png".format, range(count))
+    return Split(images, labels, tuple(names)), logits
 
 
 @pytest.mark.parametrize(("classes", "channels"), [(2, 1), (3, 3), (40, 13)])
