@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def pixel_digests(self) -> list[bytes]:
+        """Digests of the decoded images, equal if all pixels are; they are kept, as all images are read for them."""
+        return [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in self.images]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Also finds images that are in two classes, in any split: their labels contradict
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
@@ -55,7 +54,7 @@ def find_leaks(splits: dict[str, Split]) -> Iterator[Leak]:
     """
     marks: dict[str, _Marks] = {}
     for second, split in splits.items():
-        own = _Marks(split.images)
+        own = _Marks(split)
         for kind, pairs in (("exact", _exact), ("near", _near)):
             for first, earlier in marks.items():
                 for i, j in pairs(earlier, own):
@@ -67,7 +66,7 @@ def find_contradictions(splits: dict[str, Split]) -> Iterator[tuple[str, str]]:
     """Find the same pixels, at the size that is trained on, in two classes; the names of the first file of each."""
     first: dict[bytes, dict[int, str]] = {}
     for split in splits.values():
-        for name, digest, label in zip(split.names, _digests(split.images), split.labels.tolist(), strict=True):
+        for name, digest, label in zip(split.names, split.pixel_digests, split.labels.tolist(), strict=True):
             classes = first.setdefault(digest, {})
             if label not in classes:
                 classes[label] = name
@@ -79,15 +78,15 @@ class _Marks:
     """What is compared of the images of a split.
 
     Attributes:
-        digests: of the decoded pixels.
+        digests: of the decoded images.
         hashes: ``uint64 [N]``, the difference hashes.
         thumbnails: ``uint8 [N, 256]``, 16×16 in grey.
         detailed: ``int64 [M]``, the positions of the images with detail.
         found: ``bool [N]``, whether an earlier split is known to have the image, which is then compared no further.
     """
 
-    def __init__(self, images: NDArray[np.uint8]) -> None:
-        self.digests = _digests(images)
+    def __init__(self, split: Split) -> None:
+        images, self.digests = split.images, split.pixel_digests
         self.hashes = np.zeros(len(images), np.uint64)
         self.thumbnails = np.zeros((len(images), _SIDE * _SIDE), np.uint8)
         for index, image in enumerate(images):
@@ -97,10 +96,6 @@ class _Marks:
         details = np.array([thumbnail.std() for thumbnail in self.thumbnails])  # all at once would be float64
         self.detailed = np.flatnonzero(details >= _LEAST_DETAIL)
         self.found = np.zeros(len(images), bool)
-
-
-def _digests(images: NDArray[np.uint8]) -> list[bytes]:
-    return [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]
 
 
 def _exact(first: _Marks, second: _Marks) -> Iterator[tuple[int, int]]:
