@@ -9,7 +9,7 @@ import shutil
 import statistics
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder:
         one = _train(arguments, architecture, dataset, replace(budget, seed=seed), folder / architecture)
         with files.locked(folder / _LOCK, wait=True):
             done = {**_done(folder), (architecture, seed): one}
-            _write(folder / RUNS, list(map(asdict, done.values())))
+            files.write_table(folder / RUNS, list(map(asdict, done.values())))
     done = _done(folder)
     return [done[pair] for pair in pairs]
 
@@ -139,7 +139,7 @@ def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, b
         say(f"warning: {title}: {advice}")
     outcome = training.train(network, dataset, budget, title=title, callbacks=[board])
     with files.locked(folder.parent / _LOCK, wait=True):  # another process may have trained it, too
-        _write(folder / f"seed-{budget.seed}.csv", outcome.history)
+        files.write_table(folder / f"seed-{budget.seed}.csv", outcome.history)
         if not (folder / FILE).exists():
             with quiet():
                 proto = conversion.convert(network, provenance.document(network, dataset, architecture, arguments))
@@ -159,10 +159,3 @@ def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, b
         statistics.median(row["seconds"] for row in outcome.history),
         validation.get("effective_images", 0.0),
     )
-
-
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    with files.staged(path) as part, part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)

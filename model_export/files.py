@@ -5,10 +5,11 @@ Also folders that are numbered, of which no two processes get the same.
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from typing import TYPE_CHECKING
@@ -45,6 +46,14 @@ def write(path: Path, content: bytes) -> None:
     """Write a file, or replace the one that is there."""
     with staged(path) as part:
         part.write_bytes(content)
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows as CSV, under the names of their columns; numbers so that reading them gives the same numbers."""
+    with staged(path) as part, part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 @contextmanager

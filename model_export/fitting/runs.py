@@ -84,8 +84,7 @@ class Run:
         epoch = len(history)
         with files.staged(self._state(epoch)) as part:
             model.save(part)
-        lines = [",".join(history[0]), *(",".join(map(_exact, row.values())) for row in history)]
-        files.write(self.folder / RESULTS, ("\n".join(lines) + "\n").encode())
+        files.write_table(self.folder / RESULTS, history)
         self._settle(epoch)
 
     def save_best(self, model: keras.Model, epoch: int) -> None:
@@ -181,17 +180,15 @@ def read_history(path: Path) -> list[dict[str, float]]:
     """
     try:
         with path.open(newline="") as file:
-            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+            rows = [
+                {key: int(value) if key == "epoch" else float(value) for key, value in row.items()}
+                for row in csv.DictReader(file)
+            ]
     except (TypeError, ValueError, csv.Error) as error:
         raise BadData(f"{path} cannot be read: {error}") from None
     if any("val_loss" not in row for row in rows):
         raise BadData(f"{path} cannot be read: it has no column 'val_loss'")
     return rows
-
-
-def _exact(value: float) -> str:
-    """Write a number so that reading it gives the same number, whole ones without a point."""
-    return repr(float(value)).removesuffix(".0")
 
 
 def _near(folder: Path) -> list[Path]:

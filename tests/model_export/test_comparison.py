@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from model_export import architectures, comparison, conversion, datasets, report, training
+from model_export import architectures, comparison, conversion, datasets, files, report, training
 from model_export.__main__ import main
 from model_export.architectures import build
 from model_export.comparison import Trained, read
@@ -354,7 +354,7 @@ def test_what_another_process_adds_to_the_report_is_not_trained_again(folder, tm
     begun = []
 
     def add(_):
-        comparison._write(tmp_path / "runs.csv", [asdict(each) for each in others])
+        files.write_table(tmp_path / "runs.csv", [asdict(each) for each in others])
 
     def train(_, architecture, *__):
         begun.append(architecture)
@@ -376,12 +376,12 @@ def test_what_another_process_adds_to_the_report_is_not_trained_again(folder, tm
 
 def test_a_full_disk_leaves_the_lines_of_the_finished_runs(tmp_path):
     finished = [asdict(each) for each in trained(gap=[0.9, 0.8])]
-    comparison._write(tmp_path / "runs.csv", finished)
+    files.write_table(tmp_path / "runs.csv", finished)
     most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "runs.csv").stat().st_size + 9, hard))
     try:
         with pytest.raises(OSError, match="too large"):
-            comparison._write(tmp_path / "runs.csv", [*finished, finished[0]])
+            files.write_table(tmp_path / "runs.csv", [*finished, finished[0]])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
 
