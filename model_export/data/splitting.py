@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from app.ahead import in_order
-from model_export.console.numbers import counted
+from model_export.console.numbers import counted, shortened
 from model_export.data import grouping
 from model_export.data.sources.listing import File
 from model_export.errors import BadData
@@ -50,11 +50,9 @@ def check(files: dict[str, list[File]], labels: tuple[str, ...], skipped: Iterab
     elif cut:
         few = [f"{label!r} ({counts['train'][index]:,})" for label, index in short.items()]
         needed = f"at least {_SMALLEST_CLASS}, one of them to validate with and one to test"
-    if len(few) > _MOST_NAMED:
-        few = [*few[:_MOST_NAMED], f"{len(few) - _MOST_NAMED} more"]
     missing = [line for line in skipped if any(f"/{label}{end}" in f"/{line}" for label in short for end in "/:")]
     raise BadData(
-        f"{counted(len(short), 'class has', 'classes have')} too few images: {', '.join(few)}; each class "
+        f"{counted(len(short), 'class has', 'classes have')} too few images: {shortened(few, _MOST_NAMED)}; each class "
         f"needs {needed}. Add images, or remove {'that class' if len(short) == 1 else 'those classes'}"
         + "".join(f"; skipped {line}" for line in missing[:_MOST_NAMED])
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,8 +85,9 @@ class Against:
     first: Measured
     second: Measured
 
+    @cached_property
     def pairs(self) -> dict[str, Paired]:
-        """Pair the answers for each image, per split."""
+        """The answers of both for each image, per split."""
         return {
             split: Paired(answers.correct(), self.second.answers[split].correct(), answers.groups)
             for split, answers in self.first.answers.items()
@@ -100,7 +102,7 @@ class Against:
 
         Of all images of the split, or of those that are chosen, ``[N]``.
         """
-        answers, pair = self.first.answers[split], self.pairs()[split]
+        answers, pair = self.first.answers[split], self.pairs[split]
         chosen = np.ones(len(answers), bool) if chosen is None else chosen
         of_class = {label: chosen & (answers.targets == index) for index, label in enumerate(answers.labels)}
         return {label: pair.of(own).only() for label, own in of_class.items()}
@@ -117,7 +119,7 @@ class Against:
                     for label, (first, second) in self.classes(split).items()
                 },
             }
-            for split, pair in self.pairs().items()
+            for split, pair in self.pairs.items()
         }
         return {"file": str(self.opponent.path), "sha256": self.opponent.model.sha256, "splits": splits}
 
@@ -125,7 +127,7 @@ class Against:
 def lines(found: Against) -> Iterator[Table | str]:
     """Describe the difference: a table of the splits; for the last one, what it means and where it lies."""
     names = first, second = found.opponent.names
-    pairs = found.pairs()
+    pairs = found.pairs
     measured = found.first, found.second
     yield _table(names, pairs, {split for split in pairs if any(learned_from(each.seen[split]) for each in measured)})
     split, whole = least(pairs)

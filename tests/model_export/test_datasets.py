@@ -611,8 +611,9 @@ def test_where_only_test_is_split_off_train_needs_one_more_to_validate_with(fold
     with pytest.raises(BadData) as caught:
         datasets.load(str(folder))
     assert str(caught.value).startswith("13 classes have too few images: '00' (in train, test), ")
-    assert "'09' (in train, test), 3 more; each class needs at least 3 in train, one of them to validate with, and" in (
-        str(caught.value)
+    assert (
+        "'09' (in train, test) and 3 more; each class needs at least 3 in train, one of them to validate with, and"
+        in (str(caught.value))
     )
 
 

@@ -83,7 +83,7 @@ def test_what_a_class_lacks_is_said(numbers, words):
         splitting.check(found(**numbers), ("a", "b"))
 
 
-@pytest.mark.parametrize(("count", "rest"), [(10, ""), (12, ", 2 more")])
+@pytest.mark.parametrize(("count", "rest"), [(10, ""), (12, " and 2 more")])
 def test_of_many_classes_that_lack_images_ten_are_named(count, rest):
     labels = tuple(f"{number}" for number in range(count))
 

@@ -89,7 +89,7 @@ def test_a_data_set_of_tensorflow_datasets_is_a_folder_of_the_files_as_published
     names = {split: [file.name for file in members] for split, members in found.files.items()}
     for listing, split, ending, sent in (
         (found, "train", "png", "train"),
-        (again, "validation", "jpg", "valid"),
+        (again, "validation", "jpeg", "valid"),
     ):
         assert names[split] == [
             f"{split}/{known}/{index:07}.{ending}"
@@ -147,7 +147,7 @@ def test_splits_and_classes_of_tensorflow_datasets_become_folders():
 
 
 @pytest.mark.parametrize(
-    ("kind", "ending"), [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp"), ("GIF", "gif"), ("BMP", "bmp")]
+    ("kind", "ending"), [("JPEG", "jpeg"), ("PNG", "png"), ("WEBP", "webp"), ("GIF", "gif"), ("BMP", "bmp")]
 )
 def test_a_file_is_named_for_what_is_in_it(kind, ending):
     """By the names, a folder of images knows them."""

@@ -37,7 +37,7 @@ def find(data: str, labels: tuple[str, ...] | None = None, *, measuring: bool = 
         return digits.listing()
     if data.startswith(TFDS):
         return tfds.listing(data.removeprefix(TFDS))
-    if is_table(data):
+    if path.suffix.lower() == ".csv" and not path.is_dir():
         return table.listing(path, measuring=measuring)
     return folder.listing(path, measuring=measuring)
 
@@ -50,11 +50,6 @@ def holds(data: str, place: Path) -> bool:
     if not data or data == DIGITS or data.startswith(TFDS) or not path.is_dir() or numbered(data):
         return False
     return layout.holds(path, place)
-
-
-def is_table(data: str) -> bool:
-    """Tell whether a source is a table of images."""
-    return Path(data).suffix.lower() == ".csv" and not Path(data).is_dir()
 
 
 def numbered(data: str) -> bool:

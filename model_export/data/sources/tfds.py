@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from app.decoders import formats
 from app.errors import MissingInput
 from model_export.console import invocation
 from model_export.console.numbers import counted
@@ -20,8 +21,6 @@ from model_export.console.progress import say, track
 from model_export.data.sources import folder
 from model_export.data.sources.listing import SPLIT_NAMES, Listing
 from model_export.errors import BadData
-
-_ENDINGS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"), (b"GIF8", "gif"), (b"BM", "bmp"))
 
 
 def listing(name: str) -> Listing:
@@ -98,4 +97,4 @@ def _safe(name: str) -> str:
 
 
 def _ending(data: bytes) -> str:
-    return next((ending for start, ending in _ENDINGS if data.startswith(start)), "bin")
+    return (formats.sniff(data) or "bin").lower()
