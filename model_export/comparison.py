@@ -45,7 +45,7 @@ class Trained:
     seconds_per_epoch: float
     """Median, as the first one compiles the network."""
     effective_images: float = 0.0
-    """If the images are grouped: as how many independent ones those of validation count for the accuracy; else 0."""
+    """How many independent images the validation images are worth for the accuracy, if they are grouped; else 0."""
 
 
 def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder: Path) -> list[Trained]:

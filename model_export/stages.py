@@ -1,6 +1,6 @@
 """``train`` and ``publish``: their stages in order, from the arguments to what ``--json`` prints.
 
-TensorFlow takes seconds to import. So the stages that need it are imported where they begin, after all checks that do
+TensorFlow takes seconds to import. Stages that need it import it only when they begin, after every check that can run
 without it.
 """
 

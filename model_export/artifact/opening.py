@@ -52,7 +52,7 @@ def find(given: Path) -> Path:
 
 
 def names(first: Path, second: Path) -> tuple[str, str]:
-    """Call two files as requests do, ``name:version``; by their paths if they have none, or the same."""
+    """Name two files as requests do, ``name:version``; by their paths if they have no such name, or share one."""
     called = _called(first), _called(second)
     return called if called[0] != called[1] else (str(first), str(second))
 

@@ -81,7 +81,8 @@ class Predecessor:
             )
         if after <= baseline and after < was["accuracy"]:
             self._refuse(
-                f"has learned more: {self.change(document)}, no better than always naming one class ({baseline:.4f})",
+                f"is better: {self.change(document)}; the new model is no better than always naming one class "
+                f"({baseline:.4f})",
                 otherwise,
             )
 

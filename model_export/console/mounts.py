@@ -34,7 +34,7 @@ def why_missing(data: Path) -> str:
             f"docker compose run --rm {option} model_export … /photos"
         )
     if data.is_dir() and os.path.ismount(data) and not any(data.iterdir()):
-        return "; it is empty, as a folder that does not exist is when it is mounted"
+        return "; it is empty: Docker mounts an empty folder if the one outside does not exist"
     return ""
 
 

@@ -44,9 +44,10 @@ class Leak:
 
 
 def find_leaks(splits: dict[str, Split]) -> Iterator[Leak]:
-    """Find every image that an earlier split has too; each is reported once, with the first that it is the same as.
+    """Find every image that an earlier split has too; each is reported once, with its first match.
 
-    Images that one camera took of one scene are all alike: in pairs, they would be as many as the square of the images.
+    Images of one scene by one camera all look alike: reported in pairs, their number would grow with the square of the
+    images.
 
     Near duplicates have difference hashes (64 signs of the horizontal gradient of a 9×8 thumbnail; Krawetz,
     "Kind of like that", 2013) at a Hamming distance of at most 4, and 16×16 thumbnails that correlate by 0.995 or

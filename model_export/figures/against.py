@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 _CLEAR = 0.05
 """How often chance alone may look like a difference."""
 _FEWEST = 6
-"""With fewer images or groups, chance makes one model better in all of them more often than that, in 2 of 2**5."""
+"""With only five images or groups, chance alone makes one model better in all of them in 2 of 2**5 cases, more than
+5 %."""
 _MOST_CLASSES = 3
 
 

@@ -20,10 +20,10 @@ def effective_images(values: NDArray[np.number], groups: NDArray[np.intp]) -> fl
     That is their number divided by the design effect of the correlation within groups (Kish, "Survey sampling", 1965),
     which is estimated by analysis of variance. Wilson's interval with that number is among the best for grouped images
     (Saha, Miller and Wang, "A comparison of some approximate confidence intervals for a single proportion for clustered
-    binary outcome data", 2016). But few groups that happen to be alike, such as those in which every image is right,
-    say little about the correlation, and so do many beside one that has most of the images. So of as many groups as
-    would tell as much if they were of equal size, the estimate is one degree of freedom short, and gets that for the
-    worst case, a correlation of 1. Images without company then count fully, and a single group counts like one image.
+    binary outcome data", 2016). But a few groups that happen to be alike, such as those in which every image is right,
+    say little about the correlation, and so do many groups beside one that has most of the images. So the estimate is
+    averaged with the worst case, a correlation of 1, which gets the weight 1/k: k groups of equal size would tell as
+    much as these. Images without company then count fully, and a single group counts like one image.
 
     Args:
         values: One per image, ``[N]``.

@@ -75,7 +75,7 @@ def in_groups(figures: dict[str, float]) -> str:
 
 
 def worth(figures: dict[str, float], split: str) -> str:
-    """Say as how many images those of a split count; an empty text if they are not grouped."""
+    """Say how many independent images those of a split are worth; an empty text if they are not grouped."""
     if "groups" not in figures:
         return ""
     images = counted(round(figures["images"]), "image")

@@ -42,7 +42,7 @@ def least(by_split: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def learned_from(words: str) -> bool:
-    """Whether a model is known to have learned from some of the images of which something was said."""
+    """Whether these words say that the model has learned from some of the images."""
     return SEEN["train"] in words
 
 

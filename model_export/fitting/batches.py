@@ -36,7 +36,8 @@ def described(images: int, batch_size: int) -> str:
 def evaluation_batch(split: Split) -> int:
     """Count the images that are measured at once: 256, or fewer large ones.
 
-    ``--batch-size`` is for training alone: who lowers it for large images must not run out of memory after it.
+    ``--batch-size`` is for training alone: whoever lowers it for large images must not run out of memory when the model
+    is measured afterwards.
     """
     return memory.images_at_once(_AT_ONCE, *split.images.shape[1:3])
 

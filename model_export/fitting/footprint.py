@@ -57,7 +57,7 @@ def advice(network: keras.Model, batch_size: int, available: int | None = None) 
 
 @contextmanager
 def enough() -> Iterator[None]:
-    """Turn the errors of TensorFlow, and of NumPy, that no memory is left into one that says what to do.
+    """Turn the out-of-memory errors of TensorFlow and NumPy into one that says what to do.
 
     Raises:
         OutOfMemory: It was one of them.

@@ -1,9 +1,9 @@
 """Batch normalisation for averaged weights: statistics of their own, measured before every validation.
 
 The running statistics of batch normalisation belong to the weights that were trained. The average of the weights is
-another network, whose layers get other inputs: with those statistics it is far worse than it is. So they are measured
-anew, as Izmailov et al. do ("Averaging weights leads to wider optima and better generalization", 2018), over batches of
-equal weight (Wu and Johnson, "Rethinking 'batch' in BatchNorm", 2021).
+another network, whose layers get other inputs: measured with those statistics, it looks far worse than it is. So they
+are measured anew, as Izmailov et al. do ("Averaging weights leads to wider optima and better generalization", 2018),
+over batches of equal weight (Wu and Johnson, "Rethinking 'batch' in BatchNorm", 2021).
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ FINE_TUNING = 0.1
 _WARM_UP = 0.05
 _FINAL_RATE = 0.01
 _AVERAGED = 20
-"""The time constant of the running average is at most the steps over this, so that no first weights remain in it."""
+"""The running average's time constant is at most a twentieth of all steps, so that nothing of the initial weights
+remains in it."""
 
 
 def optimizer(rate: float, steps: int, weight_decay: float, averaging: float) -> keras.optimizers.Optimizer:

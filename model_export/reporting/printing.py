@@ -141,7 +141,8 @@ def _by_output(title: str, cells: list[tuple[Difference, str]]) -> Table:
 def print_metrics(metrics: dict[str, dict[str, float]], learned: Collection[str] = ("train",)) -> None:
     """Print accuracy and loss per split; ``learned`` are those that the model has learned from.
 
-    If the images are grouped, say as how many those of the last split count, of which the model has seen least.
+    If the images are grouped, also say how many independent images the last split is worth, the one the model has seen
+    least of.
     """
     table = Table("split", "images", Column("accuracy (95 %)", no_wrap=True), "cross-entropy", "calibration error")
     for split, figures in metrics.items():

@@ -121,7 +121,9 @@ def test_what_is_mounted_may_have_a_space_in_its_name_or_be_a_file(tmp_path, mon
     monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) in (folder, file, Path("/")))
 
     assert main(["train", str(folder)]) == 66
-    assert capsys.readouterr().err.endswith("; it is empty, as a folder that does not exist is when it is mounted\n")
+    assert capsys.readouterr().err.endswith(
+        "; it is empty: Docker mounts an empty folder if the one outside does not exist\n"
+    )
     assert main(["train", str(file)]) == 66
     assert "is not a folder; name a folder, a .csv table" in capsys.readouterr().err
     with pytest.raises(KeyboardInterrupt) as interrupt, interrupts.resumable("train", data=str(folder)):

@@ -52,7 +52,8 @@ def test_on_few_groups_chance_explains_more(tmp_path):
 
 def test_what_has_learned_nothing_does_not_replace_what_has(before):
     """On whatever data: a training that failed must not answer."""
-    with pytest.raises(BadSuccessor, match=r"→ 0\.5000, no better than always naming one class \(0\.5000\)\. Nothing"):
+    words = r"→ 0\.5000; the new model is no better than always naming one class \(0\.5000\)\. Nothing"
+    with pytest.raises(BadSuccessor, match=words):
         before.check_accuracy(document(0.5, fingerprint="other"), 0.5, "")
 
     before.check_accuracy(document(0.5, fingerprint="other"), 0.49, "")
