@@ -74,7 +74,7 @@ def _reason(error: BaseException) -> str:
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
     file = error.filename2 or error.filename  # where to, if it was copied
-    why = error.strerror + (mounts.reader() if isinstance(error, PermissionError) else "")
+    why = error.strerror + (mounts.who() if isinstance(error, PermissionError) else "")
     return f"{file}: {why}" if file else why
 
 

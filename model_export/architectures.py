@@ -20,7 +20,7 @@ from keras import layers
 
 from app.images import Shape
 from app.metadata import Branch
-from model_export.choices import SIDE, is_network, too_small
+from model_export.choices import LEAST_SIDE, is_network, too_small
 from model_export.errors import BadData
 from model_export.networks.heads import HEADS, Source
 from model_export.networks.initial import Trained
@@ -83,7 +83,7 @@ def build(
     else:
         features, whole = application(layers.Rescaling(1.0, name="scale")(image), trunk, shape, weights, trained)
         height, width = features.shape[1:3]
-        if min(height, width) < SIDE.get(architecture, 1):
+        if min(height, width) < LEAST_SIDE.get(architecture, 1):
             raise BadData(
                 f"the feature map of {trunk!r} is {height}×{width} for images of {shape.height}×{shape.width}, too "
                 f"small for {architecture!r}; choose a larger --size"

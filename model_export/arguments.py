@@ -10,7 +10,7 @@ import shlex
 import sys
 
 from model_export import choices
-from model_export.choices import DIGITS, TFDS, TRUNKS
+from model_export.choices import DIGITS, OWN_TRUNKS, TFDS
 from model_export.options import Parser, Raising, parser
 
 
@@ -80,15 +80,15 @@ def _complete(own: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
             own.error(f"argument --value-range: LOW {low:g} must be below HIGH {high:g}")
     for architecture in (parsed.architecture,) if parsed.command == "train" else parsed.architectures:
         _check_architecture(own, parsed, architecture)
-    if parsed.trunk in TRUNKS and parsed.weights != "none" and not choices.is_network(parsed.weights):
+    if parsed.trunk in OWN_TRUNKS and parsed.weights != "none" and not choices.is_network(parsed.weights):
         own.error(
             f"argument --weights: the trunk {parsed.trunk!r} takes its initial weights from best.keras of a run, not "
             f"from {parsed.weights!r}; or name a --trunk of keras.applications"
         )
     if parsed.freeze_epochs is None:
-        from_start = parsed.weights == "none" or parsed.trunk in TRUNKS
+        from_start = parsed.weights == "none" or parsed.trunk in OWN_TRUNKS
         parsed.freeze_epochs = 0 if from_start else min(5, parsed.epochs // 2)
-    if parsed.freeze_epochs and parsed.trunk in TRUNKS:
+    if parsed.freeze_epochs and parsed.trunk in OWN_TRUNKS:
         own.error(f"argument --freeze-epochs: the trunk {parsed.trunk!r} is never frozen; leave it out")
     if parsed.freeze_epochs > parsed.epochs:
         own.error(
@@ -99,7 +99,7 @@ def _complete(own: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
 
 def _check_architecture(own: argparse.ArgumentParser, parsed: argparse.Namespace, architecture: str) -> None:
     """Refuse a size or a batch of which an architecture could learn nothing."""
-    own_trunk = parsed.size is not None and parsed.trunk in TRUNKS
+    own_trunk = parsed.size is not None and parsed.trunk in OWN_TRUNKS
     if own_trunk and (reason := choices.too_small(architecture, parsed.trunk, *parsed.size)):
         own.error(f"argument --size: {reason}")
     if parsed.batch_size == 1 and architecture in choices.NORMALISING:

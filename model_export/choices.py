@@ -64,9 +64,9 @@ APPLICATIONS = (
     "xception",
 )
 """Without ConvNeXt, which tf2onnx cannot convert."""
-TRUNKS = {"plain": 2, "batchnorm": 8}
+OWN_TRUNKS = {"plain": 2, "batchnorm": 8}
 """Our own trunks, and how many times smaller than the image the feature map of each is."""
-SIDE = {"regions": 2, "mixed": 2}
+LEAST_SIDE = {"regions": 2, "mixed": 2}
 """Least height and width of the feature map for these architectures; 1 for all others."""
 NORMALISING = ("flatten-dense", "flatten-dense-dropout")
 """Heads that normalise each feature over the images of a batch: of one alone, nothing is left to learn from."""
@@ -117,9 +117,10 @@ def pattern(text: str) -> str:
 def trunk(text: str) -> str:
     """Read the name of a trunk."""
     name = text.lower()
-    if name not in (*TRUNKS, *APPLICATIONS):
+    if name not in (*OWN_TRUNKS, *APPLICATIONS):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither {', '.join(TRUNKS)} nor a network of keras.applications ({', '.join(APPLICATIONS)})"
+            f"{text!r} is neither {', '.join(OWN_TRUNKS)} nor a network of keras.applications "
+            f"({', '.join(APPLICATIONS)})"
         )
     return name
 
@@ -139,7 +140,7 @@ def size(text: str) -> tuple[int, int]:
 
 def too_small(architecture: str, trunk: str, height: int, width: int) -> str:
     """Say so if images are too small for one of our own trunks; otherwise return an empty text."""
-    least = TRUNKS[trunk] * SIDE.get(architecture, 1)
+    least = OWN_TRUNKS[trunk] * LEAST_SIDE.get(architecture, 1)
     if min(height, width) >= least:
         return ""
     advice = "" if trunk == "plain" else ", or --trunk plain"

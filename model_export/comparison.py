@@ -32,7 +32,7 @@ _LOCK = ".lock"  # others may add to the report
 
 
 @dataclass(frozen=True)
-class Trained:
+class Result:
     """One architecture trained with one seed, measured with the weights of its last epoch."""
 
     architecture: str
@@ -48,7 +48,7 @@ class Trained:
     """How many independent images the validation images are worth for the accuracy, if they are grouped; else 0."""
 
 
-def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder: Path) -> list[Trained]:
+def run(arguments: argparse.Namespace, dataset: Dataset, budget: Budget, folder: Path) -> list[Result]:
     """Train each architecture with each seed; what the folder already has is not trained again.
 
     The folder gets ``<architecture>/seed-<n>.csv`` with the figures of every epoch, TensorBoard's event files beside
@@ -96,7 +96,7 @@ def _check_same(folder: Path, arguments: argparse.Namespace, dataset: Dataset, b
         raise BadData(f"the runs in {folder} had another {', '.join(other)}; compare into another --report")
 
 
-def read(folder: Path) -> list[Trained]:
+def read(folder: Path) -> list[Result]:
     """Read the finished runs of a report folder.
 
     Raises:
@@ -105,18 +105,18 @@ def read(folder: Path) -> list[Trained]:
     path = folder / RUNS
     if not path.is_file():
         return []
-    kinds = {field.name: {"str": str, "int": int, "float": float}[field.type] for field in fields(Trained)}
+    kinds = {field.name: {"str": str, "int": int, "float": float}[field.type] for field in fields(Result)}
     try:
         with path.open(newline="") as file:
             rows = ({"effective_images": "0", **row} for row in csv.DictReader(file))  # older reports lack it
-            return [Trained(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in rows]
+            return [Result(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in rows]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise BadData(
             f"{path} cannot be read: {error}; remove the incomplete lines; their runs are then trained again"
         ) from None
 
 
-def _done(folder: Path) -> dict[tuple[str, int], Trained]:
+def _done(folder: Path) -> dict[tuple[str, int], Result]:
     """Read the finished runs by architecture and seed."""
     return {(each.architecture, each.seed): each for each in read(folder)}
 
@@ -126,7 +126,7 @@ def new_folder(dataset: str) -> Path:
     return files.numbered(places.COMPARISONS / choices.slug(dataset, "data"))
 
 
-def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, budget: Budget, folder: Path) -> Trained:
+def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, budget: Budget, folder: Path) -> Result:
     keras.backend.clear_session()
     training.seed(budget.seed)
     network = architectures.build(architecture, arguments.trunk, dataset.shape, len(dataset.labels), arguments.weights)
@@ -148,7 +148,7 @@ def _train(arguments: argparse.Namespace, architecture: str, dataset: Dataset, b
         training.evaluate(network, dataset.splits[name], dataset.groups(name)) for name in ("train", "validation")
     )
     say(f"{title}: train accuracy {train['accuracy']:.4f}, validation accuracy {validation['accuracy']:.4f}")
-    return Trained(
+    return Result(
         architecture,
         budget.seed,
         network.model.count_params(),

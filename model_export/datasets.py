@@ -17,11 +17,10 @@ import numpy as np
 from app.images import Shape
 from model_export.console.invocation import readable
 from model_export.console.numbers import counted
-from model_export.data import checking, decoding, grouping, sources, survey
+from model_export.data import checking, decoding, grouping, sources, splitting, survey
 from model_export.data.decoding import Split
 from model_export.data.leakage import Leak, find_contradictions, find_leaks
 from model_export.data.sources.listing import File, Listing
-from model_export.data.splitting import SPLITS, check, copies, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -151,7 +150,7 @@ def load(
     """
     listing = sources.find(data, labels, measuring=measuring)
     if not measuring:
-        check(listing.files, listing.labels, (*listing.skipped, *listing.ignored))
+        splitting.check(listing.files, listing.labels, (*listing.skipped, *listing.ignored))
         survey.check_channels(listing, channels)
     shape = survey.shape(listing, size, channels)
     if measuring:
@@ -183,7 +182,7 @@ def load(
 def _as_found(files: dict[str, list[File]]) -> dict[str, list[File]]:
     if set(files) == {"train"}:
         return {"all": files["train"]}
-    return {name: files[name] for name in SPLITS if name in files}
+    return {name: files[name] for name in splitting.SPLITS if name in files}
 
 
 def _divided(
@@ -191,8 +190,8 @@ def _divided(
 ) -> tuple[dict[str, list[File]], tuple[str, ...]]:
     """Group and split the files; returns them per split, and what may be a mistake."""
     files = _grouped(listing, groups)
-    same = copies(files) if together else {}
-    return split(files, listing.labels, seed, same), _kept_together(same)
+    same = splitting.copies(files) if together else {}
+    return splitting.split(files, listing.labels, seed, same), _kept_together(same)
 
 
 def _grouped(listing: Listing, pattern: str | None) -> dict[str, list[File]]:

@@ -10,7 +10,7 @@ from typing import NoReturn
 from app import __version__
 from app.errors import InvalidUsage
 from model_export import choices
-from model_export.choices import ARCHITECTURES, AUGMENTATIONS, PRECISIONS, TRUNKS
+from model_export.choices import ARCHITECTURES, AUGMENTATIONS, OWN_TRUNKS, PRECISIONS
 from model_export.console.invocation import called
 from model_export.fitting.budget import Budget
 
@@ -141,7 +141,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
 
 def _add_network(command: argparse.ArgumentParser) -> None:
     add = command.add_argument_group("network").add_argument
-    text = f"{', '.join(TRUNKS)}, or a network of keras.applications such as efficientnetv2b0 (default: batchnorm)"
+    text = f"{', '.join(OWN_TRUNKS)}, or a network of keras.applications such as efficientnetv2b0 (default: batchnorm)"
     add("--trunk", type=choices.trunk, default="batchnorm", help=text)
     text = (
         "initial weights of the trunk: none (default), best.keras of an earlier run with the same trunk, or for "

@@ -19,7 +19,7 @@ from model_export.fitting.runs import read_history
 from model_export.reporting import conclusions
 
 if TYPE_CHECKING:
-    from model_export.comparison import Trained
+    from model_export.comparison import Result
     from model_export.datasets import Dataset
     from model_export.fitting.budget import Budget
 
@@ -30,7 +30,7 @@ _STYLES = "-", "--", ":"
 
 
 def write(
-    folder: Path, arguments: argparse.Namespace, dataset: Dataset, budget: Budget, trained: list[Trained]
+    folder: Path, arguments: argparse.Namespace, dataset: Dataset, budget: Budget, trained: list[Result]
 ) -> dict[str, Any]:
     """Write ``README.md`` and ``curves.png`` into the report folder; returns the table as JSON values.
 
@@ -46,7 +46,7 @@ def write(
     return {"table": rows, "conclusions": words}
 
 
-def table(trained: list[Trained], cost: dict[str, float]) -> list[dict[str, Any]]:
+def table(trained: list[Result], cost: dict[str, float]) -> list[dict[str, Any]]:
     """Gather one row per architecture: means and standard deviations over the seeds."""
     rows = []
     for name in dict.fromkeys(each.architecture for each in trained):

@@ -181,7 +181,7 @@ def _export(
 
     with footprint.enough():
         published = exporting.export(arguments, run, network, dataset, outcome)
-    remarks.say_worth(published.metrics, dataset)
+    remarks.say_if_guessing(published.metrics, dataset)
     remarks.say_held_out(published.held_out)
     if not arguments.json:
         printing.print_training(published, run.folder, arguments.data)

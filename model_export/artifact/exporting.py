@@ -51,7 +51,7 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
     trained = {name: training.logits(network, split) for name, split in dataset.splits.items()}
     labels = {name: split.labels for name, split in dataset.splits.items()}
     fitted, calibrated, out_of_fold = calibration.calibrate(network, trained, labels, dataset.groups("validation"))
-    mistakes = plots.run(run.folder, dataset, outcome.history, trained, calibrated)
+    mistakes = plots.draw(run.folder, dataset, outcome.history, trained, calibrated)
     method = training.described(Budget.of(arguments), dataset)
     document = _with(
         provenance.document(network, dataset, arguments.architecture, arguments),

@@ -15,7 +15,7 @@ _ENVIRONMENT, _PYTHON = Path(".venv"), Path("bin", "python")  # as the Makefile 
 def program(data: str = "") -> str:
     """Name this program as it is called from this folder, for a command that reads a data set."""
     if mounts.in_compose():
-        return f"docker compose run --rm {mounts.again(data)}model_export"
+        return f"docker compose run --rm {mounts.mount_option(data)}model_export"
     return f"{interpreter.command()} -m model_export"
 
 

@@ -12,7 +12,7 @@ def in_compose() -> bool:
     return os.environ.get("MODEL_EXPORT_IN") == "compose"
 
 
-def again(data: str) -> str:
+def mount_option(data: str) -> str:
     """Write the option that mounts what a data set lies in, with a space; empty if that is there anyway.
 
     Where it lies outside cannot be seen from here, so the option names ``FOLDER`` instead.
@@ -38,6 +38,6 @@ def why_missing(data: Path) -> str:
     return ""
 
 
-def reader() -> str:
+def who() -> str:
     """Name the user who lacks a permission, to be appended to a message; outside of a container, it is the caller."""
     return f" for user {os.geteuid()}, who owns the project's folder" if in_compose() else ""

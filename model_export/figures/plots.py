@@ -33,7 +33,7 @@ _MOST_MISTAKES = 24
 _COLUMNS = 6
 
 
-def run(
+def draw(
     folder: Path,
     dataset: Dataset,
     history: list[dict[str, float]],

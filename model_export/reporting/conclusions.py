@@ -13,13 +13,13 @@ from scipy.stats import t as student
 from model_export.console.numbers import counted
 
 if TYPE_CHECKING:
-    from model_export.comparison import Trained
+    from model_export.comparison import Result
 
 _ERROR = 0.05  # how often chance alone may look like a difference
 _MARGIN = 0.01
 
 
-def ranking(trained: list[Trained], images: int) -> list[str]:
+def ranking(trained: list[Result], images: int) -> list[str]:
     """Say which architecture has the highest mean validation accuracy, and which others it is clearly better than."""
     names = list(dict.fromkeys(each.architecture for each in trained))
     means = {name: statistics.mean(_accuracies(trained, name)) for name in names}
@@ -45,7 +45,7 @@ def ranking(trained: list[Trained], images: int) -> list[str]:
     return lines
 
 
-def pooling_against_dense(trained: list[Trained], images: int) -> list[str]:
+def pooling_against_dense(trained: list[Result], images: int) -> list[str]:
     """Judge the claim that global average pooling needs no dense layers, if both were trained.
 
     "At least as well" is taken as: no more than one point worse, with 95 % confidence.
@@ -74,7 +74,7 @@ def pooling_against_dense(trained: list[Trained], images: int) -> list[str]:
     return lines
 
 
-def resolution(trained: list[Trained], images: int) -> str:
+def resolution(trained: list[Result], images: int) -> str:
     """Say by how much an accuracy on this number of images is off by chance alone.
 
     It is the standard error that the intervals contain too, see :func:`paired`: an accuracy of 1 is not certain.
@@ -90,7 +90,7 @@ def resolution(trained: list[Trained], images: int) -> str:
     )
 
 
-def _clearly_different(trained: list[Trained], names: list[str], images: int) -> set[frozenset[str]]:
+def _clearly_different(trained: list[Result], names: list[str], images: int) -> set[frozenset[str]]:
     """Find the pairs of architectures that differ clearly, corrected for comparing all pairs.
 
     Each pair is tested at an equal part of the 5 %, and those that differ leave a larger part to the others (Holm, "A
@@ -109,7 +109,7 @@ def _is_clear(_: float, low: float, high: float) -> bool:
 
 
 def paired(
-    trained: list[Trained], first: str, second: str, images: int, error: float = _ERROR
+    trained: list[Result], first: str, second: str, images: int, error: float = _ERROR
 ) -> tuple[float, float, float]:
     """Compare two architectures seed by seed: mean difference of validation accuracy, and its 95 % interval.
 
@@ -144,20 +144,20 @@ def paired(
     return mean, max(-1.0, mean - half), min(1.0, mean + half)  # no accuracy is further from another
 
 
-def _accuracies(trained: list[Trained], name: str) -> list[float]:
+def _accuracies(trained: list[Result], name: str) -> list[float]:
     return [
         each.validation_accuracy for each in sorted(trained, key=lambda each: each.seed) if each.architecture == name
     ]
 
 
-def _variance(trained: list[Trained], images: float) -> float:
+def _variance(trained: list[Result], images: float) -> float:
     """Compute the variance over the images of a mean accuracy, with one success and one failure added."""
     alone = _worth(trained, images)
     share = (statistics.mean(each.validation_accuracy for each in trained) * alone + 1) / (alone + 2)
     return share * (1 - share) / (alone + 2)
 
 
-def _worth(trained: list[Trained], images: float) -> float:
+def _worth(trained: list[Result], images: float) -> float:
     """Say as how many images those of validation count in some runs: for fewer, if they are grouped.
 
     Runs from before groups were counted do not know it, so the others say it; ``images`` if none does.

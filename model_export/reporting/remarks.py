@@ -59,7 +59,7 @@ def say_outcome(outcome: Outcome, budget: Budget) -> None:
     )
 
 
-def say_worth(metrics: dict[str, dict[str, float]], dataset: Dataset) -> None:
+def say_if_guessing(metrics: dict[str, dict[str, float]], dataset: Dataset) -> None:
     """Warn if the model is no better than guessing, or may not be."""
     baseline, found = majority_baseline(dataset.splits["validation"].labels), metrics["validation"]
     if found["accuracy"] <= baseline:

@@ -295,6 +295,6 @@ def test_an_image_too_small_for_a_network_of_keras_applications():
 
 def test_the_command_line_offers_all_there_is():
     assert set(choices.ARCHITECTURES) == set(HEADS)
-    assert set(choices.TRUNKS) == set(TRUNKS)
+    assert set(choices.OWN_TRUNKS) == set(TRUNKS)
     assert set(choices.AUGMENTATIONS) == set(KINDS)
     assert set(choices.APPLICATIONS) == {name for name in applications() if not name.startswith("convnext")}

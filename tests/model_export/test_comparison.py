@@ -20,7 +20,7 @@ from scipy.stats import ttest_rel
 from model_export import architectures, comparison, conversion, datasets, files, report, training
 from model_export.__main__ import main
 from model_export.architectures import build
-from model_export.comparison import Trained, read
+from model_export.comparison import Result, read
 from model_export.errors import BadData
 from model_export.fitting.budget import Budget
 from model_export.reporting import conclusions
@@ -32,7 +32,7 @@ def trained(**accuracies):
     """Runs with these validation accuracies, one per seed."""
     sizes = {"gap": 30_000, "flatten-dense-dropout": 950_000}
     return [
-        Trained(name.replace("_", "-"), seed, sizes.get(name.replace("_", "-"), 31_000), 0.9, 0.3, accuracy, 0.5, 1.0)
+        Result(name.replace("_", "-"), seed, sizes.get(name.replace("_", "-"), 31_000), 0.9, 0.3, accuracy, 0.5, 1.0)
         for name, values in accuracies.items()
         for seed, accuracy in enumerate(values)
     ]
@@ -394,7 +394,7 @@ def test_runs_of_a_report_from_before_groups_were_counted_are_read(tmp_path):
         "gap,0,29154,0.9,0.3,0.8,0.5,1.0\n"
     )
 
-    assert read(tmp_path) == [Trained("gap", 0, 29154, 0.9, 0.3, 0.8, 0.5, 1.0, effective_images=0)]
+    assert read(tmp_path) == [Result("gap", 0, 29154, 0.9, 0.3, 0.8, 0.5, 1.0, effective_images=0)]
 
 
 def test_a_report_that_is_damaged_is_named(folder, tmp_path, capsys):

@@ -316,7 +316,7 @@ def test_only_what_is_no_better_than_guessing_is_warned_of(capsys):
         ),
         (8, "the model is no better than always naming one class (0.50); it needs"),
     ):
-        remarks.say_worth({"validation": {"accuracy": right / 16, "images": 16}}, data)
+        remarks.say_if_guessing({"validation": {"accuracy": right / 16, "images": 16}}, data)
         said = capsys.readouterr().err
         assert words in said
         assert bool(said) == bool(words)
