@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from app import __version__
 from app.errors import InvalidUsage
-from model_export import choices
+from model_export import choices, readers
 from model_export.choices import ARCHITECTURES, AUGMENTATIONS, OWN_TRUNKS, PRECISIONS
 from model_export.console.invocation import called
 from model_export.fitting.budget import Budget
@@ -75,10 +75,10 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     _add_budget(command, "most epochs to train", epochs=Budget.epochs)
     _add_publishing(command, name="data set and architecture", output=choices.repository(), precision="float32")
     text = "for split, initial weights and augmentation (default: %(default)s)"
-    add("--seed", type=choices.whole, default=Budget.seed, help=text)
+    add("--seed", type=readers.whole, default=Budget.seed, help=text)
     text = "stop after so many epochs without a lower validation loss; the best one is kept (default: %(default)s)"
-    add("--patience", type=choices.positive, default=Budget.patience, help=text)
-    add("--runs", type=choices.folder, default=Path("runs"), help="folder in which runs are stored (default: runs)")
+    add("--patience", type=readers.positive, default=Budget.patience, help=text)
+    add("--runs", type=readers.folder, default=Path("runs"), help="folder in which runs are stored (default: runs)")
     add("--resume", type=Path, metavar="RUN", help="continue an interrupted run after its last complete epoch")
 
 
@@ -87,15 +87,15 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
     add("data", metavar="DATA", help=_DATA_HELP)
     names = "regions,separable,channel-groups,gap,flatten-dense-dropout"
     text = "comma-separated names (default: %(default)s)"
-    add("--architectures", type=choices.architectures, default=names, help=text)
-    add("--seeds", type=choices.positive, default=3, help="runs of each architecture, with seeds 0, 1, … (default: 3)")
+    add("--architectures", type=readers.architectures, default=names, help=text)
+    add("--seeds", type=readers.positive, default=3, help="runs of each architecture, with seeds 0, 1, … (default: 3)")
     _add_data(command)
     _add_network(command)
     _add_budget(command, "epochs to train", epochs=10)
     command.set_defaults(seed=0, together=True)  # all networks learn from the same split
     add(
         "--report",
-        type=choices.folder,
+        type=readers.folder,
         help="folder of the report; an unfinished one is continued; default: a new one in comparisons/<data set>",
     )
 
@@ -112,11 +112,11 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
     text = "another model, as MODEL: measure it on the same images, and say which of the two is better"
     command.add_argument("--against", type=Path, metavar="OTHER", help=text)
     text = "comma-separated names of the classes 0, 1, … of a .npz or IDX file; default: those of the model"
-    command.add_argument("--labels", type=choices.labels, help=text)
+    command.add_argument("--labels", type=readers.labels, help=text)
     text = "regular expression: images in whose paths it finds the same, such as a patient, are counted as one group"
-    command.add_argument("--groups", type=choices.pattern, metavar="PATTERN", help=text)
+    command.add_argument("--groups", type=readers.pattern, metavar="PATTERN", help=text)
     text = "write a row for each image: its class, the answer, both probabilities; .csv or .jsonl"
-    command.add_argument("--output", type=choices.table, metavar="TABLE", help=text)
+    command.add_argument("--output", type=readers.table, metavar="TABLE", help=text)
 
 
 def _add_inspect(command: argparse.ArgumentParser) -> None:
@@ -126,15 +126,15 @@ def _add_inspect(command: argparse.ArgumentParser) -> None:
 def _add_data(command: argparse.ArgumentParser) -> None:
     add = command.add_argument_group("data").add_argument
     text = "H or HxW; default: the median size of the images, at most 128x128; 32 for digits"
-    add("--size", type=choices.size, help=text)
-    add("--channels", type=choices.channels, help="1 to 200; default: as in arrays and multi-band files, else 3")
+    add("--size", type=readers.size, help=text)
+    add("--channels", type=readers.channels, help="1 to 200; default: as in arrays and multi-band files, else 3")
     text = "for images of more than 8 bits: pixel values that become 0 and 255; default: the full range of their type"
     add("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help=text)
-    add("--labels", type=choices.labels, help="comma-separated names of the classes 0, 1, … of a .npz or IDX file")
+    add("--labels", type=readers.labels, help="comma-separated names of the classes 0, 1, … of a .npz or IDX file")
     text = "regular expression: images in whose paths it finds the same, such as a patient, go into the same split"
-    add("--groups", type=choices.pattern, metavar="PATTERN", help=text)
+    add("--groups", type=readers.pattern, metavar="PATTERN", help=text)
     text = "decode once into this folder and stream from it; default: only if the data is too large for the memory"
-    add("--cache", type=choices.folder, metavar="FOLDER", help=text)
+    add("--cache", type=readers.folder, metavar="FOLDER", help=text)
     text = "stop with exit code 65 if two splits share an image, nearly the same image, or a group"
     add("--fail-on-leakage", action="store_true", help=text)
 
@@ -142,7 +142,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
 def _add_network(command: argparse.ArgumentParser) -> None:
     add = command.add_argument_group("network").add_argument
     text = f"{', '.join(OWN_TRUNKS)}, or a network of keras.applications such as efficientnetv2b0 (default: batchnorm)"
-    add("--trunk", type=choices.trunk, default="batchnorm", help=text)
+    add("--trunk", type=readers.trunk, default="batchnorm", help=text)
     text = (
         "initial weights of the trunk: none (default), best.keras of an earlier run with the same trunk, or for "
         "keras.applications also imagenet (downloads) or a file without the top"
@@ -152,32 +152,32 @@ def _add_network(command: argparse.ArgumentParser) -> None:
         "epochs at the beginning in which a keras.applications trunk is frozen (default: 5 with initial weights, but "
         "at most half of --epochs; otherwise 0)"
     )
-    add("--freeze-epochs", type=choices.whole, help=text)
+    add("--freeze-epochs", type=readers.whole, help=text)
 
 
 def _add_budget(command: argparse.ArgumentParser, what: str, epochs: int) -> None:
     add = command.add_argument_group("training").add_argument
     text = f"{what}; each has at least 30 steps, however few the images (default: %(default)s)"
-    add("--epochs", type=choices.positive, default=epochs, help=text)
+    add("--epochs", type=readers.positive, default=epochs, help=text)
     text = "images per step (default: %(default)s)"
-    add("--batch-size", type=choices.positive, default=Budget.batch_size, help=text)
+    add("--batch-size", type=readers.positive, default=Budget.batch_size, help=text)
     text = "peak of the schedule (default: %(default)s)"
-    add("--learning-rate", type=choices.rate, default=Budget.learning_rate, help=text)
+    add("--learning-rate", type=readers.rate, default=Budget.learning_rate, help=text)
     text = "share, times the learning rate, by which AdamW shrinks all weights in each step (default: %(default)s)"
-    add("--weight-decay", type=choices.decay, default=Budget.weight_decay, help=text)
+    add("--weight-decay", type=readers.decay, default=Budget.weight_decay, help=text)
     text = "random changes: none, shift, photo (also mirror) or aerial (also turn); default: photo, or shift for digits"
     add("--augmentation", choices=AUGMENTATIONS, help=text)
     text = "momentum of the running average of the weights, which is kept; 0: no average (default: %(default)s)"
-    add("--averaging", type=choices.share, default=Budget.averaging, help=text)
+    add("--averaging", type=readers.share, default=Budget.averaging, help=text)
     add("--class-weights", action="store_true", help="weight each class by its rarity in the training images")
 
 
 def _add_publishing(command: argparse.ArgumentParser, name: str, output: Path | None, precision: str | None) -> None:
     """Add the options of publishing; those without a default follow the run."""
     add = command.add_argument_group("publishing").add_argument
-    add("--name", type=choices.name, help=f"name of the model; default: {name}")
+    add("--name", type=readers.name, help=f"name of the model; default: {name}")
     text = f"model repository (default: {'MULTIPOOL_MODELS_DIR, or models' if output else 'where the run published'})"
-    add("--output", type=choices.folder, default=output, help=text)
+    add("--output", type=readers.folder, default=output, help=text)
     text = f"number format of the published graph (default: {precision or 'that of the run'})"
     add("--precision", choices=PRECISIONS, default=precision, help=text)
     text = "publish even if the version that answers now has other classes or sizes, or is clearly better"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_export import choices, datasets
+from model_export import datasets, readers
 from model_export.__main__ import main
 from model_export.data import grouping, splitting
 from model_export.data.sources.listing import File
@@ -221,7 +221,7 @@ def test_what_is_no_pattern_is_refused(folder, capsys, pattern, reason):
 
 def test_a_byte_that_is_not_utf8_can_be_written_in_a_pattern():
     """As the message says that refuses it."""
-    pattern = choices.pattern(r"pati\udcebnt\d")
+    pattern = readers.pattern(r"pati\udcebnt\d")
 
     found = grouping.named({"train": [File("pati\udcebnt7.png", 0, bytes)]}, pattern)
 
