@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -180,6 +180,18 @@ def _restore(model: keras.Model, run: Run) -> None:
 def logits(network: Network, split: Split) -> np.ndarray:
     """Compute ``float32 [N, classes]`` for every image of a split."""
     return np.asarray(network.model.predict(InOrder(split), verbose=0))
+
+
+def answers(
+    network: Network, splits: Mapping[str, Split]
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, NDArray[np.float32]]]]:
+    """Compute, per split, the logits ``[N, classes]``, and the pooled features of each branch ``[N, width]``."""
+    layer, names = network.model.get_layer, [branch.name for branch in network.branches]
+    pooled = {name: layer(name).output for name in names}
+    both = keras.Model(network.model.input, {"logits": network.model.output, **pooled})
+    found = {split: both.predict(InOrder(images), verbose=0) for split, images in splits.items()}
+    logits = {split: each["logits"] for split, each in found.items()}
+    return logits, {split: {name: each[name] for name in names} for split, each in found.items()}
 
 
 def evaluate(network: Network, split: Split, groups: NDArray[np.intp] | None = None) -> dict[str, float]:

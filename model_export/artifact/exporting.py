@@ -48,7 +48,9 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
     """
     centring.centre(network)
     say("measuring the trained network on all images")
-    trained = {name: training.logits(network, split) for name, split in dataset.splits.items()}
+    trained, features = training.answers(network, dataset.splits)
+    statistics = feature_statistics.take(features, dataset) if arguments.precision == "float32" else None
+    del features  # they take much memory
     labels = {name: split.labels for name, split in dataset.splits.items()}
     fitted, calibrated, out_of_fold = calibration.calibrate(network, trained, labels, dataset.groups("validation"))
     mistakes = plots.draw(run.folder, dataset, outcome.history, trained, calibrated)
@@ -59,9 +61,8 @@ def export(arguments: argparse.Namespace, run: Run, network: Network, dataset: D
         metrics=_measure(calibrated, dataset),
         classes=_by_class(calibrated, dataset),
         calibration=asdict(fitted),
+        statistics=statistics,
     )
-    if arguments.precision == "float32":
-        document = _with(document, statistics=feature_statistics.take(feature_statistics.of_network(network), dataset))
     with publishing.staging(arguments.output, arguments.name) as folder:
         for name in card.PLOTS:
             shutil.copyfile(run.folder / name, folder / name)
@@ -125,7 +126,8 @@ def _reduce(
         proto, reduced = precision.reduce(proto, kind, dataset)
     model = Model.load(conversion.stamped(proto), device="cpu")
     differences = verification.compare(model, conversion.outputs(network), dataset.sample)
-    answers = out_of_fold({name: evaluation.logits(model, split) for name, split in dataset.splits.items()})
+    found = {name: evaluation.answers(model, split) for name, split in dataset.splits.items()}
+    answers = out_of_fold({name: logits for name, (logits, _) in found.items()})
     metrics = _measure(answers, dataset)
     document = _with(
         document,
@@ -134,7 +136,7 @@ def _reduce(
         probe=provenance.probe(dataset, lambda batch: model.run(batch).probabilities, kind),
         training={**document.training, "precision": asdict(reduced)},
         metrics=metrics,
-        statistics=feature_statistics.take(feature_statistics.of_graph(model), dataset),
+        statistics=feature_statistics.take({name: features for name, (_, features) in found.items()}, dataset),
         classes=_by_class(answers, dataset),
         calibration={**document.calibration, "after": {name: each["ece"] for name, each in metrics.items()}},
     )

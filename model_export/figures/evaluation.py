@@ -93,6 +93,13 @@ def outputs(model: Model, split: Split) -> tuple[NDArray[np.float32], NDArray[np
     return _joined([(found.logits, found.probabilities) for found in run(model, split)])
 
 
+def answers(model: Model, split: Split) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+    """Compute for every image of a split the logits ``[N, classes]``, and each branch's features ``[N, width]``."""
+    batches = [(found.logits, *found.features) for found in run(model, split)]
+    logits, *features = map(np.concatenate, zip(*batches, strict=True))
+    return logits, dict(zip((branch.name for branch in model.metadata.branches), features, strict=True))
+
+
 def run(model: Model, split: Split) -> Iterator[Any]:
     """Run a model on every image of a split, on all cores; yields the service's outputs in order, batch by batch."""
     size = memory.images_at_once(_AT_ONCE, *split.images.shape[1:3], threads=ahead.threads())
