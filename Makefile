@@ -24,7 +24,7 @@ help:  ## list the targets
 serve: .venv/serve  ## serve ./models on 127.0.0.1:8000
 	@exec $(BIN)/python -m app
 
-test: .venv/dev  ## run the whole suite, on up to four cores
+test: .venv/dev  ## run the whole suite, in up to four processes
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/dev  ## check style and types

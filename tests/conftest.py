@@ -32,6 +32,11 @@ settings.register_profile("patient", settings(), deadline=None, suppress_health_
 settings.load_profile("patient")
 
 
+def pytest_xdist_auto_num_workers():
+    """One process more than there are cores: a quarter of the time, each of them waits for something it has started."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def start(models, *, arguments=("-m", "app"), **settings):
     """Start the service with these settings; returns the process."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MULTIPOOL_")}

@@ -1,5 +1,6 @@
 """Small folders of images, and networks small enough to train in a test."""
 
+import gc
 import math
 
 import numpy as np
@@ -17,10 +18,14 @@ with quiet():
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """Every test starts from the same chances, and leaves no layers behind."""
+    """Every test starts from the same chances, and leaves no layers behind.
+
+    What lives on, TensorFlow keeps for good; to search through it again and again would take longer than most tests.
+    """
     keras.utils.set_random_seed(0)
     yield
-    keras.backend.clear_session(free_memory=False)  # a search through all that lives takes longer than most tests
+    keras.backend.clear_session()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
