@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from app.errors import InvalidUsage
@@ -22,11 +23,19 @@ def check(arguments: argparse.Namespace) -> None:
         places = {"--runs": arguments.runs, "--output": arguments.output}
     else:
         places = {"--report": arguments.report or COMPARISONS}
-    places |= {"--cache": arguments.cache} if arguments.cache else {}
-    inside = [f"{option} {place}" for option, place in places.items() if sources.holds(arguments.data, place)]
+    outside(arguments.data, places | ({"--cache": arguments.cache} if arguments.cache else {}))
+
+
+def outside(data: str, places: Mapping[str, Path]) -> None:
+    """Check that no folder, each by the option that chooses it, is inside a data set.
+
+    Raises:
+        InvalidUsage: Some are.
+    """
+    inside = [f"{option} {place}" for option, place in places.items() if sources.holds(data, place)]
     if inside:
         are = "is" if len(inside) == 1 else "are"
         raise InvalidUsage(
-            f"{' and '.join(inside)} {are} inside DATA, {arguments.data}, where each new folder is read as a class, or "
-            "as part of one; name one outside of it"
+            f"{' and '.join(inside)} {are} inside DATA, {data}, where each new folder is read as a class, or as part "
+            "of one; name one outside of it"
         )

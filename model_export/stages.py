@@ -65,6 +65,7 @@ def publish(now: argparse.Namespace) -> dict[str, Any]:
     arguments.output, arguments.precision = now.output or arguments.output, now.precision or arguments.precision
     arguments.name, arguments.data_licence = now.name or arguments.name, now.data_licence or arguments.data_licence
     arguments.replace_anyway = now.replace_anyway
+    places.outside(arguments.data, {"--output": arguments.output})
     dataset = _load_again(arguments)
     network = _build(arguments, dataset, run)
     from model_export import training  # noqa: PLC0415

@@ -151,7 +151,7 @@ def _check_compression(page: Any) -> None:
     except ValueError:
         name = "of an unknown kind"  # what the tag holds instead may be of any length
     if name not in _COMPRESSIONS:
-        raise UndecodableImage(f"TIFF compression {name} is not read; save it with LZW or deflate")
+        raise tags.unread_compression(name)
 
 
 def _check_jpegs(data: bytes, pages: Sequence[Any], max_pixels: int) -> None:

@@ -16,6 +16,8 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLES_PER_PIXEL, _SAMPLE_FORMAT = 258, 262, 2
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _UNSIGNED, _SIGNED = 1, 2  # values of the tag SampleFormat
 _WHITE_IS_ZERO = 0  # value of the tag PhotometricInterpretation
+_UNREAD = "webp"
+"""The compression that Pillow knows by name, while the libtiff within it cannot read it and would call it damaged."""
 _BYTE = 8
 _FULL = (1, 8, 16, 32, 64)
 """Bits of the types in which values are read."""
@@ -31,12 +33,19 @@ def check(image: Image.Image, max_pixels: int, value_range: tuple[float, float] 
     """
     tags = image.tag_v2  # type: ignore[attr-defined]  # a TIFF image has it
     samples = tags.get(_SAMPLES_PER_PIXEL, 1)
+    if image.info.get("compression") == _UNREAD:
+        raise unread_compression(_UNREAD.upper())
     if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_LENGTH, 0) > max_pixels:
         raise TooManyPixels(f"the TIFF has tiles of more than {max_pixels:,} pixels; save it in strips")
     if samples != len(image.getbands()):
         raise neither_grey_nor_colour(f"{samples} bands")
     if (bits := tags.get(_BITS_PER_SAMPLE, (1,))[0]) > _BYTE:
         check_bits(bits, value_range)
+
+
+def unread_compression(name: str) -> UndecodableImage:
+    """Refuse a TIFF whose pixels are packed in a way that is not read."""
+    return UndecodableImage(f"TIFF compression {name} is not read; save it with LZW or deflate")
 
 
 def check_bits(bits: int, value_range: tuple[float, float] | None) -> None:

@@ -158,14 +158,16 @@ def mistakes(split: Split, logits: NDArray[np.float32], names: tuple[str, ...], 
         path.unlink(missing_ok=True)  # drawn when the run was published before it was finished
         return 0
     chances, short = metrics.probabilities(logits), short_names(names)
+    files = sorted({split.names[index].rpartition("/")[2] for index in worst})
+    named = dict(zip(files, short_names(files, 26), strict=True))
     rows = math.ceil(len(worst) / _COLUMNS)
-    figure = Figure(figsize=(1.9 * _COLUMNS, 2.5 * rows), layout="constrained")
+    figure = Figure(figsize=(2.3 * _COLUMNS, 2.8 * rows), layout="constrained")
     for axes in (grid := np.atleast_2d(figure.subplots(rows, _COLUMNS)).ravel()):
         axes.axis("off")
     for axes, index in zip(grid, worst, strict=False):
         axes.imshow(_visible(split.images[index]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         said, truth = logits[index].argmax(), split.labels[index]
-        file = short_names([split.names[index].rpartition("/")[2]], 26)[0]
+        file = named[split.names[index].rpartition("/")[2]]
         lines = (f"{short[label]} {chances[index, label]:.2f}" for label in (said, truth))
         axes.set_title(_drawable("\ntruth: ".join(lines) + f"\n{file}"), fontsize=8)
     _save(figure, path)

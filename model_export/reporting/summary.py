@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.escaping import printable
 from model_export import files
 from model_export.console.numbers import counted, shortened
 from model_export.console.progress import say
@@ -70,7 +71,7 @@ def say_skipped(lines: Sequence[str], who: str = "") -> None:
 def keep_skipped(lines: Sequence[str], path: Path) -> None:
     """Write them all into a file, one a line, if there are any; and say where, if not all were named."""
     if lines:
-        files.write(path, "".join(f"{line}\n" for line in sorted(lines)).encode(errors="surrogateescape"))
+        files.write(path, "".join(f"{printable(line)}\n" for line in sorted(lines)).encode())
     if len(lines) > _MOST_NAMED:
         say(f"{path} names all {len(lines):,} skipped files")
 

@@ -504,6 +504,7 @@ def test_grey_of_few_bits_is_read_over_its_full_range(bits, white):
             r"\(3 bands of uint8 with 8 bits, big-endian\) is stored in a way that is not read; save it again",
         ),
         ({"compression": "png"}, "TIFF compression PNG is not read; save it with LZW or deflate"),
+        ({"compression": "webp"}, "TIFF compression WEBP is not read; save it with LZW or deflate"),
     ],
 )
 def test_a_colour_tiff_that_is_not_read_is_not_called_something_else(options, words):

@@ -558,14 +558,14 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
 def test_a_run_names_all_files_that_were_skipped(folder, monkeypatch, capsys):
     """The report names the first ten."""
     for index in range(12):
-        (folder / "dark" / f"no-{index:02}.png").write_bytes(b"no image")
+        (folder / "dark" / f"no\n-{index:02}.png").write_bytes(b"no image")
     monkeypatch.setattr(keras.Model, "fit", interrupt)
 
     assert main(["train", str(folder), "--name", "toy"]) == 130
 
     assert "runs/toy/1/skipped.txt names all 12 skipped files\n" in capsys.readouterr().err
     lines = Path("runs/toy/1/skipped.txt").read_text().splitlines()
-    assert [line.partition(":")[0] for line in lines] == [f"dark/no-{index:02}.png" for index in range(12)]
+    assert [line.partition(":")[0] for line in lines] == [f"dark/no\\n-{index:02}.png" for index in range(12)]
     assert all("use JPEG" in line for line in lines)
 
 

@@ -76,10 +76,13 @@ def test_what_is_no_folder_of_classes_has_no_inside(folder):
         assert not sources.holds(data, folder / "runs"), data
 
 
-def test_a_run_and_its_model_go_beside_the_data(tmp_path):
+def test_a_run_and_its_model_go_beside_the_data_and_it_is_not_published_inside(tmp_path, capsys):
     bright_and_dark(tmp_path / "data")
 
     assert main(["train", "data", *QUICK, "--json"]) == 0
+    assert main(["publish", "runs/data-regions/1", "--output", "data/models"]) == 2
 
     assert (tmp_path / "runs/data-regions/1/results.csv").is_file()
     assert (tmp_path / "models/data-regions/1/model.onnx").is_file()
+    assert "error: --output data/models is inside DATA, data, where each new " in capsys.readouterr().err
+    assert not (tmp_path / "data" / "models").exists()

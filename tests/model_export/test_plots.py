@@ -160,6 +160,25 @@ def test_the_name_of_a_file_need_not_be_text(tmp_path):
     assert plots.mistakes(named, logits, ("a", "b", "c"), tmp_path / "mistakes.png") == 24
 
 
+def test_the_worst_mistakes_have_titles_that_differ_and_do_not_touch(tmp_path, monkeypatch):
+    """Cameras write long names that differ at their ends; those of a class may be as long."""
+    drawn = []
+    monkeypatch.setattr(plots, "_save", lambda figure, _: drawn.append(figure))
+    split, logits = results()
+    files = tuple(f"dark/IMG_20240315_123456_WWWWWW_{index:04}.jpeg" for index in range(len(split)))
+    classes = [f"Tomato with a blight of its leaves {index}" for index in range(3)]
+
+    plots.mistakes(Split(split.images, split.labels, files), logits, classes, tmp_path / "mistakes.png")
+
+    (figure,) = drawn
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    titles = [axes.title for axes in figure.axes if axes.get_title()]
+    assert len({title.get_text().rpartition("\n")[2] for title in titles}) == len(titles) == 24
+    places = [title.get_window_extent(canvas.get_renderer()) for title in titles]
+    assert not any(one.overlaps(other) for number, one in enumerate(places) for other in places[:number])
+
+
 def test_the_curves_of_one_epoch_have_no_fractions_of_it(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(plots, "_save", lambda figure, _: drawn.append(figure))
