@@ -161,12 +161,13 @@ def _compile(network: Network, budget: Budget, *, frozen: bool, total: int) -> N
     if network.trunk is not None:
         network.trunk.trainable = not frozen
         rate *= 1 if frozen or not budget.freeze_epochs else optimizing.FINE_TUNING
+    # What has its variables before the first step is traced: else TensorFlow traces it a second time.
     network.model.compile(
         optimizer=optimizing.optimizer(rate, total, budget.weight_decay, budget.averaging),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
-    network.model.optimizer.build(network.model.trainable_variables)  # else the step is traced a second time for this
+    network.model.optimizer.build(network.model.trainable_variables)
 
 
 def _restore(model: keras.Model, run: Run) -> None:

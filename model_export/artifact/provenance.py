@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,13 +39,19 @@ _PROBE_SIDE = 16
 
 def surroundings(weights: str = "none") -> dict[str, Any]:
     """Record the date, the versions of the packages, and the initial weights."""
-    distributions = packages_distributions()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": ".".join(map(str, sys.version_info[:3])),
-        "packages": {(name := distributions[module][0]): version(name) for module in _MODULES},
+        "packages": _packages(),
         **initial(weights),
     }
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Find the versions of the packages that matter, in the metadata of all that are installed."""
+    distributions = packages_distributions()
+    return {(name := distributions[module][0]): version(name) for module in _MODULES}
 
 
 def initial(weights: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -53,6 +54,18 @@ def test_it_learns():
 
     assert training.evaluate(network, data.splits["validation"])["accuracy"] == 1
     assert outcome.epochs == 3
+
+
+@pytest.mark.parametrize("averaging", [0, 0.99])
+def test_the_first_step_is_traced_once(monkeypatch, averaging):
+    """Which takes seconds with a small network, and minutes with a large one; then it has all its variables."""
+    traced = []
+    step = keras.Model.train_step
+    monkeypatch.setattr(keras.Model, "train_step", lambda model, data: traced.append(model) or step(model, data))
+
+    run(dataset(count=20), averaging=averaging)  # the last batch of an epoch is smaller
+
+    assert len(traced) == 1
 
 
 def test_the_weights_of_the_best_epoch_are_kept():
