@@ -68,6 +68,25 @@ def test_the_first_step_is_traced_once(monkeypatch, averaging):
     assert len(traced) == 1
 
 
+def test_a_step_computes_its_rate_once_and_ends_with_the_weights_that_keras_ends_with(monkeypatch):
+    """Keras itself computes it anew for every weight that decays."""
+    traced = []
+    decay = keras.optimizers.schedules.CosineDecay
+    rate = decay.__call__
+    monkeypatch.setattr(
+        decay, "__call__", lambda rates, step: traced.append(tf.executing_eagerly()) or rate(rates, step)
+    )
+    ours, _ = run(dataset(count=20), weight_decay=0.1)
+    assert traced.count(False) == 1
+
+    monkeypatch.setattr(optimizing, "AdamW", keras.optimizers.AdamW)
+    theirs, _ = run(dataset(count=20), weight_decay=0.1)
+
+    assert traced.count(False) > 5
+    for one, other in zip(ours.model.get_weights(), theirs.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_the_weights_of_the_best_epoch_are_kept():
     """Labels drawn by lot: the longer it learns them by heart, the worse it judges others."""
     data = dataset()
