@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -25,11 +24,15 @@ def check(table: Path) -> None:
     Raises:
         InvalidUsage: The format needs a package that is not installed.
     """
-    if table.suffix == ".parquet" and find_spec("pyarrow") is None:
+    if table.suffix != ".parquet":
+        return
+    try:
+        import pyarrow  # noqa: F401, PLC0415  # an extra
+    except ImportError:  # or it is there, and a library of it is not
         raise InvalidUsage(
             f"writing Parquet needs pyarrow: {interpreter.command()} -m pip install pyarrow, or name an --output of "
             ".csv or .jsonl"
-        )
+        ) from None
 
 
 def finish(journal: Journal, images: Sequence[Path]) -> None:

@@ -181,7 +181,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
     try:
         with path.open(newline="") as file:
             rows = [
-                {key: int(value) if key == "epoch" else float(value) for key, value in row.items()}
+                {key: int(float(value)) if key == "epoch" else float(value) for key, value in row.items()}
                 for row in csv.DictReader(file)
             ]
     except (TypeError, ValueError, csv.Error) as error:

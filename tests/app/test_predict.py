@@ -1068,8 +1068,16 @@ def test_a_table_is_written_where_the_file_system_has_no_locks(predict, folder, 
     assert [row["label"] for row in read(tmp_path / "table.csv")] == ["dark"]
 
 
-def test_parquet_without_pyarrow_says_what_to_install(predict, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['pyarrow'] = None")
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("sitecustomize", "import sys; sys.modules['pyarrow'] = None"),
+        ("pyarrow", "raise ImportError('libarrow.so: cannot open shared object file')"),
+    ],
+)
+def test_parquet_without_pyarrow_says_what_to_install(predict, tmp_path, module, code):
+    """Before any image is read."""
+    (tmp_path / f"{module}.py").write_text(code)
 
     done = predict("examples/digit.png", "--output", tmp_path / "a.parquet", python_path=tmp_path)
 

@@ -374,7 +374,7 @@ def test_damaged_files_of_a_run_are_named(tmp_path):
     (tmp_path / "results.csv").write_text("epoch,loss\n1,2\n")
     with pytest.raises(BadData, match="no column 'val_loss'"):
         Run(tmp_path).history()
-    (tmp_path / "results.csv").write_text("epoch,val_loss\n1,0.5\n")
+    (tmp_path / "results.csv").write_text("epoch,val_loss\n1.0,0.5\n")  # saved again by a spreadsheet
     with pytest.raises(BadData, match=r"epoch-0001\.keras is missing; this run cannot be resumed"):
         Run(tmp_path).last_state()
 
