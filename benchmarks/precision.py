@@ -16,7 +16,7 @@ from benchmarks import networks
 from model_export import conversion
 from model_export.artifact import precision
 from model_export.console.streams import quiet
-from model_export.data.decoding import Split
+from model_export.data.split import Split
 from model_export.figures.timing import medians
 
 _SIDE = 64

@@ -18,7 +18,7 @@ import numpy as np
 from app.images import Shape
 from model_export import training
 from model_export.architectures import Network, build
-from model_export.data.decoding import Split
+from model_export.data.split import Split
 from model_export.datasets import Dataset
 from model_export.fitting.budget import Budget
 

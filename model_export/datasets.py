@@ -18,9 +18,9 @@ from app.images import Shape
 from model_export.console.invocation import readable
 from model_export.console.numbers import counted
 from model_export.data import checking, decoding, grouping, sources, splitting, survey
-from model_export.data.decoding import Split
 from model_export.data.leakage import Leak, find_contradictions, find_leaks
 from model_export.data.sources.listing import File, Listing
+from model_export.data.split import Split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

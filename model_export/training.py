@@ -12,7 +12,7 @@ import numpy as np
 
 from model_export.architectures import Network
 from model_export.console.progress import bars
-from model_export.data.decoding import Split
+from model_export.data.split import Split
 from model_export.datasets import Dataset
 from model_export.errors import BadData
 from model_export.figures.metrics import figures

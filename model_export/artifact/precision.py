@@ -25,7 +25,7 @@ from model_export.figures.timing import batch, medians
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from model_export.data.decoding import Split
+    from model_export.data.split import Split
     from model_export.datasets import Dataset
 
 LARGEST_FALL = 0.005

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from model_export.console.numbers import shortened
-from model_export.data.decoding import Split
 from model_export.data.sources.listing import File
+from model_export.data.split import Split
 from model_export.errors import BadData
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from model_export.data.decoding import Split
+    from model_export.data.split import Split
 
 _LARGEST_DISTANCE = 4
 _SIDE = 16

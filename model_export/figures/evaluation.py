@@ -21,7 +21,7 @@ from model_export.figures.selective import Selective
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from model_export.data.decoding import Split
+    from model_export.data.split import Split
 
 _AT_ONCE = 32
 

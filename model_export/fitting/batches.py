@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from app import memory
-from model_export.data.decoding import Split
+from model_export.data.split import Split
 from model_export.fitting.augmentation import augment
 
 _LEAST_STEPS = 30

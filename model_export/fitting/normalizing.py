@@ -19,7 +19,7 @@ import tensorflow as tf
 from model_export.fitting.batches import Shuffled, evaluation_batch, steps
 
 if TYPE_CHECKING:
-    from model_export.data.decoding import Split
+    from model_export.data.split import Split
 
 _MOST = 1280
 _LEAST = 256

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 if TYPE_CHECKING:
-    from model_export.data.decoding import Split
+    from model_export.data.split import Split
 
 FINE_TUNING = 0.1
 """Share of the learning rate at which a pretrained trunk is fine-tuned."""

@@ -13,6 +13,7 @@ from app.images import Shape
 from model_export import datasets
 from model_export.data import decoding
 from model_export.data.sources.listing import File
+from model_export.data.split import Split
 from model_export.errors import BadData
 from model_export.fitting.batches import InOrder, Shuffled
 
@@ -188,7 +189,7 @@ def test_batches_are_copies_of_a_few_rows(folder, tmp_path):
 
 def test_every_image_of_a_large_split_is_measured_once():
     numbers = np.arange(600)
-    batches = InOrder(decoding.Split(numbers.astype(np.uint8).reshape(600, 1, 1, 1), numbers))
+    batches = InOrder(Split(numbers.astype(np.uint8).reshape(600, 1, 1, 1), numbers))
 
     taken = [batches[index] for index in range(len(batches))]
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in taken]), numbers)
@@ -200,7 +201,7 @@ def test_every_image_of_a_large_split_is_measured_once():
 )
 def test_larger_images_are_measured_in_smaller_batches(height, width, at_once):
     """Whatever the size, a batch holds no more pixels; else measuring takes more memory than training did."""
-    split = decoding.Split(np.broadcast_to(np.uint8(0), (300, height, width, 1)), np.arange(300))
+    split = Split(np.broadcast_to(np.uint8(0), (300, height, width, 1)), np.arange(300))
     batches = InOrder(split)
 
     sizes = [len(batches[index][1]) for index in range(len(batches))]

@@ -6,7 +6,7 @@ import pytest
 from app.model import Model
 from model_export import conversion, training
 from model_export.artifact import feature_statistics
-from model_export.data.decoding import Split
+from model_export.data.split import Split
 from model_export.datasets import Dataset
 from model_export.figures import evaluation
 from tests.model_export.test_export import SHAPE, trained

@@ -8,7 +8,8 @@ import pytest
 from keras import Input, Model
 
 from model_export import files
-from model_export.data.decoding import Split, _write
+from model_export.data.keeping import write_index
+from model_export.data.split import Split
 from model_export.fitting.runs import Run
 from tests.model_export.test_runs import arguments
 
@@ -60,7 +61,7 @@ def test_whatever_a_run_leaves_is_safe_before_it_is_named(tmp_path, events):
 
     run.save_best(Model(image, image), epoch=1)
     run.save_epoch(Model(image, image), [{"epoch": 1, "val_loss": 0.5}])
-    _write(tmp_path / "index.json", Split(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64)), [])
+    write_index(tmp_path / "index.json", Split(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64)), [])
 
     named = [index for index, (what, _) in enumerate(events) if what == "renamed"]
     assert [events[index][1] for index in named] == [

@@ -10,8 +10,8 @@ from PIL import Image
 
 from model_export import datasets
 from model_export.__main__ import main
-from model_export.data.decoding import Split
 from model_export.data.leakage import find_contradictions, find_leaks
+from model_export.data.split import Split
 from model_export.reporting import summary
 from tests import toys
 

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from model_export.data.decoding import Split
+from model_export.data.split import Split
 from model_export.figures import metrics, plots
 from model_export.figures.selective import Selective
 

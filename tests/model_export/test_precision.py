@@ -7,7 +7,7 @@ import pytest
 from app.model import Model
 from model_export import conversion, verification
 from model_export.artifact import precision
-from model_export.data.decoding import Split
+from model_export.data.split import Split
 from model_export.datasets import Dataset
 from model_export.errors import PrecisionFailure
 from model_export.figures import timing

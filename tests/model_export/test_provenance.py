@@ -13,8 +13,8 @@ from app.probe import enlarge
 from model_export import training
 from model_export.architectures import build
 from model_export.artifact import provenance
-from model_export.data.decoding import Split
 from model_export.data.leakage import Leak
+from model_export.data.split import Split
 from model_export.datasets import Dataset
 from model_export.fitting.budget import Budget
 from model_export.training import Outcome

@@ -15,7 +15,7 @@ from app.images import Shape
 from model_export import arguments, training
 from model_export.architectures import build
 from model_export.console.invocation import program
-from model_export.data.decoding import Split
+from model_export.data.split import Split
 from model_export.datasets import Dataset
 from model_export.errors import BadData
 from model_export.figures.metrics import probabilities
