@@ -1,7 +1,7 @@
 // The chosen model and version, among those that the service offers.
 
-import { isolated } from "./answer.js";
 import { $ } from "./dom.js";
+import { isolated } from "./words.js";
 
 let listed = { models: [] };
 

@@ -1,7 +1,7 @@
 // The page: keeps what was chosen, asks the service and shows the answer.
 
-import * as answer from "./answer.js";
 import * as choice from "./choice.js";
+import * as contributions from "./contributions.js";
 import { $ } from "./dom.js";
 import * as focus from "./focus.js";
 import * as key from "./key.js";
@@ -11,6 +11,9 @@ import * as picture from "./picture.js";
 import * as saving from "./saving.js";
 import * as service from "./service.js";
 import { Camera, Pad, Series, files } from "./sources.js";
+import * as timing from "./timing.js";
+import * as verdict from "./verdict.js";
+import { isolated, percent, ranked } from "./words.js";
 
 const RETRY_MS = 1000;
 
@@ -85,10 +88,10 @@ async function take(file, { place, stage }) {
     return;
   }
   resting = bitmap ? "preview" : "nopreview";
-  $("given").textContent = stage ? "" : `${place}${answer.isolated(file.name)}${bitmap ? `, ${size(bitmap)}` : ""}`;
+  $("given").textContent = stage ? "" : `${place}${isolated(file.name)}${bitmap ? `, ${size(bitmap)}` : ""}`;
   if (bitmap) picture.preview($("preview"), bitmap);
   $("preview").setAttribute("aria-label", `The image: ${file.name}`);
-  $("nopreview").textContent = `The browser cannot display ${answer.isolated(file.name)}.`;
+  $("nopreview").textContent = `The browser cannot display ${isolated(file.name)}.`;
   at = stage ?? resting;
   show(at);
   await classify(signal);
@@ -119,10 +122,10 @@ async function classify(signal = begin()) {
     shown = { ...asked, ...told, statistics };
     say("");
     $("curl").textContent = service.curl(asked.image, asked.reference, "explanation" in shown.body);
-    answer.timing(shown.stages, shown.took);
-    explain(shown, answer.ranked(shown.body.probabilities)[0]);
+    timing.show(shown.stages, shown.took);
+    explain(shown, ranked(shown.body.probabilities)[0]);
     const { label, probability } = shown.body;
-    $("announce").textContent = answer.uncertain(shown.body) || `${label}, ${answer.percent(probability)}`;
+    $("announce").textContent = verdict.uncertain(shown.body) || `${label}, ${percent(probability)}`;
   } catch (error) {
     if (signal.aborted) return;
     complain(error, () => classify());
@@ -136,17 +139,17 @@ async function classify(signal = begin()) {
 async function explain(told, label) {
   const signal = looking.next();
   told.explained = label;
-  answer.verdict(told.body, told.statistics, label, (chosen) => explain(told, chosen));
+  verdict.show(told.body, told.statistics, label, (chosen) => explain(told, chosen));
   $("why").hidden = $("save-picture").hidden = !told.body.explanation;
   if (!told.body.explanation) return;
   const { input, branches } = told.model;
-  answer.branches(told.body, told.statistics, label, input);
+  contributions.show(told.body, told.statistics, label, input);
   drawMaps = () => {};
   const grey = picture.greys(resting === "preview" ? $("preview") : null, input);
   const regions = branches.map(({ region }) => region);
   try {
     const maps = await service.explain(told.image, told.reference, label, signal);
-    drawMaps = () => answer.maps(maps, { grey, size: input, regions, shared: $("shared").checked });
+    drawMaps = () => contributions.maps(maps, { grey, size: input, regions, shared: $("shared").checked });
     drawMaps();
   } catch (error) {
     if (signal.aborted) return;

@@ -1,100 +1,14 @@
-// Shows an answer: probabilities, branches, sums, times.
+// Why: what each branch contributes, where in the image, and the sum of it all.
 
 import { $, element } from "./dom.js";
 import * as familiarity from "./familiarity.js";
 import { overlay, strip } from "./picture.js";
+import { isolated, ranked, signed, words } from "./words.js";
 
-const SHOWN = 5;
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 
-/** A number with its sign and a real minus; zero is never negative. */
-export function signed(value) {
-  const size = Math.abs(value).toFixed(2);
-  return `${value < 0 && Number(size) ? "−" : "+"}${size}`;
-}
-
-/** A probability, short enough for a bar; never 0 or 100 %, which a softmax does not reach. */
-export function percent(value) {
-  if (value > 0.9995) return "> 99.9 %";
-  if (value < 0.0005) return "< 0.1 %";
-  return `${(100 * value).toFixed(1)} %`;
-}
-
-/** A name within a sentence; one that is written from right to left must not reverse the rest. */
-export function isolated(name) {
-  return `\u2068${name}\u2069`;
-}
-
-/** Labels, most probable first; object keys that are numerals would come in numeric order. */
-export function ranked(probabilities) {
-  return Object.keys(probabilities).sort((one, other) => probabilities[other] - probabilities[one]);
-}
-
-/** A branch's name, in words. */
-export function words(name) {
-  return name.replaceAll("_", " ");
-}
-
-/** Winner, agreement, bars and familiarity. */
-export function verdict(body, statistics, explained, choose) {
-  const labels = ranked(body.probabilities);
-  $("empty").hidden = $("unanswered").hidden = true;
-  $("verdict").hidden = false;
-  $("label").textContent = body.label ?? "Uncertain";
-  $("probability").textContent = body.label ? percent(body.probability) : ""; // "Uncertain 70 %" would mislead
-  $("agreement").textContent = `${uncertain(body)} ${agreement(body)}`.trim();
-  const press = body.explanation ? "; press one to explain that class" : "";
-  $("bars").setAttribute("aria-label", `Probabilities${press}`);
-  bars(body.probabilities, labels, explained, body.explanation && choose);
-  familiarity.show(body.familiarity, statistics);
-}
-
-/** Why an answer names no class, if it names none. */
-export function uncertain({ label, probabilities, probability }) {
-  if (label) return "";
-  const likeliest = `${isolated(ranked(probabilities)[0])} (${percent(probability)})`;
-  return `The most probable class is ${likeliest}, but it is not probable enough for this service.`;
-}
-
-function agreement({ explanation, branches, label }) {
-  if (!explanation) return "This model cannot say why: its score is not a sum of contributions of its branches.";
-  if (!label) return "";
-  const agreeing = explanation.agreement.map(words);
-  if (agreeing.length === branches.length) return `Each of the ${branches.length} branches alone would choose this class.`;
-  if (agreeing.length === 0) return "No branch alone would choose this class; together they do.";
-  return `${agreeing.length} of ${branches.length} branches alone would choose this class: ${agreeing.join(", ")}.`;
-}
-
-function bars(probabilities, labels, explained, choose) {
-  const all = $("more").getAttribute("aria-expanded") === "true";
-  const focused = $("bars").contains(document.activeElement);
-  $("bars").replaceChildren(
-    ...labels.slice(0, all ? undefined : SHOWN).map((label) => {
-      const fill = element("span", { className: "fill" });
-      fill.style.inlineSize = `${100 * probabilities[label]}%`;
-      const bar = element(
-        "button",
-        { type: "button", className: "bar", disabled: !choose, onclick: () => choose(label) },
-        element("span", { className: "name", dir: "auto", text: label }),
-        element("span", { className: "track" }, fill),
-        element("span", { className: "number", text: percent(probabilities[label]) }),
-      );
-      bar.setAttribute("aria-pressed", label === explained);
-      return bar;
-    }),
-  );
-  if (focused) $("bars").querySelector("[aria-pressed=true]")?.focus(); // the focused button was replaced
-  $("more").hidden = labels.length <= SHOWN;
-  $("more").setAttribute("aria-expanded", all);
-  $("more").textContent = all ? `Only the first ${SHOWN}` : `All ${labels.length} classes`;
-  $("more").onclick = () => {
-    $("more").setAttribute("aria-expanded", !all);
-    bars(probabilities, labels, explained, choose);
-  };
-}
-
-/** The cards of the branches; their maps, in the shape of the model's input, are drawn later. */
-export function branches(body, statistics, explained, size) {
+/** A card for each branch, and their sum; the maps, in the shape of the model's input, are drawn later. */
+export function show(body, statistics, explained, size) {
   const { explanation } = body;
   const rival = runnerUp(explanation, explained);
   $("explained").textContent = explained;
@@ -185,25 +99,4 @@ function sums({ bias, branches, logits }, explained) {
       );
     }),
   );
-}
-
-const STAGES = ["read", "decode", "queue", "inference"];
-
-/** How long each stage took. */
-export function timing(stages, took) {
-  const parts = STAGES.filter((name) => name in stages).map((name) => [name, stages[name]]);
-  const inside = stages.total ?? parts.reduce((sum, [, time]) => sum + time, 0);
-  parts.push(["other", Math.max(0, inside - parts.reduce((sum, [, time]) => sum + time, 0))]);
-  parts.push(["network and browser", Math.max(0, took - inside)]);
-  const list = parts.map(([name, time]) => `${name} ${time.toFixed(1)} ms`);
-  $("stages").setAttribute("aria-label", list.join(", "));
-  $("stages").replaceChildren(
-    ...parts.map(([, time], i) => {
-      const part = element("span", { className: `stage-${i}` });
-      part.style.flexGrow = time;
-      return part;
-    }),
-  );
-  $("stage-words").replaceChildren(...list.map((text, i) => element("li", { className: `stage-${i}`, text })));
-  $("foot").hidden = false;
 }
