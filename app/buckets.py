@@ -25,23 +25,32 @@ if TYPE_CHECKING:
 
 
 class Buckets:
-    """Sessions for batches of 1, 2, 4, … images, and the lanes in which they are run."""
+    """Sessions for batches of 1, 2, 4, … images, and the lanes in which they are run.
+
+    Its attributes are those of :class:`app.pair.Pair`.
+    """
+
+    runs_in_caller = False
 
     def __init__(self, open_session: Callable[[], ort.InferenceSession], largest: int, lanes: int) -> None:
         """Open them, up to the first that takes ``largest`` images; ``lanes`` batches may be run at once."""
+        self.lanes = lanes
         self.sizes = [2**power for power in range((largest - 1).bit_length() + 1)]
-        """Numbers of images, ascending."""
-        self.sessions = [open_session() for _ in self.sizes]
+        self.ways = [False] * lanes  # those that are run one after the other take the lanes in turn
+        self._sessions = [open_session() for _ in self.sizes]
+        self.first = self._sessions[0]
         self._free: SimpleQueue[ThreadPoolExecutor] = SimpleQueue()  # of one thread each, which ends with its executor
         for _ in range(lanes):
             self._free.put(ThreadPoolExecutor(1, "gpu"))
 
-    def run(self, names: list[str], batch: NDArray[np.uint8], options: ort.RunOptions) -> list[NDArray[np.float32]]:
-        """Fetch outputs for a batch ``uint8 [N, H, W, C]`` of any size.
+    def run(
+        self, names: list[str], batch: NDArray[np.uint8], options: ort.RunOptions, *, alone: bool = False
+    ) -> list[NDArray[np.float32]]:
+        """Fetch outputs for a batch ``uint8 [N, H, W, C]`` of any size; ``alone`` makes no difference here.
 
-        It is filled up to the next size with its first image; one that is larger than all of them goes in parts. Those
-        that are run one after the other take the lanes in turn.
+        It is filled up to the next size with its first image; one that is larger than all of them goes in parts.
         """
+        del alone
         size, largest = len(batch), self.sizes[-1]
         if size > largest:
             parts = [self.run(names, batch[start : start + largest], options) for start in range(0, size, largest)]
@@ -52,7 +61,7 @@ class Buckets:
             batch = np.concatenate([batch, np.repeat(batch[:1], missing, 0)])
         lane = self._free.get()
         try:
-            ran = lane.submit(self.sessions[power].run, names, {INPUT: batch}, options)
+            ran = lane.submit(self._sessions[power].run, names, {INPUT: batch}, options)
             results: list[NDArray[np.float32]] = ran.result()
         finally:
             self._free.put(lane)

@@ -20,7 +20,8 @@ from app.familiarity import JOINT, Familiarity
 from app.images import Shape
 from app.metadata import Metadata
 from app.outputs import Explained, Outputs
-from app.sessions import INPUT, Device
+from app.pair import Pair
+from app.sessions import Device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,40 +35,21 @@ _TIMED_RUNS = 5
 
 
 class Model:
-    """A loaded artifact, safe to run from several threads at once.
+    """A loaded artifact, safe to run from several threads at once."""
 
-    On a CPU it has two sessions: one computes in the caller's thread, so that as many images as there are cores go on
-    side by side without waiting for each other; the other spreads a lone image over all cores. On a GPU it has one for
-    each size of batch.
-    """
-
-    def __init__(
-        self,
-        session: ort.InferenceSession,
-        metadata: Metadata,
-        shape: Shape,
-        sha256: str,
-        lanes: int,
-        *,
-        wide: ort.InferenceSession | None = None,
-        buckets: Buckets | None = None,
-    ) -> None:
+    def __init__(self, runner: Pair | Buckets, metadata: Metadata, shape: Shape, sha256: str) -> None:
         self.metadata = metadata
         self.shape = shape
         """Size of the images it reads."""
         self.sha256 = sha256
         """Digest of the file's bytes, in hexadecimal."""
-        self.execution_provider: str = session.get_providers()[0]
+        self.execution_provider: str = runner.first.get_providers()[0]
         """The ONNX Runtime execution provider that really runs it."""
         self.head: Head | None = None
         """The dense layer behind the logits, once warm; None where the artifact does not carry it."""
         self.run_s = math.inf
         """Seconds that one image takes in the caller's thread on the CPU, once warm; infinite before, and on a GPU."""
-        self.lanes = lanes
-        """How many batches are best run at once."""
-        self._session = session
-        self._wide = session if wide is None else wide
-        self._buckets = buckets
+        self._runner = runner
         self._names = ["probabilities", "logits", *(branch.output for branch in metadata.branches)]
         self._maps = [branch.maps_output for branch in metadata.branches]
         self._options = ort.RunOptions()
@@ -76,7 +58,7 @@ class Model:
         """Scores of how well the model knows an image; None where the artifact carries no statistics."""
         self.drift: Drift | None = None
         """How the latest images differ from those of the training set, once warm; None without statistics."""
-        self.has_maps = {*self._maps, KERNEL, BIAS} <= {output.name for output in session.get_outputs()}
+        self.has_maps = {*self._maps, KERNEL, BIAS} <= {output.name for output in runner.first.get_outputs()}
         """Whether the artifact carries what its branches pool, and the head above it."""
 
     @classmethod
@@ -96,24 +78,31 @@ class Model:
             DeviceUnavailable: ``device`` is ``cuda`` and CUDA cannot be used.
         """
         digest.check(data)
-        buckets = None
+        runner: Pair | Buckets
         if device == "cuda":
-            buckets = Buckets(lambda: sessions.open_session(data, device), largest_batch, GPU_LANES)
-        session = buckets.sessions[0] if buckets is not None else sessions.open_session(data, device)
+            runner = Buckets(lambda: sessions.open_session(data, device), largest_batch, GPU_LANES)
+        else:
+            runner = Pair(lambda cores: sessions.open_session(data, device, cores), threads, largest_batch)
         try:
-            metadata = sessions.read_metadata(session)
-            shape = sessions.check_signature(session, metadata)
+            metadata = sessions.read_metadata(runner.first)
+            shape = sessions.check_signature(runner.first, metadata)
         except UnicodeDecodeError:
             raise InvalidArtifact("its metadata, or a name in its graph, is not UTF-8; export it again") from None
-        sha256 = hashlib.sha256(data).hexdigest()
-        if buckets is not None:
-            return cls(session, metadata, shape, sha256, GPU_LANES, buckets=buckets)
-        wide = sessions.open_session(data, device, threads) if threads > 1 else None
-        return cls(session, metadata, shape, sha256, threads, wide=wide)
+        return cls(runner, metadata, shape, hashlib.sha256(data).hexdigest())
+
+    @property
+    def lanes(self) -> int:
+        """How many batches are best run at once."""
+        return self._runner.lanes
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Numbers of images that are to be run once before the first request."""
+        return self._runner.sizes
 
     def run(self, batch: NDArray[np.uint8], *, alone: bool = False) -> Outputs:
         """Classify a batch ``uint8 [N, H, W, C]``; ``alone`` when no other run is likely to want the cores."""
-        probabilities, logits, *features = self._run(self._names, batch, alone=alone)
+        probabilities, logits, *features = self._runner.run(self._names, batch, self._options, alone=alone)
         familiarity = self.familiarity.score(features) if self.familiarity else None
         outputs = Outputs(probabilities, logits, tuple(features), familiarity)
         self.observe(outputs)
@@ -131,7 +120,7 @@ class Model:
             InvalidParameter: The artifact carries no maps.
         """
         self.require_maps()
-        results = self._run([*self._names, *self._maps], batch)
+        results = self._runner.run([*self._names, *self._maps], batch, self._options)
         probabilities, logits, *features = results[: len(self._names)]
         return Outputs(probabilities, logits, tuple(features)), tuple(results[len(self._names) :])
 
@@ -154,23 +143,6 @@ class Model:
         if not self.has_maps:
             raise InvalidParameter(NO_MAPS)
 
-    def _run(self, names: list[str], batch: NDArray[np.uint8], *, alone: bool = False) -> list[NDArray[np.float32]]:
-        if self._buckets is not None:
-            return self._buckets.run(names, batch, self._options)
-        session = self._wide if alone else self._session
-        results: list[NDArray[np.float32]] = session.run(names, {INPUT: batch}, self._options)
-        return results
-
-    def batch_sizes(self, largest: int) -> list[int]:
-        """List the sizes of the batches that it is really run with, up to ``largest`` images.
-
-        A GPU runs few sizes, each of them once before the first request. On a CPU nothing depends on the size; two
-        images are run as well as one to see that the graph takes batches.
-        """
-        if self._buckets is not None:
-            return self._buckets.sizes
-        return sorted({1, min(2, largest)})
-
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
         """Run once per batch size, so that no request pays for it, and check what is answered.
 
@@ -187,17 +159,13 @@ class Model:
     def _warm_up(self, batch_sizes: Sequence[int]) -> None:
         self.head = self._read_head()
         batches = [selfcheck.noise(size, self.shape) for size in batch_sizes]
-        if self._buckets is not None:
-            ways = [False] * self.lanes  # runs take the lanes in turn
-        else:
-            ways = [False] if self._wide is self._session else [False, True]
-        answers = [self.run(batch, alone=alone) for batch in batches for alone in ways]
+        answers = [self.run(batch, alone=alone) for batch in batches for alone in self._runner.ways]
         selfcheck.check_probe(self.metadata, self.shape, lambda batch: self.run(batch).probabilities)
         selfcheck.check_answers(answers, self.head)
         single = selfcheck.noise(1, self.shape)
         if self.has_maps:
             selfcheck.check_maps(self.metadata, self.shape, self.run_with_maps(single))
-        if self._buckets is None:
+        if self._runner.runs_in_caller:
             self.run_s = min(self._time(single) for _ in range(_TIMED_RUNS))
         if (statistics := self.metadata.statistics) is not None:
             self.drift = Drift([JOINT, *statistics.branches], statistics.held_out)
@@ -209,7 +177,7 @@ class Model:
 
     def _read_head(self) -> Head | None:
         """Fetch the constants of the head, which the graph carries as outputs."""
-        if not {KERNEL, BIAS} <= {output.name for output in self._session.get_outputs()}:
+        if not {KERNEL, BIAS} <= {output.name for output in self._runner.first.get_outputs()}:
             return None
-        kernel, bias = self._run([KERNEL, BIAS], np.zeros((1, *self.shape), np.uint8))
+        kernel, bias = self._runner.run([KERNEL, BIAS], np.zeros((1, *self.shape), np.uint8), self._options)
         return Head(kernel, bias)

@@ -99,7 +99,7 @@ class Loader:
     def _warm(self, data: bytes, device: Device) -> Model:
         model = Model.load(data, device, self._threads, self._max_batch_size)
         try:
-            model.warm_up(model.batch_sizes(self._max_batch_size))
+            model.warm_up(model.batch_sizes)
         except InvalidArtifact as error:
             if device == "cpu":
                 raise

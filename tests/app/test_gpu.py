@@ -66,7 +66,7 @@ def images(count):
 def test_a_session_sees_one_size_of_batch(gpu):
     """A convolution on CUDA prepares itself anew whenever the size differs from the one before."""
     model = Model.load(toys.artifact(), "cuda", largest_batch=8)
-    model.warm_up(model.batch_sizes(8))
+    model.warm_up(model.batch_sizes)
     on_cpu = Model.load(toys.artifact(), "cpu")
 
     for count in (1, 3, 8, 2, 5, 1, 20):
@@ -90,7 +90,7 @@ def test_every_size_is_run_before_the_model_is_ready(gpu, largest, sizes, tmp_pa
 def test_a_session_is_run_by_few_threads_which_are_warm_before_the_model_is_ready(gpu):
     """ONNX Runtime makes a CUDA stream and handles of cuBLAS and cuDNN for each thread that runs a session."""
     model = Model.load(toys.artifact(), "cuda", largest_batch=4)
-    model.warm_up(model.batch_sizes(4))
+    model.warm_up(model.batch_sizes)
     warm = [set(session.threads) for session in gpu.sessions]
     assert [len(threads) for threads in warm] == [2, 2, 2]
     assert len(set.union(*warm)) == 2
@@ -104,7 +104,7 @@ def test_a_session_is_run_by_few_threads_which_are_warm_before_the_model_is_read
 
 def test_the_threads_end_with_the_model(gpu):
     model = Model.load(toys.artifact(), "cuda", largest_batch=2)
-    model.warm_up(model.batch_sizes(2))
+    model.warm_up(model.batch_sizes)
     threads = set.union(*(session.threads for session in gpu.sessions))
     assert all(thread.is_alive() for thread in threads)
 
