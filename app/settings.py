@@ -78,7 +78,7 @@ class Settings(BaseModel):
     shutdown_timeout_s: float = Field(default=20, ge=0, le=3600)
     """Seconds that requests in progress then have to finish before they are cut off."""
     rate_limit: float | None = Field(default=None, ge=1e-6)
-    """Requests per second per valid key (or address) in all workers, except health and `/metrics`; unset: no limit."""
+    """Requests per second per valid key (or address) in all workers, except health, pages, metrics; unset: no limit."""
     cors_origins: tuple[str, ...] = ()
     """Origins, comma-separated, whose pages may call the service from a browser; unset: none; `*`: all."""
     api_keys: tuple[SecretStr, ...] = ()

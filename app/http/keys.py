@@ -7,11 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.apikeys import Keys
 from app.errors import Unauthorized
 from app.http import failures, fields
-from app.http.paths import ADMIN, HEALTH, PAGE_FILES, PAGES
-
-
-def _is_open(path: str) -> bool:
-    return path in HEALTH or path in PAGES or path.startswith(PAGE_FILES)
+from app.http.paths import ADMIN, HEALTH, is_page
 
 
 class ApiKey:
@@ -25,7 +21,8 @@ class ApiKey:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_open(scope["path"]) or self._may_pass(scope):
+        is_open = scope["type"] != "http" or scope["path"] in HEALTH or is_page(scope["path"])
+        if is_open or self._may_pass(scope):
             await self._app(scope, receive, send)
             return
         sent = "the key that was sent is not accepted here; " if given_key(scope) else ""

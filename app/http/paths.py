@@ -16,11 +16,16 @@ PREDICTIONS = frozenset({"/predict", "/predict/batch", "/explain"})
 HEALTH = frozenset({"/livez", "/readyz"})
 """Health checks carry no key, are not limited, and are logged only when debugging."""
 METRICS = "/metrics"
-"""What monitoring reads: it is not limited either, with a key that is known."""
-PAGES, PAGE_FILES = frozenset({"/", "/docs"}), "/web/"
-"""They hold nobody's data, and ask for the key themselves."""
+"""What monitoring reads."""
 ADMIN = "/v2/repository/"
 """Begins the paths that take the admin key, if there is one, and no other."""
+
+_PAGES, _PAGE_FILES = frozenset({"/", "/docs"}), "/web/"
+
+
+def is_page(path: str) -> bool:
+    """Tell whether it is a file of the pages: they hold nobody's data, and ask for the key themselves."""
+    return path in _PAGES or path.startswith(_PAGE_FILES)
 
 
 def route_of(scope: Scope, routes: Sequence[BaseRoute]) -> str:

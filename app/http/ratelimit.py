@@ -14,7 +14,7 @@ from app.errors import RateLimited
 from app.http import failures
 from app.http.context import client_of
 from app.http.keys import given_key
-from app.http.paths import HEALTH, METRICS
+from app.http.paths import HEALTH, METRICS, is_page
 
 _MOST_CLIENTS = 10_000
 
@@ -61,15 +61,16 @@ class RateLimit:
         await self._app(scope, receive, send)
 
     def _is_free(self, scope: Scope) -> bool:
-        """Tell whether monitoring asks, which is not limited.
+        """Tell whether monitoring asks, or a browser for the pages, which are not limited.
 
-        An alert must not say "down" because somebody else asks too often.
+        An alert must not say "down" because somebody else asks too often, and a page is of many files at once.
         """
-        if scope["path"] == METRICS:
+        path = scope["path"]
+        if path == METRICS:
             key, keys = given_key(scope), self._keys
             # Else keys could be guessed without limit.
             return not (key and (keys.users or keys.admin)) or keys.name(key) is not None
-        return scope["path"] in HEALTH
+        return path in HEALTH or is_page(path)
 
     def _take(self, client: bytes, now: float) -> float:
         """Take one token; returns the seconds to wait where there is none."""

@@ -9,6 +9,7 @@ import pytest
 from app.apikeys import Keys
 from app.errors import InvalidSettings
 from app.http import ratelimit
+from app.routes import page
 from app.settings import Settings
 from tests import toys
 from tests.app.test_predictions import assert_problem
@@ -70,11 +71,11 @@ def test_each_worker_allows_its_share_of_the_rate_as_the_setting_says(models):
 
 @pytest.mark.parametrize("keys", [{}, {"API_KEYS": "known"}, {"ADMIN_KEY": "known to the operator alone"}])
 def test_a_key_that_is_not_known_brings_no_rate_of_its_own(models, keys):
-    """Else whoever makes one up for each request would not be limited at all; `/docs` is open where keys are set."""
+    """Else whoever makes one up for each request would not be limited at all."""
     with serving(models, RATE_LIMIT=0.01, **keys) as client:
-        answers = [client.get("/docs", headers={"X-API-Key": f"made up {number}"}) for number in range(3)]
+        answers = [client.get("/models", headers={"X-API-Key": f"made up {number}"}) for number in range(3)]
 
-    assert [answer.status_code for answer in answers] == [200, 429, 429]
+    assert [answer.status_code for answer in answers] == [401 if "API_KEYS" in keys else 200, 429, 429]
 
 
 @pytest.mark.parametrize("path", ["/models", "/metrics"])
@@ -149,6 +150,15 @@ def test_whoever_watches_the_service_is_not_limited(models, settings, headers):
         assert client.get("/models").status_code == 429
         for path in ("/livez", "/readyz", "/metrics"):
             assert [client.get(path).status_code for _ in range(3)] == [200] * 3
+
+
+def test_the_files_of_a_page_are_not_limited_for_there_are_many_of_them(models):
+    with serving(models, RATE_LIMIT=0.01, API_KEYS="key") as client:
+        files = [f"/web/{name}" for name in page.assets() if name.endswith((".js", ".css", ".svg"))]
+        assert len(files) > 15
+        assert [client.get(path).status_code for path in ("/", "/docs", *files)] == [200] * (2 + len(files))
+        assert client.get("/models").status_code == 401
+        assert client.get("/models").status_code == 429
 
 
 def test_pages_of_the_origins_listed_may_call_and_no_others(models):
