@@ -140,6 +140,10 @@ class UnreadableArtifact(InvalidArtifact):
     """A model file cannot be read or tried now; that may pass although the file stays as it is."""
 
 
+class BusyProcess(UnreadableArtifact):
+    """This process, and not the file, is why it cannot be read or tried; that passes by itself."""
+
+
 class HarmfulArtifact(InvalidArtifact):
     """To load a model file takes too long, or ends the process that does so."""
 

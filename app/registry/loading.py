@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from app import devices, faults, memory
-from app.errors import DeviceUnavailable, HarmfulArtifact, InvalidArtifact, UnreadableArtifact
+from app.errors import BusyProcess, DeviceUnavailable, HarmfulArtifact, InvalidArtifact, UnreadableArtifact
 from app.model import Model
 from app.registry.trials import Trials
 from app.sessions import Device
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TRIAL_S = 60
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _LESS_MEMORY = "free memory of the GPU (nvidia-smi shows what uses it), or lower MULTIPOOL_MAX_BATCH_SIZE"
 _SAID_ERROR = re.compile(r"^error: (.*)$", re.MULTILINE)
 
@@ -73,7 +75,8 @@ class Loader:
                 model = self._load(data, path)
                 taken = memory.resident() - before
         except OSError as error:
-            raise UnreadableArtifact(f"it cannot be read: {error.strerror}") from None
+            kind = BusyProcess if error.errno in _EXHAUSTED else UnreadableArtifact
+            raise kind(f"it cannot be read: {error.strerror}") from None
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
             # Its metadata is of the right form, but nothing can be computed from it.
             raise InvalidArtifact(f"its metadata cannot be used: {type(error).__name__}: {error}") from None
@@ -121,7 +124,7 @@ class Loader:
         except subprocess.TimeoutExpired:
             raise HarmfulArtifact(f"it was not loaded and run within {_TRIAL_S} s") from None
         if -code in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group, as at a stop
-            raise UnreadableArtifact("it was not loaded: a signal has ended the process that tried it")
+            raise BusyProcess("it was not loaded: a signal has ended the process that tried it")
         if code != 0:
             error = _SAID_ERROR.search(said)
             raise InvalidArtifact(error[1]) if error else HarmfulArtifact(f"loading it ends the process ({code})")

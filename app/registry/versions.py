@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from app.drift import Drift
-from app.errors import InvalidParameter, MultipoolError, UnreadableArtifact
+from app.errors import BusyProcess, InvalidParameter, MultipoolError, UnreadableArtifact
 from app.explanation import NO_HEAD, NO_MAPS
 from app.images import Shape
 from app.metadata import Metadata
@@ -82,8 +82,8 @@ class Entry:
     """Of the latest images, also of those before it was let go of; None without statistics."""
     refused: str | None = None
     """Why the file that lies there now is not served."""
-    is_replaced: bool = False
-    """Whether the file refused last is another than the one that was loaded, or is missing."""
+    is_gone: bool = False
+    """Whether what was loaded is there no more: the file refused last is another, is missing, or cannot be read."""
     loading: asyncio.Task[Version] | None = None
 
     @property
@@ -103,8 +103,8 @@ class Entry:
 
     @property
     def is_lost(self) -> bool:
-        """Whether it was served and cannot answer: it is not in memory, and its file is gone or another is refused."""
-        return self.version is None and self.refused is not None and self.is_replaced
+        """Whether it was served and cannot answer: it is not in memory, and cannot be loaded again."""
+        return self.version is None and self.refused is not None and self.is_gone
 
     def known(self) -> Card:
         """Return the card of a version that is served, and so was loaded once."""
@@ -126,5 +126,7 @@ class Entry:
 
         A file that merely could not be read is tried again even if unchanged, so its stamp is not kept.
         """
-        self.is_replaced = self.card is not None and stamp != self.card.stamp
-        self.stamp, self.refused = None if isinstance(error, UnreadableArtifact) else stamp, str(error)
+        is_unreadable = isinstance(error, UnreadableArtifact)
+        lasts = is_unreadable and not isinstance(error, BusyProcess)
+        self.is_gone = self.card is not None and (lasts or stamp != self.card.stamp)
+        self.stamp, self.refused = None if is_unreadable else stamp, str(error)

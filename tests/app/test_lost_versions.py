@@ -115,12 +115,38 @@ def test_without_any_version_that_can_be_loaded_a_model_is_not_ready_until_one_i
         assert client.get("/readyz").status_code == 200
 
 
-def test_a_file_that_cannot_be_read_for_a_moment_is_not_lost(root, monkeypatch):
-    """As when the process has too many open files: the request may be sent again, and the version stays."""
-    repository = Repository(
-        root, default=None, loader=Loader(device="cpu", threads=1, max_batch_size=4), memory_bytes=ONE_FITS
-    )
+@pytest.fixture
+def repository(root):
+    loader = Loader(device="cpu", threads=1, max_batch_size=4)
+    repository = Repository(root, default=None, loader=loader, memory_bytes=ONE_FITS)
     starting.load(repository)
+    return repository
+
+
+def test_a_file_that_may_not_be_read_any_more_gives_way_until_it_may(root, repository, monkeypatch):
+    read, forbidden = Path.read_bytes, [root / "toy" / "2" / "model.onnx"]
+
+    def fails(path):
+        if path in forbidden:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return read(path)
+
+    async def ask(*names):
+        return [(await repository.acquire(name)).number for name in names]
+
+    assert asyncio.run(ask("toy", "other")) == [2, 1]
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    assert asyncio.run(ask("toy", "toy")) == [1, 1]
+    assert repository.served.versions("toy") == [1]
+    with pytest.raises(NotReady):
+        asyncio.run(ask("toy:2"))
+
+    forbidden.clear()
+    assert asyncio.run(ask("toy:2", "other", "toy")) == [2, 1, 2]
+
+
+def test_a_file_that_cannot_be_read_for_a_moment_is_not_lost(root, repository, monkeypatch):
+    """As when the process has too many open files: the request may be sent again, and the version stays."""
     read, failed = Path.read_bytes, []
 
     def fails_once(path):
