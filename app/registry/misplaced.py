@@ -1,4 +1,4 @@
-"""What lies in the model repository's folder, but is not served because of its name or place."""
+"""What lies in the model repository's folder, but is not served because of its name, its place or its kind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.registry.layout import FILE, NAME, VERSION
 
 
 def passed_over(root: Path) -> list[str]:
-    """Say what below ``root`` would be a model or version but for its name or place, or a link that leads nowhere.
+    """Say what below ``root`` would be a model or version but for its name, place or kind, or a link to nothing.
 
     Each line ends with what to do.
     """
@@ -27,13 +27,20 @@ def passed_over(root: Path) -> list[str]:
             for name in sorted(names)
         ),
         *(
-            f"passed over {name!r}: a version is a positive whole number, without zeros in front; rename the folder"
+            f"passed over {name!r}: a version is a positive whole number of up to 9 digits, without zeros in front; "
+            "rename the folder"
             for name in sorted(versions)
         ),
         *(
             f"passed over '{link.relative_to(root)}': it is a link, and what it leads to is not there (in a container: "
             "not mounted); put the folder itself here, or mount what the link leads to"
             for link in _broken_links(root)
+        ),
+        *(
+            f"passed over '{path.relative_to(root)}': it is not a file (Docker makes a folder where one that is to be "
+            "mounted is missing); remove it, and put the file there"
+            for path in sorted(_matching(root, f"[!.]*/[!.]*/{FILE}"))
+            if os.path.exists(path) and not os.path.isfile(path)
         ),
         *(f"passed over {str(path.relative_to(root))!r}: {why}" for path, why in _in_wrong_places(root)),
     ]

@@ -106,7 +106,9 @@ class References:
         name, _, version = reference.partition(":")
         numbers = self.versions(name)
         if not VERSION.fullmatch(version):
-            raise ModelNotFound(f"model {name[:80]!r} has no version {version[:20]!r}; versions are positive integers")
+            raise ModelNotFound(
+                f"model {name[:80]!r} has no version {version[:20]!r}; versions are positive integers of up to 9 digits"
+            )
         there = f"it has {', '.join(map(str, numbers))}"
         if (why := self._refused.get(reference)) is not None:
             raise ModelNotFound(f"version {version} of model {name!r} was refused: {why}; {there}")

@@ -88,6 +88,14 @@ def test_files_in_a_wrong_place_are_told_of(tmp_path, caplog):
     ]
 
 
+def test_a_folder_in_the_place_of_a_models_file_is_told_of(tmp_path):
+    """Docker makes one where a file that is to be mounted is not there."""
+    (tmp_path / "toy" / "1" / "model.onnx").mkdir(parents=True)
+
+    with pytest.raises(NothingToServe, match=r"passed over 'toy/1/model.onnx': it is not a file .* put the file there"):
+        discover(tmp_path)
+
+
 def test_what_is_passed_over_is_looked_for_again_but_rarely_where_that_takes_long(tmp_path, monkeypatch, caplog):
     toys.publish(tmp_path, "toy", 1)
     hidden = toys.publish(tmp_path, "Toy", 1).parents[1]
