@@ -48,9 +48,9 @@ class Relay:
             self._pass_on(message)
 
     def forget(self, worker: Worker) -> None:
-        """Keep of a worker that has ended what it had counted."""
+        """Keep of a worker that has ended what it had counted; one that never served has not died, but never lived."""
         self._ended = add_up([self._ended, without_gauges(worker.counted)])
-        self._died += not worker.retired
+        self._died += worker.ready and not worker.retired
 
     def _pass_on(self, order: Order) -> None:
         """Tell all workers of an order, the sender too, unless one that was given later has been heard before it."""

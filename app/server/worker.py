@@ -9,6 +9,7 @@ only when its end of the pipe is closed, which the kernel does when the process 
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import select
@@ -41,8 +42,10 @@ class Worker:
     ready: bool = False
     retired: bool = False
     """It was told to end."""
+    ends_by: float = math.inf
+    """When it must have ended then, by the monotonic clock."""
     hung: bool = False
-    """It was killed because it read nothing that it was told."""
+    """It was killed because it did nothing that it was told."""
     counted: Snapshot = field(default_factory=dict)
     """Its latest report."""
 
@@ -57,12 +60,16 @@ class Worker:
         room = select.poll()  # unlike select(), also where more than 1024 files are open
         room.register(self.pipe, select.POLLOUT)
         if not room.poll(1000 * _HANGS_S):  # sending would wait without end
-            log.error("worker %s hangs: it reads nothing that it is told", self.process.pid)
-            self.hung = True
-            self.signal(signal.SIGKILL)
+            self.give_up("it reads nothing that it is told")
             return
         with suppress(OSError):
             self.pipe.send(message)
+
+    def give_up(self, why: str) -> None:
+        """Kill it, because it hangs."""
+        log.error("worker %s hangs: %s", self.process.pid, why)
+        self.hung = True
+        self.signal(signal.SIGKILL)
 
     def signal(self, number: int) -> None:
         """Send a signal, unless the worker has just ended."""

@@ -92,6 +92,7 @@ class Supervisor:
             while not self._stop_signals:
                 self._fill()
                 self._turn()
+                self._give_up_what_hangs()
         finally:
             self._end()
 
@@ -137,8 +138,14 @@ class Supervisor:
                     return
 
     def _retire(self, worker: Worker, number: int) -> None:
-        worker.retired = True
+        worker.retired, worker.ends_by = True, time.monotonic() + self._limit_s
         worker.signal(number)
+
+    def _give_up_what_hangs(self) -> None:
+        """Kill the workers that were retired and have not ended in time: they would keep their memory for ever."""
+        for worker in self._workers:
+            if worker.ends_by < time.monotonic() and not worker.hung:
+                worker.give_up(f"it was told to end {self._limit_s:g} s ago")
 
     def _turn(self) -> None:
         """Wait for something to happen, and act on it; an error that keeps the first worker from starting is raised."""

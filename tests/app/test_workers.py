@@ -99,6 +99,21 @@ def test_a_worker_that_hangs_does_not_keep_its_supervisor_from_telling_it_more(m
     hanging.pipe.close()
 
 
+def test_a_worker_that_hangs_when_it_is_renewed_is_killed(tmp_path):
+    """Renewing is what an operator tries where one hangs, and its memory would never come back."""
+    toys.publish(tmp_path, "toy", 1)
+    with serving(tmp_path, WORKERS=2, LAME_DUCK_S=0, SHUTDOWN_TIMEOUT_S=0) as client:
+        hanging = workers_ready(client, 2)[0]
+        os.kill(hanging, signal.SIGSTOP)
+
+        client.process.send_signal(signal.SIGHUP)
+
+        client.log.wait_for(f"worker {hanging} hangs: it was told to end 5 s ago")
+        client.log.wait_for(f"worker {hanging} ended")
+        client.log.wait_for(r"(?s)worker \d+ ended.*worker \d+ ended")
+        assert version(client) == 1
+
+
 def hang(*_):
     time.sleep(60)
 
@@ -121,6 +136,7 @@ def test_a_renewal_that_cannot_begin_says_so_and_goes_on_once_it_can(tmp_path):
         keys.write_text("another-key\n")
         client.log.wait_for(r"(?s)worker \d+ ended.*worker \d+ ended")
         assert client.post("/predict", files=PHOTO, headers={"X-API-Key": "another-key"}).status_code == 200
+        assert scrape(client, **{"X-API-Key": "another-key"})["multipool_worker_restarts_total",] == 0  # no one died
         lines = [json.loads(line) for line in client.log.text.splitlines()]
 
     times = [datetime.fromisoformat(line["time"]) for line in lines if re.search("next try|is ready", line["message"])]
@@ -491,7 +507,7 @@ def test_missing_workers_are_seen(tmp_path):
         wait_for(lambda: workers()[:2] == [2, 1] and workers()[2] >= 1)
 
         keys.write_text("a-key\n")
-        wait_for(lambda: workers()[:2] == [2, 2])
+        wait_for(lambda: workers() == [2, 2, 1])  # only one has died; those that could not start had never lived
         assert metrics()["process_start_time_seconds",] == began  # that of the service
 
 
