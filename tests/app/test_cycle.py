@@ -1,7 +1,9 @@
 """How answers of every shape go over the wire: a real server on a real socket, with applications of a few lines."""
 
 import asyncio
+import contextlib
 import logging
+import socket
 
 import pytest
 import uvicorn
@@ -28,15 +30,25 @@ def answering(*parts, headers=(LENGTH,), status=200):
     return application
 
 
-async def _ask(application, request):
-    config = uvicorn.Config(application, http=Protocol, ws="none", log_config=None, access_log=False, date_header=False)
+@contextlib.asynccontextmanager
+async def _serving(application, *, keep_alive_s=5, send_buffer=None, **limits):
+    """Yield the address of a server of this application, its state, and what it has that is idle."""
+    settings = {"http": Protocol, "ws": "none", "log_config": None, "access_log": False, "date_header": False}
+    config = uvicorn.Config(application, timeout_keep_alive=keep_alive_s, **settings)
     config.load()
-    state = uvicorn.server.ServerState()
-    shared = {"limits": Limits(), "refusals": Refusals(Metrics(), ()), "idle": Idle()}
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Protocol(config, state, shared), "127.0.0.1", 0)
+    state, idle = uvicorn.server.ServerState(), Idle()
+    shared = {"limits": Limits(**limits), "refusals": Refusals(Metrics(), ()), "idle": idle}
+    listener = socket.create_server(("127.0.0.1", 0))
+    if send_buffer is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+    server = await asyncio.get_running_loop().create_server(lambda: Protocol(config, state, shared), sock=listener)
     async with server:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        yield listener.getsockname(), state, idle
+
+
+async def _ask(application, request):
+    async with _serving(application) as (address, _, _):
+        reader, writer = await asyncio.open_connection(*address)
         writer.write(request)
         packets = []
         while packet := await reader.read(65536):
@@ -121,3 +133,113 @@ def test_a_body_of_another_length_than_announced_ends_the_connection(body, caplo
     assert answer.count(b"HTTP/1.1") == 1
     assert len(answer.partition(b"\r\n\r\n")[2]) < 10
     assert "Content-Length" in caplog.text
+
+
+def test_a_client_of_http_1_0_is_told_that_its_connection_ends():
+    """It would wait for that, or for a header that keeps the connection, which HTTP/1.1 has no need of."""
+    answer = b"".join(ask(answering(b"0123456789"), b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"))
+
+    assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_what_comes_after_a_body_is_no_header_of_its_request():
+    """Whoever puts a proxy before the service that sets a header relies on it."""
+
+    async def counting(scope, receive, send):
+        while (await receive())["more_body"]:
+            pass
+        await answering(b"%010d" % len(scope["headers"]))(scope, receive, send)
+
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n" + LAST
+    answer = b"".join(ask(counting, head + b"1\r\na\r\n0\r\nX-API-Key: forged\r\n\r\n"))
+
+    assert answer.endswith(b"\r\n\r\n0000000003")
+
+
+@contextlib.asynccontextmanager
+async def _unread(length, request, **settings):
+    """Have an answer of this length written that nobody reads; yields both ends of its connection, and what is idle.
+
+    The system has room for a small part of it.
+    """
+    application = answering(bytes(length), headers=[(b"content-length", b"%d" % length)])
+    async with _serving(application, send_buffer=4096, **settings) as (address, state, idle):
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(address)
+            client.sendall(request)
+            client.setblocking(False)
+            while not state.total_requests:
+                await asyncio.sleep(0)
+            (connection,) = state.connections
+            assert 0 < connection.transport.get_write_buffer_size() < length
+            yield client, connection, idle
+
+
+@pytest.mark.parametrize("end", ["it was the last one", "it was idle for too long", "another needs its place"])
+def test_an_answer_that_is_never_read_holds_no_connection_once_it_is_over(end):
+    """Of a small one, all is written as far as its application is concerned."""
+    settings = {"write_s": 0.1, "linger_s": 0.1, "keep_alive_s": 0 if "idle" in end else 60}
+
+    async def scenario():
+        async with _unread(50_000, GET + (LAST if "last" in end else b"\r\n"), **settings) as (_, connection, idle):
+            assert not connection.flow.write_paused
+            assert "place" not in end or idle.close_one()
+            while connection.connections:
+                await asyncio.sleep(0.001)
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_a_connection_is_idle_as_soon_as_its_answer_is_read():
+    """Before, it is not closed to make room for another."""
+
+    async def scenario():
+        async with _unread(500_000, GET + b"\r\n", keep_alive_s=60) as (client, connection, idle):
+            assert connection.flow.write_paused
+            assert not idle.close_one()
+            while connection.transport.get_write_buffer_size():
+                await asyncio.get_running_loop().sock_recv(client, 65536)
+            assert idle.close_one()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_refusals_that_nobody_reads_do_not_fill_the_memory():
+    """For want of a place; the connection ends with the first one that the system has no room for."""
+    length = 20_000
+
+    async def scenario():
+        async with _unread(length, GET + b"\r\n", is_full=lambda: True) as (_, connection, _):
+            for _ in range(1000):
+                connection.data_received(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+                if connection.transport.is_closing():
+                    break
+            return connection.transport.get_write_buffer_size()
+
+    assert length < asyncio.run(asyncio.wait_for(scenario(), 20)) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("start", "rest"),
+    [(GET, LAST), (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n" + LAST + b"01234", b"56789")],
+    ids=["header", "body"],
+)
+def test_what_came_with_the_start_of_a_request_is_not_counted_with_it(start, rest):
+    """A body larger than any header may be, or than what may frame the body that follows."""
+    length = 100_000
+    before = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % length + bytes(length)
+
+    async def scenario():
+        async with _serving(answering(b"0123456789")) as (address, state, _):
+            reader, writer = await asyncio.open_connection(*address)
+            while not state.connections:
+                await asyncio.sleep(0)
+            (connection,) = state.connections
+            connection.data_received(before + start)  # in one piece, as the system gives it at times
+            writer.write(rest)
+            answers = await reader.read()
+            writer.close()
+        return answers
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 20)).count(b"HTTP/1.1 200 OK") == 2
