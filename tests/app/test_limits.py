@@ -92,39 +92,67 @@ def test_an_answer_is_read_although_the_body_was_not(models):
 
 
 def test_the_rest_of_a_body_may_take_as_long_as_reading_its_answer(hasty):
-    with connect(hasty) as connection:
-        connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n")
-        for _ in range(10):
-            connection.sendall(b"a" * 1000)
+    """And so may that of a last request; one that is awaited only has to go on coming."""
+    nothing, length = b"POST /nothing HTTP/1.1\r\nHost: x\r\n", b"Content-Length: 10000"
+    bodies = [bytes(10_000), bytes(10_000), toys.plain(255).ljust(10_000, b"\0")]
+    with contextlib.ExitStack() as stack:
+        connections = kept, last, awaited = [stack.enter_context(connect(hasty)) for _ in range(3)]
+        kept.sendall(nothing + length + b"\r\n\r\n")
+        last.sendall(nothing + length + b"\r\nConnection: close\r\n\r\n")
+        awaited.sendall(post(length))
+        for start in range(0, 10_000, 1000):
+            for connection, body in zip(connections, bodies, strict=True):
+                connection.sendall(body[start : start + 1000])
             time.sleep(0.3)
-        connection.sendall(get(b"Host: x", b"Connection: close"))
-        assert re.findall(rb"HTTP/1.1 (\d+)", read_all(connection)) == [b"404", b"200"]
+        for connection in (kept, awaited):
+            connection.sendall(get(b"Host: x", b"Connection: close"))
+        answers = [re.findall(rb"HTTP/1.1 (\d+)", read_all(connection)) for connection in connections]
+
+    assert answers == [[b"404", b"200"], [b"404"], [b"200", b"200"]]
 
 
 def test_the_rest_of_a_body_need_not_come_as_steadily_as_one_that_is_awaited(tmp_path):
+    """And there is nothing to come of one that is complete."""
     toys.publish(tmp_path, "toy")
-    with serving(tmp_path, arguments=limited(write_s=20, window_s=0.5)) as client, connect(client) as connection:
+    image = toys.plain(255)
+    settings = {"arguments": limited(write_s=20, window_s=1.4), "KEEP_ALIVE_S": 60}
+    with serving(tmp_path, **settings) as client, connect(client) as connection, connect(client) as complete:
         connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n" + b"a" * 1000)
         assert b" 404 " in read_one(connection)
+        complete.sendall(post(b"Content-Length: %d" % len(image), b"Expect: 100-continue"))
+        assert complete.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        complete.sendall(image)
+        assert b" 200 OK" in read_one(complete)
         time.sleep(1.5)
-        connection.sendall(b"a" * 9000 + get(b"Host: x", b"Connection: close"))
-        assert b" 200 OK" in read_all(connection)
+        for one, rest in ((connection, b"a" * 9000), (complete, b"")):
+            one.sendall(rest + get(b"Host: x", b"Connection: close"))
+            assert read_all(one).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_a_header_that_is_not_read_is_not_late(tmp_path):
-    """While a request is at work, another comes with the start of a third; what follows waits until it is answered."""
+    """While a request is at work, another comes with the start of a third; what follows waits until it is answered.
+
+    Neither is a body late of which the start has come.
+    """
     toys.publish(tmp_path, "toy")
-    image, waits = toys.plain(255), {"MAX_BATCH_SIZE": 2, "MAX_BATCH_DELAY_MS": 60_000}
-    with serving(tmp_path, arguments=limited(header_s=2), **waits) as client, connect(client) as connection:
-        connection.sendall(post(b"Content-Length: %d" % len(image), body=image))
-        wait_for_metric(client, "multipool_images_in_work 1.0")
+    image, waits = toys.plain(255), {"MAX_BATCH_SIZE": 3, "MAX_BATCH_DELAY_MS": 60_000}
+    with (
+        serving(tmp_path, arguments=limited(header_s=2, window_s=2), **waits) as client,
+        connect(client) as connection,
+        connect(client) as other,
+    ):
+        for one in (connection, other):
+            one.sendall(post(b"Content-Length: %d" % len(image), body=image))
+        wait_for_metric(client, "multipool_images_in_work 2.0")
         connection.sendall(get(b"Host: x") + b"GET /livez HT")
+        other.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
         time.sleep(2.5)
         connection.sendall(b"TP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert client.post("/predict", content=image).status_code == 200  # with which the first one is run
-        answers = read_all(connection)
+        other.sendall(b"67890" + get(b"Host: x", b"Connection: close"))
+        assert client.post("/predict", content=image).status_code == 200  # with which the first ones are run
+        answers = [re.findall(rb"HTTP/1.1 (\d+)", read_all(one)) for one in (connection, other)]
 
-    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"] * 3
+    assert answers == [[b"200"] * 3, [b"200", b"404", b"200"]]
 
 
 BUSY = """
@@ -197,6 +225,37 @@ def test_what_follows_a_request_does_not_cost_it_its_answer(tmp_path):
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200"]
 
 
+def test_only_what_is_idle_makes_room(tmp_path):
+    """Neither what is at work, whatever was answered before, nor what has gone; but what is only to send the rest."""
+    toys.publish(tmp_path, "toy")
+    image, newcomer = toys.plain(255), get(b"Host: x", b"Connection: close")
+    upload = post(b"Content-Length: %d" % len(image), b"Expect: 100-continue", b"Connection: close")
+    answered_early = b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    settings = {"arguments": limited(window_s=60), "MAX_CONNECTIONS": 2, "KEEP_ALIVE_S": 60}
+    with serving(tmp_path, **settings) as client, contextlib.ExitStack() as stack:
+        client.close()
+        with connect(client) as gone:
+            gone.sendall(answered_early)
+            assert b" 404 " in read_one(gone)
+        busy = [stack.enter_context(connect(client)) for _ in range(2)]
+        for connection in busy:
+            connection.sendall(get(b"Host: x"))
+            assert b" 200 OK" in read_one(connection)
+        for connection in busy:
+            connection.sendall(upload)
+            assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert problem(exchange(client, newcomer)) == (503, "overloaded")
+        busy[0].sendall(image)
+        assert b" 200 OK" in read_all(busy[0])
+        early = stack.enter_context(connect(client))
+        early.sendall(answered_early)
+        assert b" 404 " in read_one(early)
+        assert b" 200 OK" in exchange(client, newcomer)
+        assert read_all(early) == b""
+        busy[1].sendall(image)
+        assert b" 200 OK" in read_all(busy[1])
+
+
 def test_who_is_one_too_many_may_read_so_but_takes_no_place(tmp_path):
     """And such connections are limited too."""
     toys.publish(tmp_path, "toy")
@@ -214,3 +273,8 @@ def test_who_is_one_too_many_may_read_so_but_takes_no_place(tmp_path):
         others[0].close()
         wait_for(lambda: b" 200 OK" in exchange(client, get(b"Host: x", b"Connection: close")))
         refused.sendall(b"more")
+        refused.close()
+        stack.enter_context(connect(client)).sendall(post(b"Content-Length: 1000"))
+        for _ in range(2):  # may read so where others that were too many have gone
+            answer = wait_for(lambda: exchange(client, get(b"Host: x", b"Connection: close")))
+            assert problem(answer) == (503, "overloaded")
