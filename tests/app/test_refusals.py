@@ -3,7 +3,10 @@
 import contextlib
 import json
 import re
+import signal
 import time
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -93,6 +96,21 @@ def test_there_is_one_answer_also_where_the_rest_of_the_body_is_bad(tmp_path):
         assert read_all(connection) == b""
 
 
+def test_who_is_refused_a_place_for_its_last_request_may_read_so(tmp_path):
+    """If it sends all of its body first, as Python's own client does, or if it is the last because the service ends."""
+    with full(tmp_path, LAME_DUCK_S=120) as client:
+        with pytest.raises(HTTPError, match="503") as refused:
+            urlopen(f"{client.base_url}/predict", data=bytes(20_000_000))  # noqa: S310  # of our own service
+        refused.value.close()
+        client.process.send_signal(signal.SIGTERM)
+        client.log.wait_for("draining for 120 s")
+        head, _ = send(client, post(b"Content-Length: 3", body=b"abc"))
+        client.process.send_signal(signal.SIGINT)  # which waits for no while
+
+    assert head.startswith("HTTP/1.1 503 ")
+    assert head.count("connection: close") == 1
+
+
 def test_what_is_refused_is_not_taken_for_the_request_before_it(server):
     """Of two requests over one connection, the second is broken: its answer does not carry the id of the first."""
     with connect(server) as connection:
@@ -107,13 +125,28 @@ def test_what_is_refused_is_not_taken_for_the_request_before_it(server):
 
 def test_a_connection_that_was_refused_a_place_lives_as_long_as_any_other(tmp_path):
     """Its idle time ends with the next request, however that one takes its time."""
-    with full(tmp_path, arguments=limited(header_s=60), KEEP_ALIVE_S=3) as client, connect(client) as connection:
-        connection.sendall(post(b"Content-Length: 3", body=b"abc"))
+    refused, start = post(b"Content-Length: 3", body=b"abc"), b"GET /livez HTTP/1.1\r\n"
+    with (
+        full(tmp_path, arguments=limited(header_s=60), KEEP_ALIVE_S=3) as client,
+        connect(client) as connection,
+        connect(client) as other,
+        connect(client) as late,
+    ):
+        connection.sendall(refused)
         assert b" 503 " in read_one(connection)
-        connection.sendall(b"GET /livez HTTP/1.1\r\n")
+        connection.sendall(start)
+        other.sendall(refused + start)
+        assert b" 503 " in read_one(other)
         time.sleep(3.5)
-        connection.sendall(b"Host: x\r\nConnection: close\r\n\r\n")
-        assert b" 200 OK" in read_all(connection)
+        for one in (connection, other):
+            one.sendall(b"Host: x\r\nConnection: close\r\n\r\n")
+            assert b" 200 OK" in read_all(one)
+        late.sendall(get(b"A: b"))
+        assert b" 400 " in read_all(late)
+        found = client.get("/metrics").text
+
+    assert counted(found, "request_seconds_count", route="other") == 1
+    assert counted(found, "request_seconds_sum", route="other") < 3.5  # since it began, not since it was connected
 
 
 def counted(text, family, **labels):

@@ -147,7 +147,7 @@ def part_of_a_body(size=50_000):
 def test_an_upload_that_is_answered_early_does_not_hold_the_shutdown(models):
     """Its client goes on sending, although the answer tells it that the body is too large."""
     settings = {"MAX_UPLOAD_BYTES": 90_000, "MAX_FILES": 1, "SHUTDOWN_TIMEOUT_S": 60, "DEFAULT_MODEL": "brightness"}
-    with serving(models, **settings) as client, connect(client) as connection:
+    with serving(models, arguments=limited(write_s=120), **settings) as client, connect(client) as connection:
         connection.sendall(post(b"Transfer-Encoding: chunked", body=part_of_a_body()))
         wait_for_metric(client, "multipool_upload_bytes 50000.0")
         client.process.send_signal(signal.SIGTERM)
@@ -164,18 +164,26 @@ def test_an_upload_that_is_answered_early_does_not_hold_the_shutdown(models):
 
 
 def test_an_early_answer_can_be_read_although_the_service_shuts_down(models):
-    """By a client that sends all of its body first."""
-    with serving(models, arguments=limited(linger_s=20)) as client, connect(client) as connection:
+    """By a client that sends all of its body first, and by one whose body is broken; then nothing is waited for."""
+    settings = {"arguments": limited(linger_s=20), "KEEP_ALIVE_S": 600, "SHUTDOWN_TIMEOUT_S": 60}
+    with serving(models, **settings) as client, connect(client) as connection, connect(client) as broken:
         connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
         client.log.wait_for("POST /nothing 404")
+        broken.sendall(b"\x16\x03\x01\r\n\r\n")
+        client.log.wait_for("refused 127.0.0.1 with 400")
         client.process.send_signal(signal.SIGTERM)
         wait_for(lambda: accepts_none(client))
         for _ in range(20):
-            connection.sendall(bytes(50_000))
+            for one in (connection, broken):
+                one.sendall(bytes(50_000))
             time.sleep(0.01)
 
         assert b" 404 " in read_one(connection)
-        assert connection.recv(1) == b""
+        assert b" 400 " in read_one(broken)
+        assert connection.recv(1) == broken.recv(1) == b""
+        broken.close()
+        assert client.process.wait(30) == 0
+        assert "timeout graceful shutdown exceeded" not in client.log.text
 
 
 HELD_UP = """
