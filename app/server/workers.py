@@ -26,6 +26,7 @@ from app.server.worker import Worker, context, start
 
 log = logging.getLogger("app")
 
+_QUICKEST_RESTART_S = 2.0
 _SLOWEST_RESTART_S = 30.0
 _LONGEST_TURN_S = 0.5
 
@@ -61,7 +62,7 @@ class Supervisor:
         self._workers: list[Worker] = []
         self._first: Worker | None = None  # as long as the service cannot start without it
         self._relay = Relay(self._workers)
-        self._failures = 0
+        self._pause_s = _QUICKEST_RESTART_S  # after the next worker that cannot start
         self._restart_at = 0.0
         self._stop_signals: list[int] = []
         self._asked_to_renew = self._renewal_due = False
@@ -164,7 +165,7 @@ class Supervisor:
             return
         if isinstance(message, Ready):
             worker.ready = True
-            self._failures = 0
+            self._pause_s = _QUICKEST_RESTART_S
             self._relay.welcome(worker)
             log.info("worker %d is ready", worker.process.pid)
         elif isinstance(message, Loaded | Counts | Order):
@@ -191,8 +192,8 @@ class Supervisor:
         if worker.ready:
             log.error("%s; another takes its place", died)
             return
-        self._failures += 1
-        pause = min(2.0**self._failures, _SLOWEST_RESTART_S)
+        pause = self._pause_s
+        self._pause_s = min(2 * pause, _SLOWEST_RESTART_S)
         self._restart_at = time.monotonic() + pause
         old = len(self._renewing)
         kept = f"; {old} workers are not renewed and go on as they are" if old else ""

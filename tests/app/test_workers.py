@@ -1,6 +1,7 @@
 """Workers that take the place of others go on as the running service did, and the supervisor says what it does."""
 
 import json
+import logging
 import multiprocessing
 import os
 import pty
@@ -30,6 +31,8 @@ from app.repository import Repository
 from app.server import worker
 from app.server.accepting import Places
 from app.server.link import Link
+from app.server.worker import Worker
+from app.server.workers import Supervisor
 from app.settings import Settings
 from tests import toys
 from tests.app.test_metrics import scrape
@@ -141,6 +144,23 @@ def test_a_renewal_that_cannot_begin_says_so_and_goes_on_once_it_can(tmp_path):
 
     times = [datetime.fromisoformat(line["time"]) for line in lines if re.search("next try|is ready", line["message"])]
     assert times[3] - times[2] >= timedelta(seconds=2)  # after both of the first became ready
+
+
+def test_however_often_no_worker_can_start_the_others_go_on(caplog):
+    """As over a night, during which somebody has left the file of keys empty."""
+    caplog.set_level(logging.ERROR)
+    supervisor = Supervisor(hang, (), 2, 1, SimpleNamespace())
+    for _ in range(1100):
+        ours, theirs = multiprocessing.Pipe()
+        dead = Worker(SimpleNamespace(pid=7, exitcode=1, join=lambda: None), ours, supervisor._places.take())
+        supervisor._workers.append(dead)
+        theirs.close()
+        supervisor._turn()
+    supervisor._bell.close()
+    supervisor._ringer.close()
+
+    pauses = [int(re.search(r"the next try is in (\d+) s", line)[1]) for line in caplog.messages]
+    assert pauses == [2, 4, 8, 16] + [30] * 1096
 
 
 def test_when_none_serves_and_none_can_start_it_ends_and_says_why(tmp_path):
