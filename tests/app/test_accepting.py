@@ -26,21 +26,27 @@ def test_connections_are_dealt_evenly(workers):
     """All acceptors in one event loop, which gives each its turn, as no busy machine does."""
 
     async def scenario():
-        places, shares = Places(), [set() for _ in range(workers)]
+        places, shares, acceptors, found = Places(), [set() for _ in range(workers)], [], []
         with listening.bind("127.0.0.1", 0) as listener, ExitStack() as stack:
             listening.listen(listener, 100)
             for taken in shares:
                 own = stack.enter_context(listener.dup())
                 acceptor = Acceptor(own, places.take(), taken, partial(Counted, taken))
                 stack.callback(acceptor.close)
-            connect(stack, listener.getsockname(), 16)
-            while sum(map(len, shares)) < 16:
-                await asyncio.sleep(0.001)
-        return sorted(map(len, shares))
+                acceptors.append(acceptor)
+            for _ in range(10):  # however often a worker has left some to others before
+                with ExitStack() as crowd:
+                    connect(crowd, listener.getsockname(), 16)
+                    while sum(map(len, shares)) < 16:
+                        await asyncio.sleep(0.001)
+                found.append(sorted(map(len, shares)))
+                for taken, acceptor in zip(shares, acceptors, strict=True):
+                    taken.clear()
+                    acceptor.tell()
+        return found
 
-    found = asyncio.run(asyncio.wait_for(scenario(), 30))
-
-    assert found[-1] - found[0] <= 2
+    for counts in asyncio.run(asyncio.wait_for(scenario(), 30)):
+        assert counts[-1] - counts[0] <= 2
 
 
 class Counted(asyncio.Protocol):
@@ -88,6 +94,43 @@ def test_who_has_clearly_more_leaves_the_next_one_to_others():
 
     second.close()
     assert first.may_have_more(3)
+
+
+def test_who_accepts_no_more_is_left_nothing():
+    """Nor does it accept what it has just left to others."""
+
+    async def scenario():
+        places, taken, loop = Places(), {1, 2, 3}, asyncio.get_running_loop()
+        ending, other = places.take(), places.take()
+        other.tell(0)
+        with listening.bind("127.0.0.1", 0) as listener, ExitStack() as stack:
+            listening.listen(listener, 100)
+            acceptor = Acceptor(listener, ending, taken, partial(Counted, taken))
+            connect(stack, listener.getsockname(), 1)
+            while acceptor._paused is None:
+                await asyncio.sleep(0)
+            taken.clear()
+            acceptor.tell()
+            acceptor.close()
+            await asyncio.sleep(0.05)
+            assert not loop.remove_reader(listener)
+        assert not taken
+        other.tell(3)
+        return other.may_have_more(3)
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+def test_an_address_of_ipv6_is_listened_on_and_written_as_in_a_url():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"there is no IPv6 here: {error}")
+    with listening.bind("::1", 0) as listener:
+        listening.listen(listener, 1)
+        port = listener.getsockname()[1]
+        with socket.create_connection(("::1", port), timeout=10):
+            assert listening.address(listener) == f"[::1]:{port}"
 
 
 def test_a_worker_that_is_still_loading_is_left_nothing():

@@ -19,7 +19,7 @@ from tests import toys
 from tests.app.test_predictions import assert_problem
 from tests.app.test_protocol import connect, get, post, read_all, read_one
 from tests.app.test_watching import appear, never_ends
-from tests.conftest import children, limited, serving, wait_for, wait_for_metric
+from tests.conftest import ROOT, children, limited, serving, wait_for, wait_for_metric
 
 PHOTO = {"file": toys.plain(1)}
 
@@ -221,8 +221,10 @@ def test_a_request_that_comes_while_the_process_is_held_up_at_its_end_is_answere
         client.process.send_signal(signal.SIGTERM)
         client.log.wait_for("held up")
         connection.sendall(get(b"Host: x"))
+        answer = read_all(connection)
 
-        assert b" 200 OK" in read_all(connection)
+    assert b" 200 OK" in answer
+    assert answer.count(b"connection: close") == 1
 
 
 def test_workers_are_renewed_without_losing_a_request(models):
@@ -249,6 +251,8 @@ def test_a_worker_that_is_killed_is_replaced(models):
             os.kill(victim, signal.SIGKILL)
             client.log.wait_for(r"(?s)(is ready.*){3}")
         assert len(crowd.failures) <= 8, "more than what was in work when it died"
+        assert "died (-9: killed, perhaps for want of memory); another takes its place" in client.log.text
+        assert "the next try is in" not in client.log.text
         assert client.post("/predict", files=PHOTO).status_code == 200
 
 
@@ -260,6 +264,47 @@ def test_no_worker_outlives_its_supervisor(models, number):
         client.process.send_signal(number)
         client.process.wait(60)
         wait_for(lambda: not [pid for pid in before if os.path.exists(f"/proc/{pid}")])
+
+
+HANGS = """
+import os, sys, threading
+sys.path.insert(0, {root!r})
+import onnxruntime
+run = onnxruntime.InferenceSession.run
+def run_or_hang(self, names, feeds, *more):
+    if feeds["image"].min() == 255:
+        os.write(2, b"it hangs\\n")
+        threading.Event().wait()
+    return run(self, names, feeds, *more)
+onnxruntime.InferenceSession.run = run_or_hang
+from app.__main__ import main
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
+
+def test_what_hangs_does_not_keep_the_service_from_ending(tmp_path):
+    """A worker of which one thread hangs, in a model, and one that hangs altogether."""
+    toys.publish(tmp_path / "models", "toy")
+    script, image = tmp_path / "hangs.py", toys.plain(255)
+    script.write_text(HANGS.format(root=str(ROOT)))
+    settings = {"WORKERS": 2, "SHUTDOWN_TIMEOUT_S": 0, "MAX_BATCH_DELAY_MS": 1, "arguments": (script,)}
+    with serving(tmp_path / "models", **settings) as client:
+        client.log.wait_for(r"(?s)is ready.*is ready")
+        both = workers(client)
+        os.kill(both[0], signal.SIGSTOP)
+        try:
+            with connect(client) as connection:
+                connection.sendall(post(b"Content-Length: %d" % len(image), body=image))
+                client.log.wait_for("it hangs")
+                client.process.send_signal(signal.SIGTERM)
+
+                assert client.process.wait(60) == 0
+            assert "a thread did not end in time; leaving it behind" in client.log.text
+            assert not [pid for pid in both if os.path.exists(f"/proc/{pid}")]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(both[0], signal.SIGKILL)
 
 
 def kill_forkserver(client):

@@ -147,8 +147,9 @@ def test_metadata_that_are_not_text(tmp_path):
 
 
 def test_a_signal_while_loading_ends_it_soon(tmp_path):
+    """It has nothing to go on with for a while."""
     toys.publish_many(tmp_path, "toy", 2000)
-    with serving(tmp_path, ready=False, MODELS_MEMORY_BYTES=1) as client:
+    with serving(tmp_path, ready=False, MODELS_MEMORY_BYTES=1, LAME_DUCK_S=120) as client:
         client.log.wait_for("loaded toy:1 ")
         client.process.send_signal(signal.SIGTERM)
         assert client.process.wait(60) == 0

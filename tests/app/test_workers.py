@@ -9,6 +9,7 @@ import re
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -28,9 +29,10 @@ from app.metrics import Metrics
 from app.orders import Order
 from app.registry.loading import Loader
 from app.repository import Repository
-from app.server import worker
+from app.server import accepting, worker
 from app.server.accepting import Places
 from app.server.link import Link
+from app.server.relay import Relay
 from app.server.worker import Worker
 from app.server.workers import Supervisor
 from app.settings import Settings
@@ -141,6 +143,9 @@ def test_a_renewal_that_cannot_begin_says_so_and_goes_on_once_it_can(tmp_path):
         assert client.post("/predict", files=PHOTO, headers={"X-API-Key": "another-key"}).status_code == 200
         assert scrape(client, **{"X-API-Key": "another-key"})["multipool_worker_restarts_total",] == 0  # no one died
         lines = [json.loads(line) for line in client.log.text.splitlines()]
+        keys.write_text("")
+        client.process.send_signal(signal.SIGHUP)
+        client.log.wait_for(r"(?s)(the next try is in 2 s.*){2}")  # those that failed before do not count any more
 
     times = [datetime.fromisoformat(line["time"]) for line in lines if re.search("next try|is ready", line["message"])]
     assert times[3] - times[2] >= timedelta(seconds=2)  # after both of the first became ready
@@ -245,6 +250,14 @@ def test_no_total_goes_down_when_a_worker_is_killed(models):
             found = wait_for(lambda killed=killed: (seen := scrape(client))[restarts,] == killed and seen)
 
             assert found.get(key, 0) >= before
+        assert len(places(client)) == 2  # nor do connections wait for those that were killed
+
+
+def places(client):
+    """The numbers of connections of all that have a place among those that accept some, in memory that they share."""
+    files = Path(f"/proc/{client.process.pid}/fd").iterdir()
+    shared = next(file for file in files if "memfd:connections" in os.readlink(file))
+    return [count for (count,) in struct.iter_unpack("i", shared.read_bytes()) if count != accepting._ABSENT]
 
 
 FEW_FILES = """
@@ -263,6 +276,8 @@ def test_counting_goes_on_after_a_time_without_file_descriptors(models):
                 stack.enter_context(connect(client))
             # For longer than a second.
             wait_for(lambda: client.log.text.count("cannot be accepted: Too many open files") >= 20)
+        said = re.findall(r"(?m)^(\S+ \S+) .* cannot be accepted", client.log.text)
+        assert datetime.fromisoformat(said[19]) - datetime.fromisoformat(said[0]) > timedelta(seconds=0.5)
 
         for _ in range(20):
             with connect(client) as connection:
@@ -304,6 +319,33 @@ def test_workers_start_where_no_file_can_be_written(models):
     with serving(models, arguments=("-c", READ_ONLY), WORKERS=2) as client:
         workers_ready(client, 2)
         assert client.post("/predict", params={"model": "grey"}, files={"file": toys.plain(1)}).status_code == 200
+
+
+def test_what_workers_that_have_ended_were_doing_is_not_counted_on_and_only_deaths_are_restarts():
+    metrics = Metrics()
+    metrics.count_request("/predict", "POST", 200, 0.1, None)
+    metrics.images_in_work = lambda: 3
+    ours, theirs = multiprocessing.Pipe()
+    new, died, renewed = (Worker(None, ours, None, ready=True, counted=metrics.snapshot()) for _ in range(3))
+    renewed.retired = True
+    workers = [new, died, renewed]
+    relay = Relay(workers)
+
+    relay.welcome(new)
+    before = theirs.recv().snapshot
+    for one in (died, renewed):
+        workers.remove(one)
+        relay.forget(one)
+    relay.welcome(new)
+    after = theirs.recv().snapshot
+
+    assert before["images_in_work"] == {(): [6]}
+    assert "images_in_work" not in after
+    assert before["requests"] == after["requests"] == {("/predict", "POST", "200"): [2]}
+    assert [found["worker_restarts"][()] for found in (before, after)] == [[0], [1]]
+    assert [found["workers_alive"][()] for found in (before, after)] == [[2], [1]]
+    ours.close()
+    theirs.close()
 
 
 MANY_FILES = """
