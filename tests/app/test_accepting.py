@@ -114,6 +114,8 @@ def test_who_accepts_no_more_is_left_nothing():
             acceptor.close()
             await asyncio.sleep(0.05)
             assert not loop.remove_reader(listener)
+            Acceptor(listener, ending, taken, partial(Counted, taken)).close()
+            assert not loop.remove_reader(listener)
         assert not taken
         other.tell(3)
         return other.may_have_more(3)

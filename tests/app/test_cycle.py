@@ -99,16 +99,17 @@ def test_nothing_is_asked_for_once_the_answer_is_there():
         await answering(b"0123456789")(_scope, receive, send)
         await receive()
 
-    request = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n" + LAST
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\na"
 
-    assert b"100 Continue" not in b"".join(ask(early, request))
+    assert b"100 Continue" not in b"".join(ask(early, request + GET + LAST))
 
 
 def test_an_answer_that_closes_the_connection_is_the_last():
-    packets = ask(answering(b"0123456789", headers=[LENGTH, (b"connection", b"close")]), 2 * (GET + b"\r\n"))
+    for requests in (2 * (GET + b"\r\n"), GET + LAST):
+        packets = ask(answering(b"0123456789", headers=[LENGTH, (b"connection", b"close")]), requests)
 
-    assert b"".join(packets).count(b"HTTP/1.1 200") == 1
-    assert b"".join(packets).count(b"connection: close") == 1
+        assert b"".join(packets).count(b"HTTP/1.1 200") == 1
+        assert b"".join(packets).count(b"connection: close") == 1
 
 
 def test_answers_without_a_body():
