@@ -106,6 +106,12 @@ class _Collector:
         yield GaugeMetricFamily(
             "multipool_ready", "Whether /readyz says 200.", value=self._service.why_not_ready() is None
         )
+        default = repository.served.get(repository.served.reference)
+        yield GaugeMetricFamily(
+            "multipool_default_ready",
+            "Whether requests that name no model can be answered.",
+            value=default is not None and not default.is_lost,
+        )
         yield GaugeMetricFamily(
             "multipool_queue_size",
             "Most images in progress at once, all workers.",

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -17,11 +18,12 @@ import httpx
 import pytest
 import yaml
 
-from app import errors
+from app import errors, problems
 from app.__main__ import EXIT_CODES
 from app.settings import PREFIX, Settings
 from model_export.console import invocation
 from tests import toys
+from tests.app.test_metrics import scrape
 from tests.app.test_protocol import read_all
 from tests.conftest import ROOT, free_port, serving, wait_for
 
@@ -31,6 +33,11 @@ NGINX = shutil.which("nginx")
 OPENSSL = shutil.which("openssl")
 PROMTOOL = shutil.which("promtool")
 SETPRIV = shutil.which("setpriv")
+ONE_IN_TEN_NOT_READY = {
+    'multipool_requests_total{route="/predict",status="200"}': "0+90x60",
+    'multipool_requests_total{route="/predict",status="503"}': "0+10x60",
+    'multipool_problems_total{code="not_ready"}': "0+10x60",
+}
 LAST_RESORT_S = 5
 """What a worker gets beyond the lame duck and the shutdown time before it is killed."""
 
@@ -170,28 +177,92 @@ def test_what_a_proxy_itself_refuses_is_json_as_well(tmp_path, proxy):
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["status"] == answer.status_code
         assert answer.json()["error"] == answer.json()["detail"]
+        assert answer.json()["title"] == problems.of_status(answer.status_code).title or answer.status_code == 503
+        assert answer.headers.get("retry-after") == ("1" if answer.status_code == 503 else None)
     assert (own.status_code, own.json()["code"]) == (405, "method_not_allowed")  # the service's own pass unchanged
+
+
+@needs_haproxy
+def test_haproxy_says_in_json_that_a_replica_has_died_with_a_request(tmp_path):
+    toys.publish(tmp_path / "models", "toy")
+    with (
+        serving(tmp_path / "models") as client,
+        haproxy(tmp_path, client.base_url.port) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=20) as connection,
+    ):
+        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n"
+        connection.sendall(head + bytes(50_000))  # more than HAProxy keeps, to send it again
+        wait_for(lambda: scrape(client)["multipool_upload_bytes",] >= 50_000)
+        client.process.send_signal(signal.SIGSTOP)
+        connection.sendall(bytes(50_000))
+        wait_for(lambda: unread(client.base_url.port) == 50_000)
+        client.process.kill()
+        answer = read_all(connection)
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 502 ")
+    assert json.loads(body)["code"] == "bad_gateway"
+
+
+@needs_nginx
+def test_what_nginx_cannot_read_is_answered_in_json_and_a_request_keeps_its_id(tmp_path):
+    toys.publish(tmp_path / "models", "toy")
+    with serving(tmp_path / "models") as client, nginx(tmp_path, client.base_url.port) as port:
+
+        def ask(path="/models", method="GET", **fields):
+            lines = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close"]
+            lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+                connection.sendall("\r\n".join([*lines, "", ""]).encode())
+                head, _, body = read_all(connection).decode().partition("\r\n\r\n")
+            return int(head.split()[1]), head.lower(), json.loads(body)
+
+        for asked, status in [
+            (ask(f"/{'a' * 9000}"), 414),
+            (ask(X_A="a" * 9000), 400),
+            (ask("/%00"), 400),
+            (ask(method="TRACE"), 405),
+        ]:
+            found, head, body = asked
+            assert (found, body["code"]) == (status, problems.of_status(status).code)
+            assert "content-type: application/problem+json" in head
+
+        for path, status in [("/models", 200), ("/metrics", 403)]:
+            found, head, _ = ask(path, X_Request_ID="my.own-1")
+            assert found == status
+            assert "x-request-id: my.own-1\r" in head + "\r"
+            assert re.search(r"x-request-id: [0-9a-f]{32}\r", ask(path, X_Request_ID="not (sane)")[1] + "\r")
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
 @pytest.mark.parametrize(
-    ("up", "started", "fires"),
+    ("found", "fires"),
     [
-        ("1x60", "1x60", None),
-        ("0x60", None, "MultipoolDown"),
-        (None, None, "MultipoolDown"),
-        ("1 0 1 1 " * 15, "1 _ 2 2 3 _ 4 4 5 _ 6 6" + " 7" * 48, "MultipoolRestarts"),  # never gone for a minute
+        ({"up": "1x60", "process_start_time_seconds": "1x60"}, None),
+        ({"up": "0x60"}, "MultipoolDown"),
+        ({}, "MultipoolDown"),
+        (  # never gone for a minute
+            {"up": "1 0 1 1 " * 15, "process_start_time_seconds": "1 _ 2 2 3 _ 4 4 5 _ 6 6" + " 7" * 48},
+            "MultipoolRestarts",
+        ),
+        ({"up": "1x60", "multipool_ready": "0x60", "multipool_default_ready": "0x60"}, "MultipoolNotReady"),
+        ({"up": "1x60", "multipool_ready": "1x60", "multipool_default_ready": "0x60"}, "MultipoolDefaultModelMissing"),
+        (
+            {"up": "1x60", "multipool_ready": "1x60", **ONE_IN_TEN_NOT_READY},
+            "MultipoolModelUnavailable",
+        ),
+        ({"up": "1x60", "multipool_ready": "0x60", **ONE_IN_TEN_NOT_READY}, "MultipoolNotReady"),
     ],
 )
-def test_the_alerts_tell_of_a_service_that_is_gone_or_does_not_last(tmp_path, up, started, fires):
+def test_the_alerts_tell_of_a_service_that_is_gone_does_not_last_or_lacks_a_model(tmp_path, found, fires):
     """Whatever its job is called, if only 'multipool' comes first."""
-    of = '{job="multipool-gpu",instance="one"}'
-    series = [(f"up{of}", up), (f"process_start_time_seconds{of}", started)]
+    series = [(name.replace("}", ",") if "{" in name else f"{name}{{", values) for name, values in found.items()]
+    series = [(f'{name}job="multipool-gpu",instance="one"}}', values) for name, values in series]
     firing = [{"labels": f'{{alertname="{fires}"}}', "value": 1}] if fires else []
     expected = {"expr": 'count by (alertname) (ALERTS{alertstate="firing"})', "eval_time": "5m", "exp_samples": firing}
     test = {
         "interval": "15s",
-        "input_series": [{"series": name, "values": values.strip()} for name, values in series if values],
+        "input_series": [{"series": name, "values": values.strip()} for name, values in series],
         "promql_expr_test": [expected],
     }
     rules = str(DEPLOY / "prometheus" / "alerts.yml")
@@ -453,6 +524,13 @@ def running(*command, port, status=200):
     finally:
         process.kill()
         process.wait(10)
+
+
+def unread(port):
+    """Count the bytes that have come over connections to a port and that nobody has read."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    established = [row for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"]
+    return sum(int(row[4].partition(":")[2], 16) for row in established)
 
 
 def ask(port, method, path, source="127.0.0.1"):

@@ -57,6 +57,7 @@ def test_everything_is_counted_once(models, workers):
         ("multipool_in_flight",): 1,  # the scrape itself
         ("multipool_images_in_work",): 0,
         ("multipool_ready",): 1,
+        ("multipool_default_ready",): 1,
         ("multipool_queue_size",): 256 * workers,
     }
 

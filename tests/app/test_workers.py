@@ -83,6 +83,8 @@ def test_without_the_default_model_a_new_worker_serves_the_rest(tmp_path):
         client.log.wait_for(r"(?s)worker \d+ ended.*worker \d+ ended")
         assert not [pid for pid in first if os.path.exists(f"/proc/{pid}")]
         assert version(client, "other") == 1
+        found = scrape(client)
+        assert (found["multipool_ready",], found["multipool_default_ready",]) == (1, 0)
 
 
 def test_a_worker_that_hangs_does_not_keep_its_supervisor_from_telling_it_more(monkeypatch):
