@@ -1,7 +1,11 @@
 """What lies in the model repository is served by name and version, or the start says what is wrong."""
 
+import os
+import re
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +15,9 @@ from app.registry import artifacts
 from app.registry.artifacts import discover
 from app.registry.loading import Loader
 from app.repository import Repository
+from app.watching import Watcher
 from tests import toys
+from tests.app.test_watching import look
 
 
 def loaded(root, default=None):
@@ -251,6 +257,30 @@ def test_a_folder_that_cannot_be_read_is_named_at_the_start(tmp_path):
         loaded(unreadable)
 
 
+def test_a_version_that_nobody_may_look_into_any_more_is_served_and_told_of(caplog):
+    with tempfile.TemporaryDirectory() as root:
+        for number in (1, 2):
+            toys.publish(Path(root), "toy", number)
+        repository, closed = loaded(Path(root)), Path(root, "toy", "2")
+        watcher = Watcher(repository, 1)
+        Path(root).chmod(0o755)
+        closed.chmod(0)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # root may read everything
+        try:
+            for _ in range(2):
+                look(watcher)
+            with pytest.raises(NothingToServe, match=f"'{closed}' cannot be read: Permission denied; let the service"):
+                discover(Path(root))
+        finally:
+            os.seteuid(user)
+            closed.chmod(0o700)
+
+    assert repository.served.find("toy").number == 2
+    assert f"{closed} cannot be read: Permission denied; nothing is loaded or removed there" in caplog.text
+
+
 def two(root, default=None):
     """A repository of ``one`` and ``two``, ready."""
     toys.publish(root, "one", 1)
@@ -282,6 +312,49 @@ def test_a_default_that_was_chosen_does_not_change(tmp_path, caplog):
     repository.remove(repository.served.find("one"))
     with pytest.raises(ModelNotFound, match="the default model 'one' is not in the model repository"):
         repository.served.resolve(None)
+    assert "from now on" not in caplog.text
+
+
+def test_a_default_version_that_goes_gives_way_to_no_other_of_its_model(tmp_path):
+    """And what there is can still be listed."""
+    repository = two(tmp_path, "one:1")
+    toys.publish(tmp_path, "one", 2)
+    repository.admit(discover(tmp_path)[1], None)
+
+    repository.remove(repository.served.resolve(None))
+
+    with pytest.raises(ModelNotFound, match="the default model 'one:1' is not in the model repository"):
+        repository.served.resolve(None)
+    listed = catalogue.listing(repository)
+    assert (listed["default"], listed["default_version"]) == ("one", None)
+    assert [(one["name"], one["version"]) for one in listed["models"]] == [("one", 2), ("two", 1)]
+
+
+def test_why_a_model_is_not_served_is_what_is_wrong_with_its_highest_version(tmp_path):
+    repository = two(tmp_path)
+    toys.publish(tmp_path, "toy", 9, b"not a model")
+    toys.publish(tmp_path, "toy", 10, toys.artifact(gain=float("nan")))
+    for found in discover(tmp_path)[1:3]:
+        repository.admit(found, None)
+
+    with pytest.raises(ModelNotFound, match=r"no version of model 'toy' can .*; the highest was refused: .*finite"):
+        repository.served.resolve("toy")
+    with pytest.raises(ModelNotFound, match="there is no model 'to'; GET /models lists those there are"):
+        repository.served.resolve("to")
+
+
+def test_no_version_takes_over_from_a_higher_one_nor_while_the_first_are_loaded(tmp_path, caplog):
+    caplog.set_level("INFO", "app.repository")
+    toys.publish(tmp_path, "toy", 1)
+    toys.publish(tmp_path, "toy", 3, toys.artifact(labels=("dark", "light")))
+    repository = loaded(tmp_path)
+    toys.publish(tmp_path, "toy", 2)
+
+    repository.admit(discover(tmp_path)[1], None)
+
+    assert repository.served.find("toy").number == 3
+    assert re.findall(r"loaded (toy:\d) on CPUExecutionProvider\n", caplog.text) == ["toy:1", "toy:3", "toy:2"]
+    assert "takes over" not in caplog.text
 
 
 def test_the_first_default_after_none_takes_over_from_nobody(tmp_path, caplog):
