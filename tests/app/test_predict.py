@@ -884,6 +884,37 @@ def test_a_damaged_line_of_the_journal_is_made_again(predict, folder, interrupte
     assert len({row["file"] for row in read(interrupted)}) == len(read(interrupted)) == 5
 
 
+def test_a_table_whose_run_was_ended_as_it_began_is_begun_again(predict, folder, tmp_path):
+    """By a full disk, say, in the first line of its journal: there is nothing to continue, and nothing that differs."""
+    (tmp_path / ".answers.jsonl.journal").write_bytes(b'{"model":"brightness","vers')
+
+    done = predict(folder / "0.png", folder / "255.png", "--output", tmp_path / "answers.jsonl")
+
+    assert (done.returncode, "continuing" in done.stderr) == (0, False), done.stderr
+    assert [row["label"] for row in read(tmp_path / "answers.jsonl")] == ["dark", "bright"]
+
+
+def test_an_image_that_changes_while_it_is_classified_is_tried_again(models, monkeypatch, tmp_path):
+    image, table, decode = tmp_path / "image.png", tmp_path / "answers.jsonl", Offline.decode
+    image.write_bytes(toys.plain(0))
+    for name, value in environment(models).items():
+        monkeypatch.setenv(name, value)
+
+    def decode_and_change(offline, file):
+        decoded = decode(offline, file)
+        file.write_bytes(toys.plain(255))
+        return decoded
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Offline, "decode", decode_and_change)
+        (tmp_path / ".answers.jsonl.part").mkdir()
+        assert main(["predict", str(image), "--output", str(table)]) == 1
+    (tmp_path / ".answers.jsonl.part").rmdir()
+
+    assert main(["predict", str(image), "--output", str(table)]) == 0
+    assert [row["label"] for row in read(table)] == ["bright"]
+
+
 def test_a_table_begun_by_an_older_version_goes_on(predict, folder, interrupted):
     """Its journal says nothing of contributions, which there were none of."""
     journal = interrupted.with_name(".answers.jsonl.journal")
