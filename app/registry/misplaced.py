@@ -15,7 +15,7 @@ def passed_over(root: Path) -> list[str]:
     Each line ends with what to do.
     """
     names, versions = set(), set()
-    for version in (path.parent for path in _matching(root, f"[!.]*/[!.]*/{FILE}") if os.path.exists(path)):
+    for version in (path.parent for path in _matching(root, f"*/*/{FILE}") if os.path.exists(path)):
         if NAME.fullmatch(version.parent.name) is None:
             names.add(version.parent.name)
         elif VERSION.fullmatch(version.name.partition(".")[0]) is None:  # as 2.withdrawn, which is meant so
@@ -48,11 +48,11 @@ def passed_over(root: Path) -> list[str]:
 
 def _in_wrong_places(root: Path) -> list[tuple[Path, str]]:
     """List the model files that are in no version's folder, or named otherwise there; with what to do."""
-    stray = _matching(root, "[!.]*.onnx") + _matching(root, "[!.]*/[!.]*.onnx")
-    versions = [path for path in _matching(root, "[!.]*/[1-9]*") if VERSION.fullmatch(path.name)]
+    stray = _matching(root, "*.onnx") + _matching(root, "*/*.onnx")
+    versions = [path for path in _matching(root, "*/[1-9]*") if VERSION.fullmatch(path.name)]
     if not versions and (inside := [path for path in stray if VERSION.fullmatch(path.parent.name)]):
         return [(min(inside), "the folder is that of one model; set MULTIPOOL_MODELS_DIR to the folder above it")]
-    other = [path for home in versions if not os.path.lexists(home / FILE) for path in _matching(home, "[!.]*.onnx")]
+    other = [path for home in versions if not os.path.lexists(home / FILE) for path in _matching(home, "*.onnx")]
     return [
         *((path, f"it is in no version's folder; move it to <name>/<version>/{FILE}") for path in sorted(stray)),
         *((path, f"the file of a version is named {FILE}; rename it") for path in sorted(other)),
@@ -61,10 +61,10 @@ def _in_wrong_places(root: Path) -> list[tuple[Path, str]]:
 
 def _broken_links(root: Path) -> list[Path]:
     """List the models, versions and files that are links to nothing: in a container, often to what is outside."""
-    places = (path for place in ("[!.]*", "[!.]*/[!.]*", f"[!.]*/[!.]*/{FILE}") for path in _matching(root, place))
+    places = (path for place in ("*", "*/*", f"*/*/{FILE}") for path in _matching(root, place))
     return sorted(path for path in places if os.path.islink(path) and not os.path.exists(path))
 
 
 def _matching(root: Path, pattern: str) -> list[Path]:
-    """List what matches, links to nothing too, where folders can be read; ``root.glob`` raises where one cannot."""
+    """List what matches and is not hidden, links to nothing too; ``root.glob`` raises where a folder cannot be read."""
     return [root / name for name in glob.glob(pattern, root_dir=root)]
