@@ -407,3 +407,5 @@ def test_a_model_that_a_gpu_has_no_room_for_any_more_is_not_ready(gpu, tmp_path)
 
     with pytest.raises(NotReady, match="cannot be loaded; GET /models says why"):
         asyncio.run(repository.acquire("a"))
+    gpu.failure = ""
+    assert asyncio.run(repository.acquire("a")).name == "a"  # once there is room again

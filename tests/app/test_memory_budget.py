@@ -123,6 +123,18 @@ def test_the_highest_versions_stay(tmp_path):
     assert repository.served.versions("toy") == [1, 2, 3, 4, 5, 6]
 
 
+def test_what_was_asked_for_last_stays_however_little_memory_there_is(tmp_path):
+    """Or it would be loaded for every request anew."""
+    for name in ("one", "two"):
+        toys.publish(tmp_path, name, 1)
+    repository = Repository(tmp_path, default=None, loader=loader(), memory_bytes=1)
+    starting.load(repository)
+    for name in ("one", "two"):
+        asyncio.run(repository.acquire(name))
+
+        assert [entry.name for entry in repository.entries() if entry.version is not None] == [name]
+
+
 def test_a_model_that_is_gone_from_the_disk_when_it_is_needed_again(tmp_path):
     paths = [toys.publish(tmp_path, f"toy-{index}", 1) for index in range(6)]
     with serving(tmp_path, MODELS_MEMORY_BYTES=1_500_000, MODELS_POLL_S=0) as client:
