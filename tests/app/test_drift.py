@@ -5,11 +5,13 @@ import threading
 import numpy as np
 import pytest
 
+from app import catalogue
 from app.drift import Drift, chance
 from app.familiarity import Familiarity
 from model_export.artifact.gaussians import fit
 from tests import toys
 from tests.app.test_familiarity import WIDTHS, sample
+from tests.app.test_repository import loaded
 
 
 def even(count, seed=0):
@@ -97,7 +99,7 @@ def test_strange_images_are_seen_where_few_were_held_out(held_out):
     assert min(drift.summary().drift.values()) == pytest.approx(1 - 1 / (held_out + 1), abs=0.001)
 
 
-@pytest.mark.parametrize("size", [1, 7, 250, 3000])
+@pytest.mark.parametrize("size", [1, 7, 250, 700, 3000])
 def test_only_the_latest_count(size):
     drift = Drift(["joint", "top"], 2000, window=250)
     scores, marks = even(3000), logits(3000)
@@ -149,6 +151,21 @@ def test_a_model_watches_what_it_is_given_and_not_what_it_warmed_up_with():
     assert list(usual) == ["joint", *toys.QUADRANTS]
     assert max(usual.values()) < 0.15
     assert min(blind.values()) > 0.85
+
+
+def test_of_a_model_that_was_unloaded_no_drift_is_told_until_it_is_served_again(tmp_path):
+    """An alert would go on for as long as nobody uses the model."""
+    toys.publish(tmp_path, "toy", data=toys.artifact(statistics=toys.statistics()))
+    repository = loaded(tmp_path)
+    repository.served.find("toy").version.model.run(np.zeros((100, 8, 8, 3), np.uint8))
+    told = catalogue.drift(repository)
+    assert told["toy", "1", "joint"][-1] == 100
+
+    repository.unload("toy")
+    assert catalogue.drift(repository) == {}
+
+    repository.serve_again("toy")
+    assert catalogue.drift(repository) == told
 
 
 def test_a_model_without_statistics_watches_nothing():
