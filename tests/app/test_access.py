@@ -113,11 +113,19 @@ def test_of_too_many_clients_those_heard_of_least_recently_are_forgotten(monkeyp
     assert asyncio.run(main("cab")) == [200, 429, 200]  # for c, b was forgotten
 
 
+def test_who_was_away_for_long_has_a_second_of_the_rate_and_who_is_refused_loses_nothing():
+    limit = ratelimit.RateLimit(None, per_second=2, workers=1, keys=Keys(Settings()))
+
+    waits = [limit._take(b"client", now) for now in (0, 1000, 1000, 1000, 1000, 1000.25, 1000.5, 1000.5, 1001)]
+
+    assert waits == pytest.approx([0, 0, 0, 0.5, 0.5, 0.25, 0, 0.5, 0])
+
+
 def test_short_keys_are_warned_of_and_not_shown(models):
     with serving(models, API_KEYS="hunter2,a key of sixteen or more") as client:
         client.log.wait_for("API keys of fewer than 16 characters: 1 of 2; they can be guessed")
         assert "hunter2" not in client.log.text
-    with serving(models, API_KEYS="a key of sixteen or more") as client:
+    with serving(models, API_KEYS="a key of sixteen or more,exactly sixteen.") as client:
         assert "guessed" not in client.log.text
 
 
