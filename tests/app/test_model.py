@@ -146,6 +146,21 @@ def test_a_model_that_fails_when_it_runs_does_not_warm_up():
         load(damaged(break_at_run_time)).warm_up([1])
 
 
+def test_a_model_that_takes_no_more_than_one_image_at_once_does_not_warm_up():
+    """Or whoever is asked for at the same time as another would get an error."""
+    graph = (proto := toys.proto(head=False)).graph
+    softmax = graph.node.pop()
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 2]), "one"))
+    graph.node.append(helper.make_node("Reshape", ["logits", "one"], ["reshaped"]))
+    softmax.input[0] = "reshaped"
+    graph.node.append(softmax)
+    model = load(toys.serialize(proto))
+    model.warm_up(model.batch_sizes(1))
+
+    with pytest.raises(InvalidArtifact, match="does not run"):
+        model.warm_up(model.batch_sizes(32))
+
+
 @no_cuda
 def test_cuda_is_never_replaced_silently():
     with pytest.raises(DeviceUnavailable, match="no CUDA execution provider"):
