@@ -57,12 +57,14 @@ def test_what_was_replaced_by_junk_and_let_go_of_hides_nothing_until_it_is_good_
         assert_problem(client.post("/predict?model=toy:2", files={"file": toys.plain(1)}), 503, "not_ready")
         index = client.post("/v2/repository/index", headers=ADMIN).json()
         assert [one["state"] for one in index if one["name"] == "toy"] == ["READY", "UNAVAILABLE"]
+        assert [one["reason"] for one in index] == ["", "", refused(client)[2]]
         loaded = [key[2] for key in scrape(client) if key[:2] == ("multipool_model_loaded", ("model", "toy"))]
         assert loaded == [("version", "1")]
         assert client.get("/readyz").status_code == 200
 
         replace(root, toys.artifact(offset=0.75))
         wait_for(lambda: version(client) == 2)
+        assert version(client, "other") == 1  # which takes its place again
         assert listed(client) == (2, [1, 2], True)
 
 

@@ -387,6 +387,8 @@ def test_without_any_model_it_is_not_ready_until_one_is_loaded_again(tmp_path):
         assert_problem(client.post("/predict", files=PHOTO), 503, "not_ready")
         assert client.get("/livez").status_code == 200
         assert client.get("/models").json()["models"] == []
+        unloaded = {"name": "toy", "version": "1", "state": "UNAVAILABLE", "reason": "unloaded"}
+        assert client.post("/v2/repository/index", headers=ADMIN).json() == [unloaded]
         found = scrape(client)
         assert found["multipool_ready",] == 0
         assert not [key for key in found if key[0] == "multipool_model_info"]
