@@ -1,7 +1,9 @@
 """Versions that are published or deleted while the service runs, good ones and bad ones."""
 
 import asyncio
+import hashlib
 import os
+import resource
 import shutil
 import signal
 import threading
@@ -17,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from app import starting
 from app.errors import InvalidArtifact, UnreadableArtifact
 from app.registry import loading
+from app.registry.artifacts import Found
 from app.repository import Repository
 from app.watching import Watcher
 from tests import toys
@@ -266,7 +269,9 @@ def test_a_model_is_not_blamed_for_a_signal_that_ends_its_trial(tmp_path):
     path = toys.publish(tmp_path, "toy", 1, never_ends())
     with ThreadPoolExecutor(1) as pool:
         tried = pool.submit(loading.Loader(device="cpu", threads=1, max_batch_size=2).open, path, frozenset())
-        os.kill(wait_for(trial), signal.SIGTERM)
+        process = wait_for(trial)
+        wait_for(lambda: resource.prlimit(process, resource.RLIMIT_CORE) == (0, 0))  # no crash fills the disk
+        os.kill(process, signal.SIGTERM)
 
         with pytest.raises(UnreadableArtifact, match="a signal has ended the process that tried it"):
             tried.result(60)
@@ -405,6 +410,98 @@ def test_a_file_that_is_gone_for_a_moment_is_not_forgotten(tmp_path, repository,
 
     assert repository.served.find("toy").number == 1
     assert "removed" not in caplog.text
+
+
+@pytest.mark.parametrize("kept", ["the time", "the place"])
+def test_a_file_is_seen_to_be_another_although_it_is_as_large_and_something_else_is_as_it_was(
+    tmp_path, repository, kept
+):
+    """As what an archive is unpacked to, with the times in it, or what is written over."""
+    watcher, (entry,) = Watcher(repository, 1), repository.entries()
+    path, new, before = entry.found.path, toys.artifact(offset=0.75), entry.found.path.stat()
+    assert len(new) == before.st_size
+    if kept == "the time":
+        (tmp_path / "aside").write_bytes(new)
+        os.utime(tmp_path / "aside", ns=(before.st_atime_ns, before.st_mtime_ns))
+        (tmp_path / "aside").replace(path)
+    else:
+        path.write_bytes(new)
+
+    for _ in range(2):
+        look(watcher)
+
+    assert entry.card.sha256 == hashlib.sha256(new).hexdigest()
+
+
+def test_a_file_that_is_replaced_while_it_is_loaded_is_loaded_again(tmp_path, repository, monkeypatch):
+    watcher, load = Watcher(repository, 1), loading.Loader.open
+    path, new = toys.publish(tmp_path, "toy", 2), toys.artifact(offset=0.75)
+
+    def load_and_replace(loader, path, _):
+        loaded = load(loader, path)
+        (tmp_path / "aside").write_bytes(new)
+        (tmp_path / "aside").replace(path)
+        return loaded
+
+    with monkeypatch.context() as slow:
+        slow.setattr(loading.Loader, "open", load_and_replace)
+        watcher.look("toy")
+    assert repository.served.find("toy").card.sha256 != hashlib.sha256(path.read_bytes()).hexdigest()
+
+    watcher.look("toy")
+
+    assert repository.served.find("toy").card.sha256 == hashlib.sha256(new).hexdigest()
+
+
+def test_what_was_seen_is_loaded_only_as_it_was_and_if_nobody_has_done_so_meanwhile(tmp_path, repository, caplog):
+    """Before its turn comes, it may be written once more, or be loaded for an operator."""
+    caplog.set_level("INFO", "app.repository")
+    watcher, data = Watcher(repository, 1), toys.artifact(offset=0.25)
+    path = toys.publish(tmp_path, "toy", 2, data)
+    watcher._notice()
+    seen = watcher._notice()
+    path.write_bytes(data[:100])
+    watcher._load(seen)
+    assert caplog.text == ""
+
+    path.write_bytes(data)
+    watcher._notice()
+    seen = watcher._notice()
+    watcher.look("toy")
+    watcher._load(seen)
+
+    assert caplog.text.count("loaded toy:2") == 1
+
+
+def test_a_look_at_one_model_removes_no_other(tmp_path, repository):
+    watcher, other = Watcher(repository, 1), toys.publish(tmp_path, "other", 1)
+    repository.admit(Found("other", 1, other), None)
+    toys.publish(tmp_path, "other", 2)
+    shutil.rmtree(other.parent)
+
+    watcher.look("toy")
+
+    assert [entry.number for entry in repository.entries() if entry.name == "other"] == [1]
+    watcher.look("other")
+    assert [entry.number for entry in repository.entries() if entry.name == "other"] == [2]
+
+
+def test_what_keeps_it_from_looking_is_said_once_and_that_it_is_over_too(tmp_path, repository, caplog):
+    caplog.set_level("INFO", "app.watching")
+    watcher = Watcher(repository, 1)
+
+    async def look_often():
+        for _ in range(3):
+            await watcher._try_to_look()
+
+    (tmp_path / "toy").rename(tmp_path / ".aside")
+    asyncio.run(look_often())
+    (tmp_path / ".aside").rename(tmp_path / "toy")
+    asyncio.run(look_often())
+
+    said, over = caplog.messages
+    assert said.startswith("nothing is loaded or removed: ")
+    assert over == "versions are loaded and removed again"
 
 
 def test_what_was_refused_is_tried_again_when_an_operator_asks_for_it(tmp_path, repository, monkeypatch):
