@@ -979,6 +979,7 @@ def test_usage_errors_take_one_line(capsys, arguments):
     ("arguments", "expected"),
     [
         (["nothing.png"], (66, "does not exist")),
+        (["examples/digit.png/1.png"], (66, "examples/digit.png/1.png does not exist")),
         (["pyproject.toml"], (65, "not an image")),
         (["deploy"], (66, "holds no image")),
         (["examples/digit.png", "--model", "nothing"], (66, "there are bands, brightness, grey")),
