@@ -120,6 +120,7 @@ def test_the_highest_versions_stay(tmp_path):
     assert loaded
     assert loaded[-1] == 6
     assert len(loaded) < 6
+    assert loaded == list(range(loaded[0], 7))  # those that were loaded last
     assert repository.served.versions("toy") == [1, 2, 3, 4, 5, 6]
 
 
