@@ -39,7 +39,7 @@ def passed_over(root: Path) -> list[str]:
         *(
             f"passed over '{path.relative_to(root)}': it is not a file (Docker makes a folder where one that is to be "
             "mounted is missing); remove it, and put the file there"
-            for path in sorted(_matching(root, f"[!.]*/[!.]*/{FILE}"))
+            for path in sorted(_matching(root, f"*/*/{FILE}"))
             if os.path.exists(path) and not os.path.isfile(path)
         ),
         *(f"passed over {str(path.relative_to(root))!r}: {why}" for path, why in _in_wrong_places(root)),
