@@ -753,12 +753,13 @@ def test_an_interrupt_publishes_nothing(finished, monkeypatch, capsys):
 def ended(tmp_path_factory):
     """A training that Ctrl-C ended: a process of its own, and a signal of the terminal.
 
-    It has 30 epochs, so that it is not over before the signal, however late that comes; then only three, to be done
-    soon. Returns what it said, and the finished process of the command that it named, as it was printed.
+    It has 30 epochs, so that it is not over before the signal, however late that comes; then only one more than it has
+    finished, to be done soon. Returns what it said, and the finished process of the command that it named, as it was
+    printed, and the number of that last epoch.
     """
     root = tmp_path_factory.mktemp("ended")
     bright_and_dark(root / "data")
-    arguments = ["-m", "model_export", "train", "data", "--epochs", "30", "--name", "light"]
+    arguments = ["-m", "model_export", "train", "data", "--epochs", "30", "--batch-size", "8", "--name", "light"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (root / "said").open("wb") as said:
         process = subprocess.Popen([sys.executable, *arguments], cwd=root, env=environment, stderr=said)
@@ -770,28 +771,29 @@ def ended(tmp_path_factory):
     process.send_signal(signal.SIGINT)
     assert process.wait(300) == 130
     said = (root / "said").read_text()
+    last = 1 + len((root / "runs" / "light" / "1" / "results.csv").read_text().splitlines()[1:])
     options = root / "runs" / "light" / "1" / "args.yaml"
-    options.write_text(options.read_text().replace("epochs: 30\n", "epochs: 3\n"))
+    options.write_text(options.read_text().replace("epochs: 30\n", f"epochs: {last}\n"))
     command = [*shlex.split(said.splitlines()[-1].partition("continue with: ")[2]), "--json"]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
-    return said, done
+    return said, done, last
 
 
 def test_ctrl_c_names_the_command_that_goes_on(ended):
-    said, done = ended
+    said, done, epochs = ended
 
     assert "Traceback" not in said
     last = said.splitlines()[-1]
     assert last.startswith("interrupted; nothing was published; continue with: ")
     assert last.endswith("python -m model_export train --resume runs/light/1")
     assert json.loads(done.stdout)["published"] == "models/light/1"
-    assert re.search(r"; at most 3 epochs, on the CPU; it continues after epoch \d+\n", done.stderr)
-    assert "epoch   1 of 3" not in done.stderr
+    assert f"; at most {epochs} epochs, on the CPU; it continues after epoch {epochs - 1}\n" in done.stderr
+    assert re.findall(r"epoch +(\d+) of ", done.stderr) == [str(epochs)]
 
 
 def test_nothing_but_our_own_lines_reach_the_terminal(ended):
     """TensorFlow's libraries write to the terminal before any of their settings apply."""
-    said, done = ended
+    said, done, _ = ended
 
     first = ["data:", "files:", "bright:", "dark:", "regions", "an"]
     starts = [line.split()[0] for line in said.splitlines()]
@@ -802,7 +804,7 @@ def test_nothing_but_our_own_lines_reach_the_terminal(ended):
     assert [start for start in starts if start != "epoch"] == [*first, "trained", "measuring", "converting", "note:"]
     assert (
         said.splitlines()[5]
-        == "an epoch is 30 steps of 64 images, 60.0 times through the images; at most 30 epochs, on the CPU"
+        == "an epoch is 30 steps of 8 images, 7.5 times through the images; at most 30 epochs, on the CPU"
     )
     epochs = [line for line in said.splitlines() if "; validation loss" in line]
     assert [bool(re.search(r"; about [\d.]+ (s|min|h) to go$", line)) for line in epochs] == [
