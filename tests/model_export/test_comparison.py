@@ -249,7 +249,8 @@ def test_what_is_all_right_or_all_wrong_on_few_images_is_still_off_by_chance(acc
 def test_the_command_leaves_a_report_and_goes_on_where_it_stopped(folder, tmp_path, capsys):
     arguments = ["compare", str(folder), "--architectures", "gap,flatten-dense-dropout", "--trunk", "plain"]
     report = tmp_path / "my report"
-    arguments += ["--epochs", "3", "--learning-rate", "0.01", "--batch-size", "8", "--report", str(report)]
+    arguments += ["--epochs", "3", "--learning-rate", "0.01", "--batch-size", "8", "--size", "8"]
+    arguments += ["--report", str(report)]
     (folder / "dark" / "broken.png").write_bytes(b"no image")
     assert main([*arguments, "--seeds", "1", "--json"]) == 0
     captured = capsys.readouterr()
