@@ -126,6 +126,21 @@ def test_a_crash_between_two_steps_of_saving_an_epoch_leaves_one_state_once_the_
     assert [path.name for path in run.folder.glob("epoch-*.keras")] == ["epoch-0003.keras"]
 
 
+def test_the_best_weights_of_an_epoch_that_did_not_finish_are_gone_once_the_run_goes_on(tmp_path):
+    """Else they would be taken for its best when it is trained again, and is worse."""
+    run = Run.create(tmp_path, "toy", arguments())
+    image = keras.Input((2,))
+    for epoch in (1, 2):
+        run.save_best(keras.Model(image, image), epoch)
+        if epoch == 1:
+            run.save_epoch(keras.Model(image, image), [{"epoch": 1, "val_loss": 0.5}])
+
+    with run.locked():
+        left = sorted(path.name for path in run.folder.glob("*.keras"))
+
+    assert left == ["best.keras", "epoch-0001.keras"]
+
+
 def press_ctrl_c():
     raise KeyboardInterrupt
 
@@ -256,6 +271,8 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
         "epoch-0002.keras",
         "results.csv",
     ]
+    weights, state = ((run.folder / name).stat().st_size for name in ("best.keras", "epoch-0002.keras"))
+    assert weights < state / 2  # which has two more numbers and an average for each weight
 
 
 def small(include_top, weights, input_shape):  # noqa: ARG001
@@ -318,6 +335,10 @@ def test_what_is_no_run(tmp_path):
     for no_run in ("too", "too/3"):
         with pytest.raises(MissingInput, match=r"name one of [^ ]*/other/1, [^ ]*/toy/2, [^ ]*/toy/10$"):
             Run.open(tmp_path / no_run)
+    for _ in range(12):
+        Run.create(tmp_path, "many", arguments())
+    with pytest.raises(MissingInput, match=r"name one of [^ ]*/many/1, ([^ ]*/many/\d, ){8}[^ ]*/many/10$"):
+        Run.open(tmp_path / "many")
     for damaged in (b"{", b"", b"[data, toy]", b"data: \xff", b"seed: !!int ''", b"seed: !!timestamp now", b"[" * 999):
         (tmp_path / "args.yaml").write_bytes(damaged)
         with pytest.raises(BadData, match=r"args\.yaml cannot be read: .*; restore it, or train again"):
