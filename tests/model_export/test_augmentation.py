@@ -1,6 +1,7 @@
 """Augmentation moves pixels about; it never makes new ones, and the seed decides how."""
 
 from collections import Counter
+from itertools import product
 
 import numpy as np
 import pytest
@@ -31,15 +32,23 @@ def test_the_seed_decides(batch, kind):
     np.testing.assert_array_equal(first, again)
 
 
-def test_a_shift_moves_by_two_of_25_pixels_at_most(batch):
-    for image, shifted in zip(batch, augment(batch, "shift", np.random.default_rng(1)), strict=True):
-        moves = [
-            (dy, dx)
-            for dy in range(-2, 3)
-            for dx in range(-2, 3)
-            if np.array_equal(shifted[2:-2, 2:-2], image[2 + dy : 23 + dy, 2 + dx : 23 + dx])
+@pytest.mark.parametrize(("kind", "ways"), [("shift", 1), ("photo", 2), ("aerial", 4)])
+def test_each_image_moves_by_up_to_two_of_25_rows_and_three_of_38_columns_and_nothing_black_comes_in(kind, ways):
+    """What comes in is reflected at the edge. A photo is mirrored too; an aerial image also lies upside down."""
+    batch = np.random.default_rng(0).integers(0, 256, (100, 25, 38, 1), np.uint8)
+    found = []
+    for image, changed in zip(batch, augment(batch, kind, np.random.default_rng(1)), strict=True):
+        padded = np.pad(image, ((2, 2), (3, 3), (0, 0)), "reflect")
+        lying = changed, changed[:, ::-1], changed[::-1], changed[::-1, ::-1]
+        found += [
+            (down, right, way)
+            for down, right, (way, upright) in product(range(5), range(7), enumerate(lying))
+            if np.array_equal(upright, padded[down : down + 25, right : right + 38])
         ]
-        assert len(moves) == 1
+
+    assert len(found) == 100
+    assert [set(each) for each in zip(*found, strict=True)] == [set(range(5)), set(range(7)), set(range(ways))]
+    assert len(set(found)) > 20
 
 
 def test_aerial_images_are_turned_and_mirrored():
