@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
+from app import memory
 from model_export import architectures, comparison, conversion, datasets, files, report, training
 from model_export.__main__ import main
 from model_export.architectures import build
@@ -301,6 +302,70 @@ def test_a_comparison_has_a_folder_of_its_own_whatever_its_data_is_called():
         f"comparisons/{name}" for name in ("my-photos-2/1", "my-photos-2/2", "data/1")
     ]
     assert all(path.is_dir() for path in found)
+
+
+def test_a_report_is_not_continued_with_anything_else_that_shapes_its_figures(folder, tmp_path):
+    """Else its table would compare networks that were trained on other images, or from other weights."""
+    weights = tmp_path / "trunk.keras"
+    weights.write_bytes(b"weights")
+    data, report = datasets.load(str(folder)), tmp_path / "report"
+    report.mkdir()
+
+    def begin(data=data, **changes):
+        given = {"architectures": (), "seeds": 0, "trunk": "plain", "weights": str(weights), "value_range": None}
+        return comparison.run(argparse.Namespace(**given | changes), data, Budget(), report)
+
+    assert begin() == begin() == []
+    larger = replace(data, shape=data.shape._replace(height=32))
+    for other, named in (
+        ({"trunk": "batchnorm"}, "trunk"),
+        ({"weights": str(folder / "dark" / "00.png")}, "weights, weights_sha256"),
+        ({"value_range": (0, 255)}, "value range"),
+        ({"data": larger}, "size"),
+        ({"data": datasets.load(str(folder), seed=1)}, "data"),
+    ):
+        with pytest.raises(BadData, match=rf"had another {named}; compare into another --report$"):
+            begin(**other)
+    weights.write_bytes(b"other weights")
+    with pytest.raises(BadData, match="had another weights_sha256; compare"):
+        begin()
+
+
+def test_each_seed_has_its_own_first_weights_whichever_comparison_trains_it(folder, tmp_path, monkeypatch, capsys):
+    """All networks have the first seed before any has the second: an unfinished report can compare them."""
+    data = datasets.load(str(folder), groups=r"(\d)\.png")
+    names = ("gap", "gmp")
+    arguments = argparse.Namespace(architectures=names, seeds=2, trunk="plain", weights="none", value_range=None)
+    begun = {}
+
+    def train(network, _, budget, *, title, **__):
+        begun[title] = budget.seed, network.model.get_weights()[0].tobytes()
+        return training.Outcome([{"epoch": 1, "seconds": 1.0, "loss": 0.3, "val_loss": 0.5}])
+
+    def evaluate(_, split, groups):
+        return {"accuracy": 0.9, "loss": 0.3, "effective_images": 10 * len(split) + len({*groups})}
+
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(training, "evaluate", evaluate)
+    monkeypatch.setattr(conversion, "convert", lambda network, _: network.model.get_weights()[0].tobytes())
+    monkeypatch.setattr(conversion, "save", lambda weights, path: path.write_bytes(weights))
+    monkeypatch.setattr(memory, "available", lambda: 1)
+
+    results = comparison.run(arguments, data, Budget(), tmp_path)
+
+    assert [*begun] == [f"{name} seed {seed}" for seed in (0, 1) for name in names]
+    assert [seed for seed, _ in begun.values()] == [0, 0, 1, 1]
+    assert {each.effective_images for each in results} == {10 * 4 + 1}  # four of one group are for validation
+    said = capsys.readouterr().err
+    assert all(f"\nwarning: {title}: a step of 64 images takes about " in said for title in begun)
+    first = {title: weights for title, (_, weights) in begun.items()}
+    assert first["gap seed 0"] != first["gap seed 1"]
+    assert (tmp_path / "gap" / "model.onnx").read_bytes() == first["gap seed 0"]
+    training.seed(3)
+    (tmp_path / "again").mkdir()
+    arguments.seeds = 1
+    comparison.run(arguments, data, Budget(), tmp_path / "again")
+    assert all(begun[f"{name} seed 0"][1] == first[f"{name} seed 0"] for name in names)
 
 
 def test_two_comparisons_can_begin_a_report_at_the_same_moment(folder, tmp_path):
