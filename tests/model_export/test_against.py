@@ -13,6 +13,8 @@ from app.metadata import Recipe
 from model_export import datasets
 from model_export.__main__ import main
 from model_export.figures import seen
+from model_export.figures.against import _verdict
+from model_export.figures.paired import Paired
 from model_export.reporting import printing
 from tests import toys
 
@@ -88,11 +90,39 @@ def test_of_grouped_images_the_groups_are_compared(grey, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("groups", "verdict"),
+    [
+        (5, "5 groups are too few to tell; it takes 6 (p = 0.0625, exact sign-flip test of groups)"),
+        (6, "toy:2 is clearly better (p = 0.0312, exact sign-flip test of groups)"),
+    ],
+)
+def test_six_groups_are_the_fewest_that_can_tell_which_model_is_better(groups, verdict):
+    right = np.ones(2 * groups, bool)
+
+    assert _verdict(Paired(~right, right, np.arange(2 * groups) // 2), ("toy:1", "toy:2")) == verdict
+
+
 def test_models_are_called_as_in_requests_from_wherever_the_command_runs(grey, tmp_path, capsys, monkeypatch):
     for folder, first, second in (("toy", "1", "2"), ("toy/2", "../1/model.onnx", ".")):
         monkeypatch.chdir(tmp_path / "models" / folder)
         assert main(["verify", first, str(grey), "--against", second]) == 0
         assert "\ntoy:1 against toy:2, on the same images\n" in capsys.readouterr().out
+
+
+def test_models_whose_names_do_not_tell_them_apart_are_called_by_their_paths(grey, tmp_path, capsys):
+    """A link has its own name; a file beside no other version has none."""
+    toys.publish(tmp_path / "other", "toy", 1, toys.artifact(offset=0.3))
+    shutil.copy("models/toy/2/model.onnx", "best.onnx")
+    (tmp_path / "other" / "stable").mkdir()
+    (tmp_path / "other" / "stable" / "7").symlink_to(tmp_path / "models" / "toy" / "2")
+    for other, first, second in (
+        ("other/toy/1", "models/toy/1/model.onnx", "other/toy/1/model.onnx"),
+        ("best.onnx", "toy:1", "best.onnx"),
+        ("other/stable/7", "toy:1", "stable:7"),
+    ):
+        assert main(["verify", "toy:1", str(grey), "--against", other]) == 0
+        assert f"\nall: only {first} is right on 6 images, only {second} on 1; no" in capsys.readouterr().out
 
 
 def test_models_that_give_the_same_labels_do_not_differ(grey, tmp_path, capsys):
