@@ -444,3 +444,17 @@ def test_a_published_file_can_be_read_by_another_user(tmp_path):
         assert os.stat(folder).st_mode & 0o777 == 0o755
     for file in (published / "model.onnx", repository / "toy" / ".highest"):
         assert os.stat(file).st_mode & 0o777 == 0o644
+
+
+def test_who_shares_a_repository_with_a_group_goes_on_to_share_it(tmp_path):
+    before = os.umask(0o002)
+    try:
+        put(tmp_path / "models")
+    finally:
+        os.umask(before)
+
+    for folder in (tmp_path / "models" / "toy", tmp_path / "models"):
+        assert os.stat(folder).st_mode & 0o777 == 0o775
+    (tmp_path / "models").chmod(0o700)  # as somebody may have wanted it since
+    put(tmp_path / "models")
+    assert os.stat(tmp_path / "models").st_mode & 0o777 == 0o700

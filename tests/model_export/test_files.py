@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import Input, Model
 
-from model_export import files
+from model_export import files, publishing
 from model_export.data.keeping import write_index
 from model_export.data.split import Split
 from model_export.fitting.runs import Run
@@ -18,18 +18,22 @@ from tests.model_export.test_runs import arguments
 def events(monkeypatch):
     """Note what is made safe, and what is renamed, in order."""
     noted = []
-    fsync, rename = os.fsync, os.replace
+    fsync = os.fsync
 
     def note(handle):
         noted.append(("safe", os.path.basename(os.readlink(f"/proc/self/fd/{handle}"))))
         fsync(handle)
 
-    def move(source, target, **options):
-        noted.append(("renamed", os.path.basename(target)))
-        rename(source, target, **options)
+    def moving(rename):
+        def move(source, target, **options):
+            noted.append(("renamed", os.path.basename(target)))
+            rename(source, target, **options)
+
+        return move
 
     monkeypatch.setattr(os, "fsync", note)
-    monkeypatch.setattr(os, "replace", move)
+    for name in ("replace", "rename"):
+        monkeypatch.setattr(os, name, moving(getattr(os, name)))
     return noted
 
 
@@ -73,3 +77,11 @@ def test_whatever_a_run_leaves_is_safe_before_it_is_named(tmp_path, events):
         "index.json",
     ]
     assert all(events[index - 1][0] == events[index + 1][0] == "safe" for index in named)
+
+
+def test_a_number_is_recorded_for_good_before_its_version_is_there_for_good(tmp_path, events):
+    with publishing.staging(tmp_path, "toy") as folder:
+        (folder / publishing.FILE).write_bytes(b"model")
+        publishing.publish(folder)
+
+    assert events == [("safe", ".highest"), ("renamed", ".highest"), ("safe", "toy"), ("renamed", "1"), ("safe", "toy")]

@@ -1,10 +1,15 @@
 """A new version does not take the place of a better one, or of one that answers something else, without being asked."""
 
+import argparse
+from pathlib import Path
+
 import pytest
 
 from app.images import Shape
 from model_export.artifact import succession
+from model_export.console.invocation import program
 from model_export.errors import BadSuccessor
+from model_export.fitting.runs import Run
 from tests import toys
 
 RECORD = {"fingerprint": "same", "checkpoint_sha256": "old", "seed": 0}
@@ -80,3 +85,30 @@ def test_an_artifact_that_says_nothing_of_itself_may_be_replaced(tmp_path):
 
     found.check_accuracy(document(0.1), 0.5, "")
     assert found.change(document(0.1)) == ""
+
+
+def test_of_one_that_does_not_say_what_it_was_trained_on_the_images_may_be_others(tmp_path):
+    toys.publish(tmp_path, "toy", 1, toys.artifact(metrics={"validation": {"accuracy": 40 / 48, "images": 48}}))
+    before = succession.find(tmp_path, "toy")
+
+    before.check_accuracy(document(21 / 48), 0.25, "")
+    with pytest.raises(BadSuccessor, match=r"0\.8333 \(version 1, on other images\) → 0\.4375; .* always naming one"):
+        before.check_accuracy(document(21 / 48), 0.5, "")
+
+
+@pytest.mark.parametrize(
+    ("tried", "options", "named"),
+    [
+        ("train photos --name toy", "--replace-anyway", "publish 'my runs/1' --replace-anyway"),
+        ("train --resume 'my runs/1'", "--precision float32", "publish 'my runs/1' --precision float32"),
+        (
+            "publish --precision=int8 'my runs/1' --output models",
+            "--precision float32",
+            "publish 'my runs/1' --output models --precision float32",
+        ),
+    ],
+)
+def test_the_command_that_publishes_after_all_is_the_one_that_was_tried_with_another_option(tried, options, named):
+    arguments = argparse.Namespace(data="photos", published_by=tried)
+
+    assert succession.again(arguments, Run(Path("my runs/1")), options) == f"{program()} {named}"
