@@ -548,7 +548,9 @@ def test_bad_data_and_missing_input(folder, tmp_path, capsys):
     assert "1 class has too few images: 'dark' (0)" in error
     assert run("inspect", str(tmp_path / "absent"))[0] == 66
     (tmp_path / "foreign.onnx").write_bytes(b"not a model")
-    assert run("inspect", str(tmp_path / "foreign.onnx"))[0] == 65
+    code, error = run("inspect", str(tmp_path / "foreign.onnx"))
+    assert code == 65
+    assert error.startswith(f"error: {tmp_path / 'foreign.onnx'} is not a valid artifact: ")
     foreign = toys.proto()
     foreign.ClearField("metadata_props")
     onnx.save(foreign, tmp_path / "foreign.onnx")
@@ -595,8 +597,10 @@ def test_data_beside_a_run_to_resume_is_what_is_refused(capsys):
         ["train", "digits", "--runs", "/etc/passwd"],
         ["train", "digits", "--name", "../up"],
         ["train", "digits", "--epochs", "0"],
+        ["train", "absent", "--epochs", "1000000000"],
         ["train", "digits", "--learning-rate", "nan"],
         ["train", "digits", "--seed", "-1"],
+        ["train", "absent", "--seed", "4294967296"],
         ["train", "digits", "--value-range", "5", "5"],
         ["train", "digits", "--value-range", "0", "inf"],
         ["train", "digits", "--value-range", "-inf", "1"],
@@ -617,6 +621,8 @@ def test_data_beside_a_run_to_resume_is_what_is_refused(capsys):
         ["train", "digits", "--learning-rate", "0"],
         ["train", "digits", "--learning-rate", "1"],
         ["train", "x.npz", "--labels", "a,a"],
+        ["train", "x.npz", "--labels", "a, a"],
+        ["train", "x.npz", "--labels", "caf\u00e9,cafe\u0301"],
         ["train", "x.npz", "--labels", "a"],
         ["train", "x.npz", "--labels", "a,,b"],
         ["train", "x.npz", "--labels", "a,b\x1bc"],
@@ -651,14 +657,27 @@ def test_a_head_that_normalises_over_the_batch_is_told_from_one_that_learns_from
         arguments.parse(["train", "digits", *line.split()])
 
 
+def test_where_images_are_too_small_the_smaller_trunk_is_named_unless_it_was_asked_for(capsys):
+    for trunk, side, advice in (
+        ("batchnorm", 16, "larger --size, or --trunk plain ("),
+        ("plain", 4, "larger --size ("),
+    ):
+        line = ["train", "digits", "--size", str(side - 1), "--trunk", trunk]
+        with pytest.raises(SystemExit):
+            arguments.parse(line)
+
+        assert f"needs {side}×{side}; choose a {advice}all options: " in capsys.readouterr().err
+
+
 def test_the_least_and_the_largest_values_are_taken(tmp_path):
     line = (
         "train x.npz --size 16 --channels 200 --averaging 0 --weight-decay 0 --learning-rate 1e-12 --seed 0 --epochs 1"
     )
-    given = arguments.parse([*line.split(), "--labels", " a, b", "--output", str(tmp_path / "new" / "models")])
+    given = arguments.parse([*line.split(), "--labels", " a, e\u0301", "--output", str(tmp_path / "new" / "models")])
 
     assert (given.size, given.channels, given.averaging, given.weight_decay) == ((16, 16), 200, 0, 0)
-    assert (given.learning_rate, given.seed, given.epochs, given.labels) == (1e-12, 0, 1, ("a", "b"))
+    assert (given.learning_rate, given.seed, given.epochs, given.labels) == (1e-12, 0, 1, ("a", "\u00e9"))
+    assert arguments.parse(["compare", "x", "--architectures", "gap,gmp,gap"]).architectures == ("gap", "gmp")
     small = arguments.parse(["train", "x", "--size", "4x9999", "--trunk", "plain", "--architecture", "regions"])
     assert small.size == (4, 9999)
     assert arguments.parse(["train", "x", "--size", "3", "--trunk", "MobileNetV2"]).trunk == "mobilenetv2"

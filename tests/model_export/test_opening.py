@@ -36,6 +36,9 @@ def test_the_repository_of_the_service_is_used_for_what_is_named_and_published(m
 
     assert found(capsys, "inspect", "toy") == "shared/toy/3/model.onnx"
     assert arguments.parse(["train", "digits"]).output == Path("shared")
+    monkeypatch.setenv("MULTIPOOL_MODELS_DIR", "")  # as good as none
+    assert found(capsys, "inspect", "toy") == "models/toy/10/model.onnx"
+    monkeypatch.setenv("MULTIPOOL_MODELS_DIR", "shared")
     for repository, version in (("shared", 3), ("models", 9)):  # the variable may be set for this one command
         commands = printing.next_commands(Path(repository, "toy", str(version)), "digits")
         assert f"\n  serve     MULTIPOOL_MODELS_DIR={repository} make serve\n" in commands
