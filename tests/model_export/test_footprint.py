@@ -3,15 +3,18 @@
 import argparse
 import errno
 import os
+import resource
 import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from app.images import Shape
 from model_export.architectures import build
+from model_export.errors import OutOfMemory
 from model_export.fitting import footprint
 from tests.conftest import ROOT
 from tests.model_export.conftest import bright_and_dark
@@ -113,3 +116,20 @@ def test_a_full_disk_is_not_taken_for_want_of_memory():
         file.write("events")
 
     assert raised.value.errno == errno.ENOSPC
+
+
+def test_too_many_open_files_are_not_taken_for_want_of_memory(tmp_path):
+    most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files") as raised, footprint.enough():
+            tf.io.gfile.GFile(str(tmp_path / "events"), "w").write("events")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+    assert raised.value.errno == errno.EMFILE
+
+
+def test_what_does_not_fit_into_an_array_is_want_of_memory_too():
+    with pytest.raises(OutOfMemory, match="not enough memory on the CPU: free some, or"), footprint.enough():
+        np.empty(2**60, np.uint8)

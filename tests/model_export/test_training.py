@@ -15,12 +15,13 @@ from app.images import Shape
 from model_export import arguments, training
 from model_export.architectures import build
 from model_export.console.invocation import program
+from model_export.console.progress import bars
 from model_export.data.split import Split
 from model_export.datasets import Dataset
 from model_export.errors import BadData
 from model_export.figures.metrics import probabilities
 from model_export.fitting import callbacks, device, normalizing, optimizing
-from model_export.fitting.batches import Shuffled
+from model_export.fitting.batches import Shuffled, steps
 from model_export.fitting.budget import Budget
 from model_export.fitting.normalizing import MeasureStatistics
 from model_export.fitting.runs import Run
@@ -129,12 +130,20 @@ def test_every_epoch_sees_all_images_in_another_order():
     first, second = order(0), order(1)
     assert set(first) == set(second) == {image.tobytes() for image in data.splits["train"].images}
     assert first != second
+    assert [image.tobytes() for image in Shuffled(data.splits["train"], 24, "none", seed=1)[0][0]] != first
 
 
-def test_images_are_changed_anew_in_every_epoch():
-    shuffled = Shuffled(dataset().splits["train"], 32, "shift", seed=0)
+def test_images_are_changed_anew_in_every_step_and_epoch_and_with_every_seed():
+    image = dataset().splits["train"].images[:1]
+    same = Split(np.repeat(image, 32, axis=0), np.arange(32) % 2)  # in whichever order they come
 
-    assert {image.tobytes() for image in shuffled[0][0]} != {image.tobytes() for image in shuffled[shuffled.steps][0]}
+    batches = [Shuffled(same, 32, "shift", seed)[step][0] for seed in (0, 1) for step in (0, 1, 30, 31)]
+
+    assert len({batch.tobytes() for batch in batches}) == 8
+
+
+def test_an_epoch_is_as_many_steps_as_it_takes_to_see_all_images():
+    assert [steps(images, 64) for images in (1, 30 * 64, 30 * 64 + 1, 31 * 64 + 1)] == [30, 30, 31, 32]
 
 
 def test_the_learning_rate_rises_and_falls():
@@ -161,6 +170,25 @@ def test_of_several_trainings_the_time_that_is_left_is_that_of_one(capsys):
     first, last = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"gap seed 0 epoch   1 of 2: loss .*; about [\d.]+ s to go in this training", first)
     assert "to go" not in last
+
+
+def test_a_training_that_goes_on_tells_what_is_left_after_its_first_epoch_and_shows_what_is_done(monkeypatch, capsys):
+    """Epoch 2 is the first of this process, and each takes 100 seconds."""
+    now = [0.0]
+    monkeypatch.setattr(callbacks, "time", argparse.Namespace(monotonic=lambda: now[0]))
+    for epochs, left in ((4, ["3 min to go", "", ""]), (2, [""])):
+        with bars() as progress:
+            reporter = callbacks.Reporter(progress, epochs, first=1)
+            reporter.set_params({"steps": 30})
+            for epoch in range(1, epochs):
+                reporter.on_train_begin()  # again when a frozen trunk is fine-tuned
+                reporter.on_epoch_begin(epoch)
+                now[0] += 100
+                reporter.on_epoch_end(epoch, dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy"), 0.5))
+            (bar,) = progress.tasks
+
+        assert (bar.completed, bar.total) == (30, 30 * epochs)
+        assert [line.partition("; about ")[2] for line in capsys.readouterr().err.splitlines()] == left
 
 
 @pytest.mark.parametrize(("seconds", "lines"), [(-1, 62), (1000, 2)])
@@ -281,6 +309,25 @@ def test_who_publishes_a_run_with_epochs_left_is_told(capsys, losses, frozen, is
 
     note = f"note: the run is not finished: 3 of 30 epochs; continue with: {program()} train --resume 'my runs/1'\n"
     assert capsys.readouterr().err == (note if is_unfinished else "")
+
+
+@pytest.mark.parametrize(
+    ("losses", "frozen", "is_over"),
+    [
+        ([3, 2, 1], 0, False),
+        ([1, 2], 0, False),
+        ([1, 2, 3], 0, True),
+        ([1, 2, 3], 2, False),  # a frozen trunk is not waited for
+        ([1, 2, 3, 4], 2, True),
+        ([3, 2, float("nan")], 0, True),
+    ],
+)
+def test_a_run_that_is_gone_on_with_has_been_as_patient_as_if_it_had_not_been_interrupted(losses, frozen, is_over):
+    best = callbacks.KeepBest(2, None)
+
+    best.resume([{"loss": float(loss), "val_loss": float(loss)} for loss in losses], [], frozen)
+
+    assert best.over == is_over
 
 
 def test_where_it_trains_is_told(monkeypatch):
