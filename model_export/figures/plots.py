@@ -164,6 +164,7 @@ def mistakes(split: Split, logits: NDArray[np.float32], names: tuple[str, ...], 
     figure = Figure(figsize=(2.3 * _COLUMNS, 2.8 * rows), layout="constrained")
     for axes in (grid := np.atleast_2d(figure.subplots(rows, _COLUMNS)).ravel()):
         axes.axis("off")
+        axes.set_anchor("N")  # the layout places a title as if the image began at the top of its cell
     for axes, index in zip(grid, worst, strict=False):
         axes.imshow(_visible(split.images[index]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         said, truth = logits[index].argmax(), split.labels[index]

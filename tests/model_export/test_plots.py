@@ -179,6 +179,19 @@ def test_the_worst_mistakes_have_titles_that_differ_and_do_not_touch(tmp_path, m
     assert not any(one.overlaps(other) for number, one in enumerate(places) for other in places[:number])
 
 
+@pytest.mark.parametrize(("count", "size"), [(1, (16, 16)), (7, (16, 16)), (6, (32, 16)), (6, (16, 32))])
+def test_no_title_of_a_mistake_is_cut_off(tmp_path, count, size):
+    images = np.full((count, *size, 3), 255, np.uint8)
+    split = Split(images, np.ones(count, int), tuple(f"dark/{index}.png" for index in range(count)))
+
+    plots.mistakes(split, np.eye(2, dtype=np.float32)[np.zeros(count, int)], ("Forest", "Lake"), tmp_path / "m.png")
+
+    with Image.open(tmp_path / "m.png") as image:
+        dark = np.asarray(image.convert("L")) < 128
+    assert dark.any()
+    assert not dark[:5].any()  # the margin is free
+
+
 def test_the_curves_of_one_epoch_have_no_fractions_of_it(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(plots, "_save", lambda figure, _: drawn.append(figure))
