@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import io
 import math
+import string
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 COLOURS = (
@@ -47,24 +51,33 @@ _FLAT = 127.5  # the grey that leaves colours as they are
 _PAPER, _INK = (255, 255, 255), (32, 32, 32)
 _LINE = 16
 _SMALL, _LARGE = 12, 14  # sizes of the text
+_LETTERS = frozenset(string.ascii_letters + string.digits + string.punctuation + " ©«°±·»‘’“”‹›⁄")
+"""What Pillow's own font can draw, but for signs that decompose into these."""
+_SPELLED = str.maketrans(
+    {"ß": "ss", "ẞ": "SS", "Æ": "Ae", "æ": "ae", "Œ": "Oe", "œ": "oe", "Þ": "Th", "þ": "th"}
+    | dict(zip("ØøŁłĐđÐðı–—", "OoLlDdDdi--", strict=True))
+)
+"""Letters and dashes that Unicode does not decompose."""
 
 
-def picture(maps: dict[str, Any], image: NDArray[np.uint8]) -> bytes:
+def picture(maps: dict[str, Any], image: NDArray[np.uint8], labels: Sequence[str]) -> bytes:
     """Draw the branches of an :class:`app.schemas.Maps` together, below the sum of their contributions.
 
     Args:
         maps: Of one label.
         image: ``uint8 [H, W, C]``, as the model saw it.
+        labels: All of the model, in its order.
 
     Returns:
-        A PNG file, which also contains the sum as text, for people who cannot see it.
+        A PNG file, which also contains the sum as text, for people who cannot see it, with the label as it is.
     """
     together = maps["maps"].sum(0)
     largest = float(np.abs(together).max())
     height, width = image.shape[:2]
     factor = max(1, round(_LONGEST_SIDE / max(height, width)))
     size = (width * factor, height * factor)
-    title, terms = caption(maps)
+    figures, terms = caption(maps)
+    title = f"{drawable(maps['label'], labels)[:24]}: {figures}"
     scale = f"colour: logit per cell, {together.shape[0]} by {together.shape[1]} cells"
     ticks = (f"+{largest:.2g} for", "0", f"-{largest:.2g} against")
     small, large = ImageFont.load_default(_SMALL), ImageFont.load_default(_LARGE)
@@ -81,22 +94,34 @@ def picture(maps: dict[str, Any], image: NDArray[np.uint8]) -> bytes:
         pen.text((_MARGIN, 2 * _MARGIN + _LINE * number), line, _INK, small)
     _legend(canvas, pen, (3 * _MARGIN + 2 * size[0], top), size[1], ticks)
     said, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
-    said.add_itxt("Description", f"{' '.join([title, *terms])}; {scale}")
+    said.add_itxt("Description", f"{maps['label']}: {' '.join([figures, *terms])}; {scale}")
     canvas.save(buffer, "PNG", pnginfo=said)
     return buffer.getvalue()
 
 
+def drawable(label: str, labels: Sequence[str]) -> str:
+    """Write a label in letters that can be drawn: without accents, or else as its number in ``labels``, from 0.
+
+    The only font that comes with the service, Pillow's own, has few letters more than ASCII and draws a box for every
+    other; a font of the machine would make pictures that differ from one machine to the next. A label is numbered as
+    soon as one letter is missing: what is left of it could be taken for another class.
+    """
+    apart = unicodedata.normalize("NFKD", label)
+    plain = "".join(char for char in apart if not unicodedata.combining(char)).translate(_SPELLED).strip()
+    return plain if plain and _LETTERS.issuperset(plain) else f"class {labels.index(label)}"
+
+
 def caption(maps: dict[str, Any]) -> tuple[str, list[str]]:
-    """Say which logit is explained, and the terms that add up to it: the bias, what is drawn, and the rest."""
+    """Say the figures of the label, and the terms that add up to its logit: the bias, what is drawn, and the rest."""
     drawn = {branch["name"]: float(branch["contribution"]) for branch in maps["branches"]}
     terms = {"bias": float(maps["bias"]), **drawn}
-    title = f"{maps['label'][:24]}: probability {maps['probability']:.3f}, logit {_signed(maps['logit'])}"
+    figures = f"probability {maps['probability']:.3f}, logit {_signed(maps['logit'])}"
     rest = float(maps["logit"]) - sum(terms.values())
     if round(rest, 2):
         terms["other branches"] = rest
-        title += f"; drawn: {', '.join(drawn)}"
+        figures += f"; drawn: {', '.join(drawn)}"
     first, *more = [f"{_signed(value)} {name}" for name, value in terms.items()]
-    return title, [f"= {first}", *more]
+    return figures, [f"= {first}", *more]
 
 
 def _signed(value: float) -> str:

@@ -106,7 +106,7 @@ def _explain(offline: Offline, image: Decoded, arguments: argparse.Namespace) ->
         explained = version.model.run_with_maps(image[None])
     maps = answers.maps(version, explained, answers.Asked.of(version.model, **chosen))
     try:
-        _write(arguments.explain, overlay.picture(maps, image))
+        _write(arguments.explain, overlay.picture(maps, image, metadata.labels))
     except OSError as error:
         raise MultipoolError(f"{arguments.explain} cannot be written: {error.strerror}") from None
     print(printable(f"{arguments.explain}: where the logit of {maps['label']!r} comes from"), file=sys.stderr)

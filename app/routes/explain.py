@@ -72,14 +72,16 @@ async def explain(request: Request, service: ReadyService) -> Response:
         asked = answers.Asked.of(version.model, **chosen)  # it may have been replaced since
         image, answer = await service.classifier.explain(version.model, upload)
         maps = answers.maps(version, answer.result, asked)
-        content = await asyncio.to_thread(_write, media_type, maps, image)
+        content = await asyncio.to_thread(_write, media_type, maps, image, version.model.metadata.labels)
     spent = stages([answer], read_s, start)
     service.metrics.count_prediction(version.name, version.number, images=1, batches=1, labels=(), stages=spent)
     headers = {"Server-Timing": server_timing(spent), "Vary": "Accept"}
     return Response(content, headers=headers, media_type=media_type)
 
 
-def _write(media_type: str, maps: dict[str, Any], image: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+def _write(
+    media_type: str, maps: dict[str, Any], image: np.ndarray[Any, np.dtype[np.uint8]], labels: tuple[str, ...]
+) -> bytes:
     if media_type == JSON:
         return orjson.dumps(maps, option=orjson.OPT_SERIALIZE_NUMPY)
     if media_type == NPY:
@@ -88,4 +90,4 @@ def _write(media_type: str, maps: dict[str, Any], image: np.ndarray[Any, np.dtyp
         return buffer.getvalue()
     from app import overlay  # noqa: PLC0415  # fonts and the like, which nothing else needs
 
-    return overlay.picture(maps, image)
+    return overlay.picture(maps, image, labels)

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from app import overlay
 from app.schemas import Maps
@@ -144,7 +144,7 @@ def said(values, names=("only",)):
 def draw(maps, image=None):
     """The picture, ``uint8 [H, W, 3]``."""
     image = np.full((8, 8, 3), 200, np.uint8) if image is None else image
-    with Image.open(io.BytesIO(overlay.picture(maps, image))) as drawn:
+    with Image.open(io.BytesIO(overlay.picture(maps, image, (maps["label"],)))) as drawn:
         return np.asarray(drawn.convert("RGB"))
 
 
@@ -161,6 +161,46 @@ def test_what_is_said_stands_above_the_picture_and_inside_it():
     few = {**many, "logit": 1.5, "branches": many["branches"][:1]}
     assert ink(many).shape[0] > ink(few).shape[0]  # more to say, in more lines
     assert ink(many)[32:].sum() > 3 * ink(few)[32:].sum() > 0
+
+
+def test_labels_are_drawn_in_letters_that_the_font_has_or_as_numbers_and_said_as_they_are(tmp_path):
+    """Pictures of two models that differ in their labels alone are the same."""
+    drawn_as = {
+        "Flüsse & Straßen": "Flusse & Strassen",
+        "Łódź – Ærø": "Lodz - Aero",
+        "‘90°…’": "‘90°...’",
+        "Αθήνα": "class 3",
+        "Лес 1": "class 4",  # not 1, which the next one would be as well
+        "Поле 1": "class 5",
+        "قطة": "class 6",
+        "हिन्दी": "class 7",
+        "🐱": "class 8",
+        "two\nlines": "class 9",
+        "\u0301": "class 10",
+    }
+    toys.publish(tmp_path, "odd", data=toys.artifact(labels=tuple(drawn_as)))
+    toys.publish(tmp_path, "plain", data=toys.artifact(labels=tuple(drawn_as.values())))
+    with serving(tmp_path, DEFAULT_MODEL="odd") as client:
+
+        def picture(model, label):
+            parameters = {"model": model, "label": label}
+            response = client.post("/explain", params=parameters, files={"file": toys.plain(1)})
+            with Image.open(io.BytesIO(response.content)) as image:
+                return np.asarray(image.convert("RGB")).tobytes(), image.text["Description"]
+
+        for label, plain in drawn_as.items():
+            (odd, said), (expected, said_of_plain) = picture("odd", label), picture("plain", plain)
+            assert odd == expected
+            assert said == said_of_plain.replace(plain, label, 1)
+
+
+def test_every_letter_that_is_drawn_is_one_that_the_font_has():
+    font = ImageFont.load_default(14)
+    box = font.getmask("\uffff")
+
+    assert box.getbbox()
+    for letter in overlay._LETTERS:
+        assert bytes(font.getmask(letter)) != bytes(box)
 
 
 @pytest.mark.parametrize("largest", [0.0594, 5, 1234567, 1.2e-7])
