@@ -45,6 +45,26 @@ def effective_images(values: NDArray[np.number], groups: NDArray[np.intp]) -> fl
     return float(images / (1 + (usual - 1) * cautious))
 
 
+def effective_groups(counting: NDArray[np.bool_], groups: NDArray[np.intp]) -> float:
+    """Compute how many groups, each with equally many of the images that count, tell as much as these do.
+
+    A few groups that have most of those images are few, however many others there are (Carter, Schnepel and
+    Steigerwald, "Asymptotic behavior of a t-test robust to cluster heterogeneity", 2017). It is 0 if no image counts.
+    """
+    counts = np.unique(groups[counting], return_counts=True)[1]
+    return float(counts.sum() ** 2 / max(1, (counts**2).sum()))
+
+
+def standard_error(values: NDArray[np.number], groups: NDArray[np.intp]) -> float:
+    """Compute the standard error of a mean of images whose groups are independent of each other.
+
+    It is cluster-robust (Liang and Zeger, "Longitudinal data analysis using generalized linear models", 1986).
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    sums = np.bincount(group, values - values.mean())
+    return float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / len(values))
+
+
 def sign_flips(differences: NDArray[np.int64]) -> float:
     """Compute how often chance makes the sum of some differences, one per group, as far from 0 or farther.
 

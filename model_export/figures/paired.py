@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model_export.figures.clustered import effective_images, sign_flips
+from model_export.figures.clustered import effective_groups, effective_images, sign_flips, standard_error
 from model_export.figures.metrics import QUANTILE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_FEWEST = 8
+"""Groups that show by themselves how much they differ."""
 
 
 def p_value(p: float) -> str:
@@ -66,9 +69,24 @@ class Paired:
 
         It is Wald's for paired shares, with half an image added to each of the four cells (Agresti and Min, "Simple
         improved confidence intervals for comparing matched proportions", 2005). Images that are grouped count for
-        fewer; see :func:`model_export.figures.clustered.effective_images`.
+        fewer; see :func:`model_export.figures.clustered.effective_images`. That is cautious, so it is only a limit if
+        the images that only one model classifies correctly come from enough groups. The interval is then Student's,
+        with the standard error of groups and as many degrees of freedom as :func:`effective_groups` but one; but it is
+        not narrower than that of images without groups, because groups may agree by accident.
         """
-        worth = len(self.first) if self.groups is None else effective_images(self._apart(), self.groups)
+        if self.groups is None:
+            return self._wald(len(self.first))
+        cautious = self._wald(effective_images(self._apart(), self.groups))
+        count = effective_groups(self.first != self.second, self.groups)
+        if count < _FEWEST:
+            return cautious
+        from scipy.stats import t as student  # noqa: PLC0415  # slow to import
+
+        half = student.ppf(0.975, count - 1) * standard_error(self._apart(), self.groups)
+        middle, (low, high) = self.difference(), self._wald(len(self.first))
+        return max(cautious[0], min(low, middle - half)), min(cautious[1], max(high, middle + half))
+
+    def _wald(self, worth: float) -> tuple[float, float]:
         gained, lost = (count * worth / len(self.first) + 0.5 for count in self.only())
         images = worth + 2
         middle = (gained - lost) / images
