@@ -116,8 +116,11 @@ def test_the_more_alike_images_of_a_group_are_the_less_often_it_does(groups, siz
     [
         (31, 5, 0.95, 0.2, 0.92),
         (16, 10, 0.95, 0.3, 0.88),
+        (20, 200, 0.95, 0.3, 0.88),
         (12, 20, 0.95, 0.5, 0.78),
+        (50, 5, 0.97, 0.2, 0.9),
         (40, 20, 0.99, 0.2, 0.85),
+        (31, 200, 0.99, 0.2, 0.85),
     ],
 )
 def test_where_it_does_so_least_often_it_is_not_less_than_the_documents_say(groups, size, accuracy, correlation, least):
