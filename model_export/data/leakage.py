@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from model_export.data.split import Split
 
 _LARGEST_DISTANCE = 4
-_FLAT = 1  # grey levels that two neighbours in a thumbnail may differ by, either way, after saving again
 _SIDE = 16
 _LEAST_DETAIL = 4.0  # standard deviation of a thumbnail, in grey levels
 _LEAST_CORRELATION = 0.995
@@ -52,8 +51,7 @@ def find_leaks(splits: dict[str, Split]) -> Iterator[Leak]:
 
     Near duplicates have difference hashes (64 signs of the horizontal gradient of a 9×8 thumbnail; Krawetz,
     "Kind of like that", 2013) at a Hamming distance of at most 4, and 16×16 thumbnails that correlate by 0.995 or
-    more. A sign does not count where both gradients are next to nothing, because saving again turns it round. Images
-    without detail, such as open water, are not compared, because they all look alike.
+    more. Images without detail, such as open water, are not compared, because they all look alike.
     """
     marks: dict[str, _Marks] = {}
     for second, split in splits.items():
@@ -83,7 +81,6 @@ class _Marks:
     Attributes:
         digests: of the decoded images.
         hashes: ``uint64 [N]``, the difference hashes.
-        steep: ``uint64 [N]``, which of their signs are those of more than next to nothing.
         thumbnails: ``uint8 [N, 256]``, 16×16 in grey.
         detailed: ``int64 [M]``, the positions of the images with detail.
         found: ``bool [N]``, whether an earlier split is known to have the image, which is then compared no further.
@@ -91,11 +88,11 @@ class _Marks:
 
     def __init__(self, split: Split) -> None:
         images, self.digests = split.images, split.pixel_digests
-        self.hashes, self.steep = np.zeros((2, len(images)), np.uint64)
+        self.hashes = np.zeros(len(images), np.uint64)
         self.thumbnails = np.zeros((len(images), _SIDE * _SIDE), np.uint8)
         for index, image in enumerate(images):
             grey = Image.fromarray(_grey(image))
-            self.hashes[index], self.steep[index] = _difference_hash(grey)
+            self.hashes[index] = _difference_hash(grey)
             self.thumbnails[index] = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)).ravel()
         details = np.array([thumbnail.std() for thumbnail in self.thumbnails])  # all at once would be float64
         self.detailed = np.flatnonzero(details >= _LEAST_DETAIL)
@@ -116,9 +113,7 @@ def _near(first: _Marks, second: _Marks) -> Iterator[tuple[int, int]]:
     """Compare in blocks, so that memory is bounded however many images look alike."""
     for block, some in product(_blocks(second.detailed), _blocks(first.detailed)):
         others = block[~second.found[block]]
-        differ = first.hashes[some, None] ^ second.hashes[others]
-        differ &= first.steep[some, None] | second.steep[others]
-        close = np.bitwise_count(differ) <= _LARGEST_DISTANCE
+        close = np.bitwise_count(first.hashes[some, None] ^ second.hashes[others]) <= _LARGEST_DISTANCE
         rows, columns = np.flatnonzero(close.any(1)), np.flatnonzero(close.any(0))
         thumbnails = first.thumbnails[some[rows]], second.thumbnails[others[columns]]
         correlation = _standardise(thumbnails[0]) @ _standardise(thumbnails[1]).T
@@ -132,11 +127,9 @@ def _blocks(positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return [positions[start : start + _BLOCK] for start in range(0, len(positions), _BLOCK)]
 
 
-def _difference_hash(grey: Image.Image) -> tuple[int, int]:
-    """Compute the signs of the gradient, and which of them are those of more than next to nothing."""
-    gradient = np.diff(np.asarray(grey.resize((9, 8), Image.Resampling.BOX), np.int16))
-    rising, steep = (np.packbits(bits).tobytes() for bits in (gradient > 0, np.abs(gradient) > _FLAT))
-    return int.from_bytes(rising), int.from_bytes(steep)
+def _difference_hash(grey: Image.Image) -> int:
+    thumbnail = np.asarray(grey.resize((9, 8), Image.Resampling.BOX))
+    return int.from_bytes(np.packbits(thumbnail[:, 1:] > thumbnail[:, :-1]).tobytes())
 
 
 def _standardise(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
