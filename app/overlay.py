@@ -104,11 +104,16 @@ def drawable(label: str, labels: Sequence[str]) -> str:
 
     The only font that comes with the service, Pillow's own, has few letters more than ASCII and draws a box for every
     other; a font of the machine would make pictures that differ from one machine to the next. A label is numbered as
-    soon as one letter is missing: what is left of it could be taken for another class.
+    soon as one letter is missing, or if another would be drawn the same: it could be taken for another class.
     """
+    plain = _plain(label)
+    is_clear = plain and _LETTERS.issuperset(plain) and [_plain(other) for other in labels].count(plain) == 1
+    return plain if is_clear else f"class {labels.index(label)}"
+
+
+def _plain(label: str) -> str:
     apart = unicodedata.normalize("NFKD", label)
-    plain = "".join(char for char in apart if not unicodedata.combining(char)).translate(_SPELLED).strip()
-    return plain if plain and _LETTERS.issuperset(plain) else f"class {labels.index(label)}"
+    return "".join(char for char in apart if not unicodedata.combining(char)).translate(_SPELLED).strip()
 
 
 def caption(maps: dict[str, Any]) -> tuple[str, list[str]]:

@@ -142,9 +142,12 @@ class Repository:
         with self._lock:
             self._unloaded -= {name}
             self._publish()
-        highest = self.served.get(name)
-        if highest is not None and highest.version is None and not highest.refused:
-            self._residency.load_again(highest)
+        while (highest := self.served.get(name)) is not None and highest.version is None and not highest.refused:
+            try:
+                self._residency.load_again(highest)
+            except NotReady:
+                if not highest.is_lost:  # or else the next lower one takes its place
+                    raise
 
     def _publish(self) -> None:
         """Have requests see the change."""

@@ -34,6 +34,8 @@ OPENSSL = shutil.which("openssl")
 PROMTOOL = shutil.which("promtool")
 SETPRIV = shutil.which("setpriv")
 ONE_IN_TEN_NOT_READY = {
+    "up": "1x60",
+    "process_start_time_seconds": "-600x60",
     'multipool_requests_total{route="/predict",status="200"}': "0+90x60",
     'multipool_requests_total{route="/predict",status="503"}': "0+10x60",
     'multipool_problems_total{code="not_ready"}': "0+10x60",
@@ -247,11 +249,10 @@ def test_what_nginx_cannot_read_is_answered_in_json_and_a_request_keeps_its_id(t
         ),
         ({"up": "1x60", "multipool_ready": "0x60", "multipool_default_ready": "0x60"}, "MultipoolNotReady"),
         ({"up": "1x60", "multipool_ready": "1x60", "multipool_default_ready": "0x60"}, "MultipoolDefaultModelMissing"),
-        (
-            {"up": "1x60", "multipool_ready": "1x60", **ONE_IN_TEN_NOT_READY},
-            "MultipoolModelUnavailable",
-        ),
-        ({"up": "1x60", "multipool_ready": "0x60", **ONE_IN_TEN_NOT_READY}, "MultipoolNotReady"),
+        ({**ONE_IN_TEN_NOT_READY, "multipool_ready": "1x60"}, "MultipoolModelUnavailable"),
+        ({**ONE_IN_TEN_NOT_READY, "multipool_ready": "0x60"}, "MultipoolNotReady"),
+        # While it started, health checks were told so, too.
+        ({**ONE_IN_TEN_NOT_READY, "multipool_ready": "1x60", "process_start_time_seconds": "0x60"}, None),
     ],
 )
 def test_the_alerts_tell_of_a_service_that_is_gone_does_not_last_or_lacks_a_model(tmp_path, found, fires):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from dataclasses import dataclass
 
 from app.drift import Drift
@@ -12,6 +14,8 @@ from app.images import Shape
 from app.metadata import Metadata
 from app.model import Model
 from app.registry.artifacts import Found, Stamp
+
+_TRY_AGAIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,9 @@ class Entry:
     """Of the latest images, also of those before it was let go of; None without statistics."""
     refused: str | None = None
     """Why the file that lies there now is not served."""
-    is_gone: bool = False
-    """Whether what was loaded is there no more: the file refused last is another, is missing, or cannot be read."""
+    gone_until: float = 0.0
+    """Until when, by the monotonic clock, what was loaded counts as gone: for good if the file refused last is another
+    or is missing, and for some seconds if it cannot be read."""
     loading: asyncio.Task[Version] | None = None
 
     @property
@@ -104,7 +109,7 @@ class Entry:
     @property
     def is_lost(self) -> bool:
         """Whether it was served and cannot answer: it is not in memory, and cannot be loaded again."""
-        return self.version is None and self.refused is not None and self.is_gone
+        return self.version is None and self.refused is not None and time.monotonic() < self.gone_until
 
     def known(self) -> Card:
         """Return the card of a version that is served, and so was loaded once."""
@@ -127,6 +132,10 @@ class Entry:
         A file that merely could not be read is tried again even if unchanged, so its stamp is not kept.
         """
         is_unreadable = isinstance(error, UnreadableArtifact)
-        lasts = is_unreadable and not isinstance(error, BusyProcess)
-        self.is_gone = self.card is not None and (lasts or stamp != self.card.stamp)
         self.stamp, self.refused = None if is_unreadable else stamp, str(error)
+        if self.card is not None and stamp != self.card.stamp:
+            self.gone_until = math.inf
+        elif is_unreadable and not isinstance(error, BusyProcess):
+            self.gone_until = time.monotonic() + _TRY_AGAIN_S
+        else:
+            self.gone_until = 0.0

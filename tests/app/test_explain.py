@@ -177,6 +177,8 @@ def test_labels_are_drawn_in_letters_that_the_font_has_or_as_numbers_and_said_as
         "🐱": "class 8",
         "two\nlines": "class 9",
         "\u0301": "class 10",
+        "Bär": "class 11",  # not Bar, which the next one is
+        "Bar": "class 12",
     }
     toys.publish(tmp_path, "odd", data=toys.artifact(labels=tuple(drawn_as)))
     toys.publish(tmp_path, "plain", data=toys.artifact(labels=tuple(drawn_as.values())))

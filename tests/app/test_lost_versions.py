@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -143,8 +144,14 @@ def test_a_file_that_may_not_be_read_any_more_gives_way_until_it_may(root, repos
     with pytest.raises(NotReady):
         asyncio.run(ask("toy:2"))
 
+    repository.unload("toy")
+    repository.serve_again("toy")
+    assert repository.served.find("toy").version.number == 1  # in memory
+
     forbidden.clear()
-    assert asyncio.run(ask("toy:2", "other", "toy")) == [2, 1, 2]
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + 10)
+    assert asyncio.run(ask("other", "toy")) == [1, 2]  # also where nobody looks at the folder
 
 
 def test_a_file_that_cannot_be_read_for_a_moment_is_not_lost(root, repository, monkeypatch):
