@@ -26,6 +26,7 @@
     ├── InvalidSettings           a setting is unknown or has no such value
     ├── InvalidArtifact           a model file that is not one of ours, or is damaged
     │   ├── UnreadableArtifact    cannot be read now
+    │   │   └── BusyProcess       because of this process, and not of the file
     │   └── HarmfulArtifact       loading it ends the process, or does not end
     ├── NothingToServe            the model repository is absent or empty
     ├── DeviceUnavailable         the device that was asked for cannot be had

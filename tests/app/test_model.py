@@ -154,11 +154,11 @@ def test_a_model_that_takes_no_more_than_one_image_at_once_does_not_warm_up():
     graph.node.append(helper.make_node("Reshape", ["logits", "one"], ["reshaped"]))
     softmax.input[0] = "reshaped"
     graph.node.append(softmax)
-    model = load(toys.serialize(proto))
-    model.warm_up(model.batch_sizes(1))
+    one, several = (Model.load(toys.serialize(proto), "cpu", largest_batch=largest) for largest in (1, 32))
+    one.warm_up(one.batch_sizes)
 
     with pytest.raises(InvalidArtifact, match="does not run"):
-        model.warm_up(model.batch_sizes(32))
+        several.warm_up(several.batch_sizes)
 
 
 @no_cuda
