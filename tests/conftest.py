@@ -133,6 +133,20 @@ def free_port():
         yield held.getsockname()[1]
 
 
+@contextmanager
+def closed(path, mode=0):
+    """Give a file or folder this mode, and be a user to whom it applies: root may read and write everything."""
+    user = os.geteuid()
+    path.chmod(mode)
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        path.chmod(0o700)
+
+
 def wait_for(condition, limit_s=START_LIMIT_S):
     """Wait until a condition holds; returns what it gives."""
     deadline = time.monotonic() + limit_s

@@ -126,6 +126,15 @@ def repository(root):
     return repository
 
 
+def ask(repository, *names):
+    """Ask for models one after the other; returns the versions that would answer."""
+
+    async def acquire():
+        return [(await repository.acquire(name)).number for name in names]
+
+    return asyncio.run(acquire())
+
+
 def test_a_file_that_may_not_be_read_any_more_gives_way_until_it_may(root, repository, monkeypatch):
     read, forbidden = Path.read_bytes, [root / "toy" / "2" / "model.onnx"]
 
@@ -134,15 +143,12 @@ def test_a_file_that_may_not_be_read_any_more_gives_way_until_it_may(root, repos
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         return read(path)
 
-    async def ask(*names):
-        return [(await repository.acquire(name)).number for name in names]
-
-    assert asyncio.run(ask("toy", "other")) == [2, 1]
+    assert ask(repository, "toy", "other") == [2, 1]
     monkeypatch.setattr(Path, "read_bytes", fails)
-    assert asyncio.run(ask("toy", "toy")) == [1, 1]
+    assert ask(repository, "toy", "toy") == [1, 1]
     assert repository.served.versions("toy") == [1]
     with pytest.raises(NotReady):
-        asyncio.run(ask("toy:2"))
+        ask(repository, "toy:2")
 
     repository.unload("toy")
     repository.serve_again("toy")
@@ -151,7 +157,7 @@ def test_a_file_that_may_not_be_read_any_more_gives_way_until_it_may(root, repos
     forbidden.clear()
     now = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: now() + 10)
-    assert asyncio.run(ask("other", "toy")) == [1, 2]  # also where nobody looks at the folder
+    assert ask(repository, "other", "toy") == [1, 2]  # also where nobody looks at the folder
 
 
 def test_a_file_that_cannot_be_read_for_a_moment_is_not_lost(root, repository, monkeypatch):
@@ -164,13 +170,10 @@ def test_a_file_that_cannot_be_read_for_a_moment_is_not_lost(root, repository, m
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return read(path)
 
-    async def ask(*names):
-        return [(await repository.acquire(name)).number for name in names]
-
-    assert asyncio.run(ask("toy", "other")) == [2, 1]
+    assert ask(repository, "toy", "other") == [2, 1]
     monkeypatch.setattr(Path, "read_bytes", fails_once)
     with pytest.raises(NotReady):
-        asyncio.run(ask("toy"))
+        ask(repository, "toy")
     assert failed
     assert repository.served.versions("toy") == [1, 2]
-    assert asyncio.run(ask("toy")) == [2]
+    assert ask(repository, "toy") == [2]

@@ -28,7 +28,7 @@ from app.offline.answering import Offline, open_version
 from app.offline.finding import find
 from app.settings import Settings
 from tests import toys
-from tests.conftest import ROOT, START_LIMIT_S, wait_for
+from tests.conftest import ROOT, START_LIMIT_S, closed, wait_for
 
 pytestmark = pytest.mark.usefixtures("models")
 
@@ -1028,22 +1028,15 @@ def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(models):
     settings = Settings(models_dir=models, default_model="brightness", device="cpu")
     offline = Offline(open_version(settings, None), settings)
     with tempfile.TemporaryDirectory() as root:
-        closed = Path(root, "closed")
-        closed.mkdir()
-        (closed / "image.png").write_bytes(toys.plain(255))
+        folder = Path(root, "closed")
+        folder.mkdir()
+        (folder / "image.png").write_bytes(toys.plain(255))
         Path(root, "open.png").write_bytes(toys.plain(255))
         Path(root).chmod(0o755)
-        closed.chmod(0)
-        user = os.geteuid()
-        if user == 0:
-            os.seteuid(65534)  # root may read everything
-        try:
+        with closed(folder):
             found = dict(offline.classify(find([Path(root)]), top=None, features=False))
-        finally:
-            os.seteuid(user)
-            closed.chmod(0o700)
 
-    assert str(found[str(closed)]) == "it cannot be read: Permission denied"
+    assert str(found[str(folder)]) == "it cannot be read: Permission denied"
     assert found[f"{root}/open.png"]["label"] == "bright"
 
 
@@ -1057,17 +1050,10 @@ def test_an_image_in_a_folder_that_can_only_be_listed_does_not_end_the_run(model
         (listed / "image.png").write_bytes(toys.plain(255))
         Path(root, "open.png").write_bytes(toys.plain(255))
         Path(root).chmod(0o755)
-        listed.chmod(0o444)
-        user = os.geteuid()
-        if user == 0:
-            os.seteuid(65534)  # root may read everything
-        try:
+        with closed(listed, 0o444):
             paths = [Path(root, named), Path(root, "open.png")]
             found = dict(offline.classify(find(paths), top=None, features=False))
             folders = identity.folders(paths)  # noted when a table is written
-        finally:
-            os.seteuid(user)
-            listed.chmod(0o700)
 
     assert str(found[f"{root}/listed/image.png"]) == "it cannot be read: Permission denied"
     assert found[f"{root}/open.png"]["label"] == "bright"

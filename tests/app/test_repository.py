@@ -1,6 +1,5 @@
 """What lies in the model repository is served by name and version, or the start says what is wrong."""
 
-import os
 import re
 import tempfile
 import threading
@@ -18,6 +17,7 @@ from app.repository import Repository
 from app.watching import Watcher
 from tests import toys
 from tests.app.test_watching import look
+from tests.conftest import closed
 
 
 def loaded(root, default=None):
@@ -261,24 +261,17 @@ def test_a_version_that_nobody_may_look_into_any_more_is_served_and_told_of(capl
     with tempfile.TemporaryDirectory() as root:
         for number in (1, 2):
             toys.publish(Path(root), "toy", number)
-        repository, closed = loaded(Path(root)), Path(root, "toy", "2")
+        repository, folder = loaded(Path(root)), Path(root, "toy", "2")
         watcher = Watcher(repository, 1)
         Path(root).chmod(0o755)
-        closed.chmod(0)
-        user = os.geteuid()
-        if user == 0:
-            os.seteuid(65534)  # root may read everything
-        try:
+        with closed(folder):
             for _ in range(2):
                 look(watcher)
-            with pytest.raises(NothingToServe, match=f"'{closed}' cannot be read: Permission denied; let the service"):
+            with pytest.raises(NothingToServe, match=f"'{folder}' cannot be read: Permission denied; let the service"):
                 discover(Path(root))
-        finally:
-            os.seteuid(user)
-            closed.chmod(0o700)
 
     assert repository.served.find("toy").number == 2
-    assert f"{closed} cannot be read: Permission denied; nothing is loaded or removed there" in caplog.text
+    assert f"{folder} cannot be read: Permission denied; nothing is loaded or removed there" in caplog.text
 
 
 def two(root, default=None):

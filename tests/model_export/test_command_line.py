@@ -32,7 +32,7 @@ from model_export.commands import COMMANDS
 from model_export.figures import evaluation, metrics
 from model_export.fitting import optimizing
 from tests import toys
-from tests.conftest import ROOT, serving
+from tests.conftest import ROOT, closed, serving
 from tests.model_export.conftest import bright_and_dark
 
 
@@ -336,15 +336,8 @@ def test_a_run_in_a_folder_that_cannot_be_written_is_not_measured_first(publishe
     with tempfile.TemporaryDirectory() as root:
         Path(root).chmod(0o755)
         run = shutil.copytree(said["run"], Path(root, "run"))
-        run.chmod(0o555)
-        user = os.geteuid()
-        if user == 0:
-            os.seteuid(65534)  # root may write everything
-        try:
+        with closed(run, 0o555):
             code = main(["publish", str(run)])
-        finally:
-            os.seteuid(user)
-            run.chmod(0o755)
 
     assert (code, capsys.readouterr().err) == (1, f"error: {run}: Permission denied\n")
 

@@ -15,6 +15,7 @@ from model_export.artifact import repeating
 from model_export.console import interrupts, invocation
 from model_export.reporting import printing
 from tests import toys
+from tests.conftest import closed
 
 
 @pytest.fixture
@@ -156,15 +157,8 @@ def test_who_may_not_read_is_named_where_it_is_not_the_caller(capsys):
     with tempfile.TemporaryDirectory() as root:
         main(["train", root])  # which imports what it needs
         capsys.readouterr()
-        Path(root).chmod(0)
-        user = os.geteuid()
-        if user == 0:
-            os.seteuid(65534)  # root may read everything
-        try:
+        with closed(Path(root)):
             code, reader = main(["train", root]), os.geteuid()
-        finally:
-            os.seteuid(user)
-            Path(root).chmod(0o700)
 
     said = f"error: {root}: Permission denied for user {reader}, who owns the project's folder\n"
     assert (code, capsys.readouterr().err) == (1, said)

@@ -23,6 +23,7 @@ from model_export.data import sources
 from model_export.data.sources import idx
 from model_export.errors import BadData
 from tests import toys
+from tests.conftest import closed
 
 
 def arrays(count=30, shape=(20, 18, 3), classes=3):
@@ -416,24 +417,18 @@ def test_no_data_is_not_this_folder():
         sources.find("")
 
 
-def found_by_another_user(root, closed, mode):
+def found_by_another_user(root, folder, mode):
     """What someone finds in a folder, one part of which is closed to them: a listing, or the error."""
     for path in ("dark/2024/0.png", *(f"{label}/{index}.png" for label in ("bright", "dark") for index in range(3))):
         Path(root, path).parent.mkdir(parents=True, exist_ok=True)
         Path(root, path).write_bytes(toys.plain(0))
     sources.find(root)  # which imports what it needs, while all can be read
     Path(root).chmod(0o755)
-    Path(root, closed).chmod(mode)
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)  # root may read everything
-    try:
-        return datasets.load(root)
-    except (BadData, OSError) as error:
-        return str(error)
-    finally:
-        os.seteuid(user)
-        Path(root, closed).chmod(0o700)
+    with closed(Path(root, folder), mode):
+        try:
+            return datasets.load(root)
+        except (BadData, OSError) as error:
+            return str(error)
 
 
 @pytest.mark.parametrize(("mode", "skipped"), [(0, "dark/2024"), (0o444, "dark/2024/0.png")])
